@@ -1,0 +1,6 @@
+"""Which phase a batch is in: the paper's ladder, and the schedules it is compared with."""
+
+from ._base import Phase, Schedule, Segment
+from ._ladder import AlwaysBP, LadderSchedule
+
+__all__ = ["AlwaysBP", "LadderSchedule", "Phase", "Schedule", "Segment"]

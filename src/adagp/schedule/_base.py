@@ -1,0 +1,53 @@
+"""The vocabulary that engine, accelerator and figures share."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class Phase(str, Enum):
+    """What happens to one training batch (paper, section on ADA-GP's phases)."""
+
+    WARM_UP = "warm-up"  # true gradients train the model and the predictor
+    BP = "bp"  # the same; the predictions are also compared with the true gradients
+    GP = "gp"  # no backward pass: the predictions update the weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A run of equal epochs, each with the same number of batches in each phase."""
+
+    epochs: int
+    warm_up: int
+    bp: int
+    gp: int
+
+    @property
+    def batches(self) -> int:
+        """Batches in one epoch of the segment."""
+        return self.warm_up + self.bp + self.gp
+
+
+class Schedule(Protocol):
+    """Decides the phase of every batch.
+
+    A schedule may learn from the batches that ran (``observe``); what it learned is its ``state_dict``.
+    A schedule that is fixed in advance also answers ``segments``, which is what an accelerator's time line and a
+    plot of the plan need.
+    """
+
+    def phase(self, epoch: int, batch: int) -> Phase:
+        """The phase of batch number ``batch`` (from 0) in epoch number ``epoch`` (from 0)."""
+        ...
+
+    def segments(self, epochs: int, batches_per_epoch: int) -> list[Segment]:
+        """The whole plan as runs of equal epochs, in order; their epochs add up to ``epochs``."""
+        ...
+
+    def observe(self, phase: Phase, loss: float, quality: float | None) -> None:
+        """Called after each batch with its loss and, on BP batches, the predictor's mean cosine (None elsewhere)."""
+        ...
+
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state: dict) -> None: ...

@@ -1,0 +1,98 @@
+"""Schedules that are fixed before training starts."""
+
+from dataclasses import dataclass
+
+from .._errors import UsageError
+from ._base import Phase, Segment
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderSchedule:
+    """The paper's schedule: warm-up, then GP:BP batches from 4:1 down to 1:1.
+
+    The ladder's numbers are recalled from the paper, not checked against its text (see the book's page on deviations),
+    so each is a field with that number as its default. Inside an epoch a group starts with its GP batches; the group
+    starts anew with each epoch (our choice: the paper does not say, and it makes an epoch's plan independent of the
+    epoch before).
+    """
+
+    warm_up_epochs: int = 10
+    """Epochs trained with true gradients only, while the predictor learns."""
+    rungs: tuple[tuple[int, int, int], ...] = ((4, 4, 1), (4, 3, 1), (4, 2, 1))
+    """(epochs, GP batches, BP batches) after the warm-up, in order."""
+    final: tuple[int, int] = (1, 1)
+    """(GP batches, BP batches) for all remaining epochs."""
+
+    def __post_init__(self) -> None:
+        if self.warm_up_epochs < 0:
+            raise UsageError(f"warm_up_epochs must be 0 or more, got {self.warm_up_epochs}")
+        for epochs, gp, bp in (*self.rungs, (1, *self.final)):
+            if epochs < 0 or gp < 0 or bp < 0 or gp + bp == 0:
+                raise UsageError(
+                    f"a rung is (epochs >= 0, GP batches >= 0, BP batches >= 0) with at least one batch, "
+                    f"got {(epochs, gp, bp)}"
+                )
+
+    def ratio(self, epoch: int) -> tuple[int, int] | None:
+        """(GP, BP) batches of one group in this epoch; None in the warm-up."""
+        end = self.warm_up_epochs
+        if epoch < end:
+            return None
+        for epochs, gp, bp in self.rungs:
+            end += epochs
+            if epoch < end:
+                return gp, bp
+        return self.final
+
+    def phase(self, epoch: int, batch: int) -> Phase:
+        ratio = self.ratio(epoch)
+        if ratio is None:
+            return Phase.WARM_UP
+        gp, bp = ratio
+        return Phase.GP if batch % (gp + bp) < gp else Phase.BP
+
+    def segments(self, epochs: int, batches_per_epoch: int) -> list[Segment]:
+        plan, start = [], 0
+        lengths = [self.warm_up_epochs, *(rung[0] for rung in self.rungs), epochs]
+        for length in lengths:
+            length = min(length, epochs - start)
+            if length <= 0:
+                continue
+            ratio = self.ratio(start)
+            if ratio is None:
+                plan.append(Segment(epochs=length, warm_up=batches_per_epoch, bp=0, gp=0))
+            else:
+                groups, rest = divmod(batches_per_epoch, sum(ratio))
+                gp = groups * ratio[0] + min(rest, ratio[0])
+                plan.append(Segment(epochs=length, warm_up=0, bp=batches_per_epoch - gp, gp=gp))
+            start += length
+        return plan
+
+    def observe(self, phase: Phase, loss: float, quality: float | None) -> None:
+        pass
+
+    def state_dict(self) -> dict:
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlwaysBP:
+    """Plain backpropagation in every batch: the baseline."""
+
+    def phase(self, epoch: int, batch: int) -> Phase:
+        return Phase.BP
+
+    def segments(self, epochs: int, batches_per_epoch: int) -> list[Segment]:
+        return [Segment(epochs=epochs, warm_up=0, bp=batches_per_epoch, gp=0)]
+
+    def observe(self, phase: Phase, loss: float, quality: float | None) -> None:
+        pass
+
+    def state_dict(self) -> dict:
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        pass
