@@ -76,6 +76,7 @@ _SETTINGS = {
     "savefig.dpi": 160,
     "svg.fonttype": "none",  # text stays text: searchable, small, read by screen readers
     "svg.hashsalt": "adagp",  # the same figure gives the same bytes
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titlelocation": "left",

@@ -1,0 +1,49 @@
+# `make` alone prints the targets. Everything runs in .venv, which `make setup` makes from pyproject.toml.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PROFILE ?= quick
+JOBS ?=
+VENV := .venv
+RUN := $(VENV)/bin/adagp
+REPRODUCE_FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test book check record bench validate lock clean
+
+help:  ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready  ## install the pinned dependencies into .venv (the other targets call it)
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else "adagp needs Python 3.11 or 3.12, found %s: make setup PYTHON=python3.11" % sys.version.split()[0])'
+	@echo "setting up $(VENV): a few minutes the first time"
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+reproduce: setup  ## train, model the accelerator, execute the notebooks, build the book, print the claims
+	@$(RUN) reproduce $(REPRODUCE_FLAGS)
+
+test: setup  ## everything a change can break
+	@$(VENV)/bin/python -m pytest -n auto
+
+book: setup  ## build the book from the notebooks executed last
+	@$(RUN) book --profile $(PROFILE)
+
+check: setup  ## compare the claims with what was recorded and with the last run
+	@$(RUN) check --profile $(PROFILE)
+
+record: setup  ## make the next runs of the full plan and keep them under artifact/recorded (TIME=25m)
+	@$(RUN) record --time-budget $(or $(TIME),25m)
+
+bench: setup  ## time the engine, the loaders and the accelerator model
+	@for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit 1; done
+
+validate: setup  ## run SCALE-Sim in an environment of its own and compare cycle counts
+	@$(VENV)/bin/python validation/run_scalesim.py
+
+lock: setup  ## write constraints.txt from the installed environment
+	@$(VENV)/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+
+clean:  ## remove what runs have written; recorded results and .venv stay
+	@rm -rf artifact/runs artifact/output book/_build

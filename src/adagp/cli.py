@@ -1,0 +1,224 @@
+"""The ``adagp`` command: thin, one function a subcommand.
+
+Exit codes: 0 success, 1 a run or a check failed, 2 bad usage (one line says what and lists what is valid).
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from ._errors import UsageError
+
+app = typer.Typer(
+    help="Train with predicted gradients, model the accelerator, reproduce every table and figure.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ProfileOption = Annotated[str, typer.Option(help="smoke (minutes, for CI), quick (the default) or full (paper scale, GPU).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
+
+
+def say(line: str) -> None:
+    """Progress goes to standard error, so that standard output holds results only."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@app.command()
+def reproduce(
+    profile: ProfileOption = "quick",
+    only: Annotated[list[str], typer.Option(help="A notebook's name or number; repeatable.")] = [],
+    parameter: Annotated[list[str], typer.Option("--param", "-p", help="NAME=VALUE for the notebook; with --only.")] = [],
+    jobs: Annotated[int, typer.Option(help="Processes at once; 0: one a core.", min=0)] = 0,
+) -> None:
+    """Train, model the accelerator, execute the notebooks, build the book and print the claims."""
+    from . import _paths, experiments as ex
+
+    began = time.monotonic()
+    chosen = ex.profile(profile)
+    if parameter and not only:
+        raise UsageError("--param goes with --only: name the notebook that takes it")
+    plan = ex.notebook_jobs(chosen, only, _pairs(parameter))
+    store = ex.Store(_paths.runs())
+    runs = chosen.runs()
+    missing = store.missing(runs)
+    say(f"1/4 training: {len(missing)} of {len(runs)} runs to do (profile {profile}), results in {store.folder}")
+    ex.run_all(runs, store, jobs=jobs or None, device=_device(), report=say)
+    folder = _paths.output() / profile / "executed"
+    say(f"2/4 notebooks: {len(plan)}, into {folder}")
+    ex.execute_notebooks(plan, folder, jobs=jobs or None, report=say, inputs=ex.results_digest(store, runs))
+    say("3/4 book")
+    page, built = ex.build_book(folder)
+    say(f"    {'built' if built else 'nothing changed'}: {page}")
+    say(f"4/4 claims ({time.monotonic() - began:.0f} s so far)")
+    print(ex.claims_table(ex.check_claims(chosen)))
+    say(f"open {page}")
+
+
+@app.command()
+def book(profile: ProfileOption = "quick") -> None:
+    """Build the book from the notebooks executed last."""
+    from . import _paths, experiments as ex
+
+    folder = _paths.output() / ex.profile(profile).name / "executed"
+    if not list(folder.glob("*.ipynb")):
+        raise UsageError(f"no executed notebooks in {folder}: run adagp reproduce --profile {profile} first")
+    print(ex.build_book(folder)[0])
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="A model's name; adagp info lists them.")],
+    dataset: Annotated[str, typer.Option(help="A data set's name.")] = "digits",
+    method: Annotated[str, typer.Option(help="bp, adagp, coast, ...; adagp info lists them.")] = "adagp",
+    width: Annotated[float, typer.Option(help="Share of the published channel counts.")] = 1.0,
+    epochs: Annotated[int, typer.Option(help="Epochs of the schedule.")] = 90,
+    warm_up_epochs: Annotated[int, typer.Option(help="Epochs before prediction starts.")] = 10,
+    batch_size: Annotated[int, typer.Option(help="Samples a batch.")] = 128,
+    lr: Annotated[float, typer.Option(help="Initial learning rate.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Seeds weights, order and augmentation.")] = 0,
+    train_limit: Annotated[int, typer.Option(help="Train on the first so many samples; 0: all.")] = 0,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    as_json: JsonOption = False,
+) -> None:
+    """Train one model with one method and keep its record."""
+    from . import _paths, experiments as ex
+
+    run = ex.Run(
+        model=model,
+        dataset=dataset,
+        method=method,
+        width=width,
+        epochs=epochs,
+        warm_up_epochs=warm_up_epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        train_limit=train_limit or None,
+        precision=precision,
+    )
+    ex.validate([run])
+    store = ex.Store(_paths.runs())
+    record = ex.run_one(run, store, device=_device(), on_epoch=lambda row: say(ex.progress_line(run, row)))
+    if as_json:
+        print(json.dumps(record))
+    else:
+        result = record["result"]
+        outcome = f"diverged: {result['diverged']}" if result["diverged"] else f"{result['metric']} {result['score']:.2f}"
+        print(f"{run.name}: {outcome} ({result['seconds']:.0f} s)\n{store.path(run)}")
+
+
+@app.command()
+def simulate(
+    model: Annotated[str, typer.Argument(help="A model's name; adagp info lists them.")],
+    dataset: Annotated[str, typer.Option(help="Gives the input's shape.")] = "cifar10",
+    dataflow: Annotated[str, typer.Option(help="ws, os, is or rs.")] = "ws",
+    design: Annotated[str, typer.Option(help="baseline, low, efficient or max.")] = "efficient",
+    hardware: Annotated[str, typer.Option(help="A preset: paper-180pe, eyeriss-168pe, tpu-128x128.")] = "paper-180pe",
+    batch: Annotated[int, typer.Option(help="Samples a batch.")] = 128,
+    epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
+    as_json: JsonOption = False,
+) -> None:
+    """Speed-up and energy of training one network on an accelerator with ADA-GP."""
+    from . import accelerator as acc
+
+    work = acc.workload(model, dataset=dataset, batch=batch)
+    report = acc.simulate(work, design=design, dataflow=dataflow, hardware=acc.hardware(hardware), epochs=epochs)
+    if as_json:
+        print(json.dumps(report.to_dict()))
+    else:
+        print(report)
+
+
+@app.command()
+def check(profile: ProfileOption = "quick", as_json: JsonOption = False) -> None:
+    """Compare each claim with its recorded value and with the last run; exit 1 if a deterministic one has moved."""
+    from . import experiments as ex
+
+    claims = ex.check_claims(ex.profile(profile))
+    print(json.dumps([claim.to_dict() for claim in claims]) if as_json else ex.claims_table(claims))
+    moved = [claim.id for claim in claims if claim.moved]
+    if moved:
+        say(f"adagp: deterministic values moved away from their recorded ones: {', '.join(moved)}")
+        raise typer.Exit(1)
+
+
+@app.command()
+def info(as_json: JsonOption = False) -> None:
+    """Versions, machine, folders and every valid name."""
+    import adagp
+
+    from . import _paths, data, experiments as ex, models, predictors
+
+    origin = ex.provenance(_device())
+    facts = {
+        "adagp": adagp.__version__,
+        "checkout": str(_paths.root()),
+        "versions": origin["versions"],
+        "machine": origin["machine"],
+        "models": list(models.available()),
+        "datasets": list(data.available()),
+        "methods": {name: method.description for name, method in ex.METHODS.items()},
+        "predictors": dict(predictors.available()),
+        "profiles": list(ex.PROFILES),
+        "notebooks": list(ex.available_notebooks()),
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            print(f"{key}:")
+            for name, text in value.items():
+                print(f"  {name:18} {text}")
+        else:
+            print(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _pairs(texts: list[str]) -> dict[str, object]:
+    import yaml
+
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--param takes NAME=VALUE, got {text!r}")
+        pairs[name] = yaml.safe_load(value)
+    return pairs
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    try:
+        return app(arguments, prog_name="adagp", standalone_mode=False) or 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except (click.UsageError, UsageError) as error:
+        message = error.format_message() if isinstance(error, click.UsageError) else str(error)
+        say(f"adagp: {message}")
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        say("adagp: stopped; what was finished is kept, run the same command to continue")
+        return 130
+    except Exception as error:
+        from . import experiments as ex
+
+        if not isinstance(error, ex.EXPECTED):
+            raise
+        say(f"adagp: {error}")
+        return 1

@@ -1,0 +1,74 @@
+"""Building the Jupyter Book from its chapters and the executed notebooks."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from .. import _paths
+from .._files import write_atomic
+from ._provenance import digest
+
+
+class BookError(RuntimeError):
+    """Sphinx warned or failed; the message holds its words."""
+
+
+def build(executed: Path) -> tuple[Path, bool]:
+    """Build the HTML book; returns its first page and whether anything had to be done.
+
+    Chapters and executed notebooks are put together under ``book/_build/source``, with a table of contents that
+    names the notebooks this profile has. Warnings are errors.
+
+    Raises:
+        BookError: Sphinx warned or failed.
+    """
+    book = _paths.book()
+    front = book / "_build" / "html" / "index.html"
+    sources = sorted(p for p in book.rglob("*") if p.is_file() and "_build" not in p.relative_to(book).parts)
+    pages = sorted(p for p in executed.glob("*.ipynb") if not p.name.endswith(".failed.ipynb"))
+    package = Path(__file__).resolve().parents[1]  # the API pages are made from its docstrings
+    key = hashlib.sha256("\0".join(map(digest, ([*sources], pages, [package]))).encode()).hexdigest()
+    stamp = book / "_build" / "built"
+    if front.exists() and stamp.exists() and stamp.read_text() == key:
+        return front, False
+
+    staged = book / "_build" / "source"
+    wanted = {staged / p.relative_to(book): p for p in sources}
+    wanted |= {staged / "notebooks" / p.name: p for p in pages}
+    for old in [p for p in staged.rglob("*") if p.is_file() and p not in wanted]:
+        old.unlink()
+    for target, source in wanted.items():
+        # Unchanged files keep their times, so that Sphinx reads only what changed.
+        if not target.exists() or target.read_bytes() != source.read_bytes():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    contents = yaml.safe_load((book / "_toc.yml").read_text())
+    write_atomic(staged / "_toc.yml", yaml.safe_dump(_present(contents, staged), sort_keys=False))
+
+    stamp.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "jupyter_book", "build", str(staged), "--path-output", str(book), "-W", "--keep-going"]
+    answer = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})
+    if answer.returncode != 0:
+        words = [line for line in (answer.stdout + answer.stderr).splitlines() if "WARNING" in line or "ERROR" in line]
+        raise BookError("the book does not build:\n" + "\n".join(words[:20] or answer.stderr.splitlines()[-20:]))
+    write_atomic(stamp, key)
+    return front, True
+
+
+def _present(node: object, staged: Path) -> object:
+    """The table of contents without the notebooks that this profile did not make."""
+    if isinstance(node, list):
+        return [_present(item, staged) for item in node if _exists(item, staged)]
+    if isinstance(node, dict):
+        return {key: _present(value, staged) for key, value in node.items()}
+    return node
+
+
+def _exists(item: object, staged: Path) -> bool:
+    name = item.get("file", "") if isinstance(item, dict) else ""
+    return not name.startswith("notebooks/") or (staged / f"{name}.ipynb").exists()

@@ -1,0 +1,207 @@
+"""Each claim of the paper, and of ours, against what was measured. A verdict is never softened."""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+
+import yaml
+
+from .. import _paths
+from .._errors import UsageError
+from .._files import write_json
+from ._frames import recorded
+from ._plan import Profile
+from ._store import Store
+
+_SAME = 1e-6  # relative: a deterministic value that moved by more has changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One value of a claim."""
+
+    value: float
+    """In the claim's unit."""
+    n: str
+    """What it was measured on, in words with counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One line of the claims table."""
+
+    id: str
+    source: str
+    """'paper' or 'ours'."""
+    sentence: str
+    paper: float | None
+    """The paper's value."""
+    unit: str
+    holds: dict[str, float]
+    """Exactly one of within, at_least, at_most."""
+    deterministic: bool
+    """True for values that must not change unless the code means them to."""
+    notebook: str
+    recorded: Measured | None
+    """From the committed results."""
+    current: Measured | None
+    """From this machine's runs, or computed now."""
+
+    @property
+    def verdict(self) -> str:
+        """'holds', 'differs' or 'not run'; from the recorded scale where there is one."""
+        measured = self.current if self.deterministic else self.recorded or self.current
+        if measured is None:
+            return "not run"
+        ((rule, bound),) = self.holds.items()
+        value = measured.value
+        kept = {
+            "within": lambda: abs(value - self.paper) <= bound,
+            "at_least": lambda: value >= bound,
+            "at_most": lambda: value <= bound,
+        }[rule]()
+        return "holds" if kept else "differs"
+
+    @property
+    def moved(self) -> bool:
+        """True for a deterministic value that is no longer its recorded one."""
+        if not self.deterministic or self.recorded is None or self.current is None:
+            return False
+        return not math.isclose(self.recorded.value, self.current.value, rel_tol=_SAME)
+
+    def to_dict(self) -> dict:
+        """For JSON, with the verdict."""
+        return asdict(self) | {"verdict": self.verdict, "moved": self.moved}
+
+
+def check(profile: Profile) -> list[Claim]:
+    """Measure every claim of artifact/claims.yml: on the recorded results and on this machine's runs of ``profile``."""
+    mine = [record for run in profile.runs() if (record := Store(_paths.runs()).get(run, current=True))]
+    kept, fixed = recorded(), _read_fixed()
+    claims = []
+    for entry in yaml.safe_load((_paths.root() / "artifact" / "claims.yml").read_text()):
+        measure = MEASURES[entry.pop("measure")]
+        if entry["deterministic"]:
+            before = fixed.get(entry["id"])
+            values = {"recorded": Measured(**before) if before else None, "current": measure()}
+        else:
+            values = {"recorded": measure(kept), "current": measure(mine)}
+        claims.append(Claim(**entry, **values))
+    return claims
+
+
+def record_fixed(claims: Iterable[Claim]) -> None:
+    """Commit-to-be: the deterministic values as they are now, which later checks compare with."""
+    write_json(_fixed_path(), {claim.id: asdict(claim.current) for claim in claims if claim.deterministic})
+
+
+def table(claims: Iterable[Claim]) -> str:
+    """The claims as text for a terminal."""
+    rows = [("claim", "paper", "recorded", "this run", "verdict")]
+    for claim in claims:
+        rows.append(
+            (
+                f"{claim.id} ({claim.source})",
+                "-" if claim.paper is None else f"{claim.paper:g} {claim.unit}",
+                _text(claim.recorded, claim.unit),
+                _text(claim.current, claim.unit),
+                claim.verdict + (" (moved!)" if claim.moved else ""),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def frame(claims: Iterable[Claim]):
+    """The claims as a pandas table for the book, sentences wrapped by the page."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        [
+            {
+                "claim": claim.sentence,
+                "by": claim.source,
+                "paper": "–" if claim.paper is None else f"{claim.paper:g} {claim.unit}",
+                "recorded": _text(claim.recorded, claim.unit),
+                "this run": _text(claim.current, claim.unit),
+                "verdict": claim.verdict,
+            }
+            for claim in claims
+        ]
+    )
+
+
+def _text(measured: Measured | None, unit: str) -> str:
+    return "not run" if measured is None else f"{measured.value:.2f} {unit} ({measured.n})"
+
+
+def _fixed_path():
+    return _paths.recorded() / "deterministic.json"
+
+
+def _read_fixed() -> dict:
+    path = _fixed_path()
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UsageError(f"cannot read {path}: {error}; restore it with git checkout") from error
+
+
+def _paired_gap(records: list[dict], method: str, reference: str) -> Measured | None:
+    """Mean over models of the mean paired difference in score, method minus reference, at one scale a model."""
+    scores: dict[tuple, dict[str, float]] = {}
+    for record in records:
+        config = record["config"]
+        if record["result"]["score"] is not None:
+            scale = tuple(sorted((k, repr(v)) for k, v in config.items() if k != "method"))
+            scores.setdefault((config["model"], scale), {})[config["method"]] = record["result"]["score"]
+    gaps: dict[str, list[float]] = {}
+    for (model, _), by_method in scores.items():
+        if method in by_method and reference in by_method:
+            gaps.setdefault(model, []).append(by_method[method] - by_method[reference])
+    if not gaps:
+        return None
+    means = [sum(values) / len(values) for values in gaps.values()]
+    pairs = sum(len(values) for values in gaps.values())
+    return Measured(value=sum(means) / len(means), n=f"{_count(len(gaps), 'model')}, {_count(pairs, 'pair')}")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def accuracy_gap(records: list[dict]) -> Measured | None:
+    """ADA-GP minus BP, in points of the score. Paper: "similar or higher accuracy" (abstract)."""
+    return _paired_gap(records, "adagp", "bp")
+
+
+def gap_to_coast(records: list[dict]) -> Measured | None:
+    """ADA-GP minus coasting, in points: what the predicted gradients themselves contribute."""
+    return _paired_gap(records, "adagp", "coast")
+
+
+def gap_to_equal_cost(records: list[dict]) -> Measured | None:
+    """ADA-GP minus BP of equal cost, in points: whether prediction beats simply stopping earlier."""
+    return _paired_gap(records, "adagp", "equal-cost")
+
+
+def mean_speedup() -> Measured:
+    """Mean speed-up over the models by the accelerator model. Paper: 1.47x (abstract)."""
+    speedups = [report.speedup for report in _reports()]
+    return Measured(value=sum(speedups) / len(speedups), n=_count(len(speedups), "model"))
+
+
+def mean_energy_saving() -> Measured:
+    """Mean energy saving over the models by the accelerator model, in percent. Paper: 34 % (abstract)."""
+    savings = [100 * report.energy_saving for report in _reports()]
+    return Measured(value=sum(savings) / len(savings), n=_count(len(savings), "model"))
+
+
+MEASURES: dict[str, Callable[..., Measured | None]] = {
+    function.__name__: function
+    for function in (mean_speedup, mean_energy_saving, accuracy_gap, gap_to_coast, gap_to_equal_cost)
+}

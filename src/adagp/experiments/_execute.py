@@ -1,0 +1,108 @@
+"""From a run's configuration to its result record."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ._provenance import provenance
+from ._run import METHODS, Run
+
+
+def execute(
+    run: Run,
+    *,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[dict], None] = lambda row: None,
+) -> dict:
+    """Train one run and return its record (see ``Store``). A run that diverges has a record that says so.
+
+    Args:
+        device: 'cpu', 'cuda', 'cuda:1' or 'mps'.
+        checkpoint: continue from here, and save here after every epoch.
+        on_epoch: called with each epoch's row of the curves.
+    """
+    import torch
+
+    from .. import data, models
+    from ..predictors import create as create_predictor
+    from ..training import AdaGP, DivergedError, fit, task_for
+
+    began = time.perf_counter()
+    method = METHODS[run.method]
+    dataset = data.load(run.dataset)
+    torch.manual_seed(run.seed)
+    model = models.create(run.model, dataset=run.dataset, width=run.width)
+    memory_format = torch.channels_last if dataset.task == "images" else torch.contiguous_format
+    model = model.to(device=device, memory_format=memory_format)
+    predictor = create_predictor(method.predictor, **dict(method.options + run.predictor_options))
+    engine = AdaGP(model, _optimizer(run, model), schedule=run.schedule(), predictor=predictor)
+    task = task_for(dataset, device=device, batch_size=run.batch_size)
+    train = task.loader("train", seed=run.seed, limit=run.train_limit)
+    test = task.loader("test", limit=run.test_limit)
+
+    def autocast() -> contextlib.AbstractContextManager:
+        if run.precision == "bfloat16":
+            return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def loss(model, batch):
+        with autocast():
+            return task.loss(model, batch)
+
+    def evaluate(model):
+        with autocast():
+            return task.evaluate(model, test)
+
+    curves: list[dict] = []
+
+    def keep(row: dict) -> None:
+        curves.append(row)
+        on_epoch(row)
+
+    diverged = None
+    try:
+        curves = fit(
+            engine,
+            train,
+            loss,
+            evaluate,
+            epochs=run.trained_epochs(),
+            skip=run.ladder() if method.skip else None,
+            checkpoint=checkpoint,
+            on_epoch=keep,
+        )
+    except DivergedError as error:
+        diverged = str(error)
+    finally:
+        engine.close()
+    last = curves[-3:]
+    result = {
+        "diverged": diverged,
+        "metric": task.metric,
+        # The mean of the last three epochs is a steadier figure than the last one.
+        "score": sum(row[task.metric] for row in last) / len(last) if last and diverged is None else None,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "predictor_parameters": engine.predictor.num_parameters(),
+        "train_samples": len(train) * run.batch_size if run.train_limit is None else run.train_limit,
+        "seconds": round(time.perf_counter() - began, 2),
+        "quality": engine.metrics(),
+    }
+    origin = provenance(device) | {"data": {"name": dataset.note, "fingerprint": dataset.fingerprint}}
+    return {
+        "schema": 1,
+        "name": run.name,
+        "config": run.config(),
+        "result": result,
+        "curves": curves,
+        "provenance": origin,
+    }
+
+
+def _optimizer(run: Run, model):
+    import torch
+
+    if run.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), lr=run.lr, betas=(0.9, 0.98), weight_decay=run.weight_decay)
+    return torch.optim.SGD(model.parameters(), lr=run.lr, momentum=0.9, weight_decay=run.weight_decay)

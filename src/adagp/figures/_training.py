@@ -1,0 +1,88 @@
+"""Figures of training results: curves, scores and predictor quality."""
+
+from typing import TYPE_CHECKING
+
+from . import _style as style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+METRIC_LABELS = {"accuracy": "test accuracy (%)", "bleu": "test BLEU"}
+
+
+def learning_curves(curves: "pd.DataFrame", metric: str = "accuracy") -> tuple["Figure", "pd.DataFrame"]:
+    """Test score over epochs, one line a method: the mean over seeds, with the range over seeds shaded.
+
+    Args:
+        curves: ``experiments.curves`` of one model.
+    """
+    import matplotlib.pyplot as plt
+
+    data = curves.groupby(["method", "epoch"], sort=False)[metric].agg(["mean", "min", "max", "count"]).reset_index()
+    with style.use():
+        figure, axes = plt.subplots()
+        for method, rows in data.groupby("method", sort=False):
+            color = style.COLORS[method]
+            axes.plot(rows["epoch"], rows["mean"], color=color, label=style.LABELS[method])
+            axes.fill_between(rows["epoch"], rows["min"], rows["max"], color=color, alpha=0.15, linewidth=0)
+        axes.set(xlabel="epoch", ylabel=METRIC_LABELS[metric])
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    plt.close(figure)
+    return figure, data
+
+
+def scores(table: "pd.DataFrame", metric: str = "accuracy") -> tuple["Figure", "pd.DataFrame"]:
+    """One row a model, one dot a method: mean over seeds with a bar of one standard deviation.
+
+    Args:
+        table: columns model, method, mean, std, n (``experiments.mean_std``).
+    """
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    models = list(dict.fromkeys(table["model"]))
+    methods = list(dict.fromkeys(table["method"]))
+    offsets = np.linspace(-0.25, 0.25, len(methods)) if len(methods) > 1 else [0.0]
+    with style.use():
+        figure, axes = plt.subplots(figsize=(7.0, 0.9 + 0.42 * len(models)))
+        for offset, method in zip(offsets, methods, strict=True):
+            rows = table[table["method"] == method]
+            places = [models.index(model) + offset for model in rows["model"]]
+            axes.errorbar(
+                rows["mean"], places, xerr=rows["std"].fillna(0), fmt="o", markersize=5, elinewidth=1.2,
+                color=style.COLORS[method], label=style.LABELS[method],
+            )  # fmt: skip
+        axes.set_yticks(range(len(models)), models)
+        axes.invert_yaxis()
+        axes.set_ylim(len(models) - 0.5, -0.5)
+        axes.set_xlabel(METRIC_LABELS[metric])
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    plt.close(figure)
+    return figure, table
+
+
+def predictor_quality(quality: "pd.DataFrame", figure_of_merit: str = "cosine") -> tuple["Figure", "pd.DataFrame"]:
+    """Cosine of prediction and true gradient by layer, first layer at the left; a dot a seed, a line for their mean.
+
+    A single batch's gradient is mostly noise, so even a perfect predictor of the expected gradient would not reach 1.
+
+    Args:
+        quality: ``experiments.quality`` of one model and method.
+    """
+    import matplotlib.pyplot as plt
+
+    data = quality[["seed", "depth", "layer", figure_of_merit]].dropna()
+    mean = data.groupby("depth")[figure_of_merit].mean()
+    with style.use():
+        figure, axes = plt.subplots()
+        axes.axhline(0, color=style.GREY, linewidth=1)
+        axes.plot(mean.index + 1, mean, color=style.COLORS["adagp"], label="mean over seeds")
+        axes.scatter(data["depth"] + 1, data[figure_of_merit], s=12, color=style.COLORS["adagp"], alpha=0.5, label="one seed")
+        axes.set(xlabel="layer, in the order of the forward pass", ylabel="cosine with the batch's true gradient")
+        axes.set_ylim(min(-0.1, data[figure_of_merit].min() * 1.1), max(0.5, data[figure_of_merit].max() * 1.1))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    plt.close(figure)
+    return figure, data

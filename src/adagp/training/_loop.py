@@ -1,0 +1,118 @@
+"""The training loop of the experiments: epochs, evaluation, curves and checkpoints around the engine."""
+
+import io
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .._errors import UsageError
+from .._files import write_atomic
+from ..schedule import Phase, Schedule
+
+
+class DivergedError(RuntimeError):
+    """Training left the range of finite numbers; the record says at which epoch."""
+
+
+def fit(
+    engine,
+    loader,
+    loss: Callable[[nn.Module, object], torch.Tensor],
+    evaluate: Callable[[nn.Module], dict[str, float]],
+    *,
+    epochs: int,
+    skip: Schedule | None = None,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[dict], None] = lambda row: None,
+) -> list[dict]:
+    """Train for ``epochs`` and return one row an epoch: loss, test figures, batches by phase, seconds.
+
+    Args:
+        engine: an ``AdaGP`` around the model and its optimizer. The learning rate falls along a cosine to 0, a step a batch.
+        loader: yields batches; ``set_epoch(e)`` fixes their order and augmentation, so a resumed run sees the same ones.
+        loss: (model, batch) -> scalar loss.
+        evaluate: model -> figures of the test set, called after every epoch with the model in eval mode.
+        skip: drop the batches that this schedule puts in Phase GP (the control 'skip').
+        checkpoint: file to continue from and to write after every epoch; at most one epoch is lost.
+        on_epoch: called with each finished row.
+
+    Raises:
+        DivergedError: the loss of a true-gradient batch is NaN or infinite.
+        UsageError: the checkpoint is not one of this run.
+    """
+    model, optimizer = engine.model, engine.optimizer
+    per_epoch = len(loader)
+    decay = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(1.0, step / (epochs * per_epoch))))
+    )
+    rows: list[dict] = []
+    if checkpoint is not None and checkpoint.exists():
+        rows = _restore(checkpoint, model, optimizer, engine, decay)
+    for epoch in range(len(rows), epochs):
+        start, losses, phases = time.perf_counter(), [], Counter()
+        model.train()
+        loader.set_epoch(epoch)
+        for position, batch in enumerate(engine.epoch(loader)):
+            if skip is not None and skip.phase(epoch, position) is Phase.GP:
+                phases["skipped"] += 1
+            else:
+                try:
+                    step = engine.step(lambda batch=batch: loss(model, batch))
+                except FloatingPointError as error:
+                    raise DivergedError(f"epoch {epoch + 1}, batch {position + 1}: {error}") from error
+                losses.append(step.loss)
+                phases[step.phase.value] += 1
+            decay.step()
+        seconds = time.perf_counter() - start
+        model.eval()
+        with torch.no_grad():
+            figures = evaluate(model)
+        row = {
+            "epoch": epoch + 1,
+            "train_loss": float(torch.stack(losses).float().mean()) if losses else None,
+            **figures,
+            "batches": dict(phases),
+            "train_seconds": round(seconds, 3),
+        }
+        rows.append(row)
+        if checkpoint is not None:
+            _save(checkpoint, model, optimizer, engine, decay, rows)
+        on_epoch(row)
+    return rows
+
+
+def _save(path: Path, model, optimizer, engine, decay, rows: list[dict]) -> None:
+    buffer = io.BytesIO()
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "engine": engine.state_dict(),
+        "decay": decay.state_dict(),
+        "rows": rows,
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    state["decay"].pop("lr_lambdas")
+    torch.save(state, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def _restore(path: Path, model, optimizer, engine, decay) -> list[dict]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        engine.load_state_dict(state["engine"])
+        decay.load_state_dict({**state["decay"], "lr_lambdas": [None]})
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"cannot continue from the checkpoint {path}: {reason}; delete it to start anew") from error
+    torch.set_rng_state(state["rng"])
+    if state["cuda_rng"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    return state["rows"]
