@@ -1,7 +1,8 @@
 """One function a figure or table. Each returns (matplotlib Figure, pandas DataFrame of what it shows)."""
 
 from . import _style as style
+from ._method import designs, phases, reorganization
 from ._show import glue, show
 from ._training import learning_curves, predictor_quality, scores
 
-__all__ = ["glue", "learning_curves", "predictor_quality", "scores", "show", "style"]
+__all__ = ["designs", "glue", "learning_curves", "phases", "predictor_quality", "reorganization", "scores", "show", "style"]

@@ -1,0 +1,139 @@
+"""Drawings that explain the method: the two phases, tensor reorganization, the accelerator's designs."""
+
+from typing import TYPE_CHECKING
+
+from . import _style as style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def phases(layers: int = 4) -> tuple["Figure", "pd.DataFrame"]:
+    """One batch of each phase on a time axis; a backward pass of a layer is drawn as two forward passes.
+
+    Returns:
+        The drawing, and its boxes: phase, what, start, length (in forward passes of a layer).
+    """
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    predict = 0.25  # drawn wider than it is, to be seen
+    boxes, now = [], 0.0
+    for layer in range(1, layers + 1):
+        boxes.append(("Phase BP", "forward", f"F{layer}", now, 1.0))
+        now += 1.0
+    for layer in range(layers, 0, -1):
+        boxes.append(("Phase BP", "backward", f"B{layer}", now, 2.0))
+        boxes.append(("Phase BP", "predictor", "", now + 2.0, predict))
+        now += 2.0 + predict
+    end = now
+    now = 0.0
+    for layer in range(1, layers + 1):
+        boxes.append(("Phase GP", "forward", f"F{layer}", now, 1.0))
+        boxes.append(("Phase GP", "predictor", "", now + 1.0, predict))
+        now += 1.0 + predict
+    data = pd.DataFrame(boxes, columns=["phase", "what", "label", "start", "length"])
+    rows = {"Phase BP": 1.0, "Phase GP": 0.0}
+    with style.use():
+        figure, axes = plt.subplots(figsize=(7.4, 2.3))
+        for box in data.itertuples():
+            light = box.what == "forward"
+            axes.barh(
+                rows[box.phase], box.length, left=box.start, height=0.5,
+                color=style.COLORS[box.what], edgecolor="white", linewidth=1.5,
+            )  # fmt: skip
+            axes.text(
+                box.start + box.length / 2, rows[box.phase], box.label,
+                ha="center", va="center", color="black" if light else "white", fontsize=9,
+            )  # fmt: skip
+        axes.annotate("", (end, 0.0), (now, 0.0), arrowprops={"arrowstyle": "<->", "color": style.GREY})
+        axes.text((end + now) / 2, 0.12, "time saved: no backward pass", ha="center", color="#555555", fontsize=9)
+        axes.set_yticks(list(rows.values()), list(rows))
+        axes.set(xlim=(-0.1, end + 0.1), ylim=(-0.5, 1.5), xlabel="time (forward passes of a layer)")
+        axes.grid(False)
+        names = {"forward": "forward", "backward": "backward and update", "predictor": "predictor (BP: learns, GP: updates the layer)"}
+        handles = [plt.Rectangle((0, 0), 1, 1, color=style.COLORS[key]) for key in names]
+        figure.legend(handles, names.values(), loc="outside upper left", ncols=3, fontsize=9)
+    plt.close(figure)
+    return figure, data
+
+
+def reorganization(out_ch: int = 64, in_ch: int = 32, kernel: int = 3) -> tuple["Figure", "pd.DataFrame"]:
+    """From a layer's output to its predicted weight gradient, with the shapes of one convolution.
+
+    Returns:
+        The drawing, and its stages: name, shape.
+    """
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    row = in_ch * kernel * kernel
+    stages = [
+        ("layer output", f"batch × {out_ch} × h × w"),
+        ("mean over batch", f"{out_ch} × 1 × h × w"),
+        ("pooling", f"{out_ch} × 1 × p × p"),
+        ("small conv", f"{out_ch} × c × p × p"),
+        ("fully connected", f"{out_ch} × {row}"),
+        ("weight gradient", f"{out_ch} × {in_ch} × {kernel} × {kernel}"),
+    ]
+    shades = [style.SKY, style.SKY, style.SKY, style.VERMILION, style.VERMILION, style.BLUE]
+    with style.use():
+        figure, axes = plt.subplots(figsize=(7.4, 2.2))
+        _bare(axes, 6.0, 2.0)
+        for place, ((name, shape), color) in enumerate(zip(stages, shades, strict=True)):
+            _box(axes, place + 0.1, 0.85, 0.78, 0.6, name.replace(" ", "\n"), color)
+            axes.text(place + 0.49, 0.7, shape, ha="center", va="top", fontsize=7.5)
+            if place:
+                axes.annotate("", (place + 0.11, 1.15), (place - 0.13, 1.15), arrowprops={"arrowstyle": "->"})
+        axes.text(1.97, 1.75, "reorganization: each output channel becomes one sample", ha="center", fontsize=9)
+        axes.text(3.97, 0.15, "one predictor serves every layer; a layer uses the first row-length outputs", ha="center", fontsize=9)
+    plt.close(figure)
+    return figure, pd.DataFrame(stages, columns=["stage", "shape"])
+
+
+def designs() -> tuple["Figure", "pd.DataFrame"]:
+    """What each design adds to the baseline accelerator.
+
+    Returns:
+        The drawing, and the parts of each design.
+    """
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    parts = {
+        "baseline": ("PE array", "global buffer", ""),
+        "low": ("PE array\n(layers, then predictor)", "global buffer", ""),
+        "efficient": ("PE array\n(layers, then predictor)", "global buffer", "predictor memory"),
+        "max": ("PE array", "global buffer", "predictor memory\n+ its own PE array"),
+    }
+    with style.use():
+        figure, axes = plt.subplots(figsize=(7.4, 2.8))
+        _bare(axes, 4.0, 3.0)
+        for place, (design, (array, buffer, extra)) in enumerate(parts.items()):
+            x = place + 0.06
+            axes.text(x + 0.44, 2.85, style.LABELS[design], ha="center", va="top", fontweight="bold", fontsize=10)
+            _box(axes, x, 1.85, 0.88, 0.6, array, style.SKY)
+            _box(axes, x, 1.15, 0.88, 0.5, buffer, "#d9d9d9")
+            if extra:
+                _box(axes, x, 0.5, 0.88, 0.48, extra, style.VERMILION)
+            _box(axes, x, 0.0, 0.88, 0.3, "DRAM" + (" (+ predictor)" if design == "low" else ""), "#bfbfbf")
+    plt.close(figure)
+    rows = [{"design": d, "array": a, "buffer": b, "added": e} for d, (a, b, e) in parts.items()]
+    return figure, pd.DataFrame(rows)
+
+
+def _bare(axes: "Axes", width: float, height: float) -> None:
+    axes.set(xlim=(0, width), ylim=(-0.05, height))
+    axes.axis("off")
+
+
+def _box(axes: "Axes", x: float, y: float, width: float, height: float, text: str, color: str) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    axes.add_patch(
+        FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=0.06", facecolor=color, edgecolor="none")
+    )
+    dark = color in (style.VERMILION, style.BLUE)
+    axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=8.5, color="white" if dark else "black")

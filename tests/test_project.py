@@ -1,0 +1,52 @@
+"""The project's own promises: pins, folders, notebooks without output, import weight."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_environment_repeats_the_pins():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = project["dependencies"] + project["optional-dependencies"]["test"]
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (pip,) = [entry["pip"] for entry in conda if isinstance(entry, dict)]
+    assert sorted(line for line in pip if not line.startswith("--")) == sorted(pins)
+    assert all("==" in pin for pin in pins)
+
+
+def test_constraints_agree_with_the_pins():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    locked = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    normal = {re.sub("[-_.]+", "-", name).lower(): version for name, version in locked.items()}
+    for pin in project["dependencies"]:
+        name, version = pin.split("==")
+        assert normal[re.sub("[-_.]+", "-", name).lower()] == version
+
+
+def test_make_alone_lists_the_targets():
+    listing = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("setup", "reproduce", "test", "book", "check", "record", "bench", "clean"):
+        assert re.search(rf"^make {target} +\w", listing, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_carry_no_output_and_declare_parameters(notebook):
+    content = json.loads(notebook.read_text())
+    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    assert any("parameters" in cell["metadata"].get("tags", []) for cell in code)
+    assert content["metadata"]["kernelspec"]["name"] == "python3"
+
+
+def test_import_leaves_slow_packages_alone():
+    probe = "import sys, adagp; print([m for m in ('torchvision', 'timm', 'matplotlib', 'pandas', 'tokenizers') if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
