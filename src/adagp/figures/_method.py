@@ -86,7 +86,7 @@ def reorganization(out_ch: int = 64, in_ch: int = 32, kernel: int = 3) -> tuple[
             _box(axes, place + 0.1, 0.85, 0.78, 0.6, name.replace(" ", "\n"), color)
             axes.text(place + 0.49, 0.7, shape, ha="center", va="top", fontsize=7.5)
             if place:
-                axes.annotate("", (place + 0.11, 1.15), (place - 0.13, 1.15), arrowprops={"arrowstyle": "->"})
+                axes.annotate("", (place + 0.11, 1.15), (place - 0.13, 1.15), arrowprops={"arrowstyle": "->", "color": style.BLACK})
         axes.text(1.97, 1.75, "reorganization: each output channel becomes one sample", ha="center", fontsize=9)
         axes.text(3.97, 0.15, "one predictor serves every layer; a layer uses the first row-length outputs", ha="center", fontsize=9)
     plt.close(figure)
