@@ -6,11 +6,12 @@ from ._execute import execute
 from ._claims import check as check_claims
 from ._claims import record_fixed
 from ._claims import table as claims_table
-from ._frames import curves, mean_std, quality, recorded, results, summary
+from ._frames import curves, mean_std, quality, recorded, results, results_digest, summary
 from ._notebooks import NotebookError
 from ._notebooks import available as available_notebooks
 from ._notebooks import execute as execute_notebooks
 from ._notebooks import jobs as notebook_jobs
+from ._notebooks import needs as notebook_runs
 from ._pages import claims_page, describe, html_table, score_table
 from ._plan import PROFILES, Profile, profile
 from ._provenance import provenance

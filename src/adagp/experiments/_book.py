@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,8 @@ def build(executed: Path) -> tuple[Path, bool]:
         if not target.exists() or target.read_bytes() != source.read_bytes():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+    config = yaml.safe_load((book / "_config.yml").read_text())
+    write_atomic(staged / "_config.yml", yaml.safe_dump(_with_repository(config), sort_keys=False))
     contents = yaml.safe_load((book / "_toc.yml").read_text())
     write_atomic(staged / "_toc.yml", yaml.safe_dump(_present(contents, staged), sort_keys=False))
 
@@ -58,6 +61,17 @@ def build(executed: Path) -> tuple[Path, bool]:
         raise BookError("the book does not build:\n" + "\n".join(words[:20] or answer.stderr.splitlines()[-20:]))
     write_atomic(stamp, key)
     return front, True
+
+
+def _with_repository(config: dict) -> dict:
+    """Point the page's buttons at the repository this checkout came from; leave them out where there is none to visit."""
+    answer = subprocess.run(["git", "remote", "get-url", "origin"], cwd=_paths.root(), capture_output=True, text=True)
+    address = re.sub(r"^git@([^:]+):", r"https://\1/", answer.stdout.strip()).removesuffix(".git")
+    visible = address.startswith("https://")
+    config["html"] |= {"use_repository_button": visible, "use_issues_button": visible}
+    if visible:
+        config["repository"] = {"url": address, "branch": "main"}
+    return config
 
 
 def _present(node: object, staged: Path) -> object:

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .. import _paths
+from ._plan import Profile
 from ._plan import profile as find_profile
+from ._provenance import digest
 from ._runner import run_all
 from ._store import Store
 
@@ -22,6 +24,13 @@ def results(profile: str, model: str | None = None) -> list[dict]:
     runs = find_profile(profile).runs(model)
     run_all(runs, store, device="cuda" if torch.cuda.is_available() else "cpu")
     return [store.get(run) for run in runs]
+
+
+def results_digest(profile: Profile) -> str:
+    """Hash of every result that a notebook may read: this machine's of the profile, the committed ones, the claims."""
+    store = Store(_paths.runs())
+    artifact = _paths.root() / "artifact"
+    return digest([*(store.path(run) for run in profile.runs()), _paths.recorded(), artifact / "claims.yml"])
 
 
 def recorded() -> list[dict]:

@@ -17,6 +17,7 @@ from .._errors import UsageError, unknown
 from .._files import write_atomic
 from ._plan import Profile
 from ._provenance import digest, package_code
+from ._run import Run
 
 
 class NotebookError(RuntimeError):
@@ -69,6 +70,13 @@ def jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[str, objec
         else:
             plan.append(Job(notebook=sources[name], parameters=tuple(given.items()), page=name))
     return plan
+
+
+def needs(job: Job, profile: Profile) -> list[Run]:
+    """The runs whose records the notebook reads: one model's, all, or none."""
+    if "ex.results(" not in job.notebook.read_text():
+        return []
+    return profile.runs(dict(job.parameters).get("model"))
 
 
 def _find(name: str, sources: dict[str, Path]) -> str:

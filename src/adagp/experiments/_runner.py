@@ -40,7 +40,7 @@ def run_one(run: Run, store: Store, *, device: str = "cpu", on_epoch: Callable[[
                 store.put(run, record)
                 checkpoint.unlink(missing_ok=True)
             return record
-    except PermissionError as error:
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise UsageError(f"cannot write to {store.folder}: {error.strerror}; choose another folder") from error
 
 

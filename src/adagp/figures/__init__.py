@@ -3,6 +3,6 @@
 from . import _style as style
 from ._method import designs, phases, reorganization
 from ._show import glue, show
-from ._training import learning_curves, predictor_quality, scores
+from ._training import learning_curves, plan, predictor_quality, scores
 
-__all__ = ["designs", "glue", "learning_curves", "phases", "predictor_quality", "reorganization", "scores", "show", "style"]
+__all__ = ["designs", "glue", "learning_curves", "phases", "plan", "predictor_quality", "reorganization", "scores", "show", "style"]

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from ..schedule import Schedule
+
 METRIC_LABELS = {"accuracy": "test accuracy (%)", "bleu": "test BLEU"}
 
 
@@ -29,6 +31,33 @@ def learning_curves(curves: "pd.DataFrame", metric: str = "accuracy") -> tuple["
         axes.set(xlabel="epoch", ylabel=METRIC_LABELS[metric])
         axes.xaxis.get_major_locator().set_params(integer=True)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    plt.close(figure)
+    return figure, data
+
+
+def plan(schedule: "Schedule", epochs: int, batches_per_epoch: int = 1000) -> tuple["Figure", "pd.DataFrame"]:
+    """Share of each phase in every epoch of a schedule that is fixed in advance."""
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    rows, start = [], 0
+    for segment in schedule.segments(epochs, batches_per_epoch):
+        shares = {"warm-up": segment.warm_up, "bp": segment.bp, "gp": segment.gp}
+        rows.append({"first": start + 1, "last": start + segment.epochs} | {k: v / segment.batches for k, v in shares.items()})
+        start += segment.epochs
+    data = pd.DataFrame(rows)
+    with style.use():
+        figure, axes = plt.subplots(figsize=(7.0, 2.4))
+        for row in data.itertuples():
+            bottom = 0.0
+            for phase, share in (("gp", row.gp), ("bp", row.bp), ("warm-up", row[3])):
+                width = row.last - row.first + 1
+                axes.bar(row.first - 0.5, share, width, bottom, align="edge", color=style.COLORS[phase], edgecolor="white")
+                bottom += share
+        axes.set(xlabel="epoch", ylabel="share of batches", xlim=(0.5, epochs + 0.5), ylim=(0, 1))
+        axes.grid(False)
+        handles = [plt.Rectangle((0, 0), 1, 1, color=style.COLORS[phase]) for phase in ("warm-up", "bp", "gp")]
+        figure.legend(handles, ["warm-up", "Phase BP", "Phase GP"], loc="outside upper left", ncols=3)
     plt.close(figure)
     return figure, data
 
