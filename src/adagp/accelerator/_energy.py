@@ -1,0 +1,41 @@
+"""Energy: accesses times the energy of one, from a table in which every entry names its source."""
+
+from dataclasses import dataclass
+
+from .._errors import UsageError, unknown
+from ._hardware import read_table
+
+LEVELS = ("mac", "rf", "noc", "buffer", "dram")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyTable:
+    """Energy of one access of one word at each level, in ``unit``."""
+
+    unit: str
+    mac: float
+    rf: float
+    noc: float
+    buffer: float
+    dram: float
+
+    @classmethod
+    def named(cls, name: str) -> "EnergyTable":
+        """A table of ``data/energy.toml``. Raises UsageError for an unknown name."""
+        tables = read_table("energy.toml")
+        if name not in tables:
+            raise unknown("energy table", name, tables)
+        return cls.from_dict(name, tables[name])
+
+    @classmethod
+    def from_dict(cls, name: str, table: dict) -> "EnergyTable":
+        """Raises UsageError for an entry that is missing, negative or without a source."""
+        for level in LEVELS:
+            entry = table.get(level)
+            if not isinstance(entry, dict) or "value" not in entry:
+                raise UsageError(f"energy table {name!r} has no entry {level!r}; give {{ value = ..., source = ... }}")
+            if not entry["value"] >= 0:
+                raise UsageError(f"energy table {name!r}: {level} must be 0 or more, got {entry['value']}")
+            if not str(entry.get("source", "")).strip():
+                raise UsageError(f"energy table {name!r}: {level} has no source; name where {entry['value']} comes from")
+        return cls(unit=table.get("unit", "1"), **{level: float(table[level]["value"]) for level in LEVELS})

@@ -1,0 +1,60 @@
+"""The chip: array, buffer, memory; presets and their sources live in ``data/hardware.toml``."""
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+
+from .._errors import UsageError, unknown
+
+DEFAULT = "paper-180pe"
+
+
+@lru_cache(maxsize=None)
+def read_table(name: str) -> dict:
+    """A data file of this package, e.g. ``"hardware.toml"``."""
+    return tomllib.loads((files(__package__) / "data" / name).read_text(encoding="utf-8"))
+
+
+def _from_preset(name: str):
+    return field(default_factory=lambda: read_table("hardware.toml")[DEFAULT][name]["value"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """An accelerator. ``Hardware()`` is the preset ``paper-180pe``; change a field by naming it."""
+
+    rows: int = _from_preset("rows")
+    """PEs along the array's first side."""
+    cols: int = _from_preset("cols")
+    """PEs along its second side."""
+    buffer_bytes: int = _from_preset("buffer_bytes")
+    """Global buffer; half of it holds the tile in use, half the tile that is being fetched."""
+    word_bytes: int = _from_preset("word_bytes")
+    """One weight, activation, gradient or partial sum."""
+    clock_hz: float = _from_preset("clock_hz")
+    dram_bytes_per_s: float = _from_preset("dram_bytes_per_s")
+    """Sustained bandwidth to DRAM, reads and writes together."""
+    energy: str = "eyeriss-normalized"
+    """Name of an energy table (``data/energy.toml``)."""
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "cols", "buffer_bytes", "word_bytes", "clock_hz", "dram_bytes_per_s"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"hardware field {name} must be above 0, got {getattr(self, name)}")
+
+    @classmethod
+    def preset(cls, name: str, **changes) -> "Hardware":
+        """A preset by name, with fields changed by keyword. Raises UsageError for an unknown name."""
+        table = read_table("hardware.toml")
+        if name not in table:
+            raise unknown("hardware preset", name, table)
+        return cls(**({key: entry["value"] for key, entry in table[name].items()} | changes))
+
+    @property
+    def pes(self) -> int:
+        return self.rows * self.cols
+
+    @property
+    def dram_words_per_cycle(self) -> float:
+        return self.dram_bytes_per_s / self.clock_hz / self.word_bytes

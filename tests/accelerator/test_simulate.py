@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from adagp import accelerator as acc
+from adagp._errors import UsageError
+from adagp.schedule import AlwaysBP, LadderSchedule
+
+
+@pytest.fixture(scope="module")
+def work():
+    net = nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(64, 64, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10),
+    )  # fmt: skip
+    return acc.workload(net, torch.empty(32, 3, 32, 32, device="meta"))
+
+
+def test_without_a_gp_batch_no_design_is_faster_than_the_baseline(work):
+    for design in acc.DESIGNS:
+        report = acc.simulate(work, design=design, schedule=AlwaysBP(), epochs=3)
+        assert report.speedup <= 1 and report.energy_saving <= 0
+
+
+def test_the_ladder_bounds_the_speedup(work):
+    # A batch without a backward pass costs at least its forward pass.
+    report = acc.simulate(work, design="max")
+    forward = acc.simulate(work, design="max", schedule=LadderSchedule(warm_up_epochs=0, rungs=(), final=(1, 0)))
+    assert 1 < report.speedup < forward.speedup
+
+
+def test_the_baseline_design_is_the_baseline(work):
+    report = acc.simulate(work, design="baseline")
+    assert report.speedup == 1 and report.energy_saving == 0
+
+
+def test_the_frame_holds_all_of_the_energy(work):
+    report = acc.simulate(work, design="efficient")
+    frame = report.to_frame()
+    energy = frame.filter(like="energy_").sum(axis=1).groupby(frame.run).sum()
+    assert energy["efficient"] == pytest.approx(report.energy)
+    assert energy["baseline"] == pytest.approx(report.baseline_energy)
+    assert set(frame[frame.phase == "gp"].component) == {"forward", "update", "predictor forward"}
+
+
+def test_time_grows_with_the_number_of_batches_and_its_cost_does_not(work):
+    once, often = (acc.simulate(work, epochs=90, batches_per_epoch=n) for n in (60, 60 * 10**9))
+    assert often.cycles == pytest.approx(once.cycles * 10**9)
+    assert often.speedup == pytest.approx(once.speedup)
+
+
+def test_dram_moves_each_tensor_at_least_once(work):
+    words = acc.dram_traffic(work.layers, acc.Hardware()).words
+    once = np.array([[x.input_words, x.weight_words, x.output_words] for x in work.layers])
+    assert (words >= once[:, None, :]).all()
+
+
+def test_a_buffer_that_holds_all_moves_each_tensor_exactly_once(work):
+    words = acc.dram_traffic(work.layers, acc.Hardware(buffer_bytes=2**40)).words
+    once = np.array([[x.input_words, x.weight_words, x.output_words] for x in work.layers])
+    assert (words == once[:, None, :]).all()
+
+
+def test_a_buffer_too_small_for_one_tile_is_refused_by_name(work):
+    with pytest.raises(UsageError, match="buffer_bytes 64 holds no tile of layer '0'"):
+        acc.simulate(work, hardware=acc.Hardware(buffer_bytes=64))
+
+
+@pytest.mark.parametrize(
+    "field", ["rows", "cols", "buffer_bytes", "word_bytes", "clock_hz", "dram_bytes_per_s"]
+)
+def test_hardware_without_an_extent_is_refused_by_name(field):
+    with pytest.raises(UsageError, match=f"hardware field {field} must be above 0, got 0"):
+        acc.Hardware(**{field: 0})
+
+
+@pytest.mark.parametrize("kind", ["design", "dataflow"])
+def test_unknown_names_are_answered_with_the_known_ones(work, kind):
+    with pytest.raises(UsageError, match=f"unknown {kind} 'x'; choose from: "):
+        acc.simulate(work, **{kind: "x"})
+
+
+def test_an_energy_table_needs_every_entry_and_every_source():
+    good = {level: {"value": 1.0, "source": "a paper"} for level in acc.LEVELS}
+    with pytest.raises(UsageError, match="'mine' has no entry 'dram'"):
+        acc.EnergyTable.from_dict("mine", {k: v for k, v in good.items() if k != "dram"})
+    with pytest.raises(UsageError, match="'mine': rf has no source"):
+        acc.EnergyTable.from_dict("mine", good | {"rf": {"value": 1.0, "source": " "}})
+
+
+def test_every_constant_names_its_source():
+    from adagp.accelerator._hardware import read_table
+
+    for table in ("hardware.toml", "energy.toml"):
+        for group in read_table(table).values():
+            for field, entry in group.items():
+                assert field == "unit" or entry["source"].strip(), (table, group, field)

@@ -1,0 +1,118 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from adagp import accelerator as acc
+from adagp._errors import UsageError
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(11, 16)
+        self.qkv = nn.Linear(16, 48)
+        self.out = nn.Linear(16, 11, bias=False)
+
+    def forward(self, tokens):
+        q, k, v = self.qkv(self.embed(tokens)).unflatten(-1, (3, 4, 4)).permute(2, 0, 3, 1, 4)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+def conv_net():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 7, stride=2, padding=3), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1, groups=4), nn.Conv2d(16, 16, (1, 3), groups=16, bias=False),
+        nn.Conv2d(16, 4, 1, stride=2), nn.Flatten(), nn.Linear(48, 10),
+    )  # fmt: skip
+
+
+def too_many(work):
+    """What torch 2.13's counter has too much: a grouped convolution's weight gradient as if it had one group."""
+    return sum((x.groups - 1) * x.macs for x in work.layers if x.kind == "conv" and x.weight_grad)
+
+
+def counted_by_torch(module, x):
+    """(forward, all) multiply-accumulates by torch's own counter, on real tensors."""
+    with FlopCounterMode(display=False) as forward:
+        out = module(x)
+    with FlopCounterMode(display=False) as backward:
+        out.sum().backward()
+    return forward.get_total_flops() // 2, (forward.get_total_flops() + backward.get_total_flops()) // 2
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_totals_agree_with_torchs_flop_counter(frozen):
+    module, x = conv_net(), torch.randn(4, 3, 30, 26)
+    module(x)
+    module[0].weight.requires_grad_(not frozen)
+    module[0].bias.requires_grad_(not frozen)
+    work = acc.workload(module, x)
+    assert (work.macs("forward"), work.macs() + too_many(work)) == counted_by_torch(module, x)
+
+
+def test_attentions_products_are_counted_forward_and_backward():
+    module, x = Attention(), torch.randint(11, (3, 7))
+    work = acc.workload(module, x)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        assert (work.macs("forward"), work.macs()) == counted_by_torch(module, x)
+    assert [layer.kind for layer in work.layers] == ["linear", "matmul", "matmul", "linear"]
+    assert [layer.name for layer in work.layers if layer.kind == "linear"] == ["qkv", "out"]
+
+
+def test_a_trace_touches_neither_the_module_nor_its_numbers():
+    module, x = conv_net(), torch.randn(4, 3, 30, 26)
+    module(x)
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    acc.workload(module, x)
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    assert all(p.device.type == "cpu" for p in module.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
+
+
+def test_another_batch_needs_no_other_trace():
+    module = Attention()
+    small, large = (acc.workload(module, torch.zeros(b, 7, dtype=torch.long)) for b in (2, 96))
+    assert small.with_batch(96) == large
+
+
+def test_only_the_first_layer_has_no_input_gradient():
+    work = acc.workload(conv_net(), torch.empty(2, 3, 30, 26, device="meta"))
+    frame = work.to_frame()
+    assert list(frame[frame["pass"] == "input gradient"].layer.unique()) == ["3", "4", "5", "7"]
+    assert frame[frame["pass"] == "weight gradient"].layer.nunique() == 5
+
+
+def test_a_forward_that_fails_is_reported_with_the_example():
+    with pytest.raises(UsageError, match=r"forward pass of Linear fails on the example \(2, 3\) torch.float32: "):
+        acc.workload(nn.Linear(4, 4), torch.empty(2, 3))
+
+
+def test_a_module_without_an_example_is_refused():
+    with pytest.raises(UsageError, match="needs an example_input"):
+        acc.workload(nn.Linear(4, 4))
+
+
+def test_a_module_without_a_product_is_refused():
+    with pytest.raises(UsageError, match="ReLU has no convolution"):
+        acc.workload(nn.ReLU(), torch.empty(2, 3))
+
+
+def test_a_transposed_convolution_is_refused_by_name():
+    with pytest.raises(UsageError, match="'0' is a transposed convolution"):
+        acc.workload(nn.Sequential(nn.ConvTranspose2d(3, 3, 2)), torch.empty(2, 3, 4, 4))
+
+
+def test_a_strided_input_gradient_multiplies_no_inserted_zeros():
+    layer = acc.Layer(
+        name="x", kind="conv", batch=2, in_channels=4, out_channels=8, in_size=(8, 8), out_size=(4, 4),
+        kernel=(3, 3), stride=(2, 2),
+    )  # fmt: skip
+    taps = sorted((k // 8, count) for count, _, _, k in layer.gemms("input gradient"))
+    assert taps == [(1, 1), (2, 2), (4, 1)]
+
+
+def test_a_size_below_one_is_refused_by_name():
+    with pytest.raises(UsageError, match="layer 'x': out_channels must be 1 or more, got 0"):
+        acc.Layer(name="x", kind="linear", batch=1, in_channels=1, out_channels=0)
