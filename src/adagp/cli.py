@@ -138,6 +138,25 @@ def simulate(
 
 
 @app.command()
+def record(
+    time_budget: Annotated[str, typer.Option(help="How long to go on: 90s, 25m or 2h.")] = "25m",
+    profile: Annotated[str, typer.Option(help="The plan: full on an accelerator, else reduced, unless given.")] = "",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps; the best there is unless given.")] = "",
+    jobs: Annotated[int, typer.Option(help="Runs at once; 0: one a core, or one on an accelerator.", min=0)] = 0,
+) -> None:
+    """Make the next missing runs of the plan and keep their records under artifact/recorded."""
+    from . import experiments as ex
+
+    device = device or _device()
+    chosen = ex.profile(profile or ("reduced" if device == "cpu" else "full"))
+    left = ex.record(chosen, time_budget=ex.seconds(time_budget), jobs=jobs or None, device=device, report=say)
+    total = len(chosen.runs())
+    print(f"{total - len(left)} of {total} runs of plan {chosen.name} are recorded; {len(left)} left")
+    for run in left[:5]:
+        print(f"  {run.model} {run.dataset} {run.method} seed {run.seed}")
+
+
+@app.command()
 def check(profile: ProfileOption = "quick", as_json: JsonOption = False) -> None:
     """Compare each claim with its recorded value and with the last run; exit 1 if a deterministic one has moved."""
     from . import experiments as ex

@@ -1,1 +1,38 @@
+"""Data sets by name. ``digits`` and ``numbers`` are embedded; the others are read from disk or downloaded."""
 
+from pathlib import Path
+
+from .._errors import unknown
+from ._base import Dataset, Images, Sentences
+from ._digits import load_digits
+from ._folders import load_cifar
+
+_DESCRIPTIONS = {
+    "digits": "scanned digits of scikit-learn as 3x32x32; embedded",
+    "cifar10": "CIFAR-10: a folder tree under $ADAGP_DATA/cifar10, else torchvision's download",
+    "cifar100": "CIFAR-100: a folder tree under $ADAGP_DATA/cifar100, else torchvision's download",
+}
+
+
+def available() -> dict[str, str]:
+    """Names of the data sets and where each comes from, in a line."""
+    return dict(_DESCRIPTIONS)
+
+
+def load(name: str, root: Path | None = None) -> Dataset:
+    """A data set by name.
+
+    Args:
+        root: folder of the data, ``$ADAGP_DATA`` unless given, else the user's cache folder.
+
+    Raises:
+        UsageError: an unknown name; files that are missing or damaged, named by path.
+    """
+    if name not in _DESCRIPTIONS:
+        raise unknown("data set", name, _DESCRIPTIONS)
+    if name == "digits":
+        return load_digits()
+    return load_cifar(name, root)
+
+
+__all__ = ["Dataset", "Images", "Sentences", "available", "load"]

@@ -15,8 +15,9 @@ from ._notebooks import needs as notebook_runs
 from ._pages import claims_page, describe, html_table, score_table
 from ._plan import PROFILES, Profile, profile
 from ._provenance import provenance
+from ._record import record, recorded_store, seconds
 from ._run import METHODS, Method, Run
-from ._runner import run_all, run_one
+from ._runner import progress_line, run_all, run_one
 from ._store import Store
 
 EXPECTED = (BookError, NotebookError, RuntimeError)

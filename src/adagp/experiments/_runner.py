@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing import connection, get_context
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -19,8 +18,18 @@ _TRIES = 3  # a run whose worker dies (out of memory, kill -9) is started so man
 _BUSY_WAIT = 2.0  # seconds until a run that another runner holds is looked at again
 
 
-def run_one(run: Run, store: Store, *, device: str = "cpu", on_epoch: Callable[[dict], None] = lambda row: None) -> dict:
+def run_one(
+    run: Run,
+    store: Store,
+    *,
+    device: str = "cpu",
+    current: bool = True,
+    on_epoch: Callable[[dict], None] = lambda row: None,
+) -> dict:
     """The run's record: from the store if it is there, else trained now, continuing from its last checkpoint.
+
+    Args:
+        current: a record made by other training code does not count.
 
     Raises:
         Timeout: another process is at this run.
@@ -28,14 +37,13 @@ def run_one(run: Run, store: Store, *, device: str = "cpu", on_epoch: Callable[[
     """
     from ._execute import execute
 
-    work = store.folder / "work"
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(work / f"{run.name}.lock", timeout=0)
-        with lock:
-            record = store.get(run, current=True)
+        store.folder.mkdir(parents=True, exist_ok=True)
+        store.work.mkdir(parents=True, exist_ok=True)
+        with FileLock(store.work / f"{run.name}.lock", timeout=0):
+            record = store.get(run, current=current)
             if record is None:
-                checkpoint = work / f"{run.name}.pt"
+                checkpoint = store.work / f"{run.name}.pt"
                 record = execute(run, device=device, checkpoint=checkpoint, on_epoch=on_epoch)
                 store.put(run, record)
                 checkpoint.unlink(missing_ok=True)
@@ -52,6 +60,7 @@ def run_all(
     device: str = "cpu",
     report: Callable[[str], None] | None = None,
     deadline: float | None = None,
+    current: bool = True,
 ) -> list[Run]:
     """Make every missing run; progress goes to ``report`` (default: standard error). Returns the runs left undone.
 
@@ -62,19 +71,20 @@ def run_all(
         device: where to train.
         deadline: ``time.monotonic()`` value after which no further run is started and running ones are stopped;
             their checkpoints stay.
+        current: a record made by other training code does not count.
 
     Raises:
         UsageError: a worker met bad input, or an unwritable store.
         RuntimeError: a run failed, or its worker died again and again.
     """
-    todo = deque((0.0, run, 1) for run in store.missing(runs))
+    todo = deque((0.0, run, 1) for run in store.missing(runs, current=current))
     if not todo:
         return []
     report = report or (lambda line: print(line, file=sys.stderr, flush=True))
     jobs = max(1, min(jobs or (os.cpu_count() or 1 if device == "cpu" else 1), len(todo)))
     threads = max(1, (os.cpu_count() or 1) // jobs)
     began, total, done = time.monotonic(), len(todo), 0
-    workers = [_Worker(store.folder, device, threads) for _ in range(jobs)]
+    workers = [_Worker(store, device, threads, current) for _ in range(jobs)]
 
     def say(run: Run, text: str) -> None:
         elapsed = int(time.monotonic() - began)
@@ -84,7 +94,7 @@ def run_all(
         while todo or any(worker.task for worker in workers):
             now = time.monotonic()
             if deadline is not None and now > deadline:
-                return [run for run in runs if store.get(run, current=True) is None]
+                return store.missing(runs, current=current)
             for worker in workers:
                 if worker.task is None and todo and todo[0][0] <= now:
                     worker.start(todo.popleft())
@@ -94,7 +104,7 @@ def run_all(
                 _, run, attempt = worker.task
                 kind, value = worker.receive()
                 if kind == "epoch":
-                    say(run, _progress(run, value))
+                    say(run, progress_line(run, value))
                     continue
                 worker.task = None
                 if kind == "done":
@@ -108,7 +118,7 @@ def run_all(
                     raise RuntimeError(f"{_title(run)} failed: {value}")
                 elif attempt < _TRIES:  # the worker is gone
                     say(run, f"its process died; starting it again ({attempt + 1} of {_TRIES})")
-                    workers[workers.index(worker)] = _Worker(store.folder, device, threads)
+                    workers[workers.index(worker)] = _Worker(store, device, threads, current)
                     todo.append((0.0, run, attempt + 1))
                 else:
                     raise RuntimeError(f"{_title(run)}: its process died {_TRIES} times; is memory short?")
@@ -123,11 +133,11 @@ def run_all(
 class _Worker:
     """A process that takes one run at a time over a pipe."""
 
-    def __init__(self, folder: Path, device: str, threads: int) -> None:
+    def __init__(self, *settings: object) -> None:
         context = get_context("spawn")
         self.task: tuple[float, Run, int] | None = None
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, folder, device, threads), daemon=True)
+        self.process = context.Process(target=_work, args=(theirs, *settings), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -150,20 +160,19 @@ class _Worker:
         self.pipe.close()
 
 
-def _work(pipe, folder: Path, device: str, threads: int) -> None:
+def _work(pipe, store: Store, device: str, threads: int, current: bool) -> None:
     """A worker's life. When its parent is gone the pipe breaks and the worker ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     import torch
 
     torch.set_num_threads(threads)
-    store = Store(folder)
     while True:
         try:
             run = pipe.recv()
         except EOFError:
             return
         try:
-            record = run_one(run, store, device=device, on_epoch=lambda row: pipe.send(("epoch", row)))
+            record = run_one(run, store, device=device, current=current, on_epoch=lambda row: pipe.send(("epoch", row)))
             answer = ("done", _summary(record))
         except Timeout:
             answer = ("busy", None)
@@ -183,7 +192,8 @@ def _title(run: Run) -> str:
     return f"{run.model} {run.dataset} {run.method} seed {run.seed}"
 
 
-def _progress(run: Run, row: dict) -> str:
+def progress_line(run: Run, row: dict) -> str:
+    """An epoch's row of the curves, for a terminal."""
     figures = ", ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float) and k != "train_seconds")
     return f"epoch {row['epoch']}/{run.trained_epochs()}, {figures}"
 

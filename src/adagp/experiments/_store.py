@@ -19,8 +19,13 @@ class Store:
     Several processes and machines may write to one store: a record appears whole or not at all.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, work: Path | None = None) -> None:
+        """Args:
+        folder: where the records are.
+        work: for locks and checkpoints; ``folder``/work unless given.
+        """
         self.folder = folder
+        self.work = folder / "work" if work is None else work
 
     def path(self, run: Run) -> Path:
         """The file that holds, or will hold, the run's record."""

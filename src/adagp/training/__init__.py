@@ -3,5 +3,6 @@
 from ._engine import AdaGP, Step
 from ._loop import DivergedError, fit
 from ._metrics import compare
+from ._tasks import task_for
 
-__all__ = ["AdaGP", "DivergedError", "Step", "compare", "fit"]
+__all__ = ["AdaGP", "DivergedError", "Step", "compare", "fit", "task_for"]

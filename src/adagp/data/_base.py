@@ -1,0 +1,98 @@
+"""What a data set is to the rest of the package, and where its files are."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from .._errors import unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """One split of labelled images, decoded."""
+
+    images: UInt8[np.ndarray, "n 3 height width"]
+    """Memory-mapped where it comes from files."""
+    labels: Int64[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentences:
+    """One split of sentence pairs."""
+
+    source: list[str]
+    target: list[str]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A data set: its splits, and what identifies it."""
+
+    name: str
+    note: str
+    """What to call it where results are shown."""
+    task: str
+    """'images' or 'translation'."""
+    splits: dict[str, object]
+    """By name: train, test and, for translation, val."""
+    fingerprint: str
+    """SHA-256 of the content, 64 hexadecimal digits."""
+    classes: tuple[str, ...] = ()
+    """Names, in the order of the labels."""
+    mean: tuple[float, ...] = ()
+    """Of each colour of the training images, of values in [0, 1]."""
+    std: tuple[float, ...] = ()
+    """Standard deviation, likewise."""
+    crop: int = 4
+    """Pixels of padding from which a training image is cropped at random."""
+    flip: bool = True
+    """Whether training images are mirrored at random."""
+
+    def split(self, name: str):
+        """One split.
+
+        Raises:
+            UsageError: no such split.
+        """
+        if name not in self.splits:
+            raise unknown(f"split of {self.name}", name, self.splits)
+        return self.splits[name]
+
+
+def data_root() -> Path:
+    """``$ADAGP_DATA``, else the user's cache folder."""
+    named = os.environ.get("ADAGP_DATA")
+    return Path(named).expanduser() if named else user_cache()
+
+
+def user_cache() -> Path:
+    """The user's cache folder for this package (XDG where it is set)."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "adagp"
+
+
+def fingerprint(*parts: bytes | np.ndarray) -> str:
+    """SHA-256 of the parts, in order."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)
+    return total.hexdigest()
+
+
+def statistics(images: UInt8[np.ndarray, "n 3 h w"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each colour, of values in [0, 1], from integer sums: the same on every machine."""
+    counts = np.stack([np.bincount(images[:, channel].reshape(-1), minlength=256) for channel in range(3)])
+    values = np.arange(256) / 255
+    mean = (counts * values).sum(1) / counts.sum(1)
+    square = (counts * values**2).sum(1) / counts.sum(1)
+    return tuple(mean.tolist()), tuple(np.sqrt(square - mean**2).clip(1e-3).tolist())

@@ -1,0 +1,55 @@
+"""Recording: the next missing runs of a plan, as many as fit a time budget, kept with the project."""
+
+import re
+import time
+from collections.abc import Callable
+
+from .. import _paths
+from .._errors import UsageError
+from ._plan import Profile
+from ._run import Run
+from ._runner import run_all
+from ._store import Store
+
+
+def recorded_store() -> Store:
+    """The committed results; locks and checkpoints stay outside git."""
+    return Store(_paths.recorded() / "runs", work=_paths.runs() / "work")
+
+
+def record(
+    profile: Profile, *, time_budget: float, jobs: int | None, device: str, report: Callable[[str], None] | None = None
+) -> list[Run]:
+    """Make missing runs of the plan, cheapest first, until the budget is spent; returns the runs that are left.
+
+    A run that the budget cuts off keeps its checkpoint and continues in the next session. Records made by earlier code
+    count: a recorded result says which code made it.
+
+    Args:
+        time_budget: seconds.
+        jobs: processes at once; on a large accelerator several small runs fill it better than one.
+    """
+    store = recorded_store()
+    runs = sorted(store.missing(profile.runs(), current=False), key=_cost)
+    deadline = time.monotonic() + time_budget
+    return run_all(runs, store, jobs=jobs, device=device, report=report, deadline=deadline, current=False)
+
+
+def _cost(run: Run) -> tuple[int, float]:
+    """Seeds in turn, so that every method has n runs before one has n + 1; within a seed by the work to do."""
+    from .. import models
+
+    macs = models.summary(run.model, run.dataset)["macs_forward"] * run.width**2
+    return run.seed, macs * run.trained_epochs()
+
+
+def seconds(text: str) -> float:
+    """'90', '90s', '25m' or '2h' in seconds.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if not match or float(match[1]) <= 0:
+        raise UsageError(f"a time budget is a positive number with s, m or h, such as 25m; got {text!r}")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

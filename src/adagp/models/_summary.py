@@ -1,0 +1,35 @@
+"""What a model is, in numbers: the book's Table 1."""
+
+from functools import cache
+
+from ._zoo import create
+
+
+@cache
+def summary(name: str, dataset: str = "imagenet") -> dict[str, int]:
+    """Counts of a full-width model, made on the meta device. (Its work in MACs: ``accelerator.workload``.)
+
+    Returns:
+        parameters; predicted_layers and predicted_weights; largest_row (in_ch/groups * kernel area of the largest layer);
+        predictor_parameters with tensor reorganization, and predictor_parameters_flat without: one output for every
+        weight of the largest layer instead of one for every weight of its longest row.
+    """
+    import torch
+
+    from ..predictors import PREDICTABLE, Layer, SharedNetwork
+
+    with torch.device("meta"):
+        model = create(name, dataset)
+    layers = [Layer(name=n, module=m, index=0) for n, m in model.named_modules() if isinstance(m, PREDICTABLE)]
+    network = SharedNetwork()
+    row = max(layer.shape[1] for layer in layers)
+    largest = max(layer.weight.numel() for layer in layers)
+    convolution = 10 * network.channels  # 3x3 weights and a bias each
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "predicted_layers": len(layers),
+        "predicted_weights": sum(layer.weight.numel() for layer in layers),
+        "largest_row": row,
+        "predictor_parameters": convolution + (network.features + 1) * row,
+        "predictor_parameters_flat": convolution + (network.features + 1) * largest,
+    }

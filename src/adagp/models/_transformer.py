@@ -1,0 +1,133 @@
+"""An encoder-decoder Transformer whose projections are all ``nn.Linear`` modules, so that a predictor sees each of them.
+
+``nn.MultiheadAttention`` keeps its three projections in one parameter without a module; here they are three layers.
+Architecture after Vaswani et al. 2017 (post-norm, sinusoidal positions), with the source and target vocabularies joined.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from .._errors import UsageError
+
+PAD, BOS, EOS = 0, 1, 2
+"""Token numbers that every vocabulary of this project reserves."""
+
+
+class Attention(nn.Module):
+    """Multi-head attention with separate projections."""
+
+    def __init__(self, d_model: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query, self.key, self.value, self.out = (nn.Linear(d_model, d_model) for _ in range(4))
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch length d"],
+        memory: Float[Tensor, "batch source d"],
+        mask: Bool[Tensor, "batch 1 #length source"] | None,
+        causal: bool = False,
+    ) -> Float[Tensor, "batch length d"]:
+        def split(t: Tensor) -> Tensor:
+            return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        mixed = F.scaled_dot_product_attention(
+            split(self.query(x)), split(self.key(memory)), split(self.value(memory)),
+            attn_mask=mask, is_causal=causal, dropout_p=self.dropout if self.training else 0.0,
+        )  # fmt: skip
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """One encoder layer, or with ``cross`` one decoder layer."""
+
+    def __init__(self, d_model: int, heads: int, ffn: int, dropout: float, cross: bool) -> None:
+        super().__init__()
+        self.attention = Attention(d_model, heads, dropout)
+        self.cross = Attention(d_model, heads, dropout) if cross else None
+        self.up, self.down = nn.Linear(d_model, ffn), nn.Linear(ffn, d_model)
+        self.norms = nn.ModuleList(nn.LayerNorm(d_model) for _ in range(3 if cross else 2))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None, memory: Tensor | None = None) -> Tensor:
+        attended = self.attention(x, x, mask if self.cross is None else None, causal=self.cross is not None)
+        x = self.norms[0](x + self.dropout(attended))
+        if self.cross is not None:
+            x = self.norms[1](x + self.dropout(self.cross(x, memory, mask)))
+        return self.norms[-1](x + self.dropout(self.down(self.dropout(F.relu(self.up(x))))))
+
+
+class Transformer(nn.Module):
+    """Encoder-decoder Transformer for translation.
+
+    Args:
+        vocabulary: tokens of the joint vocabulary; 0, 1 and 2 are padding, begin and end.
+        d_model: width of every layer; a multiple of ``heads``.
+        heads: attention heads.
+        ffn: width of the feed-forward layers.
+        layers: layers of the encoder, and of the decoder.
+        dropout: as in the original, 0.1.
+        longest: most tokens of a sentence.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        *,
+        d_model: int = 512,
+        heads: int = 8,
+        ffn: int = 2048,
+        layers: int = 6,
+        dropout: float = 0.1,
+        longest: int = 256,
+    ) -> None:
+        super().__init__()
+        if d_model % heads:
+            raise UsageError(f"d_model must be a multiple of heads, got {d_model} and {heads}")
+        self.d_model, self.longest = d_model, longest
+        self.embedding = nn.Embedding(vocabulary, d_model, padding_idx=PAD)
+        self.encoder = nn.ModuleList(Block(d_model, heads, ffn, dropout, cross=False) for _ in range(layers))
+        self.decoder = nn.ModuleList(Block(d_model, heads, ffn, dropout, cross=True) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(d_model, vocabulary)
+        self.register_buffer("positions", _positions(longest, d_model), persistent=False)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
+
+    def forward(
+        self, source: Int[Tensor, "batch source"], target: Int[Tensor, "batch target"]
+    ) -> Float[Tensor, "batch target vocabulary"]:
+        """Logits of the token after each target position, given the source and the target up to there."""
+        return self.decode(target, self.encode(source), source)
+
+    def encode(self, source: Int[Tensor, "batch source"]) -> Float[Tensor, "batch source d"]:
+        """The source's representation."""
+        x, mask = self._embed(source), (source != PAD)[:, None, None]
+        for block in self.encoder:
+            x = block(x, mask)
+        return x
+
+    def decode(self, target: Tensor, memory: Tensor, source: Tensor) -> Tensor:
+        """Logits from an encoded source; ``source`` itself says where the padding is."""
+        x, mask = self._embed(target), (source != PAD)[:, None, None]
+        for block in self.decoder:
+            x = block(x, mask, memory)
+        return self.classifier(x)
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        if tokens.shape[1] > self.longest:
+            raise UsageError(f"a sentence has {tokens.shape[1]} tokens, at most {self.longest} fit; cut or raise `longest`")
+        return self.dropout(self.embedding(tokens) * math.sqrt(self.d_model) + self.positions[: tokens.shape[1]])
+
+
+def _positions(longest: int, d_model: int) -> Float[Tensor, "longest d"]:
+    """Sines and cosines of geometrically falling frequency (Vaswani et al. 2017, section 3.5)."""
+    angles = torch.arange(longest)[:, None] * 10_000 ** (-torch.arange(0, d_model, 2) / d_model)
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)

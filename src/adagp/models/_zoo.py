@@ -1,0 +1,152 @@
+"""The paper's fourteen models by name, at any width and at the shape of any data set."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from .._errors import UsageError, unknown
+from ._surgery import initialize, small_image_stem, thin
+
+CNNS = (
+    "vgg13", "vgg16", "vgg19", "resnet50", "resnet101", "resnet152", "densenet121", "densenet161", "densenet169",
+    "densenet201", "inception_v3", "inception_v4", "mobilenet_v2",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What a data set asks of a model."""
+
+    classes: int
+    """Classes, or tokens of the vocabulary."""
+    size: int
+    """Side of an image in pixels, or tokens of a sentence."""
+
+
+SHAPES = {
+    "digits": Shape(classes=10, size=32),
+    "cifar10": Shape(classes=10, size=32),
+    "cifar100": Shape(classes=100, size=32),
+    "imagenet": Shape(classes=1000, size=224),
+    "multi30k": Shape(classes=8000, size=32),  # our tokenizer's vocabulary; sentences of about 15 words, padded
+    "numbers": Shape(classes=400, size=24),
+}
+_TRANSLATION = ("multi30k", "numbers")
+
+
+def available() -> list[str]:
+    """Names of the models."""
+    return [*CNNS, "transformer"]
+
+
+def create(
+    name: str, dataset: str = "cifar10", width: float = 1.0, *, classes: int | None = None, **options: int | float
+) -> nn.Module:
+    """A model with random weights, drawn from torch's global generator.
+
+    Convolutional networks come from torchvision (VGG with batch normalization; Inception-V3 without its auxiliary head) and timm
+    (Inception-V4); at 32x32 their stem is changed by ``small_image_stem``. Under ``torch.device("meta")`` nothing is allocated.
+
+    Args:
+        name: one of ``available()``.
+        dataset: gives the input's shape and the number of classes.
+        width: share of the published channel counts.
+        classes: another number of classes, or tokens of the vocabulary.
+        options: more settings of the ``Transformer`` (layers, heads, dropout, longest).
+
+    Raises:
+        UsageError: an unknown name, a data set of the other kind, or a width that leaves a fraction of a channel.
+    """
+    shape = _shape(name, dataset)
+    classes = classes or shape.classes
+    if name == "transformer":
+        return _transformer(classes, width, options)
+    if options:
+        raise unknown(f"option of {name}", next(iter(options)), ["classes"])
+    with torch.device("meta"):
+        model = _BUILDERS[name](num_classes=classes)
+        if shape.size == 32:
+            model = small_image_stem(model)
+    model = thin(model, width)
+    initialize(model)
+    size = input_shape(name, dataset)[1]
+    model.register_forward_pre_hook(partial(_check_size, name=name, dataset=dataset, size=size))
+    return model
+
+
+def input_shape(name: str, dataset: str) -> tuple[int, ...]:
+    """(3, height, width) of an image, or (tokens,) of a sentence."""
+    shape = _shape(name, dataset)
+    if name == "transformer":
+        return (shape.size,)
+    # Both inceptions were published for 299x299.
+    size = 299 if shape.size == 224 and name.startswith("inception") else shape.size
+    return (3, size, size)
+
+
+def example_input(name: str, dataset: str, batch: int, device: str = "cpu") -> tuple[Tensor, ...]:
+    """Inputs of the right shape, for counting and tracing; their content means nothing."""
+    shape = input_shape(name, dataset)
+    if name == "transformer":
+        return tuple(torch.ones(batch, *shape, dtype=torch.long, device=device) for _ in range(2))
+    return (torch.zeros(batch, *shape, device=device),)
+
+
+def _shape(name: str, dataset: str) -> Shape:
+    if name not in available():
+        raise unknown("model", name, available())
+    fitting = [d for d in SHAPES if (d in _TRANSLATION) == (name == "transformer")]
+    if dataset not in fitting:
+        raise unknown(f"data set for {name}", dataset, fitting)
+    return SHAPES[dataset]
+
+
+def _transformer(vocabulary: int, width: float, options: dict) -> nn.Module:
+    from ._transformer import Transformer
+
+    settings = {"d_model": 512 * width, "ffn": 2048 * width, "heads": max(1, 8 * width)}
+    for key, value in settings.items():
+        if value != int(value):
+            raise UsageError(f"width {width:g} makes {key} {value:g}; choose a width such as 1/2, 1/4 or 1/8")
+    return Transformer(vocabulary, **{key: int(value) for key, value in settings.items()} | options)
+
+
+def _check_size(model: nn.Module, inputs: tuple, *, name: str, dataset: str, size: int) -> None:
+    got = tuple(inputs[0].shape[1:])
+    if got != (3, size, size):
+        raise UsageError(
+            f"{name} for {dataset} takes images of shape (3, {size}, {size}), got {got}; "
+            "create it for the data set that has this shape"
+        )
+
+
+def _torchvision(name: str, **settings: object) -> Callable[..., nn.Module]:
+    def build(num_classes: int) -> nn.Module:
+        from .._torchvision import torchvision
+
+        return getattr(torchvision.models, name)(weights=None, num_classes=num_classes, **settings)
+
+    return build
+
+
+def _timm(name: str) -> Callable[..., nn.Module]:
+    def build(num_classes: int) -> nn.Module:
+        from .._torchvision import torchvision  # noqa: F401  timm imports it
+
+        import timm
+
+        return timm.create_model(name, pretrained=False, num_classes=num_classes)
+
+    return build
+
+
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    name: _torchvision(f"{name}_bn" if name.startswith("vgg") else name) for name in CNNS
+} | {
+    # Its auxiliary head is off: a second loss would make batches incomparable between models.
+    "inception_v3": _torchvision("inception_v3", aux_logits=False, init_weights=False, transform_input=False),
+    "inception_v4": _timm("inception_v4"),
+}

@@ -1,0 +1,114 @@
+"""What differs between kinds of data: batches, loss and test figure."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from ..data import Dataset, Images
+
+
+class Task(Protocol):
+    """Batches, loss and evaluation of one data set."""
+
+    metric: str
+    """Key of the score in ``evaluate``'s answer: 'accuracy' (percent) or 'bleu'."""
+
+    def loader(self, split: str, *, seed: int = 0, limit: int | None = None):
+        """Batches of a split; ``set_epoch`` fixes order and augmentation, which depend on seed and epoch only."""
+        ...
+
+    def loss(self, model: nn.Module, batch: object) -> Tensor: ...
+
+    def evaluate(self, model: nn.Module, loader: object) -> dict[str, float]: ...
+
+
+def task_for(dataset: Dataset, *, device: str = "cpu", batch_size: int = 128) -> Task:
+    """The task of a data set, with batches on ``device``."""
+    return Classification(dataset, device, batch_size)
+
+
+class Classification:
+    """Images to classes: cross-entropy and accuracy in percent."""
+
+    metric = "accuracy"
+
+    def __init__(self, dataset: Dataset, device: str, batch_size: int) -> None:
+        self.dataset, self.device, self.batch_size = dataset, device, batch_size
+
+    def loader(self, split: str, *, seed: int = 0, limit: int | None = None) -> "ImageLoader":
+        return ImageLoader(self.dataset, split, self.batch_size, seed=seed, limit=limit, device=self.device)
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    def evaluate(self, model: nn.Module, loader: "ImageLoader") -> dict[str, float]:
+        right, loss, seen = 0, 0.0, 0
+        for x, y in loader:
+            logits = model(x).float()
+            right += int((logits.argmax(1) == y).sum())
+            loss += float(F.cross_entropy(logits, y, reduction="sum"))
+            seen += len(y)
+        return {"accuracy": 100 * right / seen, "test_loss": loss / seen}
+
+
+class ImageLoader:
+    """Normalized batches (x float32 channels-last, y int64) on a device.
+
+    Training batches are shuffled, cropped at random from the padded image and mirrored at random, all vectorized over the batch of bytes; an
+    incomplete last batch is dropped unless it is the only one. Test batches are the images in order.
+    """
+
+    def __init__(
+        self, dataset: Dataset, split: str, batch_size: int, *, seed: int = 0, limit: int | None = None, device: str = "cpu"
+    ) -> None:
+        data: Images = dataset.split(split)
+        self.images, self.labels = data.images[:limit], torch.from_numpy(data.labels[:limit])
+        self.batch_size, self.seed, self.device = batch_size, seed, device
+        self.train = split == "train"
+        self.crop, self.flip = dataset.crop, dataset.flip
+        self.epoch = 0
+        self._scale = 1 / (255 * torch.tensor(dataset.std)).view(1, 3, 1, 1)
+        self._shift = -(torch.tensor(dataset.mean) / torch.tensor(dataset.std)).view(1, 3, 1, 1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Fix the order and augmentation of the next pass."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.labels), self.batch_size)
+        return full if self.train and full else full + (rest > 0)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
+        count = len(self.labels)
+        order = torch.randperm(count, generator=generator) if self.train else torch.arange(count)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            index = order[start : start + self.batch_size]
+            # Sorted reads are sequential on disk; within a batch the order means nothing.
+            index = index.sort().values
+            images = torch.from_numpy(self.images[index.numpy()])
+            if self.train:
+                images = augment(images, self.crop, self.flip, generator)
+            x = images.to(self.device, torch.float32, memory_format=torch.channels_last)
+            x = x.mul_(self._scale.to(self.device)).add_(self._shift.to(self.device))
+            yield x, self.labels[index].to(self.device)
+
+
+def augment(
+    images: UInt8[Tensor, "n c h w"], crop: int, flip: bool, generator: torch.Generator
+) -> UInt8[Tensor, "n c h w"]:
+    """Crop each image at random from itself padded with ``crop`` zeros a side, and mirror half of them."""
+    n, channels, height, width = images.shape
+    rows = torch.randint(2 * crop + 1, (n, 1), generator=generator) + torch.arange(height)
+    columns = torch.randint(2 * crop + 1, (n, 1), generator=generator) + torch.arange(width)
+    if flip:
+        mirrored = torch.rand(n, 1, generator=generator) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    padded = F.pad(images, (crop, crop, crop, crop))
+    # One gather a batch: each output pixel's place in its padded image.
+    place = (rows[:, :, None] * (width + 2 * crop) + columns[:, None, :]).view(n, 1, -1).expand(-1, channels, -1)
+    return padded.flatten(2).gather(2, place).view(n, channels, height, width)
