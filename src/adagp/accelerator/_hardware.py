@@ -29,7 +29,7 @@ class Hardware:
     cols: int = _from_preset("cols")
     """PEs along its second side."""
     buffer_bytes: int = _from_preset("buffer_bytes")
-    """Global buffer; half of it holds the tile in use, half the tile that is being fetched."""
+    """Global buffer, shared by the tiles in use and those being fetched."""
     word_bytes: int = _from_preset("word_bytes")
     """One weight, activation, gradient or partial sum."""
     clock_hz: float = _from_preset("clock_hz")
