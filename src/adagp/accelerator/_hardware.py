@@ -43,14 +43,6 @@ class Hardware:
             if not getattr(self, name) > 0:
                 raise UsageError(f"hardware field {name} must be above 0, got {getattr(self, name)}")
 
-    @classmethod
-    def preset(cls, name: str, **changes) -> "Hardware":
-        """A preset by name, with fields changed by keyword. Raises UsageError for an unknown name."""
-        table = read_table("hardware.toml")
-        if name not in table:
-            raise unknown("hardware preset", name, table)
-        return cls(**({key: entry["value"] for key, entry in table[name].items()} | changes))
-
     @property
     def pes(self) -> int:
         return self.rows * self.cols
@@ -58,3 +50,16 @@ class Hardware:
     @property
     def dram_words_per_cycle(self) -> float:
         return self.dram_bytes_per_s / self.clock_hz / self.word_bytes
+
+
+def hardware(preset: str = DEFAULT, **changes) -> Hardware:
+    """A preset of ``data/hardware.toml`` by name, with fields changed by keyword. Raises UsageError for an unknown name."""
+    table = read_table("hardware.toml")
+    if preset not in table:
+        raise unknown("hardware preset", preset, table)
+    return Hardware(**({name: entry["value"] for name, entry in table[preset].items()} | changes))
+
+
+def presets() -> tuple[str, ...]:
+    """The names that ``hardware`` takes."""
+    return tuple(read_table("hardware.toml"))
