@@ -29,7 +29,9 @@ from ._layer import PASSES, Layer
 TENSORS = ("X", "W", "Y")
 _WRITTEN = {"forward": 2, "input gradient": 0, "weight gradient": 1}
 # In how many parts a loop may be cut: powers of two and the halves between them.
-_SPLITS = np.array(sorted({1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096}), np.int64)
+_SPLITS = np.array(
+    sorted({1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096}), np.int64
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,9 @@ def row_stationary(convs: np.ndarray, hardware: Hardware) -> list[np.ndarray]:
     count, N, C, M, R, S, E, F, step, dilation = (column[:, None] for column in convs.T)
     # A product without a window has no rows to keep: its M x K operand is one row of K channels.
     flat = (R == 1) & (S == 1) & (step == 1) | (E == 1) & (F == 1)
-    N, C, E, F, R, S = (np.where(flat, a, b) for a, b in ((1, N), (C * R * S, C), (1, E), (N * E * F, F), (1, R), (1, S)))
+    N, C, E, F, R, S = (
+        np.where(flat, a, b) for a, b in ((1, N), (C * R * S, C), (1, E), (N * E * F, F), (1, R), (1, S))
+    )
 
     rows, width = np.minimum(R, hardware.rows), np.minimum(S, pads["input"])
     channels = C * -(-R // rows) * -(-S // width)
@@ -33,7 +35,9 @@ def row_stationary(convs: np.ndarray, hardware: Hardware) -> list[np.ndarray]:
     strip = -(-E // strips)
     slots = (hardware.rows // rows) * (hardware.cols // strip)
 
-    p, q, share, t = (grid.reshape(1, -1) for grid in np.meshgrid([1, 4, 8, 16, 24], [1, 2, 4, 12], [0, 1, 2], [1, 2, 4, 8, 0]))
+    p, q, share, t = (
+        grid.reshape(1, -1) for grid in np.meshgrid([1, 4, 8, 16, 24], [1, 2, 4, 12], [0, 1, 2], [1, 2, 4, 8, 0])
+    )
     q = np.minimum(np.minimum(q, pads["input"] // width), channels)
     p = np.minimum(np.minimum(p, pads["sum"]), np.minimum(M, np.maximum(pads["filter"] // (q * width), 1)))
     units = N * strips
