@@ -1,6 +1,6 @@
 """The model beside silicon: Eyeriss on the convolutions of AlexNet and VGG-16."""
 
-from functools import lru_cache
+from functools import cache
 
 from ._counts import count
 from ._hardware import hardware, read_table
@@ -36,7 +36,7 @@ def vgg16(batch: int) -> list[Layer]:
     return layers
 
 
-@lru_cache(maxsize=1)
+@cache
 def eyeriss_anchors():
     """One row a quantity (pandas.DataFrame): network, quantity, unit, silicon, model, ratio (model over silicon), why.
 

@@ -2,7 +2,7 @@
 
 import tomllib
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 
 from .._errors import UsageError, unknown
@@ -10,7 +10,7 @@ from .._errors import UsageError, unknown
 DEFAULT = "paper-180pe"
 
 
-@lru_cache(maxsize=None)
+@cache
 def read_table(name: str) -> dict:
     """A data file of this package, e.g. ``"hardware.toml"``."""
     return tomllib.loads((files(__package__) / "data" / name).read_text(encoding="utf-8"))

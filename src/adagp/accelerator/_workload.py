@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -103,7 +103,10 @@ def workload(
             without any weighted layer; a transposed convolution, which the model does not describe.
     """
     if isinstance(network, str):
-        return _zoo(network, dataset, width).with_batch(batch)
+        from ._zoo import lookup
+
+        known = lookup(network, dataset) if width == 1.0 else None
+        return (known or trace_zoo(network, dataset, width)).with_batch(batch)
     if example_input is None:
         raise UsageError(
             f"workload({type(network).__name__}, ...) needs an example_input: a tensor or a tuple of arguments"
@@ -117,8 +120,9 @@ def workload(
     return Workload(name=name, batch=tensors[0].shape[0], layers=layers)
 
 
-@lru_cache(maxsize=None)
-def _zoo(name: str, dataset: str, width: float) -> Workload:
+@cache
+def trace_zoo(name: str, dataset: str, width: float) -> Workload:
+    """Build a model of the zoo on the meta device and trace it with a batch of 2."""
     from .. import models
 
     # Batch 2 and not 1: torch's batch norm refuses a single value per channel in training.
@@ -186,7 +190,7 @@ class _Recorder(TorchDispatchMode):
         self._weights = {p.untyped_storage()._cdata: n.rpartition(".")[0] for n, p in module.named_parameters()}
         self._stack = stack
         self.layers: list[Layer] = []
-        # Which layer's output a tensor holds, perhaps normalized, activated or reshaped; kept alive so that ids are unique.
+        # Which layer's output a tensor holds, perhaps normalized or reshaped; kept alive so that ids are unique.
         self._holds: dict[int, tuple[int, Tensor]] = {}
         self._needed_whole: set[int] = set()
         self._pooled: dict[int, int] = {}
