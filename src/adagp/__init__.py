@@ -3,4 +3,10 @@
 ``import adagp`` brings the training engine; torchvision, pandas and matplotlib are imported only where they are used.
 """
 
+from . import data, models, predictors
+from ._errors import UsageError
+from .schedule import AlwaysBP, LadderSchedule, Phase
+from .training import AdaGP
+
 __version__ = "0.1.0"
+__all__ = ["AdaGP", "AlwaysBP", "LadderSchedule", "Phase", "UsageError", "data", "models", "predictors"]

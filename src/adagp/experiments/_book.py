@@ -15,6 +15,9 @@ from .._files import write_atomic
 from ._provenance import digest
 
 
+_TROUBLE = re.compile(r"\b(WARNING|ERROR|\w*Error|Exception)\b")
+
+
 class BookError(RuntimeError):
     """Sphinx warned or failed; the message holds its words."""
 
@@ -54,11 +57,13 @@ def build(executed: Path) -> tuple[Path, bool]:
     write_atomic(staged / "_toc.yml", yaml.safe_dump(_present(contents, staged), sort_keys=False))
 
     stamp.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "jupyter_book", "build", str(staged), "--path-output", str(book), "-W", "--keep-going"]
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(staged), "--path-output", str(book), "-W", "--keep-going"]
     answer = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})
     if answer.returncode != 0:
-        words = [line for line in (answer.stdout + answer.stderr).splitlines() if "WARNING" in line or "ERROR" in line]
-        raise BookError("the book does not build:\n" + "\n".join(words[:20] or answer.stderr.splitlines()[-20:]))
+        log = book / "_build" / "build.log"
+        write_atomic(log, answer.stdout + answer.stderr)
+        words = [line for line in answer.stdout.splitlines() + answer.stderr.splitlines() if _TROUBLE.search(line)]
+        raise BookError(f"the book does not build (whole log: {log}):\n" + "\n".join(words[:20]))
     write_atomic(stamp, key)
     return front, True
 
@@ -75,11 +80,12 @@ def _with_repository(config: dict) -> dict:
 
 
 def _present(node: object, staged: Path) -> object:
-    """The table of contents without the notebooks that this profile did not make."""
+    """The table of contents without the notebooks that this profile did not make, and without emptied parts."""
     if isinstance(node, list):
-        return [_present(item, staged) for item in node if _exists(item, staged)]
+        kept = [_present(item, staged) for item in node if _exists(item, staged)]
+        return [item for item in kept if not (isinstance(item, dict) and "caption" in item and "chapters" not in item)]
     if isinstance(node, dict):
-        return {key: _present(value, staged) for key, value in node.items()}
+        return {key: kept for key, value in node.items() if (kept := _present(value, staged)) != []}
     return node
 
 

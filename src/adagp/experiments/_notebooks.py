@@ -177,12 +177,12 @@ def _papermill(job: Job, folder: Path, threads: int) -> None:
                 made.replace(kept)
             lines = [line for line in answer.stderr.strip().splitlines() if line.strip()] or ["no message"]
             raise NotebookError(f"notebook {job.page} failed: {lines[-1]} (its output: {kept})")
-        _fill_titles(made, dict(job.parameters))
+        _tidy(made, dict(job.parameters))
         made.replace(folder / f"{job.page}.ipynb")
 
 
-def _fill_titles(made: Path, parameters: dict[str, object]) -> None:
-    """Write the parameters' values where a text cell names them as ``{{name}}``: a page's title cannot be an output."""
+def _tidy(made: Path, parameters: dict[str, object]) -> None:
+    """Write the parameters' values where a text cell names them as ``{{name}}`` (a page's title cannot be an output)."""
     notebook = json.loads(made.read_text())
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
@@ -190,4 +190,6 @@ def _fill_titles(made: Path, parameters: dict[str, object]) -> None:
             for name, value in parameters.items():
                 text = text.replace("{{" + name + "}}", str(value))
             cell["source"] = text
+        elif "injected-parameters" in cell["metadata"].get("tags", []):
+            cell["metadata"]["tags"].append("remove-cell")  # the page shows the notebook's own cell, folded
     made.write_text(json.dumps(notebook, indent=1))

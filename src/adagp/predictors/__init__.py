@@ -1,1 +1,48 @@
+"""Where a Phase-GP gradient comes from: one class each, found by name.
 
+A new predictor is one file with a class of the ``GradientPredictor`` protocol and one line in the table below.
+"""
+
+from collections.abc import Callable
+
+from .._errors import UsageError, unknown
+from ._base import PREDICTABLE, GradientPredictor, Layer, Score, mean_over_replicas
+from ._controls import Coast, MovingAverage, Oracle, Previous
+from ._error_projection import ErrorProjection
+from ._shared import SharedNetwork, Shuffled
+
+_REGISTRY: dict[str, tuple[Callable[..., GradientPredictor], str]] = {
+    "shared-network": (SharedNetwork, "the paper's: one small network for all layers, from their activations"),
+    "coast": (Coast, "a zero gradient: momentum and weight decay go on; prediction must beat it"),
+    "ema": (MovingAverage, "a moving average of the true gradients"),
+    "previous": (Previous, "the last true gradient again"),
+    "shuffled": (Shuffled, "the shared network fed another batch's activations: a control"),
+    "oracle": (Oracle, "the true gradient by backpropagation: the upper bound"),
+    "error-projection": (ErrorProjection, "ours: the output error projected onto every layer"),
+}
+
+
+def available() -> dict[str, str]:
+    """Names of the predictors and what each is, in a line."""
+    return {name: line for name, (_, line) in _REGISTRY.items()}
+
+
+def create(name: str, **options: object) -> GradientPredictor:
+    """A predictor by name.
+
+    Raises:
+        UsageError: an unknown name or option.
+    """
+    if name not in _REGISTRY:
+        raise unknown("predictor", name, _REGISTRY)
+    try:
+        return _REGISTRY[name][0](**options)
+    except TypeError as error:
+        raise UsageError(f"predictor {name} does not take these options: {error}") from error
+
+
+__all__ = [
+    "PREDICTABLE", "Coast", "ErrorProjection", "GradientPredictor", "Layer", "MovingAverage", "Oracle", "Previous",
+    "Score", "SharedNetwork", "Shuffled", "available", "create",
+    "mean_over_replicas",
+]  # fmt: skip

@@ -36,6 +36,9 @@ class Schedule(Protocol):
     plot of the plan need.
     """
 
+    uses_prediction: bool
+    """False where no batch is ever in Phase GP: then nothing is predicted, learned or watched."""
+
     def phase(self, epoch: int, batch: int) -> Phase:
         """The phase of batch number ``batch`` (from 0) in epoch number ``epoch`` (from 0)."""
         ...

@@ -1,6 +1,7 @@
 """Schedules that are fixed before training starts."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .._errors import UsageError
 from ._base import Phase, Segment
@@ -22,6 +23,8 @@ class LadderSchedule:
     """(epochs, GP batches, BP batches) after the warm-up, in order."""
     final: tuple[int, int] = (1, 1)
     """(GP batches, BP batches) for all remaining epochs."""
+
+    uses_prediction: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.warm_up_epochs < 0:
@@ -81,6 +84,8 @@ class LadderSchedule:
 @dataclass(frozen=True, kw_only=True)
 class AlwaysBP:
     """Plain backpropagation in every batch: the baseline."""
+
+    uses_prediction: ClassVar[bool] = False
 
     def phase(self, epoch: int, batch: int) -> Phase:
         return Phase.BP

@@ -1,0 +1,265 @@
+"""The paper's predictor: one small network that answers for every layer, an output channel at a time."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from .._errors import UsageError
+from ._base import Layer, Score, mean_over_replicas
+
+
+def reorganize(output: Tensor, kind: str) -> Float[Tensor, "out_ch 1 h w"]:
+    """Tensor reorganization: the mean over the batch of a layer's output, each output channel one sample.
+
+    Args:
+        output: (batch, out_ch, h, w) and (batch, out_ch, length) for 'conv'; (batch, ..., features) for 'linear', whose
+            inner axes (time, say) are laid along the height.
+
+    The mean is a matrix product over the tensor's memory as it lies: a mean over the first axis of a channels-last
+    tensor walks memory in strides and was measured at fifty times the cost.
+    """
+    batch = output.shape[0]
+    if kind == "linear":
+        flat = output.reshape(batch, -1)
+        mean = _batch_mean(flat).reshape(-1, output.shape[-1])  # (inner, features)
+        return mean.t()[:, None, :, None]
+    if output.dim() == 3:
+        output = output[:, :, None, :]
+    if output.is_contiguous(memory_format=torch.channels_last) and not output.is_contiguous():
+        channels, height, width = output.shape[1:]
+        flat = output.permute(0, 2, 3, 1).reshape(batch, -1)
+        return _batch_mean(flat).reshape(height, width, channels).permute(2, 0, 1)[:, None]
+    return _batch_mean(output.reshape(batch, -1)).reshape(output.shape[1:])[:, None]
+
+
+def _batch_mean(flat: Float[Tensor, "batch rest"]) -> Float[Tensor, " rest"]:
+    weights = flat.new_full((1, flat.shape[0]), 1 / flat.shape[0])
+    return (weights @ flat)[0].float()
+
+
+class SharedNetwork:
+    """Pooling, one small convolution and one fully connected layer, shared by all layers of the model.
+
+    A layer's output averaged over the batch gives out_ch samples of (1, h, w). Each is pooled to ``pool`` x ``pool``,
+    convolved to ``channels`` maps with stride 2, and mapped to as many numbers as the largest layer has weights a
+    channel; a smaller layer uses (and computes) the first of them only. The structure is the paper's as reported
+    publicly; the sizes are our choice, since the paper's are not public.
+
+    The network learns by Adam on the mean squared error, averaged over layers, whose gradients are written out here: no
+    autograd graph over all layers is built.
+
+    Args:
+        pool: side of the pooled map.
+        channels: maps of the convolution.
+        lr: Adam's learning rate (the paper's is recalled as 1e-4).
+        normalize: train on gradients divided by their layer's running root mean square, and multiply predictions by
+            it. Our choice: layers' gradients differ by orders of magnitude and raw targets train badly. False for the ablation.
+        gate: scale what is applied by a running least-squares gain <pred, true> / <pred, pred>, never negative, so that
+            an uninformative predictor turns into coasting. Ours; the paper has none.
+        seed: of the initial weights, drawn from a generator of their own: the model's random numbers are untouched.
+    """
+
+    sees = True
+    uses_error = False
+    uses_backward = False
+    _decay = 0.9  # of the running root mean square and of the gate's sums: about ten batches
+
+    def __init__(
+        self,
+        *,
+        pool: int = 8,
+        channels: int = 4,
+        lr: float = 1e-4,
+        normalize: bool = True,
+        gate: bool = False,
+        seed: int = 0,
+    ) -> None:
+        for name, value in (("pool", pool), ("channels", channels), ("lr", lr)):
+            if value <= 0:
+                raise UsageError(f"shared-network option {name} must be positive, got {value}")
+        self.pool, self.channels, self.lr = pool, channels, lr
+        self.normalize, self.gate, self.seed = normalize, gate, seed
+        self.layers: Sequence[Layer] = ()
+
+    @property
+    def features(self) -> int:
+        """Inputs of the fully connected layer."""
+        return self.channels * (-(-self.pool // 2)) ** 2
+
+    def bind(self, layers: Sequence[Layer]) -> None:
+        self.layers = layers
+        device = layers[0].weight.device
+        generator = torch.Generator().manual_seed(self.seed)
+
+        def uniform(*shape: int, fan_in: int) -> Tensor:  # the usual initialization of PyTorch's layers
+            return (torch.rand(*shape, generator=generator) * 2 - 1).mul_(fan_in**-0.5).to(device).requires_grad_()
+
+        longest = max(layer.shape[1] for layer in layers)
+        self.conv_weight = uniform(self.channels, 1, 3, 3, fan_in=9)
+        self.conv_bias = uniform(self.channels, fan_in=9)
+        self.linear_weight = uniform(longest, self.features, fan_in=self.features)
+        self.linear_bias = uniform(longest, fan_in=self.features)
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
+        count = len(layers)
+        self.mean_square = torch.zeros(count, device=device)
+        self.batches = torch.zeros(count, device=device)
+        self.gain = torch.zeros(count, 2, device=device)  # running <pred, true>, <pred, pred>
+        self._pooled: dict[int, tuple[Tensor, int]] = {}
+
+    def parameters(self) -> list[Tensor]:
+        """The network's weights."""
+        return [self.conv_weight, self.conv_bias, self.linear_weight, self.linear_bias]
+
+    def num_parameters(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
+        kind = "linear" if isinstance(layer.module, torch.nn.Linear) else "conv"
+        pooled = F.adaptive_avg_pool2d(reorganize(output, kind), self.pool)
+        if layer.index in self._pooled:  # a module used twice: the mean of its uses
+            before, uses = self._pooled[layer.index]
+            pooled = before + (pooled - before) / (uses + 1)
+            self._pooled[layer.index] = pooled, uses + 1
+        else:
+            self._pooled[layer.index] = pooled, 1
+
+    def _take_pooled(self) -> tuple[list[Layer], Tensor | None]:
+        """The layers reached in this batch and their pooled maps, one under the other."""
+        reached = [self.layers[index] for index in sorted(self._pooled)]
+        maps = [self._pooled[layer.index][0] for layer in reached]
+        self._pooled = {}
+        return reached, mean_over_replicas(torch.cat(maps)) if maps else None
+
+    def _hidden(self, maps: Float[Tensor, "rows 1 pool pool"]) -> Float[Tensor, "rows features"]:
+        return F.conv2d(maps, self.conv_weight, self.conv_bias, stride=2, padding=1).relu_().flatten(1)
+
+    @torch.no_grad()
+    def predict(self, error: Tensor | None) -> None:
+        reached, maps = self._take_pooled()
+        if maps is None:
+            return
+        scale = self._scales(reached)
+        for layer, hidden, factor in zip(reached, self._split(reached, self._hidden(maps)), scale, strict=True):
+            _, matrix = layer.gradient_buffer()
+            row = matrix.shape[1]
+            bias, weight = self.linear_bias[:row] * factor, self.linear_weight[:row]
+            # The scale goes onto the small factors of the product, so that the large result is written once.
+            hidden = hidden * factor
+            if matrix.dtype == hidden.dtype and matrix.is_contiguous():
+                torch.addmm(bias, hidden, weight.t(), out=matrix)
+            else:
+                matrix = torch.addmm(bias, hidden, weight.t())
+            layer.put(matrix)
+
+    @torch.no_grad()
+    def learn(self, score: Score | None, error: Tensor | None) -> None:
+        reached, maps = self._take_pooled()
+        if maps is None:
+            return
+        hidden_all = self._hidden(maps)
+        into_hidden = torch.zeros_like(hidden_all)
+        into_weight, into_bias = torch.zeros_like(self.linear_weight), torch.zeros_like(self.linear_bias)
+        parts = zip(
+            reached, self._split(reached, hidden_all), self._split(reached, into_hidden), self._scales(reached, gate=False),
+            strict=True,
+        )  # fmt: skip
+        for layer, hidden, out, scale in parts:
+            if layer.weight.grad is None:
+                continue
+            true = layer.matrix(layer.weight.grad).float()
+            row = true.shape[1]
+            weight = self.linear_weight[:row]
+            residual = torch.addmm(self.linear_bias[:row], hidden, weight.t())
+            if self.gate or score is not None:
+                predicted = residual * scale
+                if score is not None:
+                    score(layer, predicted, true)
+                if self.gate:
+                    now = torch.stack([(predicted * true).sum(), predicted.square().sum()])
+                    self.gain[layer.index].lerp_(now, 1 - self._decay)
+            if self.normalize:
+                scale = self._update_scale(layer, true)
+            residual -= true / scale
+            # d/dP of the mean over layers of mean((P - T)^2)
+            residual *= 2 / (residual.numel() * len(reached))
+            into_weight[:row].addmm_(residual.t(), hidden)
+            into_bias[:row] += residual.sum(0)
+            torch.mm(residual, weight, out=out)
+        self._update(maps, hidden_all, into_hidden, into_weight, into_bias)
+
+    def _update(self, maps: Tensor, hidden: Tensor, into_hidden: Tensor, into_weight: Tensor, into_bias: Tensor) -> None:
+        """Backpropagate through the rectifier and the convolution, then one step of Adam."""
+        side = -(-self.pool // 2)
+        inner = (into_hidden * (hidden > 0)).unflatten(1, (self.channels, side * side))
+        patches = F.unfold(maps, 3, padding=1, stride=2)  # (rows, 9, side*side)
+        grads = torch.einsum("ncs,nks->ck", inner, patches).reshape(self.conv_weight.shape)
+        for parameter, gradient in zip(
+            self.parameters(), (grads, inner.sum((0, 2)), into_weight, into_bias), strict=True
+        ):
+            parameter.grad = gradient
+        self.optimizer.step()
+
+    def _split(self, layers: Sequence[Layer], rows: Tensor) -> tuple[Tensor, ...]:
+        return rows.split([layer.shape[0] for layer in layers])
+
+    def _update_scale(self, layer: Layer, true: Tensor) -> Tensor:
+        """Running root mean square of the layer's gradients, corrected for its start at zero."""
+        index = layer.index
+        self.mean_square[index].lerp_(true.square().mean(), 1 - self._decay)
+        self.batches[index] += 1
+        return self._rms()[index]
+
+    def _rms(self) -> Tensor:
+        corrected = self.mean_square / (1 - self._decay ** self.batches.clamp(min=1))
+        return corrected.sqrt().clamp(min=1e-12)
+
+    def _scales(self, layers: Sequence[Layer], gate: bool = True) -> list[Tensor]:
+        """What a layer's raw prediction is multiplied by to become a gradient."""
+        scale = torch.ones_like(self.mean_square)
+        if self.normalize:
+            scale = torch.where(self.batches > 0, self._rms(), 0.0)  # never trained on: no gradient to speak of
+        if gate and self.gate:
+            scale = scale * (self.gain[:, 0] / self.gain[:, 1].clamp(min=1e-30)).clamp(min=0)
+        return [scale[layer.index] for layer in layers]
+
+    def state_dict(self) -> dict:
+        state = {"parameters": [p.detach().clone() for p in self.parameters()], "optimizer": self.optimizer.state_dict()}
+        return state | {name: getattr(self, name).clone() for name in ("mean_square", "batches", "gain")}
+
+    def load_state_dict(self, state: dict) -> None:
+        for parameter, value in zip(self.parameters(), state["parameters"], strict=True):
+            if parameter.shape != value.shape:
+                raise UsageError(
+                    f"this state is of a predictor with weights {tuple(value.shape)}, expected {tuple(parameter.shape)}; "
+                    "load it into an engine around the same model with the same options"
+                )
+            parameter.data.copy_(value)
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name in ("mean_square", "batches", "gain"):
+            getattr(self, name).copy_(state[name])
+
+
+class Shuffled(SharedNetwork):
+    """The shared network fed the activations of the batch before: a control. It keeps the statistics of real activations
+    and takes away what belongs to this batch."""
+
+    def bind(self, layers: Sequence[Layer]) -> None:
+        super().bind(layers)
+        self._before: dict[int, Tensor] = {}
+
+    def _take_pooled(self) -> tuple[list[Layer], Tensor | None]:
+        now = {index: pooled for index, (pooled, _) in self._pooled.items()}
+        for index, pooled in now.items():
+            self._pooled[index] = self._before.get(index, pooled), 1
+        self._before = now
+        return super()._take_pooled()
+
+    def state_dict(self) -> dict:
+        return super().state_dict() | {"before": {index: pooled.clone() for index, pooled in self._before.items()}}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self._before = dict(state["before"])

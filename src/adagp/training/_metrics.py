@@ -1,0 +1,72 @@
+"""How predictions compare with true gradients, layer by layer."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..predictors import Layer
+
+NAMES = ("cosine", "sign", "mse", "mape", "norm_ratio")
+
+
+def compare(predicted: Float[Tensor, "out_ch row"], true: Float[Tensor, "out_ch row"]) -> Float[Tensor, " 5"]:
+    """The five figures of NAMES, on the tensors' device.
+
+    cosine: of the angle between the two. sign: share of weights whose signs agree. mse: mean squared error over the mean
+    square of the truth. mape: mean absolute error over the mean absolute truth (the plain mean of ratios is ruled by gradients
+    near zero). norm_ratio: predicted over true norm.
+    """
+    predicted, true = predicted.float(), true.float()
+    dot, square_p, square_t = (predicted * true).sum(), predicted.square().sum(), true.square().sum().clamp(min=1e-30)
+    return torch.stack(
+        [
+            dot / (square_p * square_t).sqrt().clamp(min=1e-30),
+            ((predicted > 0) == (true > 0)).float().mean(),
+            (square_p - 2 * dot + square_t) / square_t,
+            (predicted - true).abs().sum() / true.abs().sum().clamp(min=1e-30),
+            (square_p / square_t).sqrt(),
+        ]
+    )
+
+
+class LayerMetrics:
+    """Running sums of ``compare`` by layer; nothing leaves the device until ``summary``."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = layers
+        self._sums: dict[int, Tensor] = {}
+        self._counts: dict[int, int] = {}
+        self._cosines: list[Tensor] = []
+
+    def start(self) -> None:
+        """A new batch is measured."""
+        self._cosines = []
+
+    def score(self, layer: Layer, predicted: Tensor, true: Tensor) -> None:
+        """Add one layer's comparison."""
+        figures = compare(predicted, true)
+        self._cosines.append(figures[0])
+        self._sums[layer.index] = self._sums[layer.index] + figures if layer.index in self._sums else figures
+        self._counts[layer.index] = self._counts.get(layer.index, 0) + 1
+
+    def finish(self) -> float | None:
+        """Mean cosine over the layers of this batch; None if none was compared."""
+        return float(torch.stack(self._cosines).mean()) if self._cosines else None
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """{layer name: {figure: mean over the measured batches}}, in the order of the layers."""
+        return {
+            layer.name: dict(zip(NAMES, (self._sums[layer.index] / self._counts[layer.index]).tolist(), strict=True))
+            for layer in self._layers
+            if layer.index in self._sums
+        }
+
+    def state_dict(self) -> dict:
+        return {"sums": {k: v.clone() for k, v in self._sums.items()}, "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: dict) -> None:
+        device = self._layers[0].weight.device
+        self._sums = {index: value.to(device) for index, value in state["sums"].items()}
+        self._counts = dict(state["counts"])
