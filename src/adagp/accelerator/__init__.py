@@ -19,6 +19,6 @@ __all__ = [
     "ADAGP_DESIGNS", "DATAFLOWS", "DESIGNS", "LEVELS", "PASSES", "PIPELINES",
     "Convolution", "Design", "EnergyTable", "Hardware", "Layer", "PipelineReport", "PipelineSchedule",
     "PredictorShape", "Report", "Task", "Traffic", "Workload",
-    "area", "area_power", "dram_traffic", "eyeriss_anchors", "gemm_cycles", "hardware", "pipeline", "presets", "sensitivity", "simulate", "simulate_pipeline", "sweep",
-    "workload",
+    "area", "area_power", "dram_traffic", "eyeriss_anchors", "gemm_cycles", "hardware", "pipeline", "presets",
+    "sensitivity", "simulate", "simulate_pipeline", "sweep", "workload",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Area of each design, and the power it draws over a training run.
 
-Static power is left out: CACTI's high-performance cells leak 40 mW in 100 KB, low-power cells a thousandth of it, and what a
-chip of this kind uses is not public.
+Static power is left out: CACTI's high-performance cells leak 40 mW in 100 KB, low-power cells a thousandth of it, and
+what a chip of this kind uses is not public.
 """
 
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ from ._simulate import Report
 def area(design: str, hardware: Hardware | None = None, dataflow: str = "ws") -> dict[str, float]:
     """Square millimetres of each part at 40 nm: "PE array", "buffer", and what ADA-GP adds.
 
-    ADA-GP's designs add an accumulator at the foot of each column, which averages outputs over the batch; "efficient" and
-    "max" a memory, "max" a second array. Control, wires between blocks and pads are left out of all designs alike.
+    ADA-GP's designs add an accumulator at the foot of each column, which averages outputs over the batch; "efficient"
+    and "max" a memory, "max" a second array. Control, wires between blocks and pads are left out of all designs alike.
     """
     hardware, chosen = hardware or Hardware(), Design.named(design)
     unit = {name: entry["value"] for name, entry in read_table("area.toml").items()}

@@ -76,7 +76,7 @@ def _learns(layer: Layer) -> bool:
 
 @lru_cache(maxsize=256)
 def network_costs(workload: Workload, hardware: Hardware, dataflow: str) -> dict[str, Cost]:
-    """The network's own components: its three passes, the forward pass of a Phase-GP batch, the update of the weights."""
+    """The network's own components: its three passes, the forward pass of a GP batch, the update of the weights."""
     layers = workload.layers
     counts = count(layers, hardware, dataflow)
     words = dram_traffic(layers, hardware).words * (counts.macs > 0)[..., None]
@@ -103,8 +103,9 @@ def predictor_costs(
     - "predictor forward in BP": the same, but the pooled averages wait in DRAM until the true gradient is there, and
       the difference between prediction and true gradient is written, for training needs it twice.
     - "predictor training": the true gradient is read back for the comparison; then the gradients of both predictor
-      layers and Adam on the weights that took part (weight and two moments, read and written), once for each layer of the
-      network, as its true gradient arrives.
+      layers, added to those of the layers before (a read and a write of every gradient), and one step of Adam for the
+      whole batch, as ``adagp.predictors``' shared network does it. Adam (the weights and two moments, read and written)
+      is charged to the first layer, whose backward pass is the last.
 
     Weights that fit ``memory_bytes`` stay on the chip; Adam's moments do not.
     """
@@ -117,20 +118,26 @@ def predictor_costs(
     in_bp = in_gp + _extra(n, dram=2 * pooled)
     training = _extra(n, dram=_of(layers, "parameters"))
     room = memory_bytes // hardware.word_bytes
-    for part in (1, 0):  # the fully connected layer is the one that may not fit
+    for part in (0, 1):
         own = tuple(shape.layers(layer)[part] for layer in layers)
         counts = count(own, hardware, dataflow)
         words = dram_traffic(own, hardware).words * (counts.macs > 0)[..., None]
         weights = _of(own, "parameters")
         streamed = 1 - np.minimum(room / weights, 1.0)
-        dram = words[..., X] + words[..., W] * streamed[:, None] + words[..., Y]
-        dram[:, WEIGHT_GRADIENT] -= weights * streamed
-        written = words[:, FORWARD, Y] if part == 1 else 0.0
-        in_gp = in_gp + _cost(counts, FORWARD, dram[:, FORWARD] - written)
+        words = words.astype(np.float64)
+        for kind in (FORWARD, INPUT_GRADIENT):
+            words[:, kind, W] *= streamed
+        words[:, WEIGHT_GRADIENT, W] += weights
+        dram = words.sum(-1)
+        # The fully connected layer's output is the prediction; the convolution's goes on to that layer.
+        applied = words[:, FORWARD, Y] if part == 1 else 0.0
+        in_gp = in_gp + _cost(counts, FORWARD, dram[:, FORWARD] - applied)
         in_bp = in_bp + _cost(counts, FORWARD, dram[:, FORWARD])
         for kind in (INPUT_GRADIENT, WEIGHT_GRADIENT):
             training = training + _cost(counts, kind, dram[:, kind])
-        training = training + _extra(n, dram=(4 + 2 * streamed) * weights, macs=6 * weights)
+        first = np.arange(n) == 0
+        adam = 4 * weights.max() + 2 * (weights * streamed).max()
+        training = training + _extra(n, dram=first * adam, macs=first * 6 * weights.max())
     costs = {"predictor forward in GP": in_gp, "predictor forward in BP": in_bp, "predictor training": training}
     return {name: _spread(cost, at, total) for name, cost in costs.items()}
 

@@ -53,7 +53,10 @@ class Hardware:
 
 
 def hardware(preset: str = DEFAULT, **changes) -> Hardware:
-    """A preset of ``data/hardware.toml`` by name, with fields changed by keyword. Raises UsageError for an unknown name."""
+    """A preset of ``data/hardware.toml`` by name, with fields changed by keyword.
+
+    Raises UsageError for an unknown name.
+    """
     table = read_table("hardware.toml")
     if preset not in table:
         raise unknown("hardware preset", preset, table)

@@ -13,9 +13,9 @@ PASSES = ("forward", "input gradient", "weight gradient")
 class Layer:
     """A convolution, a linear layer or a batched product of activations, with every size that costs something.
 
-    A linear layer is a convolution with a 1x1 window whose ``batch`` counts rows (samples times tokens); a product of two
-    activations is ``groups`` independent linear layers whose "weight" is an activation. One vocabulary for all three
-    keeps the cycle, memory and energy models free of special cases.
+    A linear layer is a convolution with a 1x1 window whose ``batch`` counts rows (samples times tokens); a product of
+    two activations is ``groups`` independent linear layers whose "weight" is an activation. One vocabulary for all
+    three keeps the cycle, memory and energy models free of special cases.
     """
 
     name: str
@@ -121,7 +121,7 @@ class Layer:
 
 
 class Convolution(NamedTuple):
-    """``count`` equal convolutions of N images, C channels, M filters of R x S, outputs of E x F (Eyeriss's letters)."""
+    """``count`` equal convolutions: N images, C channels, M filters of R x S, outputs of E x F (Eyeriss's letters)."""
 
     count: int
     N: int

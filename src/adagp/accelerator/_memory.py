@@ -11,9 +11,9 @@ The three passes of a layer touch the same three tensors: X (input), W (weights)
 A tile spans m (images and output rows), n (filters) and c (input channels). X depends on m and c, W on c and n, Y on m
 and n, so each tensor is independent of one loop. Of the three loop orders each keeps one tensor in place, which moves
 once; another tensor moves once for every tile of the loop it does not depend on; the written tensor then also comes
-back as a partial sum (2f - 1 moves for f visits). The kept tensor has one place in the buffer, the two that stream past it have
-two each, one in use and one being filled. Tiles of whole rows share a halo of kh - stride input rows, which is fetched
-twice. The order of these loops is software's choice, not the array's, so one search serves all dataflows.
+back as a partial sum (2f - 1 moves for f visits). The kept tensor has one place in the buffer, the two that stream past
+it have two each, one in use and one being filled. Tiles of whole rows share a halo of kh - stride input rows, which is
+fetched twice. The order of these loops is software's choice, not the array's, so one search serves all dataflows.
 """
 
 from collections.abc import Sequence
@@ -70,9 +70,9 @@ def _dram_traffic(layers: tuple[Layer, ...], capacity: int, side: int, buffer_by
         total, words[:, p], tiles[:, p] = _search(unique, kind, capacity, side)
         failed = np.flatnonzero(total == _IMPOSSIBLE)
         if failed.size:
+            name = layers[first[failed].min()].name
             raise UsageError(
-                f"hardware field buffer_bytes {buffer_bytes} holds no tile of layer {layers[first[failed].min()].name!r} "
-                f"({kind}); give more bytes, or an array of fewer PEs"
+                f"hardware field buffer_bytes {buffer_bytes} holds no tile of layer {name!r} ({kind}); give more bytes, or an array of fewer PEs"
             )
     back = back.reshape(-1)
     return Traffic(words=words[back], tiles=tiles[back])

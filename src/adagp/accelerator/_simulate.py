@@ -81,8 +81,8 @@ class Report:
     def to_frame(self):
         """A tidy frame (pandas.DataFrame): one row for each run (baseline, design), phase and component.
 
-        Columns: model, dataset, batch, dataflow, run, phase, component, batches, and for all these batches: busy_cycles,
-        dram_words, energy_mac, energy_rf, energy_noc, energy_buffer, energy_dram.
+        Columns: model, dataset, batch, dataflow, run, phase, component, batches, and for all these batches:
+        busy_cycles, dram_words, energy_mac, energy_rf, energy_noc, energy_buffer, energy_dram.
         """
         import pandas as pd
 
@@ -129,8 +129,8 @@ class Report:
         numbers = ", ".join(f"{n} {phase}" for phase, n in self.numbers.items()).replace("_", "-")
         return "\n".join(
             [
-                f"{w.name} ({w.dataset or 'own module'}), batch {w.batch}: {self.design.name} design, dataflow {self.dataflow}, "
-                f"{self.hardware.rows}x{self.hardware.cols} PEs",
+                f"{w.name} ({w.dataset or 'own module'}), batch {w.batch}: "
+                f"{self.design.name} design, dataflow {self.dataflow}, {self.hardware.rows}x{self.hardware.cols} PEs",
                 f"speed-up       {self.speedup:.3f}x  ({d['baseline_seconds']:.4g} s -> {d['seconds']:.4g} s)",
                 f"energy saving  {self.energy_saving:.1%}  ({self.hardware.energy})",
                 f"DRAM accesses  {-self.dram_saving:+.1%}",
@@ -160,9 +160,9 @@ def simulate(
         dataflow: "ws", "os", "is" or "rs".
         hardware: the default is ``Hardware()``.
         schedule: any schedule that answers ``segments``; the default is the paper's ladder.
-        epochs: 90 by default (our choice: the length of the usual ImageNet recipe; it is longer than the ladder's rungs).
-        batches_per_epoch: the default is the data set's training samples (50,000 for your own module) over the batch,
-            rounded up.
+        epochs: 90 by default (our choice: the length of the usual ImageNet recipe).
+        batches_per_epoch: the default is the data set's training samples (50,000 for your own module) over the
+            batch, rounded up.
         predictor: the predictor's sizes; the default is ``PredictorShape()``.
 
     Raises:

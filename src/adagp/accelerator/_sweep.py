@@ -64,8 +64,8 @@ def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dat
     settings = [("preset", name, {"hardware": hardware(name)}) for name in presets()]
     settings += [("energy table", name, {"hardware": Hardware(energy=name)}) for name in read_table("energy.toml")]
     settings += [
-        ("DRAM bandwidth", f"{base.dram_bytes_per_s * f / 1e9:g} GB/s", {"hardware": Hardware(dram_bytes_per_s=base.dram_bytes_per_s * f)})
-        for f in (0.25, 1, 4)
+        ("DRAM bandwidth", f"{rate / 1e9:g} GB/s", {"hardware": Hardware(dram_bytes_per_s=rate)})
+        for rate in (base.dram_bytes_per_s * factor for factor in (0.25, 1, 4))
     ]  # fmt: skip
     settings += [("batch", str(2**k), {"batch": 2**k}) for k in range(10)]
     settings += [("dataflow", name, {"dataflow": name}) for name in DATAFLOWS]

@@ -43,8 +43,8 @@ class Workload:
     def with_batch(self, batch: int) -> "Workload":
         """The same network with another batch size, without a new trace.
 
-        Raises UsageError if ``batch`` is below 1, or if a layer's rows are not a multiple of this batch (then trace the module
-        again with an example of the size you want).
+        Raises UsageError if ``batch`` is below 1, or if a layer's rows are not a multiple of this batch (then trace the
+        module again with an example of the size you want).
         """
         if batch < 1:
             raise UsageError(f"batch must be 1 or more, got {batch}")

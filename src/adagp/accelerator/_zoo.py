@@ -1,7 +1,7 @@
 """The zoo's layers as a table, so that a sweep need not build and trace forty networks.
 
-``data/zoo.json`` holds what ``_workload.trace_zoo`` finds for each model and data set; a test traces them anew and compares.
-After a change of ``adagp.models``: ``python -m adagp.accelerator._zoo``.
+``data/zoo.json`` holds what ``_workload.trace_zoo`` finds for each model and data set; a test traces them anew and
+compares. After a change of ``adagp.models``: ``python -m adagp.accelerator._zoo``.
 """
 
 import json
