@@ -1,16 +1,24 @@
 """The accelerator: workload -> cycles and accesses -> energy -> a design's time line over a schedule."""
 
+from ._anchors import eyeriss_anchors
+from ._area import area, area_power
 from ._cycles import DATAFLOWS, gemm_cycles
+from ._designs import DESIGNS, Design
 from ._energy import LEVELS, EnergyTable
-from ._hardware import Hardware
-from ._layer import PASSES, Layer
+from ._hardware import Hardware, hardware, presets
+from ._layer import PASSES, Convolution, Layer
 from ._memory import Traffic, dram_traffic
+from ._parallel import PipelineReport, simulate_pipeline
+from ._pipeline import PIPELINES, PipelineSchedule, Task, pipeline
 from ._predictor import PredictorShape
-from ._simulate import DESIGNS, Report, simulate
+from ._simulate import Report, simulate
+from ._sweep import ADAGP_DESIGNS, sensitivity, sweep
 from ._workload import Workload, workload
 
 __all__ = [
-    "DATAFLOWS", "DESIGNS", "LEVELS", "PASSES",
-    "EnergyTable", "Hardware", "Layer", "PredictorShape", "Report", "Traffic", "Workload",
-    "dram_traffic", "gemm_cycles", "simulate", "workload",
+    "ADAGP_DESIGNS", "DATAFLOWS", "DESIGNS", "LEVELS", "PASSES", "PIPELINES",
+    "Convolution", "Design", "EnergyTable", "Hardware", "Layer", "PipelineReport", "PipelineSchedule",
+    "PredictorShape", "Report", "Task", "Traffic", "Workload",
+    "area", "area_power", "dram_traffic", "eyeriss_anchors", "gemm_cycles", "hardware", "pipeline", "presets",
+    "sensitivity", "simulate", "simulate_pipeline", "sweep", "workload",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
 """Compute cycles of a matrix product on a systolic array, in closed form.
 
-The forms are those that SCALE-Sim computes (Samajdar et al., ISPASS 2020), confirmed on its version 3.0.0: a layer is cut into folds
-that fill the array; every fold pays the whole fill and drain and no two overlap. SCALE-Sim prints the index of the
-last cycle, counted from 0, so its figure is one less, once a product.
+The forms are those that SCALE-Sim computes (Samajdar et al., ISPASS 2020), confirmed on its version 3.0.0: a layer is
+cut into folds that fill the array; every fold pays the whole fill and drain and no two overlap. SCALE-Sim prints the
+index of the last cycle, counted from 0, so its figure is one less, once a product.
 """
 
 import numpy as np

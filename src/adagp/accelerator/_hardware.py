@@ -2,7 +2,7 @@
 
 import tomllib
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 
 from .._errors import UsageError, unknown
@@ -10,7 +10,7 @@ from .._errors import UsageError, unknown
 DEFAULT = "paper-180pe"
 
 
-@lru_cache(maxsize=None)
+@cache
 def read_table(name: str) -> dict:
     """A data file of this package, e.g. ``"hardware.toml"``."""
     return tomllib.loads((files(__package__) / "data" / name).read_text(encoding="utf-8"))
@@ -29,7 +29,7 @@ class Hardware:
     cols: int = _from_preset("cols")
     """PEs along its second side."""
     buffer_bytes: int = _from_preset("buffer_bytes")
-    """Global buffer; half of it holds the tile in use, half the tile that is being fetched."""
+    """Global buffer, shared by the tiles in use and those being fetched."""
     word_bytes: int = _from_preset("word_bytes")
     """One weight, activation, gradient or partial sum."""
     clock_hz: float = _from_preset("clock_hz")
@@ -43,14 +43,6 @@ class Hardware:
             if not getattr(self, name) > 0:
                 raise UsageError(f"hardware field {name} must be above 0, got {getattr(self, name)}")
 
-    @classmethod
-    def preset(cls, name: str, **changes) -> "Hardware":
-        """A preset by name, with fields changed by keyword. Raises UsageError for an unknown name."""
-        table = read_table("hardware.toml")
-        if name not in table:
-            raise unknown("hardware preset", name, table)
-        return cls(**({key: entry["value"] for key, entry in table[name].items()} | changes))
-
     @property
     def pes(self) -> int:
         return self.rows * self.cols
@@ -58,3 +50,19 @@ class Hardware:
     @property
     def dram_words_per_cycle(self) -> float:
         return self.dram_bytes_per_s / self.clock_hz / self.word_bytes
+
+
+def hardware(preset: str = DEFAULT, **changes) -> Hardware:
+    """A preset of ``data/hardware.toml`` by name, with fields changed by keyword.
+
+    Raises UsageError for an unknown name.
+    """
+    table = read_table("hardware.toml")
+    if preset not in table:
+        raise unknown("hardware preset", preset, table)
+    return Hardware(**({name: entry["value"] for name, entry in table[preset].items()} | changes))
+
+
+def presets() -> tuple[str, ...]:
+    """The names that ``hardware`` takes."""
+    return tuple(read_table("hardware.toml"))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 from .._errors import UsageError
 
@@ -12,9 +13,9 @@ PASSES = ("forward", "input gradient", "weight gradient")
 class Layer:
     """A convolution, a linear layer or a batched product of activations, with every size that costs something.
 
-    A linear layer is a convolution with a 1x1 window whose ``batch`` counts rows (samples times tokens); a product of two
-    activations is ``groups`` independent linear layers whose "weight" is an activation. One vocabulary for all three
-    keeps the cycle, memory and energy models free of special cases.
+    A linear layer is a convolution with a 1x1 window whose ``batch`` counts rows (samples times tokens); a product of
+    two activations is ``groups`` independent linear layers whose "weight" is an activation. One vocabulary for all
+    three keeps the cycle, memory and energy models free of special cases.
     """
 
     name: str
@@ -34,6 +35,9 @@ class Layer:
     """False where nothing upstream needs a gradient, as in a network's first layer."""
     weight_grad: bool = True
     """False for a frozen parameter (or a second operand that needs no gradient)."""
+    handed_on: int = 0
+    """Elements that the forward pass alone needs of the output: fewer than ``output_words`` where pooling is all that
+    follows, for then the pooled map can leave the chip in its place. 0 stands for ``output_words``."""
 
     def __post_init__(self) -> None:
         for field in ("batch", "groups", "in_channels", "out_channels"):
@@ -74,31 +78,60 @@ class Layer:
         return self.groups * self.rows * self.out_channels
 
     @property
+    def handed_words(self) -> int:
+        """Elements of the output that a forward pass without a backward pass has to write."""
+        return self.handed_on or self.output_words
+
+    @property
     def parameters(self) -> int:
         """Elements of the layer's weight parameter; 0 for a ``matmul``."""
         return 0 if self.kind == "matmul" else self.weight_words
 
-    def gemms(self, kind: str) -> list[tuple[int, int, int, int]]:
-        """The (count, M, N, K) products of one pass: ``count`` equal products of an M x K by a K x N matrix.
+    def convolutions(self, kind: str) -> "list[Convolution]":
+        """The convolutions of one pass, equal ones counted; empty for a pass that does not take place.
 
-        - forward: im2col(X) W, one product a group.
+        - forward: the layer's own, one a group.
         - input gradient: the gather form. With stride s the transposed convolution falls apart into s*s convolutions
           with stride 1, one for each residue of the input position, each with its share of the window's taps; no
-          zeros are multiplied (a dilated convolution would spend s*s times the work on them). M is the number of output
-          pixels, so that the work is the useful work, as torch's FlopCounterMode counts it.
-        - weight gradient: im2col(X)^T dY, reduced over batch and pixels.
-
-        Empty for a pass that does not take place.
+          zeros are multiplied (a dilated convolution would spend s*s times the work on them). Each has as many outputs
+          as the forward pass, so that the work is the useful work, as torch's FlopCounterMode counts it.
+        - weight gradient: batch and channels change places. X is the input with the samples as its channels, dY the
+          filter, the window's positions the output.
         """
+        b, g, ci, co = self.batch, self.groups, self.in_channels, self.out_channels
+        (kh, kw), (oh, ow), stride = self.kernel, self.out_size, self.stride[0]
         if kind == "forward":
-            return [(self.groups, self.rows, self.out_channels, self.window)]
+            return [Convolution(count=g, N=b, C=ci, M=co, R=kh, S=kw, E=oh, F=ow, step=stride)]
         if kind == "weight gradient":
-            return [(self.groups, self.window, self.out_channels, self.rows)] if self.weight_grad else []
+            if not self.weight_grad:
+                return []
+            return [Convolution(count=g, N=ci, C=b, M=co, R=oh, S=ow, E=kh, F=kw, dilation=stride)]
         if not self.input_grad:
             return []
-        taps: dict[int, int] = {}
-        for y in range(min(self.stride[0], self.kernel[0])):
-            for x in range(min(self.stride[1], self.kernel[1])):
-                n = ceil((self.kernel[0] - y) / self.stride[0]) * ceil((self.kernel[1] - x) / self.stride[1])
+        taps: dict[tuple[int, int], int] = {}
+        for y in range(min(self.stride[0], kh)):
+            for x in range(min(self.stride[1], kw)):
+                n = (ceil((kh - y) / self.stride[0]), ceil((kw - x) / self.stride[1]))
                 taps[n] = taps.get(n, 0) + 1
-        return [(self.groups * c, self.rows, self.in_channels, self.out_channels * n) for n, c in taps.items()]
+        return [Convolution(count=g * n, N=b, C=co, M=ci, R=r, S=s, E=oh, F=ow) for (r, s), n in taps.items()]
+
+    def gemms(self, kind: str) -> list[tuple[int, int, int, int]]:
+        """The (count, M, N, K) products of one pass: ``count`` equal products of an M x K by a K x N matrix."""
+        return [(c.count, c.N * c.E * c.F, c.M, c.C * c.R * c.S) for c in self.convolutions(kind)]
+
+
+class Convolution(NamedTuple):
+    """``count`` equal convolutions: N images, C channels, M filters of R x S, outputs of E x F (Eyeriss's letters)."""
+
+    count: int
+    N: int
+    C: int
+    M: int
+    R: int
+    S: int
+    E: int
+    F: int
+    step: int = 1
+    """Input positions from one output to the next."""
+    dilation: int = 1
+    """Input positions from one filter tap to the next."""

@@ -11,12 +11,14 @@ The three passes of a layer touch the same three tensors: X (input), W (weights)
 A tile spans m (images and output rows), n (filters) and c (input channels). X depends on m and c, W on c and n, Y on m
 and n, so each tensor is independent of one loop. Of the three loop orders each keeps one tensor in place, which moves
 once; another tensor moves once for every tile of the loop it does not depend on; the written tensor then also comes
-back as a partial sum (2f - 1 moves for f visits). Tiles of whole rows share a halo of kh - stride input rows, which is fetched
-twice. The order of these loops is software's choice, not the array's, so one search serves all dataflows.
+back as a partial sum (2f - 1 moves for f visits). The kept tensor has one place in the buffer, the two that stream past
+it have two each, one in use and one being filled. Tiles of whole rows share a halo of kh - stride input rows, which is
+fetched twice. The order of these loops is software's choice, not the array's, so one search serves all dataflows.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -27,7 +29,9 @@ from ._layer import PASSES, Layer
 TENSORS = ("X", "W", "Y")
 _WRITTEN = {"forward": 2, "input gradient": 0, "weight gradient": 1}
 # In how many parts a loop may be cut: powers of two and the halves between them.
-_SPLITS = np.array(sorted({1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096}), np.int64)
+_SPLITS = np.array(
+    sorted({1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096}), np.int64
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,83 +50,82 @@ def dram_traffic(layers: Sequence[Layer], hardware: Hardware) -> Traffic:
     Raises UsageError where the buffer holds not even the smallest tile: one output row, and filters and channels to
     fill the array once.
     """
-    size = {
-        "B": [x.batch for x in layers], "g": [x.groups for x in layers],
-        "ci": [x.in_channels for x in layers], "co": [x.out_channels for x in layers],
-        "ih": [x.in_size[0] for x in layers], "iw": [x.in_size[1] for x in layers],
-        "oh": [x.out_size[0] for x in layers], "ow": [x.out_size[1] for x in layers],
-        "kh": [x.kernel[0] for x in layers], "kw": [x.kernel[1] for x in layers], "s": [x.stride[0] for x in layers],
-    }  # fmt: skip
-    g = {key: np.array(value, np.int64)[:, None, None] for key, value in size.items()}  # axes: layer, split of n, of c
-    words = np.empty((len(layers), len(PASSES), 3), np.int64)
-    tiles = np.empty((len(layers), len(PASSES), 4), np.int64)
+    words_held = hardware.buffer_bytes // hardware.word_bytes
+    return _dram_traffic(tuple(layers), words_held, max(hardware.rows, hardware.cols), hardware.buffer_bytes)
+
+
+@lru_cache(maxsize=256)
+def _dram_traffic(layers: tuple[Layer, ...], capacity: int, side: int, buffer_bytes: int) -> Traffic:
+    shapes = np.array(
+        [
+            (x.batch, x.groups, x.in_channels, x.out_channels, *x.in_size, *x.out_size, *x.kernel, x.stride[0])
+            for x in layers
+        ],
+        np.int64,
+    )
+    unique, first, back = np.unique(shapes, axis=0, return_index=True, return_inverse=True)
+    words = np.empty((len(unique), len(PASSES), 3), np.int64)
+    tiles = np.empty((len(unique), len(PASSES), 4), np.int64)
     for p, kind in enumerate(PASSES):
-        words[:, p], tiles[:, p] = _search(g, kind, layers, hardware)
-    return Traffic(words=words, tiles=tiles)
+        total, words[:, p], tiles[:, p] = _search(unique, kind, capacity, side)
+        failed = np.flatnonzero(total == _IMPOSSIBLE)
+        if failed.size:
+            name = layers[first[failed].min()].name
+            raise UsageError(
+                f"hardware field buffer_bytes {buffer_bytes} holds no tile of layer {name!r} ({kind}); give more bytes, or an array of fewer PEs"
+            )
+    back = back.reshape(-1)
+    return Traffic(words=words[back], tiles=tiles[back])
 
 
-def _search(g: dict, kind: str, layers: Sequence[Layer], hardware: Hardware):
-    capacity = hardware.buffer_bytes // (2 * hardware.word_bytes)
-    side = max(hardware.rows, hardware.cols)
-    n = -(-g["co"] // _SPLITS[None, :, None])
-    c = -(-g["ci"] // _SPLITS[None, None, :])
-    window = c * g["kh"] * g["kw"]
+_IMPOSSIBLE = np.iinfo(np.int64).max
+
+
+def _search(shapes: np.ndarray, kind: str, capacity: int, side: int):
+    """(total words, words of X, W, Y, tile) of the best tiling of each shape."""
+    # Axes: shape, split of n, split of c.
+    B, g, ci, co, ih, iw, oh, ow, kh, kw, s = (column[:, None, None] for column in shapes.T)
+    n, c = -(-co // _SPLITS[None, :, None]), -(-ci // _SPLITS[None, None, :])
+    window = c * kh * kw
     # A tile smaller than the array would leave PEs idle that the cycle model counts as busy.
-    allowed = (n >= np.minimum(g["co"], side)) & (window >= np.minimum(g["ci"] * g["kh"] * g["kw"], side))
+    wide_enough = (n >= np.minimum(co, side)) & (window >= np.minimum(ci * kh * kw, side))
+    n_tiles, c_tiles = -(-co // n), -(-ci // c)
+    # Rows beyond a tile's own: of X around an output row, or of dY around a row of dX.
+    halo = -(-kh // s) - 1 if kind == "input gradient" else np.maximum(kh - s, 0)
 
-    # The words of a tile of r output rows are slope * r + base in X and in Y, so the largest r that fits is a division.
-    x_row, y_row = c * g["iw"], n * g["ow"]
-    if kind == "input gradient":
-        halo = -(-g["kh"] // g["s"]) - 1  # rows of dY beyond the tile's own
-        slope, base = x_row * g["s"] + y_row, y_row * halo
-    else:
-        halo = np.maximum(g["kh"] - g["s"], 0)
-        slope, base = x_row * g["s"] + y_row, x_row * halo
-    room = capacity - window * n
-    image = c * g["ih"] * g["iw"] + n * g["oh"] * g["ow"]
-    images = np.minimum(room // image, g["B"])
-    r = np.where(images >= 1, g["oh"], np.clip((room - base) // slope, 0, g["oh"]))
-    images = np.maximum(images, 1)
-    allowed &= r >= 1
-
-    safe_r = np.maximum(r, 1)
-    row_tiles = -(-g["oh"] // safe_r)
-    m_tiles = row_tiles * -(-g["B"] // images)
-    n_tiles, c_tiles = -(-g["co"] // n), -(-g["ci"] // c)
-    one_w = g["g"] * g["co"] * g["ci"] * g["kh"] * g["kw"]
-    x_rows, y_rows = g["ih"], g["oh"]
-    if kind == "input gradient":
-        y_rows = np.where(row_tiles > 1, np.maximum(row_tiles * np.minimum(safe_r + halo, g["oh"]), g["oh"]), g["oh"])
-    else:
-        x_rows = np.where(
-            row_tiles > 1, np.maximum(row_tiles * np.minimum(safe_r * g["s"] + halo, g["ih"]), g["ih"]), g["ih"]
-        )
-    one_x = g["g"] * g["B"] * g["ci"] * x_rows * g["iw"]
-    one_y = g["g"] * g["B"] * g["co"] * y_rows * g["ow"]
-
-    best_total, best_words, best_tiles = None, None, None
+    best = None
     for kept in range(3):
-        visits = [n_tiles, m_tiles, c_tiles]
-        visits[kept] = np.ones_like(m_tiles)
-        visits[_WRITTEN[kind]] = 2 * visits[_WRITTEN[kind]] - 1
-        moved = np.stack(np.broadcast_arrays(one_x * visits[0], one_w * visits[1], one_y * visits[2]), -1)
-        total = np.where(allowed, moved.sum(-1), np.iinfo(np.int64).max).reshape(len(layers), -1)
-        at = total.argmin(1)
-        least = total[np.arange(len(layers)), at]
-        tile = np.stack(np.broadcast_arrays(images, r, n, c), -1).reshape(len(layers), -1, 4)
-        moved = moved.reshape(len(layers), -1, 3)[np.arange(len(layers)), at]
-        tile = tile[np.arange(len(layers)), at]
-        if best_total is None:
-            best_total, best_words, best_tiles = least, moved, tile
+        x_copies, w_copies, y_copies = (1 if tensor == kept else 2 for tensor in range(3))
+        x_row, y_row = x_copies * c * iw, y_copies * n * ow
+        room = capacity - w_copies * window * n
+        # The words of r output rows are a line in r, so the largest r that fits is a division.
+        extra = (y_row if kind == "input gradient" else x_row) * halo
+        images = np.minimum(room // (x_row * ih + y_row * oh), B)
+        rows = np.where(images >= 1, oh, np.clip((room - extra) // (x_row * s + y_row), 0, oh))
+        fits = wide_enough & (rows >= 1)
+        images, rows = np.maximum(images, 1), np.maximum(rows, 1)
+
+        row_tiles = -(-oh // rows)
+        m_tiles = row_tiles * -(-B // images)
+        x_rows, y_rows = ih, oh
+        if kind == "input gradient":
+            y_rows = np.maximum(np.where(row_tiles > 1, row_tiles * np.minimum(rows + halo, oh), oh), oh)
         else:
-            better = least < best_total
-            best_total = np.where(better, least, best_total)
-            best_words = np.where(better[:, None], moved, best_words)
-            best_tiles = np.where(better[:, None], tile, best_tiles)
-    failed = np.flatnonzero(best_total == np.iinfo(np.int64).max)
-    if failed.size:
-        raise UsageError(
-            f"hardware field buffer_bytes {hardware.buffer_bytes} holds no tile of layer {layers[failed[0]].name!r} "
-            f"({kind}); give more bytes, or an array of fewer PEs"
-        )
-    return best_words, best_tiles
+            x_rows = np.maximum(np.where(row_tiles > 1, row_tiles * np.minimum(rows * s + halo, ih), ih), ih)
+        visits = [n_tiles, m_tiles, c_tiles]
+        visits[kept] = 1
+        visits[_WRITTEN[kind]] = 2 * visits[_WRITTEN[kind]] - 1
+        x = g * B * ci * iw * x_rows * visits[0]
+        w = g * co * ci * kh * kw * visits[1]
+        y = g * B * co * ow * y_rows * visits[2]
+        total = np.where(fits, x + w + y, _IMPOSSIBLE).reshape(len(shapes), -1)
+        at = (np.arange(len(shapes)), total.argmin(1))
+        every = (len(shapes), len(_SPLITS), len(_SPLITS))
+        found = [total[at]]
+        found += [np.broadcast_to(a, every).reshape(len(shapes), -1)[at] for a in (x, w, y, images, rows, n, c)]
+        if best is None:
+            best = found
+        else:
+            better = found[0] < best[0]
+            best = [np.where(better, new, old) for new, old in zip(found, best, strict=True)]
+    return best[0], np.stack(best[1:4], -1), np.stack(best[4:], -1)

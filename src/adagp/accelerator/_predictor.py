@@ -11,9 +11,9 @@ class PredictorShape:
     """The paper's predictor: pooling, one small convolution, one fully connected layer with a masked output.
 
     A layer's output, averaged over the batch, is one sample for each output channel: (out_ch, 1, h, w). It is pooled to
-    ``pool`` x ``pool``, convolved to ``channels`` maps with stride ``stride``, and the fully connected layer answers with that channel's
-    in_ch*kh*kw weight gradients; of its columns only these are computed and fetched. The sizes are our choice: the
-    paper's are not public.
+    ``pool`` x ``pool``, convolved to ``channels`` maps with stride ``stride``, and the fully connected layer answers
+    with that channel's in_ch*kh*kw weight gradients; of its columns only these are computed and fetched. The sizes are
+    our choice: the paper's are not public.
     """
 
     pool: int = 8

@@ -1,44 +1,17 @@
 """A design's time line over a schedule, against the baseline's: speed-up and energy saving."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
-import numpy as np
-
-from .._errors import UsageError, unknown
+from .._errors import UsageError
 from ..schedule import LadderSchedule, Schedule
-from ._counts import Counts, count
+from ._designs import Batch, Design, batches
 from ._energy import LEVELS, EnergyTable
 from ._hardware import Hardware
-from ._layer import PASSES
-from ._memory import dram_traffic
 from ._predictor import PredictorShape
 from ._workload import Workload
 
-DESIGNS = ("baseline", "low", "efficient", "max")
 TRAINING_SAMPLES = {"cifar10": 50_000, "cifar100": 50_000, "imagenet": 1_281_167, "multi30k": 29_000}
 """Training samples of each data set: Krizhevsky 2009; Russakovsky et al. 2015; Elliott et al. 2016."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """Cost of one component, one entry a layer."""
-
-    cycles: np.ndarray
-    """The array's busy cycles."""
-    dram_words: np.ndarray
-    energy: np.ndarray
-    """Axes: layer, level (in the order of LEVELS); in the energy table's unit."""
-
-    def time(self, hardware: Hardware) -> np.ndarray:
-        """Cycles until done: the larger of compute and DRAM time, since both work at once (double-buffered)."""
-        return np.maximum(self.cycles, self.dram_words / hardware.dram_words_per_cycle)
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            cycles=self.cycles + other.cycles,
-            dram_words=self.dram_words + other.dram_words,
-            energy=self.energy + other.energy,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +19,33 @@ class Report:
     """What ``simulate`` found."""
 
     workload: Workload
-    design: str
+    design: Design
     dataflow: str
     hardware: Hardware
-    rows: tuple[dict, ...] = field(repr=False)
-    cycles: float
-    """Cycles of the design over the whole training."""
-    baseline_cycles: float
-    energy: float
-    """Energy of the design over the whole training, in the energy table's unit."""
-    baseline_energy: float
+    numbers: dict[str, int]
+    """How many batches of each phase the schedule has."""
+    baseline: Batch = field(repr=False)
+    phases: dict[str, Batch] = field(repr=False)
+    """One batch of each phase on the design."""
+
+    @property
+    def cycles(self) -> float:
+        """Cycles of the design over the whole training."""
+        return sum(number * self.phases[phase].cycles for phase, number in self.numbers.items())
+
+    @property
+    def baseline_cycles(self) -> float:
+        return sum(self.numbers.values()) * self.baseline.cycles
+
+    @property
+    def energy(self) -> float:
+        """Energy of the design over the whole training, in the energy table's unit."""
+        table = EnergyTable.named(self.hardware.energy)
+        return sum(number * self.phases[phase].energy(table) for phase, number in self.numbers.items())
+
+    @property
+    def baseline_energy(self) -> float:
+        return sum(self.numbers.values()) * self.baseline.energy(EnergyTable.named(self.hardware.energy))
 
     @property
     def speedup(self) -> float:
@@ -67,15 +57,86 @@ class Report:
         """Share of the baseline's energy that the design does not spend; negative if it spends more."""
         return 1 - self.energy / self.baseline_energy
 
+    @property
+    def dram_saving(self) -> float:
+        """Share of the baseline's DRAM accesses that the design does not make."""
+        words = {phase: sum(float(p.dram_words.sum()) for p in b.parts.values()) for phase, b in self.phases.items()}
+        base = sum(float(part.dram_words.sum()) for part in self.baseline.parts.values())
+        made = sum(number * words[phase] for phase, number in self.numbers.items())
+        return 1 - made / (sum(self.numbers.values()) * base)
+
+    def to_dict(self) -> dict:
+        """The headline in plain numbers, for JSON."""
+        return {
+            "model": self.workload.name, "dataset": self.workload.dataset, "batch": self.workload.batch,
+            "dataflow": self.dataflow, "design": self.design.name, "hardware": asdict(self.hardware),
+            "batches": self.numbers, "speedup": self.speedup, "energy_saving": self.energy_saving,
+            "dram_saving": self.dram_saving, "cycles": self.cycles, "baseline_cycles": self.baseline_cycles,
+            "seconds": self.cycles / self.hardware.clock_hz,
+            "baseline_seconds": self.baseline_cycles / self.hardware.clock_hz,
+            "energy": self.energy, "baseline_energy": self.baseline_energy,
+            "energy_unit": EnergyTable.named(self.hardware.energy).unit,
+        }  # fmt: skip
+
     def to_frame(self):
         """A tidy frame (pandas.DataFrame): one row for each run (baseline, design), phase and component.
 
-        Columns: model, dataset, batch, dataflow, run, phase, component, batches, and for all these batches: busy_cycles,
-        dram_words, energy_mac, energy_rf, energy_noc, energy_buffer, energy_dram.
+        Columns: model, dataset, batch, dataflow, run, phase, component, batches, and for all these batches:
+        busy_cycles, dram_words, energy_mac, energy_rf, energy_noc, energy_buffer, energy_dram.
         """
         import pandas as pd
 
-        return pd.DataFrame(list(self.rows))
+        table = EnergyTable.named(self.hardware.energy)
+        runs = [("baseline", "bp", sum(self.numbers.values()), self.baseline)]
+        if self.design.predictor:
+            runs += [(self.design.name, phase, n, self.phases[phase]) for phase, n in self.numbers.items() if n]
+        rows = []
+        for run, phase, number, batch in runs:
+            for component, part in batch.parts.items():
+                energy = part.energy(table).sum(0)
+                rows.append(
+                    {
+                        "model": self.workload.name, "dataset": self.workload.dataset, "batch": self.workload.batch,
+                        "dataflow": self.dataflow, "run": run, "phase": phase.replace("_", "-"),
+                        "component": component, "batches": number, "busy_cycles": number * float(part.cycles.sum()),
+                        "dram_words": number * float(part.dram_words.sum()),
+                        **{f"energy_{level}": number * float(e) for level, e in zip(LEVELS, energy, strict=True)},
+                    }
+                )  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def layers(self):
+        """A tidy frame (pandas.DataFrame): one row for each layer and component of one Phase-BP batch of the design.
+
+        Columns: position, layer, component, cycles (the larger of compute and DRAM time), busy_cycles, dram_words.
+        """
+        import pandas as pd
+
+        rows = []
+        for component, part in self.phases["bp"].parts.items():
+            time = part.time(self.hardware)
+            for i, layer in enumerate(self.workload.layers):
+                rows.append(
+                    {
+                        "position": i, "layer": layer.name, "component": component, "cycles": float(time[i]),
+                        "busy_cycles": float(part.cycles[i]), "dram_words": float(part.dram_words[i]),
+                    }
+                )  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        w, d = self.workload, self.to_dict()
+        numbers = ", ".join(f"{n} {phase}" for phase, n in self.numbers.items()).replace("_", "-")
+        return "\n".join(
+            [
+                f"{w.name} ({w.dataset or 'own module'}), batch {w.batch}: "
+                f"{self.design.name} design, dataflow {self.dataflow}, {self.hardware.rows}x{self.hardware.cols} PEs",
+                f"speed-up       {self.speedup:.3f}x  ({d['baseline_seconds']:.4g} s -> {d['seconds']:.4g} s)",
+                f"energy saving  {self.energy_saving:.1%}  ({self.hardware.energy})",
+                f"DRAM accesses  {-self.dram_saving:+.1%}",
+                f"batches        {numbers}",
+            ]
+        )
 
 
 def simulate(
@@ -91,179 +152,32 @@ def simulate(
 ) -> Report:
     """Simulate a training run of ``workload`` with ADA-GP in one design, and without.
 
+    The cost does not grow with the number of batches: equal batches are simulated once.
+
     Args:
         design: "baseline"; "low" (the predictor runs on the same array, its weights come from DRAM); "efficient" (an
             on-chip memory for the predictor's weights); "max" (also an array of its own for the predictor).
         dataflow: "ws", "os", "is" or "rs".
         hardware: the default is ``Hardware()``.
         schedule: any schedule that answers ``segments``; the default is the paper's ladder.
-        batches_per_epoch: the default is the data set's training samples over the batch, rounded up.
+        epochs: 90 by default (our choice: the length of the usual ImageNet recipe).
+        batches_per_epoch: the default is the data set's training samples (50,000 for your own module) over the
+            batch, rounded up.
+        predictor: the predictor's sizes; the default is ``PredictorShape()``.
 
     Raises:
-        UsageError: an unknown design or dataflow, epochs or batches below 1.
+        UsageError: an unknown design, dataflow or energy table, epochs or batches below 1, a buffer that holds no tile.
     """
-    if design not in DESIGNS:
-        raise unknown("design", design, DESIGNS)
-    hardware = hardware or Hardware()
+    chosen, hardware = Design.named(design), hardware or Hardware()
     if batches_per_epoch is None:
-        batches_per_epoch = -(-TRAINING_SAMPLES.get(workload.dataset, 50_000) // workload.batch)
+        batches_per_epoch = -(-TRAINING_SAMPLES.get(workload.dataset or "", 50_000) // workload.batch)
     if epochs < 1 or batches_per_epoch < 1:
         raise UsageError(f"epochs and batches_per_epoch must be 1 or more, got {epochs} and {batches_per_epoch}")
     plan = (schedule or LadderSchedule()).segments(epochs, batches_per_epoch)
-    batches = {phase: sum(s.epochs * getattr(s, phase) for s in plan) for phase in ("warm_up", "bp", "gp")}
-    total = sum(batches.values())
-
-    main, helper = components(workload, hardware, dataflow, predictor or PredictorShape(), design)
-    base_time, base_parts = _bp(main, {}, hardware, "baseline")
-    rows = _rows(workload, dataflow, "baseline", "bp", total, base_parts)
-    base_energy = total * sum(part.energy.sum() for part in base_parts.values())
-    cycles = energy = 0.0
-    for phase, number in batches.items():
-        if design == "baseline":
-            time, parts = base_time, base_parts
-        else:
-            time, parts = (_gp if phase == "gp" else _bp)(main, helper, hardware, design)
-        cycles += number * time
-        energy += number * sum(part.energy.sum() for part in parts.values())
-        if number and design != "baseline":
-            rows += _rows(workload, dataflow, design, phase, number, parts)
+    shape = predictor or PredictorShape()
+    phases = batches(workload, chosen, dataflow, hardware, shape)
+    baseline = batches(workload, Design(name="baseline"), dataflow, hardware, shape)["bp"]
     return Report(
-        workload=workload, design=design, dataflow=dataflow, hardware=hardware, rows=tuple(rows),
-        cycles=float(cycles), baseline_cycles=float(total * base_time),
-        energy=float(energy), baseline_energy=float(base_energy),
+        workload=workload, design=chosen, dataflow=dataflow, hardware=hardware, baseline=baseline, phases=phases,
+        numbers={phase: sum(s.epochs * getattr(s, phase) for s in plan) for phase in ("warm_up", "bp", "gp")},
     )  # fmt: skip
-
-
-def components(workload: Workload, hardware: Hardware, dataflow: str, predictor: PredictorShape, design: str):
-    """Costs of one batch by component, (network's, predictor's)."""
-    table = EnergyTable.named(hardware.energy)
-    words = dram_traffic(workload.layers, hardware).words
-    counts = count(workload.layers, hardware, dataflow)
-    takes_place = counts.macs > 0
-    moved = words * takes_place[..., None]
-    parameters = np.array([layer.parameters if layer.weight_grad else 0 for layer in workload.layers], np.float64)
-    # The gradient is applied as it leaves the array, in the baseline too: its last write to DRAM does not take place.
-    dram = moved.sum(-1).astype(np.float64)
-    dram[:, 2] -= parameters
-    main = {kind: _cost(counts, dram, p, table) for p, kind in enumerate(PASSES)}
-    # SGD with momentum: weight and momentum are read and written.
-    main["update"] = _traffic_only(4 * parameters, table, macs=2 * parameters)
-
-    known = [layer for layer in workload.layers if layer.parameters and layer.weight_grad]
-    at = np.array([i for i, layer in enumerate(workload.layers) if layer.parameters and layer.weight_grad], np.int64)
-    parts = [predictor.layers(layer) for layer in known]
-    capacity = predictor_memory_words(hardware) if design in ("efficient", "max") else 0
-    forward = training = None
-    for j in (0, 1):
-        layers = [p[j] for p in parts]
-        c = count(layers, hardware, dataflow)
-        t = dram_traffic(layers, hardware).words * (c.macs > 0)[..., None]
-        weights = np.array([layer.parameters for layer in layers], np.float64)
-        resident = np.minimum(weights, capacity) / np.maximum(weights, 1)
-        w = t[..., 1] * (1 - resident)[:, None]
-        d = (t[..., 0] + t[..., 2] + w).astype(np.float64)
-        gp = d.copy()
-        if j == 1:
-            # The prediction is applied as it leaves the array.
-            gp[:, 0] -= t[:, 0, 2]
-        d[:, 2] = d[:, 2] - np.where(resident < 1, weights * (1 - resident), 0)
-        # Adam: two moments from DRAM and back, and the weights where they are not resident.
-        adam = _traffic_only((4 + 2 * (1 - resident)) * weights, table, macs=4 * weights)
-        f = _cost(c, gp, 0, table)
-        b = _cost(c, d, 0, table)
-        tr = _cost(c, d, 1, table) + _cost(c, d, 2, table) + adam
-        forward = f if forward is None else forward + f
-        bp_forward = b if j == 0 else bp_forward + b
-        training = tr if training is None else training + tr
-    # The pooled activations wait in DRAM for the backward pass.
-    samples = np.array([p[0].input_words for p in parts], np.float64)
-    bp_forward = bp_forward + _traffic_only(2 * samples, table)
-    gradients = np.array([layer.parameters for layer in known], np.float64)
-    training = training + _traffic_only(gradients, table)
-    n = len(workload.layers)
-    helper = {
-        "predictor forward": _spread(forward, at, n),
-        "predictor forward in BP": _spread(bp_forward, at, n),
-        "predictor training": _spread(training, at, n),
-    }
-    return main, helper
-
-
-def predictor_memory_words(hardware: Hardware) -> int:
-    return 1 << 19
-
-
-def _cost(counts: Counts, dram, p: int, table: EnergyTable) -> Cost:
-    accesses = np.stack(
-        [counts.macs[:, p], counts.rf[:, p], counts.noc[:, p], counts.buffer[:, p] + dram[:, p], dram[:, p]], -1
-    )
-    return Cost(cycles=counts.cycles[:, p], dram_words=dram[:, p], energy=accesses * _per_access(table))
-
-
-def _traffic_only(words, table: EnergyTable, macs=0.0) -> Cost:
-    zero = np.zeros_like(words)
-    accesses = np.stack([zero + macs, zero, zero, words, words], -1)
-    return Cost(cycles=zero, dram_words=words, energy=accesses * _per_access(table))
-
-
-def _per_access(table: EnergyTable) -> np.ndarray:
-    return np.array([getattr(table, level) for level in LEVELS])
-
-
-def _spread(cost: Cost, at, n: int) -> Cost:
-    def wide(x):
-        out = np.zeros((n, *x.shape[1:]))
-        out[at] = x
-        return out
-
-    return Cost(cycles=wide(cost.cycles), dram_words=wide(cost.dram_words), energy=wide(cost.energy))
-
-
-def _bp(main: dict, helper: dict, hardware: Hardware, design: str):
-    """(cycles, components) of a batch with true gradients; warm-up and Phase BP cost the same."""
-    parts = dict(main)
-    if design != "baseline":
-        parts["predictor forward"] = helper["predictor forward in BP"]
-        parts["predictor training"] = helper["predictor training"]
-    if design != "max":
-        return sum(part.time(hardware).sum() for part in parts.values()), parts
-    time = {name: part.time(hardware) for name, part in parts.items()}
-    forward = time["forward"].sum()
-    backward = (time["input gradient"] + time["weight gradient"] + time["update"])[::-1]
-    trained = (time["predictor forward"] + time["predictor training"])[::-1]
-    return _at_least_dram(forward + _two_stage(backward, trained), parts, hardware), parts
-
-
-def _gp(main: dict, helper: dict, hardware: Hardware, design: str):
-    """(cycles, components) of a batch without a backward pass."""
-    parts = {name: part for name, part in (("forward", main["forward"]), ("update", main["update"]))}
-    parts["predictor forward"] = helper["predictor forward"]
-    if design != "max":
-        return sum(part.time(hardware).sum() for part in parts.values()), parts
-    time = {name: part.time(hardware) for name, part in parts.items()}
-    return _at_least_dram(_two_stage(time["forward"], time["predictor forward"] + time["update"]), parts, hardware), parts
-
-
-def _two_stage(first, second) -> float:
-    """Makespan where job i runs first[i] on one array, then second[i] on the other, each array in order."""
-    done = np.cumsum(first)
-    # Stage two ends at max over i of (job i leaves stage one, then all of stage two from i on).
-    rest = np.cumsum(second[::-1])[::-1]
-    return float((done + rest).max())
-
-
-def _at_least_dram(time: float, parts: dict, hardware: Hardware) -> float:
-    """Two arrays share one DRAM channel."""
-    return max(time, sum(part.dram_words.sum() for part in parts.values()) / hardware.dram_words_per_cycle)
-
-
-def _rows(workload: Workload, dataflow: str, run: str, phase: str, batches: int, parts: dict) -> list[dict]:
-    return [
-        {
-            "model": workload.name, "dataset": workload.dataset, "batch": workload.batch, "dataflow": dataflow,
-            "run": run, "phase": phase.replace("_", "-"), "component": name, "batches": batches,
-            "busy_cycles": batches * float(part.cycles.sum()), "dram_words": batches * float(part.dram_words.sum()),
-            **{f"energy_{lv}": batches * float(e) for lv, e in zip(LEVELS, part.energy.sum(0), strict=True)},
-        }
-        for name, part in parts.items()
-    ]  # fmt: skip

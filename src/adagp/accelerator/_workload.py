@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -16,6 +16,9 @@ from .._errors import UsageError
 from ._layer import PASSES, Layer
 
 aten = torch.ops.aten
+_POOLING = {
+    aten.max_pool2d_with_indices.default, aten.avg_pool2d.default, aten._adaptive_avg_pool2d.default, aten.mean.dim,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +43,8 @@ class Workload:
     def with_batch(self, batch: int) -> "Workload":
         """The same network with another batch size, without a new trace.
 
-        Raises UsageError if ``batch`` is below 1, or if a layer's rows are not a multiple of this batch (then trace the module
-        again with an example of the size you want).
+        Raises UsageError if ``batch`` is below 1, or if a layer's rows are not a multiple of this batch (then trace the
+        module again with an example of the size you want).
         """
         if batch < 1:
             raise UsageError(f"batch must be 1 or more, got {batch}")
@@ -54,7 +57,8 @@ class Workload:
                     f"layer {layer.name!r} does not scale with the batch ({field} {getattr(layer, field)} at batch "
                     f"{self.batch}); trace the module with an example of batch {batch}"
                 )
-            layers.append(replace(layer, **{field: size * batch}))
+            handed_on = layer.handed_on // self.batch * batch
+            layers.append(replace(layer, **{field: size * batch, "handed_on": handed_on}))
         return replace(self, batch=batch, layers=tuple(layers))
 
     def to_frame(self):
@@ -99,9 +103,14 @@ def workload(
             without any weighted layer; a transposed convolution, which the model does not describe.
     """
     if isinstance(network, str):
-        return _zoo(network, dataset, width).with_batch(batch)
+        from ._zoo import lookup
+
+        known = lookup(network, dataset) if width == 1.0 else None
+        return (known or trace_zoo(network, dataset, width)).with_batch(batch)
     if example_input is None:
-        raise UsageError(f"workload({type(network).__name__}, ...) needs an example_input: a tensor or a tuple of arguments")
+        raise UsageError(
+            f"workload({type(network).__name__}, ...) needs an example_input: a tensor or a tuple of arguments"
+        )
     args = example_input if isinstance(example_input, tuple) else (example_input,)
     tensors = [a for a in args if isinstance(a, Tensor)]
     if not tensors or tensors[0].ndim == 0 or tensors[0].shape[0] < 1:
@@ -111,8 +120,9 @@ def workload(
     return Workload(name=name, batch=tensors[0].shape[0], layers=layers)
 
 
-@lru_cache(maxsize=None)
-def _zoo(name: str, dataset: str, width: float) -> Workload:
+@cache
+def trace_zoo(name: str, dataset: str, width: float) -> Workload:
+    """Build a model of the zoo on the meta device and trace it with a batch of 2."""
     from .. import models
 
     # Batch 2 and not 1: torch's batch norm refuses a single value per channel in training.
@@ -149,7 +159,7 @@ def _trace(module: nn.Module, args: tuple, name: str) -> tuple[Layer, ...]:
             raise UsageError(f"the forward pass of {name} fails on the example {_describe(args)}: {reason}") from error
     if not recorder.layers:
         raise UsageError(f"{name} has no convolution, linear layer or matrix product to simulate")
-    return tuple(recorder.layers)
+    return recorder.finished()
 
 
 @contextmanager
@@ -180,14 +190,20 @@ class _Recorder(TorchDispatchMode):
         self._weights = {p.untyped_storage()._cdata: n.rpartition(".")[0] for n, p in module.named_parameters()}
         self._stack = stack
         self.layers: list[Layer] = []
+        # Which layer's output a tensor holds, perhaps normalized or reshaped; kept alive so that ids are unique.
+        self._holds: dict[int, tuple[int, Tensor]] = {}
+        self._needed_whole: set[int] = set()
+        self._pooled: dict[int, int] = {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        before = len(self.layers)
         if func is aten.native_batch_norm.default:
             # torch's meta kernel takes 4 ms for one batch norm, 30 times a convolution's; only the shape matters here.
             x = args[0]
             stats = x.new_empty(x.shape[1], dtype=torch.float32)
-            return torch.empty_like(x), stats, stats
-        out = func(*args, **(kwargs or {}))
+            out = torch.empty_like(x), stats, stats
+        else:
+            out = func(*args, **(kwargs or {}))
         if func is aten.convolution.default:
             self._convolution(*args[:2], out, stride=args[3], transposed=args[6], groups=args[8])
         elif func is aten.addmm.default:
@@ -198,7 +214,33 @@ class _Recorder(TorchDispatchMode):
             self._batched(args[0], args[1])
         elif func is aten.baddbmm.default:
             self._batched(args[1], args[2])
+        self._follow(func, args, out[0] if isinstance(out, tuple) else out, is_product=len(self.layers) > before)
         return out
+
+    def finished(self) -> tuple[Layer, ...]:
+        """The layers, each with what a forward pass alone has to hand on of its output."""
+        return tuple(
+            replace(layer, handed_on=self._pooled[i])
+            if i not in self._needed_whole and 0 < self._pooled.get(i, 0) < layer.output_words
+            else layer
+            for i, layer in enumerate(self.layers)
+        )
+
+    def _follow(self, func, args: tuple, out: Any, *, is_product: bool) -> None:
+        """Follow each layer's output through operations that keep its size, to see whether pooling is its only use."""
+        inputs = [t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(t, Tensor)]
+        held = sorted({self._holds[id(t)][0] for t in inputs if id(t) in self._holds})
+        if is_product:
+            self._needed_whole.update(held)
+            self._holds[id(out)] = (len(self.layers) - 1, out)
+        elif held and func in _POOLING:
+            for index in held:
+                self._pooled[index] = self._pooled.get(index, 0) + out.numel()
+        elif held and isinstance(out, Tensor) and out.numel() == self.layers[held[-1]].output_words:
+            self._needed_whole.update(held[:-1])  # a sum: the older operand comes back from memory
+            self._holds[id(out)] = (held[-1], out)
+        else:
+            self._needed_whole.update(held)
 
     def _name(self, weight: Tensor | None = None) -> str:
         name = None if weight is None else self._weights.get(weight.untyped_storage()._cdata)
@@ -206,7 +248,9 @@ class _Recorder(TorchDispatchMode):
 
     def _convolution(self, x: Tensor, weight: Tensor, out: Tensor, *, stride, transposed: bool, groups: int) -> None:
         if transposed:
-            raise UsageError(f"layer {self._name(weight)!r} is a transposed convolution, which the model does not describe")
+            raise UsageError(
+                f"layer {self._name(weight)!r} is a transposed convolution, which the model does not describe"
+            )
 
         def plane(sizes) -> tuple[int, int]:  # one spatial dimension lies along the columns, a third joins the rows
             return prod(sizes[:-1]), sizes[-1]

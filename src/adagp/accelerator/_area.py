@@ -1,0 +1,71 @@
+"""Area of each design, and the power it draws over a training run.
+
+Static power is left out: CACTI's high-performance cells leak 40 mW in 100 KB, low-power cells a thousandth of it, and
+what a chip of this kind uses is not public.
+"""
+
+from collections.abc import Iterable
+
+from .._errors import UsageError
+from ._designs import Design
+from ._energy import LEVELS, EnergyTable
+from ._hardware import Hardware, read_table
+from ._simulate import Report
+
+
+def area(design: str, hardware: Hardware | None = None, dataflow: str = "ws") -> dict[str, float]:
+    """Square millimetres of each part at 40 nm: "PE array", "buffer", and what ADA-GP adds.
+
+    ADA-GP's designs add an accumulator at the foot of each column, which averages outputs over the batch; "efficient"
+    and "max" a memory, "max" a second array. Control, wires between blocks and pads are left out of all designs alike.
+    """
+    hardware, chosen = hardware or Hardware(), Design.named(design)
+    unit = {name: entry["value"] for name, entry in read_table("area.toml").items()}
+    word = 8 * hardware.word_bytes
+    pe = unit["multiplier_32"] * (word / 32) ** 2 + unit["adder_32"]
+    if dataflow == "rs":
+        pe += unit["scratchpad"] + unit["row_stationary_registers"] * unit["register_bit"]
+    else:
+        pe += unit["systolic_registers"] * unit["register_bit"]
+    parts = {"PE array": pe * hardware.pes, "buffer": unit["sram_byte"] * hardware.buffer_bytes}
+    if chosen.predictor:
+        parts["averaging"] = hardware.cols * (unit["adder_32"] + 32 * unit["register_bit"])
+    if chosen.predictor_memory_bytes:
+        parts["predictor memory"] = unit["sram_byte"] * chosen.predictor_memory_bytes
+    if chosen.own_array:
+        parts["predictor array"] = parts["PE array"]
+    return {name: value / 1e6 for name, value in parts.items()}
+
+
+def area_power(reports: Iterable[Report]):
+    """One row a report (pandas.DataFrame): design, area, its overhead, mean dynamic power on the chip and in DRAM.
+
+    Power is energy over time of the whole training, in milliwatts.
+
+    Raises:
+        UsageError: a report whose energy table is not in picojoules.
+    """
+    import pandas as pd
+
+    rows = []
+    for report in reports:
+        hardware, table = report.hardware, EnergyTable.named(report.hardware.energy)
+        if table.unit != "pJ":
+            raise UsageError(f"power needs an energy table in pJ, got {hardware.energy!r} in {table.unit}")
+        parts = area(report.design.name, hardware, report.dataflow)
+        plain = sum(area("baseline", hardware, report.dataflow).values())
+        energy = [0.0] * len(LEVELS)
+        for phase, number in report.numbers.items():
+            for part in report.phases[phase].parts.values():
+                energy = [e + number * float(x) for e, x in zip(energy, part.energy(table).sum(0), strict=True)]
+        seconds = report.cycles / hardware.clock_hz
+        rows.append(
+            {
+                "design": report.design.name, "model": report.workload.name, "dataset": report.workload.dataset,
+                "dataflow": report.dataflow, "PEs": hardware.pes * (1 + report.design.own_array),
+                "on-chip memory (KiB)": (hardware.buffer_bytes + report.design.predictor_memory_bytes) / 1024,
+                "area (mm2)": sum(parts.values()), "area overhead (%)": 100 * (sum(parts.values()) / plain - 1),
+                "chip power (mW)": sum(energy[:-1]) * 1e-9 / seconds, "DRAM power (mW)": energy[-1] * 1e-9 / seconds,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)

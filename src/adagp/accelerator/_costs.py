@@ -1,0 +1,153 @@
+"""What each component of a training step costs: cycles, DRAM words and energy, layer by layer.
+
+Choices that hold for every design, the baseline too, each on the side that flatters ADA-GP least:
+
+- A weight gradient is applied as it leaves the array; it makes no trip to DRAM and back. SGD with momentum reads and
+  writes a weight and its momentum.
+- Normalization, activation and pooling work on data that pass by anyway; they cost nothing here.
+- An output is written to DRAM and read again by the next layer, even where the buffer could hold it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ._counts import Counts, count
+from ._energy import LEVELS, EnergyTable
+from ._hardware import Hardware
+from ._layer import PASSES, Layer
+from ._memory import dram_traffic
+from ._predictor import PredictorShape
+from ._workload import Workload
+
+X, W, Y = range(3)
+FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = range(3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Cost of one component, one entry a layer."""
+
+    cycles: np.ndarray
+    """The array's busy cycles."""
+    dram_words: np.ndarray
+    accesses: np.ndarray
+    """Axes: layer, level (in the order of LEVELS)."""
+
+    def time(self, hardware: Hardware) -> np.ndarray:
+        """Cycles until done: the larger of compute and DRAM time, since both work at once (double-buffered)."""
+        return np.maximum(self.cycles, self.dram_words / hardware.dram_words_per_cycle)
+
+    def energy(self, table: EnergyTable) -> np.ndarray:
+        """Axes: layer, level; in the table's unit."""
+        return self.accesses * np.array([getattr(table, level) for level in LEVELS])
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            cycles=self.cycles + other.cycles,
+            dram_words=self.dram_words + other.dram_words,
+            accesses=self.accesses + other.accesses,
+        )
+
+
+def _cost(counts: Counts, kind: int, dram: np.ndarray) -> Cost:
+    """A pass's cost; every word that crosses to DRAM is also written to, or read from, the buffer."""
+    c = counts
+    accesses = [c.macs[:, kind], c.rf[:, kind], c.noc[:, kind], c.buffer[:, kind] + dram, dram]
+    return Cost(cycles=c.cycles[:, kind], dram_words=dram, accesses=np.stack(accesses, -1))
+
+
+def _extra(n: int, *, dram=0.0, macs=0.0, buffer=0.0) -> Cost:
+    """Work beside the array: in adders at its edge, in the buffer, over DRAM."""
+    dram, macs, buffer = (np.zeros(n) + value for value in (dram, macs, buffer))
+    accesses = np.stack([macs, np.zeros(n), np.zeros(n), buffer + dram, dram], -1)
+    return Cost(cycles=np.zeros(n), dram_words=dram, accesses=accesses)
+
+
+def _of(layers: Sequence[Layer], attribute: str) -> np.ndarray:
+    return np.array([getattr(layer, attribute) for layer in layers], np.float64)
+
+
+def _learns(layer: Layer) -> bool:
+    return layer.parameters > 0 and layer.weight_grad
+
+
+@lru_cache(maxsize=256)
+def network_costs(workload: Workload, hardware: Hardware, dataflow: str) -> dict[str, Cost]:
+    """The network's own components: its three passes, the forward pass of a GP batch, the update of the weights."""
+    layers = workload.layers
+    counts = count(layers, hardware, dataflow)
+    words = dram_traffic(layers, hardware).words * (counts.macs > 0)[..., None]
+    dram = words.sum(-1).astype(np.float64)
+    learned = _of(layers, "parameters") * [_learns(layer) for layer in layers]
+    dram[:, WEIGHT_GRADIENT] -= learned
+    costs = {name: _cost(counts, kind, dram[:, kind]) for kind, name in enumerate(PASSES)}
+    # No backward pass will ask for the whole output: where pooling follows, only the pooled map leaves the chip.
+    kept_back = _of(layers, "output_words") - _of(layers, "handed_words")
+    costs["forward in GP"] = _cost(counts, FORWARD, dram[:, FORWARD] - kept_back)
+    costs["update"] = _extra(len(layers), dram=4 * learned, macs=2 * learned)
+    return costs
+
+
+@lru_cache(maxsize=256)
+def predictor_costs(
+    workload: Workload, hardware: Hardware, dataflow: str, shape: PredictorShape, memory_bytes: int
+) -> dict[str, Cost]:
+    """The predictor's components, charged to the layers it predicts for.
+
+    - "predictor forward in GP": averaging the output over the batch (one addition and one read and write of the buffer
+      for each element), the convolution and the fully connected layer. The prediction is applied as it leaves the
+      array, so it never reaches DRAM.
+    - "predictor forward in BP": the same, but the pooled averages wait in DRAM until the true gradient is there, and
+      the difference between prediction and true gradient is written, for training needs it twice.
+    - "predictor training": the true gradient is read back for the comparison; then the gradients of both predictor
+      layers, added to those of the layers before (a read and a write of every gradient), and one step of Adam for the
+      whole batch, as ``adagp.predictors``' shared network does it. Adam (the weights and two moments, read and written)
+      is charged to the first layer, whose backward pass is the last.
+
+    Weights that fit ``memory_bytes`` stay on the chip; Adam's moments do not.
+    """
+    layers = [layer for layer in workload.layers if _learns(layer)]
+    at = [index for index, layer in enumerate(workload.layers) if _learns(layer)]
+    n, total = len(layers), len(workload.layers)
+    outputs = _of(layers, "output_words")
+    in_gp = _extra(n, macs=outputs, buffer=2 * outputs)
+    pooled = _of([shape.layers(layer)[0] for layer in layers], "input_words")
+    in_bp = in_gp + _extra(n, dram=2 * pooled)
+    training = _extra(n, dram=_of(layers, "parameters"))
+    room = memory_bytes // hardware.word_bytes
+    for part in (0, 1):
+        own = tuple(shape.layers(layer)[part] for layer in layers)
+        counts = count(own, hardware, dataflow)
+        words = dram_traffic(own, hardware).words * (counts.macs > 0)[..., None]
+        weights = _of(own, "parameters")
+        streamed = 1 - np.minimum(room / weights, 1.0)
+        words = words.astype(np.float64)
+        for kind in (FORWARD, INPUT_GRADIENT):
+            words[:, kind, W] *= streamed
+        words[:, WEIGHT_GRADIENT, W] += weights
+        dram = words.sum(-1)
+        # The fully connected layer's output is the prediction; the convolution's goes on to that layer.
+        applied = words[:, FORWARD, Y] if part == 1 else 0.0
+        in_gp = in_gp + _cost(counts, FORWARD, dram[:, FORWARD] - applied)
+        in_bp = in_bp + _cost(counts, FORWARD, dram[:, FORWARD])
+        for kind in (INPUT_GRADIENT, WEIGHT_GRADIENT):
+            training = training + _cost(counts, kind, dram[:, kind])
+        first = np.arange(n) == 0
+        adam = 4 * weights.max() + 2 * (weights * streamed).max()
+        training = training + _extra(n, dram=first * adam, macs=first * 6 * weights.max())
+    costs = {"predictor forward in GP": in_gp, "predictor forward in BP": in_bp, "predictor training": training}
+    return {name: _spread(cost, at, total) for name, cost in costs.items()}
+
+
+def _spread(cost: Cost, at: list[int], n: int) -> Cost:
+    """The cost over all layers of the network, 0 for those without a prediction."""
+
+    def wide(values: np.ndarray) -> np.ndarray:
+        out = np.zeros((n, *values.shape[1:]))
+        out[at] = values
+        return out
+
+    return Cost(cycles=wide(cost.cycles), dram_words=wide(cost.dram_words), accesses=wide(cost.accesses))

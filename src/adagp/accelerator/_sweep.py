@@ -1,0 +1,83 @@
+"""Many simulations as one tidy frame."""
+
+from collections.abc import Iterable
+
+from ._cycles import DATAFLOWS
+from ._designs import DESIGNS
+from ._hardware import Hardware, hardware, presets, read_table
+from ._simulate import simulate
+from ._workload import Workload
+
+ADAGP_DESIGNS = tuple(name for name in DESIGNS if name != "baseline")
+
+
+def sweep(
+    workloads: Iterable[Workload],
+    *,
+    dataflows: Iterable[str] = DATAFLOWS,
+    designs: Iterable[str] = ADAGP_DESIGNS,
+    hardware: Hardware | None = None,
+    **settings,
+):
+    """One row for each workload, dataflow and design (pandas.DataFrame).
+
+    Columns: model, dataset, batch, dataflow, design, speedup, energy_saving, dram_saving, seconds, baseline_seconds.
+
+    Args:
+        settings: what ``simulate`` takes besides: schedule, epochs, batches_per_epoch, predictor.
+    """
+    import pandas as pd
+
+    keys = (
+        "model",
+        "dataset",
+        "batch",
+        "dataflow",
+        "design",
+        "speedup",
+        "energy_saving",
+        "dram_saving",
+        "seconds",
+        "baseline_seconds",
+    )
+    flows, kinds = tuple(dataflows), tuple(designs)
+    rows = []
+    for workload in workloads:
+        for dataflow in flows:
+            for design in kinds:
+                report = simulate(workload, design=design, dataflow=dataflow, hardware=hardware, **settings)
+                found = report.to_dict()
+                rows.append({key: found[key] for key in keys})
+    return pd.DataFrame(rows)
+
+
+def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dataflow: str = "ws"):
+    """How far the two headline figures move with the choices that are ours (pandas.DataFrame).
+
+    One choice is changed at a time from the default. Columns: choice (preset, batch, energy table, dataflow, design,
+    DRAM bandwidth), value, and model, dataset, speedup, energy_saving, dram_saving.
+    """
+    import pandas as pd
+
+    workloads = list(workloads)
+    base = Hardware()
+    settings = [("preset", name, {"hardware": hardware(name)}) for name in presets()]
+    settings += [("energy table", name, {"hardware": Hardware(energy=name)}) for name in read_table("energy.toml")]
+    settings += [
+        ("DRAM bandwidth", f"{rate / 1e9:g} GB/s", {"hardware": Hardware(dram_bytes_per_s=rate)})
+        for rate in (base.dram_bytes_per_s * factor for factor in (0.25, 1, 4))
+    ]  # fmt: skip
+    settings += [("batch", str(2**k), {"batch": 2**k}) for k in range(10)]
+    settings += [("dataflow", name, {"dataflow": name}) for name in DATAFLOWS]
+    settings += [("design", name, {"design": name}) for name in ADAGP_DESIGNS]
+    frames = []
+    for choice, value, change in settings:
+        at = {"hardware": base, "dataflow": dataflow, "design": design} | change
+        batch = at.pop("batch", None)
+        used = [w.with_batch(batch) for w in workloads] if batch else workloads
+        frame = sweep(used, hardware=at["hardware"], dataflows=[at["dataflow"]], designs=[at["design"]])
+        kept = frame[["model", "dataset", "batch", "speedup", "energy_saving", "dram_saving"]].copy()
+        kept.insert(0, "choice", choice)
+        kept.insert(1, "value", value)
+        frames.append(kept)
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,80 @@
+"""The zoo's layers as a table, so that a sweep need not build and trace forty networks.
+
+``data/zoo.json`` holds what ``_workload.trace_zoo`` finds for each model and data set; a test traces them anew and
+compares. After a change of ``adagp.models``: ``python -m adagp.accelerator._zoo``.
+"""
+
+import json
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from ._layer import Layer
+from ._workload import Workload, trace_zoo
+
+CNN_DATASETS = ("cifar10", "cifar100", "imagenet")
+_FILE = Path("data") / "zoo.json"
+
+
+def lookup(name: str, dataset: str) -> Workload | None:
+    """The workload at batch 2, or None for a pair that the table does not hold."""
+    entry = _table().get(name)
+    if entry is None or dataset not in entry["layers"]:
+        return None
+    return Workload(name=name, dataset=dataset, batch=2, layers=_layers(name, dataset))
+
+
+@cache
+def _table() -> dict:
+    return json.loads((files(__package__) / str(_FILE)).read_text(encoding="utf-8"))
+
+
+@cache
+def _layers(name: str, dataset: str) -> tuple[Layer, ...]:
+    entry = _table()[name]
+    rows = (entry["shapes"][index] for index in entry["layers"][dataset])
+    return tuple(_unpack(layer, row) for layer, row in zip(entry["names"], rows, strict=True))
+
+
+def _pack(x: Layer) -> list:
+    sizes = [*x.in_size, *x.out_size, *x.kernel, *x.stride]
+    return [x.kind, x.batch, x.groups, x.in_channels, x.out_channels, *sizes, x.input_grad, x.weight_grad, x.handed_on]
+
+
+def _unpack(name: str, row: list) -> Layer:
+    kind, batch, groups, ci, co, ih, iw, oh, ow, kh, kw, sh, sw, input_grad, weight_grad, handed_on = row
+    return Layer(
+        name=name, kind=kind, batch=batch, groups=groups, in_channels=ci, out_channels=co, in_size=(ih, iw),
+        out_size=(oh, ow), kernel=(kh, kw), stride=(sh, sw), input_grad=input_grad, weight_grad=weight_grad,
+        handed_on=handed_on,
+    )  # fmt: skip
+
+
+def datasets(name: str) -> tuple[str, ...]:
+    """The data sets a model of the zoo is simulated at."""
+    return ("multi30k",) if name == "transformer" else CNN_DATASETS
+
+
+def build() -> dict:
+    """Trace every model of the zoo at every data set."""
+    from .. import models
+
+    table = {}
+    for name in sorted(models.available()):
+        shapes: dict[str, int] = {}
+        layers, names = {}, []
+        for dataset in datasets(name):
+            traced = trace_zoo(name, dataset, 1.0).layers
+            names = [layer.name for layer in traced]
+            layers[dataset] = [shapes.setdefault(json.dumps(_pack(layer)), len(shapes)) for layer in traced]
+        table[name] = {"names": names, "layers": layers, "shapes": [json.loads(shape) for shape in shapes]}
+    return table
+
+
+if __name__ == "__main__":
+    from .._files import write_atomic
+
+    lines = ",\n".join(
+        f"{json.dumps(name)}: {json.dumps(entry, separators=(',', ':'))}" for name, entry in build().items()
+    )
+    write_atomic(Path(__file__).parent / _FILE, "{" + lines + "}\n")

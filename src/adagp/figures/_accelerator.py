@@ -1,0 +1,365 @@
+"""Figures of the accelerator model: speed-up, energy, cycles, area and power, pipelines, sensitivity, validation."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from . import _style as style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from ..accelerator import PipelineSchedule, Report
+
+PAPER_SPEEDUP, PAPER_SAVING = 1.47, 0.34  # the abstract's two means
+
+LEVEL_LABELS = {
+    "mac": ("arithmetic", style.BLACK), "rf": ("registers", style.GREY), "noc": ("between PEs", style.SKY),
+    "buffer": ("global buffer", style.ORANGE), "dram": ("DRAM", style.VERMILION),
+}  # fmt: skip
+COMPONENT_LABELS = {
+    "forward": ("forward", style.SKY), "input gradient": ("input gradient", style.BLUE),
+    "weight gradient": ("weight gradient", style.BLACK), "update": ("update", style.GREY),
+    "predictor forward": ("prediction", style.ORANGE), "predictor training": ("predictor's training", style.VERMILION),
+}  # fmt: skip
+PART_COLORS = {
+    "PE array": style.BLUE, "buffer": style.SKY, "averaging": style.BLACK, "predictor memory": style.ORANGE,
+    "predictor array": style.VERMILION,
+}  # fmt: skip
+PIPELINE_LABELS = {"gpipe": "GPipe", "dapple": "DAPPLE", "chimera": "Chimera"}
+
+
+def speedup(sweep: "pd.DataFrame", quantity: str = "speedup") -> tuple["Figure", "pd.DataFrame"]:
+    """Speed-up (or energy saving) by model, dataflow and design.
+
+    One panel a dataflow, one row a model, one dot a design: the mean over data sets, with a line from the lowest to
+    the highest. The bottom row is the mean over models; the dashed line is the paper's mean.
+
+    Args:
+        sweep: ``accelerator.sweep``.
+        quantity: "speedup" or "energy_saving".
+    """
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    scale, paper, label = _quantity(quantity)
+    models, flows = list(dict.fromkeys(sweep["model"])), list(dict.fromkeys(sweep["dataflow"]))
+    designs = list(dict.fromkeys(sweep["design"]))
+    keys = ["model", "dataflow", "design"]
+    data = sweep.groupby(keys, sort=False)[quantity].agg(["mean", "min", "max", "count"]).reset_index()
+    mean = data.groupby(["dataflow", "design"], sort=False)["mean"].agg(["mean", "min", "max", "count"]).reset_index()
+    data = pd.concat([data, mean.assign(model="mean")], ignore_index=True)
+    places = {model: i for i, model in enumerate([*models, "mean"])}
+    with style.use():
+        figure, panels = plt.subplots(
+            1,
+            len(flows),
+            sharey=True,
+            sharex=True,
+            squeeze=False,
+            figsize=(2.2 * len(flows) + 1.6, 1.3 + 0.3 * len(places)),
+        )
+        for axes, flow in zip(panels[0], flows, strict=True):
+            axes.axvline(paper * scale, color=style.GREY, linestyle="--", linewidth=1)
+            axes.axhline(len(models) - 0.5, color=style.GREY, linewidth=0.8)
+            for i, design in enumerate(designs):
+                rows = data[(data["dataflow"] == flow) & (data["design"] == design)]
+                y = [places[model] + 0.22 * (i - (len(designs) - 1) / 2) for model in rows["model"]]
+                axes.hlines(y, rows["min"] * scale, rows["max"] * scale, color=style.COLORS[design], linewidth=1.2)
+                axes.plot(
+                    rows["mean"] * scale, y, linestyle="", marker="osD"[i % 3], markersize=4.5,
+                    color=style.COLORS[design], label=style.LABELS[design],
+                )  # fmt: skip
+            axes.set_title(style.LABELS[flow])
+        panels[0][0].set_yticks(range(len(places)), [*models, f"mean of {len(models)}"])
+        panels[0][0].set_ylim(len(places) - 0.5, -0.5)
+        figure.supxlabel(f"{label}  (dashed: the paper's mean, {paper * scale:g})", fontsize=10)
+        figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper left", ncols=len(designs))
+    plt.close(figure)
+    return figure, data
+
+
+def energy(reports: Sequence["Report"]) -> tuple["Figure", "pd.DataFrame"]:
+    """Energy of a training run by component and by level of the memory, as a share of the baseline's.
+
+    Two bars a model: the baseline above, the design below it.
+
+    Args:
+        reports: one a model, all of one design.
+    """
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    frames = []
+    for report in reports:
+        frame = report.to_frame()
+        for level in LEVEL_LABELS:
+            part = frame[["model", "dataset", "run", "component"]].copy()
+            part["level"], part["share"] = level, frame[f"energy_{level}"] / report.baseline_energy
+            frames.append(part)
+    keys = ["model", "dataset", "run", "component", "level"]
+    data = pd.concat(frames).groupby(keys, sort=False, dropna=False)["share"].sum().reset_index()
+    models = list(dict.fromkeys(data["model"]))
+    runs = list(dict.fromkeys(data["run"]))
+    with style.use():
+        figure, panels = plt.subplots(1, 2, sharey=True, figsize=(9.4, 1.5 + 0.36 * len(models)))
+        for axes, by, labels in ((panels[0], "component", COMPONENT_LABELS), (panels[1], "level", LEVEL_LABELS)):
+            totals = data.groupby(["model", "run", by], sort=False)["share"].sum()
+            for i, run in enumerate(runs):
+                left = [0.0] * len(models)
+                for name, (label, color) in labels.items():
+                    width = [float(totals.get((model, run, name), 0.0)) * 100 for model in models]
+                    y = [place + 0.38 * (i - (len(runs) - 1) / 2) for place in range(len(models))]
+                    axes.barh(y, width, 0.34, left=left, color=color, label=label if i == 0 else None)
+                    left = [a + b for a, b in zip(left, width, strict=True)]
+            axes.set_xlabel("energy (% of the baseline's)")
+            axes.grid(axis="y", visible=False)
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, fontsize=8, handlelength=1, columnspacing=1)
+        panels[0].set_yticks(range(len(models)), models)
+        panels[0].set_ylim(len(models) - 0.5, -0.5)
+    plt.close(figure)
+    return figure, data
+
+
+def layer_cycles(report: "Report") -> tuple["Figure", "pd.DataFrame"]:
+    """Cycles of one Phase-BP batch by layer: forward, backward (both gradients and the update), predictor."""
+    import matplotlib.pyplot as plt
+
+    groups = {
+        "forward": "forward", "input gradient": "backward", "weight gradient": "backward", "update": "backward",
+        "predictor forward": "predictor", "predictor training": "predictor",
+    }  # fmt: skip
+    frame = report.layers()
+    frame["group"] = frame["component"].map(groups)
+    data = frame.groupby(["position", "layer", "group"], sort=False)["cycles"].sum().reset_index()
+    names = list(data.drop_duplicates("position")["layer"])
+    with style.use():
+        figure, axes = plt.subplots(figsize=(7.0, 1.2 + 0.3 * len(names)))
+        for group, marker in (("forward", "o"), ("backward", "s"), ("predictor", "D")):
+            rows = data[(data["group"] == group) & (data["cycles"] > 0)]
+            axes.plot(
+                rows["cycles"], rows["position"], linestyle="", marker=marker, markersize=6,
+                color=style.COLORS[group], label=group,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlabel(f"cycles of one batch of {report.workload.batch} (logarithmic)")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    plt.close(figure)
+    return figure, data
+
+
+def area_and_power(reports: Sequence["Report"]) -> tuple["Figure", "pd.DataFrame"]:
+    """Area by part and mean power of each design.
+
+    Args:
+        reports: one a design, of the same network, with an energy table in picojoules.
+    """
+    import matplotlib.pyplot as plt
+
+    from .. import accelerator as acc
+
+    data = acc.area_power(reports)
+    parts = [acc.area(r.design.name, r.hardware, r.dataflow) for r in reports]
+    labels = [style.LABELS[r.design.name] for r in reports]
+    with style.use():
+        figure, panels = plt.subplots(1, 2, sharey=True, figsize=(8.4, 1.4 + 0.36 * len(labels)))
+        _stacked(
+            panels[0], [[part.get(name, 0.0) for part in parts] for name in PART_COLORS], list(PART_COLORS.items())
+        )
+        panels[0].set_xlabel("area at 40 nm (mm²)")
+        power = [("chip", style.BLUE), ("DRAM", style.VERMILION)]
+        _stacked(panels[1], [list(data[f"{name} power (mW)"]) for name, _ in power], power)
+        panels[1].set_xlabel("mean dynamic power (mW)")
+        panels[0].set_yticks(range(len(labels)), labels)
+        panels[0].set_ylim(len(labels) - 0.5, -0.5)
+        for axes in panels:
+            axes.grid(axis="y", visible=False)
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, fontsize=8, handlelength=1, columnspacing=1)
+    plt.close(figure)
+    return figure, data
+
+
+def _stacked(axes, rows: list[list[float]], labels: list[tuple[str, str]]) -> None:
+    left = [0.0] * len(rows[0])
+    for (label, color), width in zip(labels, rows, strict=True):
+        if any(width):
+            axes.barh(range(len(width)), width, 0.6, left=left, color=color, label=label)
+            left = [a + b for a, b in zip(left, width, strict=True)]
+
+
+def gantt(schedules: dict[str, "PipelineSchedule"]) -> tuple["Figure", "pd.DataFrame"]:
+    """Gantt charts, one below the other on one time axis: devices over time, one block a task.
+
+    Args:
+        schedules: title -> schedule.
+    """
+    import matplotlib.pyplot as plt
+    import pandas as pd
+    from matplotlib.patches import Patch
+
+    data = pd.concat([s.to_frame().assign(schedule=title) for title, s in schedules.items()], ignore_index=True)
+    kinds = [
+        kind
+        for kind in ("forward", "backward", "predictor")
+        if (data["end"] - data["start"])[data["kind"] == kind].any()
+    ]
+    heights = [schedule.devices for schedule in schedules.values()]
+    with style.use():
+        figure, panels = plt.subplots(
+            len(schedules),
+            1,
+            sharex=True,
+            squeeze=False,
+            height_ratios=heights,
+            figsize=(8.4, 0.9 + 0.27 * sum(heights) + 0.35 * len(heights)),
+        )
+        for axes, (title, schedule) in zip(panels[:, 0], schedules.items(), strict=True):
+            for task in schedule.tasks:
+                if task.end > task.start:
+                    axes.barh(
+                        task.device, task.end - task.start, 0.86, left=task.start, color=style.COLORS[task.kind],
+                        edgecolor="white", linewidth=0.6,
+                    )  # fmt: skip
+            axes.set_title(f"{title}: {100 * schedule.bubble:.0f} % of the time waiting", fontsize=10)
+            axes.set_yticks(range(schedule.devices), [str(d) for d in range(schedule.devices)])
+            axes.set_ylim(schedule.devices - 0.5, -0.5)
+            axes.set_ylabel("device")
+            axes.grid(visible=False)
+        panels[-1][0].set_xlabel("time (forward passes of one micro-batch through one stage)")
+        figure.legend(
+            handles=[Patch(color=style.COLORS[kind], label=kind) for kind in kinds], loc="outside upper left", ncols=3
+        )
+    plt.close(figure)
+    return figure, data
+
+
+def pipelines(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+    """Speed-up of each pipeline by ADA-GP against the same pipeline without, over the number of stages.
+
+    Args:
+        table: columns model, scheme, stages, speedup (``accelerator.simulate_pipeline``, one row a run); a dot is the
+            mean over models, a line reaches from the lowest to the highest.
+    """
+    import matplotlib.pyplot as plt
+
+    data = table.groupby(["scheme", "stages"], sort=False)["speedup"].agg(["mean", "min", "max", "count"]).reset_index()
+    schemes = list(dict.fromkeys(data["scheme"]))
+    stages = list(dict.fromkeys(data["stages"]))
+    colors = dict(zip(schemes, (style.BLUE, style.ORANGE, style.GREEN), strict=False))
+    with style.use():
+        figure, axes = plt.subplots(figsize=(7.0, 1.4 + 0.5 * len(stages)))
+        for i, scheme in enumerate(schemes):
+            rows = data[data["scheme"] == scheme]
+            y = [stages.index(n) + 0.22 * (i - (len(schemes) - 1) / 2) for n in rows["stages"]]
+            axes.hlines(y, rows["min"], rows["max"], color=colors[scheme], linewidth=1.4)
+            axes.plot(
+                rows["mean"], y, linestyle="", marker="osD"[i % 3], color=colors[scheme], label=PIPELINE_LABELS[scheme]
+            )
+        axes.set_yticks(range(len(stages)), [f"{n} stages" for n in stages])
+        axes.set_ylim(len(stages) - 0.5, -0.5)
+        axes.set_xlabel("speed-up by ADA-GP over the same pipeline without (x)")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    plt.close(figure)
+    return figure, data
+
+
+def sensitivity(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+    """How far the two headline figures move when one choice is changed: mean over models, lowest to highest as a line.
+
+    Args:
+        table: ``accelerator.sensitivity``.
+    """
+    import matplotlib.pyplot as plt
+
+    keys = ["choice", "value"]
+    quantities = ("speedup", "energy_saving")
+    data = table.groupby(keys, sort=False)[list(quantities)].agg(["mean", "min", "max"])
+    data.columns = [f"{quantity}_{what}" for quantity, what in data.columns]
+    data = data.reset_index()
+    # A row of space before each new choice, for its heading.
+    places, y = [], -1.0
+    for i, choice in enumerate(data["choice"]):
+        y += 1.0 if i and choice == data["choice"][i - 1] else 2.0
+        places.append(y)
+    data["_y"] = places
+    with style.use():
+        figure, panels = plt.subplots(1, 2, sharey=True, figsize=(8.8, 0.9 + 0.21 * places[-1]))
+        for axes, quantity in zip(panels, quantities, strict=True):
+            scale, paper, label = _quantity(quantity)
+            axes.axvline(paper * scale, color=style.GREY, linestyle="--", linewidth=1)
+            axes.hlines(
+                places, data[f"{quantity}_min"] * scale, data[f"{quantity}_max"] * scale, color=style.BLUE, linewidth=1
+            )
+            axes.plot(data[f"{quantity}_mean"] * scale, places, "o", markersize=4.5, color=style.BLUE)
+            axes.set_xlabel(f"{label}\n(dashed: the paper's mean, {paper * scale:g})")
+            axes.grid(axis="y", visible=False)
+        headings = data.groupby("choice", sort=False)["_y"].min() - 1
+        panels[0].set_yticks([*places, *headings], [*data["value"], *headings.index])
+        for tick in panels[0].get_yticklabels()[len(places) :]:
+            tick.set_fontweight("bold")
+        panels[0].tick_params(axis="y", length=0)
+        panels[0].set_ylim(places[-1] + 0.7, -0.7)
+    plt.close(figure)
+    return figure, data.drop(columns="_y")
+
+
+def scalesim(record: dict) -> tuple["Figure", "pd.DataFrame"]:
+    """Our closed form beside SCALE-Sim, a dot a layer and dataflow; on the diagonal they agree.
+
+    Args:
+        record: ``artifact/recorded/validation_scalesim.json``.
+    """
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    data = pd.DataFrame(record["layers"])
+    data["difference"] = data["model_cycles"] - (data["scalesim_cycles"] + 1)
+    with style.use():
+        figure, axes = plt.subplots(figsize=(5.6, 4.4))
+        low, high = data["scalesim_cycles"].min() / 1.5, data["scalesim_cycles"].max() * 1.5
+        axes.plot([low, high], [low, high], color=style.GREY, linewidth=1)
+        for i, (flow, rows) in enumerate(data.groupby("dataflow", sort=False)):
+            axes.plot(
+                rows["scalesim_cycles"] + 1, rows["model_cycles"], linestyle="", marker="osD"[i % 3], markersize=5, alpha=0.7,
+                color=style.COLORS[flow], label=style.LABELS[flow],
+            )  # fmt: skip
+        axes.set(xscale="log", yscale="log", xlabel="SCALE-Sim's cycles + 1", ylabel="cycles of the closed form")
+        axes.set_title(f"{int((data['difference'] == 0).sum())} of {len(data)} runs equal to the cycle", fontsize=10)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    plt.close(figure)
+    return figure, data
+
+
+def eyeriss(anchors: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+    """The row-stationary model beside Eyeriss's silicon: the ratio of the two for each published figure.
+
+    Args:
+        anchors: ``accelerator.eyeriss_anchors``.
+    """
+    import matplotlib.pyplot as plt
+
+    names = {"alexnet": "AlexNet", "vgg16": "VGG-16"}
+    labels = [f"{names[row.network]}: {row.quantity}" for row in anchors.itertuples()]
+    with style.use():
+        figure, axes = plt.subplots(figsize=(7.4, 0.9 + 0.28 * len(labels)))
+        axes.axvline(1, color=style.GREY, linewidth=1)
+        axes.plot(anchors["ratio"], range(len(labels)), "o", color=style.COLORS["rs"])
+        axes.set_xscale("log")
+        ticks = [0.5, 0.7, 1, 1.4, 2, 3, 4]
+        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axes.set_xticks([], minor=True)
+        axes.set_xlim(0.45, 4.2)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.set_xlabel("model over silicon (1: equal)")
+    plt.close(figure)
+    return figure, anchors
+
+
+def _quantity(name: str) -> tuple[float, float, str]:
+    """(factor for display, the paper's mean, axis label)."""
+    if name == "speedup":
+        return 1.0, PAPER_SPEEDUP, "speed-up over the baseline (x)"
+    return 100.0, PAPER_SAVING, "energy saving against the baseline (%)"

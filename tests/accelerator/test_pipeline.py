@@ -1,0 +1,85 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adagp import accelerator as acc
+from adagp._errors import UsageError
+
+stages, micro = st.integers(1, 6), st.integers(1, 10)
+time = st.integers(1, 5)
+
+
+@given(stages, micro, time, time, st.sampled_from(["gpipe", "dapple"]))
+def test_gpipe_and_dapple_wait_as_their_papers_say(p, m, f, b, scheme):
+    run = acc.pipeline(scheme, stages=p, micro_batches=m, forward=f, backward=b)
+    assert run.makespan == (m + p - 1) * (f + b)
+    assert run.bubble == pytest.approx((p - 1) / (m + p - 1))
+
+
+@given(st.integers(1, 4), st.integers(1, 4), time)
+def test_chimera_waits_as_its_paper_says(half, rounds, t):
+    p, m = 2 * half, 2 * half * rounds
+    run = acc.pipeline("chimera", stages=p, micro_batches=m, forward=t, backward=t)
+    assert run.bubble == pytest.approx((p - 2) / (2 * m + p - 2))
+
+
+@given(st.integers(1, 4))
+def test_chimera_with_a_backward_pass_of_two_forward_passes(half):
+    p = 2 * half
+    run = acc.pipeline("chimera", stages=p, micro_batches=p, forward=1, backward=2)
+    assert run.bubble == pytest.approx((p - 2) / (1.5 * p + p - 2))
+
+
+@given(stages, micro)
+def test_dapple_holds_no_more_than_its_depth_and_gpipe_holds_all(p, m):
+    runs = {s: acc.pipeline(s, stages=p, micro_batches=m, forward=1, backward=2) for s in ("dapple", "gpipe")}
+    for device in range(p):
+        assert runs["dapple"].peak(device) == min(m, p - device)
+        assert runs["gpipe"].peak(device) == m
+
+
+@given(stages, micro, st.integers(1, 4))
+def test_batches_without_a_backward_pass_stream(p, m, n):
+    run = acc.pipeline("gpipe", stages=p, micro_batches=m, forward=1, backward=2, batches="G" * n)
+    assert run.makespan == n * m + p - 1
+
+
+@given(
+    st.sampled_from(acc.PIPELINES),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.text("BG", min_size=1, max_size=4),
+    time,
+    time,
+)
+def test_a_schedule_is_physical(scheme, half, pairs, batches, f, b):
+    run = acc.pipeline(
+        scheme, stages=2 * half, micro_batches=2 * pairs, forward=f, backward=b, predictor=1, batches=batches
+    )
+    for device in range(2 * half):
+        own = sorted((t.start, t.end) for t in run.tasks if t.device == device)
+        assert all(end <= start for (_, end), (start, _) in zip(own, own[1:], strict=False))
+    ends = {(t.batch, t.micro_batch, t.stage, t.kind): t.end for t in run.tasks}
+    for t in run.tasks:
+        if t.kind == "forward" and t.stage:
+            assert ends[t.batch, t.micro_batch, t.stage - 1, "forward"] <= t.start
+        if t.kind == "backward":
+            assert ends[t.batch, t.micro_batch, t.stage, "forward"] <= t.start
+            if t.stage < 2 * half - 1:
+                assert ends[t.batch, t.micro_batch, t.stage + 1, "backward"] <= t.start
+    assert sum(t.kind == "backward" for t in run.tasks) == batches.count("B") * 2 * half * 2 * pairs
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scheme": "x"}, "unknown pipeline 'x'"),
+        ({"micro_batches": 0}, "must be 1 or more, got 4 and 0"),
+        ({"batches": "BX"}, "word of B and G"),
+        ({"forward": -1}, "forward must be 0 or more, got -1"),
+        ({"scheme": "chimera", "micro_batches": 3}, "chimera needs even"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    with pytest.raises(UsageError, match=message):
+        acc.pipeline(**({"scheme": "gpipe", "stages": 4, "micro_batches": 4, "forward": 1, "backward": 2} | change))
