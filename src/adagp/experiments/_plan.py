@@ -3,9 +3,51 @@
 from dataclasses import dataclass, replace
 
 from .._errors import unknown
-from ._run import Run
+from ..models import available
+from ._run import METHODS, Run
 
 MAIN_METHODS = ("bp", "adagp", "coast")
+CONTROLS = tuple(name for name in METHODS if name != 'adaptive')
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "no warm-up": {"warm_up_epochs": 0},
+    "warm-up twice as long": {"warm_up_epochs": 2},  # times the study's own
+    "GP:BP 1:1 throughout": {"rungs": ()},
+    "GP:BP 4:1 throughout": {"rungs": (), "final": (4, 1)},
+    "predictor of 16 features": {"predictor_options": (("pool", 4),)},
+    "predictor of 256 features": {"predictor_options": (("pool", 16),)},
+}
+"""One change each of ADA-GP's settings, for the ablations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One model in depth: every method, and every variant of ADA-GP's settings."""
+
+    base: Run
+    """What all runs share."""
+    methods: tuple[str, ...] = CONTROLS
+    variants: tuple[str, ...] = tuple(VARIANTS)
+    seeds: int = 3
+    """Runs of each, with seeds 0, 1, ..."""
+
+    def runs(self) -> list[Run]:
+        """All runs, seed by seed, so that every method has n runs before one has n + 1."""
+        return [run for seed in range(self.seeds) for run in (*self.by_method(seed), *self.by_variant(seed).values())]
+
+    def by_method(self, seed: int) -> list[Run]:
+        """One run a method."""
+        return [replace(self.base, method=method, seed=seed) for method in self.methods]
+
+    def by_variant(self, seed: int) -> dict[str, Run]:
+        """ADA-GP with one setting changed, by the change's name."""
+        made = {}
+        for name in self.variants:
+            change = dict(VARIANTS[name])
+            if change.get("warm_up_epochs"):
+                change["warm_up_epochs"] *= self.base.warm_up_epochs
+            made[name] = replace(self.base, method="adagp", seed=seed, **change)
+        return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,53 +57,76 @@ class Profile:
     name: str
     models: tuple[str, ...]
     """Models that are trained and have a page."""
-    dataset: str
-    """Data set of the convolutional networks."""
+    datasets: tuple[str, str]
+    """Data set of the convolutional networks, and of the Transformer."""
     methods: tuple[str, ...]
     """Methods that every model is trained with."""
     seeds: int
     """Runs of each, with seeds 0, 1, ..."""
     base: Run
     """What all runs share; model, dataset, method and seed are replaced."""
+    study: Study | None = None
+    """The model that is studied in depth."""
 
     def runs(self, model: str | None = None) -> list[Run]:
-        """All runs, or those of one model, in the order they are made.
+        """All runs, or those of one model's page, in the order they are made.
 
         Raises:
             UsageError: the model is not one of this profile.
         """
         if model is not None and model not in self.models:
             raise unknown(f"model in profile {self.name}", model, self.models)
-        return [
+        pages = [
             self.run(name, method, seed)
-            for name in ([model] if model else self.models)
             for seed in range(self.seeds)
+            for name in ([model] if model else self.models)
             for method in self.methods
         ]
+        studied = self.study.runs() if model is None and self.study else []
+        return list(dict.fromkeys(pages + studied))
 
     def run(self, model: str, method: str, seed: int = 0) -> Run:
         """One run of this profile."""
-        return replace(self.base, model=model, dataset=self.dataset, method=method, seed=seed)
+        common = {"model": model, "method": method, "seed": seed}
+        if model == "transformer":
+            return replace(self.base, dataset=self.datasets[1], optimizer="adam", lr=5e-4, weight_decay=0.0, **common)
+        return replace(self.base, dataset=self.datasets[0], **common)
 
 
+_BASE = Run(model="vgg13", dataset="cifar10", method="bp", lr=0.05)
 FULL = Profile(
     name="full",
-    models=("vgg13",),
-    dataset="cifar10",
-    methods=MAIN_METHODS,
+    models=tuple(available()),
+    datasets=("cifar10", "multi30k"),
+    methods=(*MAIN_METHODS, "equal-cost"),
     seeds=3,
-    base=Run(model="vgg13", dataset="cifar10", method="bp", lr=0.05),
+    base=_BASE,
+    study=Study(base=_BASE),
 )
-# Twelve epochs keep the ladder's shape: a warm-up, then every ratio for as long as the paper's proportions allow.
-_SHORT = dict(epochs=12, warm_up_epochs=3, rungs=((1, 4, 1), (1, 3, 1), (1, 2, 1)), batch_size=64)
-QUICK = replace(FULL, name="quick", dataset="digits", base=replace(FULL.base, width=0.25, **_SHORT))
+# Short ladders keep the paper's shape: a warm-up, every ratio once, then 1:1.
+_SHORT = {"warm_up_epochs": 2, "rungs": ((1, 4, 1), (1, 3, 1), (1, 2, 1)), "batch_size": 64}
+# What CPUs can record of CIFAR-10: one network at a quarter of its width, a fifth of the images, 12 of 90 epochs.
+_REDUCED = replace(_BASE, width=0.25, train_limit=10_000, test_limit=2_000, epochs=12, **_SHORT)
+REDUCED = replace(
+    FULL, name="reduced", models=("vgg13",), base=_REDUCED, study=replace(FULL.study, base=_REDUCED, variants=())
+)
+QUICK = replace(
+    FULL,
+    name="quick",
+    datasets=("digits", "numbers"),
+    methods=MAIN_METHODS,
+    seeds=1,
+    base=replace(_BASE, width=0.125, train_limit=512, epochs=8, **_SHORT),
+    study=Study(base=replace(_BASE, dataset="digits", width=0.125, epochs=12, **_SHORT)),
+)
 SMOKE = replace(
     QUICK,
     name="smoke",
-    seeds=1,
-    base=replace(QUICK.base, width=0.125, train_limit=256, test_limit=128, epochs=3, warm_up_epochs=1, rungs=((1, 4, 1),)),
+    models=("vgg13", "mobilenet_v2"),
+    base=replace(QUICK.base, train_limit=128, test_limit=64, epochs=3, warm_up_epochs=1, rungs=((1, 4, 1),)),
+    study=None,
 )
-PROFILES = {profile.name: profile for profile in (SMOKE, QUICK, FULL)}
+PROFILES = {profile.name: profile for profile in (SMOKE, QUICK, REDUCED, FULL)}
 
 
 def profile(name: str) -> Profile:

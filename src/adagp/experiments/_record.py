@@ -37,10 +37,10 @@ def record(
 
 def _cost(run: Run) -> tuple[int, float]:
     """Seeds in turn, so that every method has n runs before one has n + 1; within a seed by the work to do."""
-    from .. import models
+    from .. import accelerator as acc
 
-    macs = models.summary(run.model, run.dataset)["macs_forward"] * run.width**2
-    return run.seed, macs * run.trained_epochs()
+    macs = acc.workload(run.model, dataset=run.dataset, batch=1).macs()
+    return run.seed, macs * run.width**2 * run.trained_epochs()
 
 
 def seconds(text: str) -> float:

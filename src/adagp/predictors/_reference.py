@@ -1,0 +1,34 @@
+"""The shared network written for reading: one layer at a time, with autograd. Tests hold ``SharedNetwork`` equal to it."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class ReferenceNetwork(nn.Module):
+    """Pooling, a small convolution, a fully connected layer; a layer uses the first ``row`` outputs."""
+
+    def __init__(self, longest_row: int, pool: int = 8, channels: int = 4) -> None:
+        super().__init__()
+        self.pool = pool
+        self.conv = nn.Conv2d(1, channels, kernel_size=3, stride=2, padding=1)
+        self.linear = nn.Linear(channels * (-(-pool // 2)) ** 2, longest_row)
+
+    def forward(self, output: Float[Tensor, "batch out_ch h w"], row: int) -> Float[Tensor, "out_ch row"]:
+        samples = output.mean(dim=0)[:, None]  # (out_ch, 1, h, w): each output channel is one sample
+        maps = F.adaptive_avg_pool2d(samples, self.pool)
+        return self.linear(F.relu(self.conv(maps)).flatten(1))[:, :row]
+
+
+def learn(
+    network: ReferenceNetwork,
+    optimizer: torch.optim.Optimizer,
+    outputs: list[Tensor],
+    targets: list[Float[Tensor, "out_ch row"]],
+) -> None:
+    """One step on the mean over layers of the mean squared error."""
+    errors = [F.mse_loss(network(output, target.shape[1]), target) for output, target in zip(outputs, targets, strict=True)]
+    optimizer.zero_grad()
+    torch.stack(errors).mean().backward()
+    optimizer.step()
