@@ -5,8 +5,8 @@
 
 from . import data, models, predictors
 from ._errors import UsageError
-from .schedule import AlwaysBP, LadderSchedule, Phase
+from .schedule import AdaptiveSchedule, AlwaysBP, LadderSchedule, Phase
 from .training import AdaGP
 
 __version__ = "0.1.0"
-__all__ = ["AdaGP", "AlwaysBP", "LadderSchedule", "Phase", "UsageError", "data", "models", "predictors"]
+__all__ = ["AdaGP", "AdaptiveSchedule", "AlwaysBP", "LadderSchedule", "Phase", "UsageError", "data", "models", "predictors"]

@@ -7,7 +7,7 @@ from ..models import available
 from ._run import METHODS, Run
 
 MAIN_METHODS = ("bp", "adagp", "coast")
-CONTROLS = tuple(name for name in METHODS if name != 'adaptive')
+CONTROLS = tuple(METHODS)
 
 VARIANTS: dict[str, dict[str, object]] = {
     "no warm-up": {"warm_up_epochs": 0},

@@ -54,6 +54,11 @@ class LadderSchedule:
         gp, bp = ratio
         return Phase.GP if batch % (gp + bp) < gp else Phase.BP
 
+    def __str__(self) -> str:
+        parts = [f"{self.warm_up_epochs} epochs of warm-up"]
+        parts += [f"{epochs} epochs of GP:BP {gp}:{bp}" for epochs, gp, bp in self.rungs]
+        return ", ".join([*parts, "then {}:{}".format(*self.final)])
+
     def segments(self, epochs: int, batches_per_epoch: int) -> list[Segment]:
         plan, start = [], 0
         lengths = [self.warm_up_epochs, *(rung[0] for rung in self.rungs), epochs]
@@ -86,6 +91,9 @@ class AlwaysBP:
     """Plain backpropagation in every batch: the baseline."""
 
     uses_prediction: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        return "true gradients in every batch"
 
     def phase(self, epoch: int, batch: int) -> Phase:
         return Phase.BP
