@@ -81,10 +81,12 @@ _IMPOSSIBLE = np.iinfo(np.int64).max
 
 def _search(shapes: np.ndarray, kind: str, capacity: int, side: int) -> np.ndarray:
     """Total words, words of X, W and Y, and the tile (4 columns) of the best tiling of each shape."""
-    splits = _SPLITS[_SPLITS <= max(1, shapes[:, 2:4].max() // side + 1)]
     # Axes: shape, split of n, split of c.
     B, g, ci, co, ih, iw, oh, ow, kh, kw, s = (column[:, None, None] for column in shapes.T)
-    n, c = -(-co // splits[None, :, None]), -(-ci // splits[None, None, :])
+    # Finer splits than these leave less than an array's side.
+    n_splits = _SPLITS[_SPLITS <= co.max() // side + 1]
+    c_splits = _SPLITS[_SPLITS <= (ci * kh * kw).max() // side + 1]
+    n, c = -(-co // n_splits[None, :, None]), -(-ci // c_splits[None, None, :])
     window = c * kh * kw
     # A tile smaller than the array would leave PEs idle that the cycle model counts as busy.
     wide_enough = (n >= np.minimum(co, side)) & (window >= np.minimum(ci * kh * kw, side))
@@ -119,7 +121,7 @@ def _search(shapes: np.ndarray, kind: str, capacity: int, side: int) -> np.ndarr
         y = g * B * co * ow * y_rows * visits[2]
         total = np.where(fits, x + w + y, _IMPOSSIBLE).reshape(len(shapes), -1)
         at = (np.arange(len(shapes)), total.argmin(1))
-        every = (len(shapes), len(splits), len(splits))
+        every = (len(shapes), len(n_splits), len(c_splits))
         found = [total[at]]
         found += [np.broadcast_to(a, every).reshape(len(shapes), -1)[at] for a in (x, w, y, images, rows, n, c)]
         if best is None:
