@@ -11,7 +11,7 @@ from ._memory import Traffic, dram_traffic
 from ._parallel import PipelineReport, simulate_pipeline
 from ._pipeline import PIPELINES, PipelineSchedule, Task, pipeline
 from ._predictor import PredictorShape
-from ._simulate import Report, simulate
+from ._simulate import Report, ladder_bound, simulate
 from ._sweep import ADAGP_DESIGNS, sensitivity, sweep
 from ._workload import Workload, workload
 
@@ -19,6 +19,6 @@ __all__ = [
     "ADAGP_DESIGNS", "DATAFLOWS", "DESIGNS", "LEVELS", "PASSES", "PIPELINES",
     "Convolution", "Design", "EnergyTable", "Hardware", "Layer", "PipelineReport", "PipelineSchedule",
     "PredictorShape", "Report", "Task", "Traffic", "Workload",
-    "area", "area_power", "dram_traffic", "eyeriss_anchors", "gemm_cycles", "hardware", "pipeline", "presets",
+    "area", "area_power", "dram_traffic", "eyeriss_anchors", "gemm_cycles", "hardware", "ladder_bound", "pipeline", "presets",
     "sensitivity", "simulate", "simulate_pipeline", "sweep", "workload",
 ]  # fmt: skip

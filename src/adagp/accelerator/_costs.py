@@ -109,17 +109,16 @@ def predictor_costs(
 
     Weights that fit ``memory_bytes`` stay on the chip; Adam's moments do not.
     """
-    layers = [layer for layer in workload.layers if _learns(layer)]
-    at = [index for index, layer in enumerate(workload.layers) if _learns(layer)]
+    layers, at, parts = _predicted(workload, shape)
     n, total = len(layers), len(workload.layers)
     outputs = _of(layers, "output_words")
     in_gp = _extra(n, macs=outputs, buffer=2 * outputs)
-    pooled = _of([shape.layers(layer)[0] for layer in layers], "input_words")
+    pooled = _of(parts[0], "input_words")
     in_bp = in_gp + _extra(n, dram=2 * pooled)
     training = _extra(n, dram=_of(layers, "parameters"))
     room = memory_bytes // hardware.word_bytes
     for part in (0, 1):
-        own = tuple(shape.layers(layer)[part] for layer in layers)
+        own = parts[part]
         counts = count(own, hardware, dataflow)
         words = dram_traffic(own, hardware).words * (counts.macs > 0)[..., None]
         weights = _of(own, "parameters")
@@ -140,6 +139,14 @@ def predictor_costs(
         training = training + _extra(n, dram=first * adam, macs=first * 6 * weights.max())
     costs = {"predictor forward in GP": in_gp, "predictor forward in BP": in_bp, "predictor training": training}
     return {name: _spread(cost, at, total) for name, cost in costs.items()}
+
+
+@lru_cache(maxsize=256)
+def _predicted(workload: Workload, shape: PredictorShape) -> tuple[list[Layer], list[int], tuple[tuple[Layer, ...], ...]]:
+    """The layers with a prediction, their positions, and for each the predictor's two layers."""
+    at = [index for index, layer in enumerate(workload.layers) if _learns(layer)]
+    layers = [workload.layers[index] for index in at]
+    return layers, at, tuple(zip(*(shape.layers(layer) for layer in layers), strict=True))
 
 
 def _spread(cost: Cost, at: list[int], n: int) -> Cost:

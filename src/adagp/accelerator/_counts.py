@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from .._errors import unknown
 from ._cycles import DATAFLOWS, SYSTOLIC, folds, systolic_cycles
 from ._hardware import Hardware
-from ._layer import PASSES, Layer
+from ._layer import PASSES, Convolution, Layer
+from ._memo import by_row
 from ._row_stationary import row_stationary
 
 
@@ -30,21 +32,27 @@ def count(layers: Sequence[Layer], hardware: Hardware, dataflow: str) -> Counts:
     """Counts of all passes; a pass that does not take place counts 0. Raises UsageError for an unknown dataflow."""
     if dataflow not in DATAFLOWS:
         raise unknown("dataflow", dataflow, DATAFLOWS)
+    convs, where = _convolutions(tuple(layers))
     shape = (len(layers), len(PASSES))
+    if dataflow in SYSTOLIC:
+        costs = _systolic(convs, hardware, dataflow)
+    else:
+        key = (hardware.rows, hardware.cols, hardware.buffer_bytes // hardware.word_bytes)
+        costs = by_row(convs, lambda new: row_stationary(new, hardware), "rs", *key).T
+    summed = [np.bincount(where, weights=row, minlength=shape[0] * shape[1]).reshape(shape) for row in costs]
+    return Counts(**dict(zip(Counts.__dataclass_fields__, summed, strict=True)))
+
+
+@lru_cache(maxsize=256)
+def _convolutions(layers: tuple[Layer, ...]) -> tuple[np.ndarray, list[int]]:
+    """All convolutions of all passes, one a row, and the layer and pass that each belongs to (as one index)."""
     convs, where = [], []
     for index, layer in enumerate(layers):
         for p, kind in enumerate(PASSES):
             for conv in layer.convolutions(kind):
                 convs.append(conv)
                 where.append(index * len(PASSES) + p)
-    if not convs:
-        return Counts(**{name: np.zeros(shape) for name in Counts.__dataclass_fields__})
-    # Many layers of a network are alike: each shape is computed once.
-    unique, back = np.unique(np.array(convs, np.int64), axis=0, return_inverse=True)
-    costs = _systolic(unique, hardware, dataflow) if dataflow in SYSTOLIC else row_stationary(unique, hardware)
-    back = back.reshape(-1)
-    summed = [np.bincount(where, weights=row[back], minlength=shape[0] * shape[1]).reshape(shape) for row in costs]
-    return Counts(**dict(zip(Counts.__dataclass_fields__, summed, strict=True)))
+    return np.array(convs, np.int64).reshape(-1, len(Convolution._fields)), where
 
 
 def _systolic(convs: np.ndarray, hardware: Hardware, dataflow: str) -> list[np.ndarray]:
@@ -54,7 +62,7 @@ def _systolic(convs: np.ndarray, hardware: Hardware, dataflow: str) -> list[np.n
     SCALE-Sim leaves out. Each MAC hands two words to its neighbours (the two that are not stationary). Registers: the
     stationary operand is read for each MAC (ws, is), or the sum is read and written (os).
     """
-    count, n_images, c, n, r, s, e, f = convs.T[:8]
+    count, n_images, c, n, r, s, e, f = convs[:, :8].T
     m, k = n_images * e * f, c * r * s
     fr, fc, _ = folds(m, n, k, hardware.rows, hardware.cols, dataflow)
     macs = m * n * k

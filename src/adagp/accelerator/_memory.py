@@ -25,13 +25,12 @@ import numpy as np
 from .._errors import UsageError
 from ._hardware import Hardware
 from ._layer import PASSES, Layer
+from ._memo import by_row
 
 TENSORS = ("X", "W", "Y")
 _WRITTEN = {"forward": 2, "input gradient": 0, "weight gradient": 1}
 # In how many parts a loop may be cut: powers of two and the halves between them.
-_SPLITS = np.array(
-    sorted({1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096}), np.int64
-)
+_SPLITS = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096], np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,29 +62,31 @@ def _dram_traffic(layers: tuple[Layer, ...], capacity: int, side: int, buffer_by
         ],
         np.int64,
     )
-    unique, first, back = np.unique(shapes, axis=0, return_index=True, return_inverse=True)
-    words = np.empty((len(unique), len(PASSES), 3), np.int64)
-    tiles = np.empty((len(unique), len(PASSES), 4), np.int64)
-    for p, kind in enumerate(PASSES):
-        total, words[:, p], tiles[:, p] = _search(unique, kind, capacity, side)
-        failed = np.flatnonzero(total == _IMPOSSIBLE)
+    found = []
+    for kind in PASSES:
+        best = by_row(shapes, lambda new, kind=kind: _search(new, kind, capacity, side), kind, capacity, side)
+        failed = np.flatnonzero(best[:, 0] == _IMPOSSIBLE)
         if failed.size:
-            name = layers[first[failed].min()].name
             raise UsageError(
-                f"hardware field buffer_bytes {buffer_bytes} holds no tile of layer {name!r} ({kind}); give more bytes, or an array of fewer PEs"
+                f"hardware field buffer_bytes {buffer_bytes} holds no tile of layer {layers[failed[0]].name!r} ({kind}); "
+                "give more bytes, or an array of fewer PEs"
             )
-    back = back.reshape(-1)
-    return Traffic(words=words[back], tiles=tiles[back])
+        found.append(best)
+    every = np.stack(found, 1)
+    return Traffic(words=every[..., 1:4], tiles=every[..., 4:])
 
 
 _IMPOSSIBLE = np.iinfo(np.int64).max
 
 
-def _search(shapes: np.ndarray, kind: str, capacity: int, side: int):
-    """(total words, words of X, W, Y, tile) of the best tiling of each shape."""
+def _search(shapes: np.ndarray, kind: str, capacity: int, side: int) -> np.ndarray:
+    """Total words, words of X, W and Y, and the tile (4 columns) of the best tiling of each shape."""
     # Axes: shape, split of n, split of c.
     B, g, ci, co, ih, iw, oh, ow, kh, kw, s = (column[:, None, None] for column in shapes.T)
-    n, c = -(-co // _SPLITS[None, :, None]), -(-ci // _SPLITS[None, None, :])
+    # Finer splits than these leave less than an array's side.
+    n_splits = _SPLITS[_SPLITS <= co.max() // side + 1]
+    c_splits = _SPLITS[_SPLITS <= (ci * kh * kw).max() // side + 1]
+    n, c = -(-co // n_splits[None, :, None]), -(-ci // c_splits[None, None, :])
     window = c * kh * kw
     # A tile smaller than the array would leave PEs idle that the cycle model counts as busy.
     wide_enough = (n >= np.minimum(co, side)) & (window >= np.minimum(ci * kh * kw, side))
@@ -120,7 +121,7 @@ def _search(shapes: np.ndarray, kind: str, capacity: int, side: int):
         y = g * B * co * ow * y_rows * visits[2]
         total = np.where(fits, x + w + y, _IMPOSSIBLE).reshape(len(shapes), -1)
         at = (np.arange(len(shapes)), total.argmin(1))
-        every = (len(shapes), len(_SPLITS), len(_SPLITS))
+        every = (len(shapes), len(n_splits), len(c_splits))
         found = [total[at]]
         found += [np.broadcast_to(a, every).reshape(len(shapes), -1)[at] for a in (x, w, y, images, rows, n, c)]
         if best is None:
@@ -128,4 +129,4 @@ def _search(shapes: np.ndarray, kind: str, capacity: int, side: int):
         else:
             better = found[0] < best[0]
             best = [np.where(better, new, old) for new, old in zip(found, best, strict=True)]
-    return best[0], np.stack(best[1:4], -1), np.stack(best[4:], -1)
+    return np.stack(best, -1)

@@ -16,8 +16,8 @@ import numpy as np
 from ._hardware import Hardware, read_table
 
 
-def row_stationary(convs: np.ndarray, hardware: Hardware) -> list[np.ndarray]:
-    """Counts (macs, cycles, rf, noc, buffer) of convolutions given as an int64 array with ``Convolution``'s columns.
+def row_stationary(convs: np.ndarray, hardware: Hardware) -> np.ndarray:
+    """Counts (macs, cycles, rf, noc, buffer), one row for each convolution (a row with ``Convolution``'s columns).
 
     The mapping is the one with the fewest cycles, then the fewest buffer accesses.
     """
@@ -69,4 +69,4 @@ def row_stationary(convs: np.ndarray, hardware: Hardware) -> list[np.ndarray]:
     chosen = [array[np.arange(len(convs)), best] for array in (cycles, delivered, noc, buffer)]
     cycles, delivered, noc, buffer = (count * array for array in chosen)
     # Every MAC reads an input, a weight and a sum and writes the sum; what is delivered is written first.
-    return [macs, cycles, 4 * macs + delivered, noc, buffer]
+    return np.stack([macs, cycles, 4 * macs + delivered, noc, buffer], -1)

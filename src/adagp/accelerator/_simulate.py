@@ -139,6 +139,21 @@ class Report:
         )
 
 
+def ladder_bound(schedule: Schedule | None = None, *, epochs: int = 90, backward: float = 2.0) -> tuple[float, float]:
+    """(speed-up, energy saving) of a schedule with a predictor that costs nothing.
+
+    It explains a result: what is left of the difference to the paper's figures is the predictor's cost and the ratio of
+    backward to forward pass.
+
+    Args:
+        backward: cost of a backward pass, in forward passes.
+    """
+    plan = (schedule or LadderSchedule()).segments(epochs, 60)  # 60 batches hold every group of the ladder whole
+    full = (1 + backward) * sum(s.epochs * s.batches for s in plan)
+    spent = full - backward * sum(s.epochs * s.gp for s in plan)
+    return full / spent, 1 - spent / full
+
+
 def simulate(
     workload: Workload,
     *,

@@ -54,8 +54,8 @@ def sweep(
 def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dataflow: str = "ws"):
     """How far the two headline figures move with the choices that are ours (pandas.DataFrame).
 
-    One choice is changed at a time from the default. Columns: choice (preset, batch, energy table, dataflow, design,
-    DRAM bandwidth), value, and model, dataset, speedup, energy_saving, dram_saving.
+    One choice is changed at a time from the default. Columns: choice (preset, energy table, DRAM bandwidth, batch,
+    epochs, dataflow, design), value, and model, dataset, speedup, energy_saving, dram_saving.
     """
     import pandas as pd
 
@@ -68,6 +68,7 @@ def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dat
         for rate in (base.dram_bytes_per_s * factor for factor in (0.25, 1, 4))
     ]  # fmt: skip
     settings += [("batch", str(2**k), {"batch": 2**k}) for k in range(10)]
+    settings += [("epochs", str(epochs), {"epochs": epochs}) for epochs in (30, 60, 90, 180)]
     settings += [("dataflow", name, {"dataflow": name}) for name in DATAFLOWS]
     settings += [("design", name, {"design": name}) for name in ADAGP_DESIGNS]
     frames = []
@@ -75,7 +76,8 @@ def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dat
         at = {"hardware": base, "dataflow": dataflow, "design": design} | change
         batch = at.pop("batch", None)
         used = [w.with_batch(batch) for w in workloads] if batch else workloads
-        frame = sweep(used, hardware=at["hardware"], dataflows=[at["dataflow"]], designs=[at["design"]])
+        flow, kind = at.pop("dataflow"), at.pop("design")
+        frame = sweep(used, dataflows=[flow], designs=[kind], **at)
         kept = frame[["model", "dataset", "batch", "speedup", "energy_saving", "dram_saving"]].copy()
         kept.insert(0, "choice", choice)
         kept.insert(1, "value", value)

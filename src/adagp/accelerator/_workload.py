@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from math import prod
 from typing import Any
 
@@ -29,6 +29,13 @@ class Workload:
     dataset: str | None = None
     batch: int
     layers: tuple[Layer, ...]
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.name, self.dataset, self.batch, self.layers))
+
+    def __hash__(self) -> int:
+        return self._hash  # the costs are cached by workload, and hashing hundreds of layers each time takes longer
 
     def macs(self, kind: str | None = None) -> int:
         """Multiply-accumulates of one batch in one kind of pass (``"forward"``, ...), or in all three."""

@@ -32,8 +32,7 @@ def _table() -> dict:
 @cache
 def _layers(name: str, dataset: str) -> tuple[Layer, ...]:
     entry = _table()[name]
-    rows = (entry["shapes"][index] for index in entry["layers"][dataset])
-    return tuple(_unpack(layer, row) for layer, row in zip(entry["names"], rows, strict=True))
+    return tuple(_unpack(entry["names"][n], entry["shapes"][s]) for n, s in entry["layers"][dataset])
 
 
 def _pack(x: Layer) -> list:
@@ -61,13 +60,15 @@ def build() -> dict:
 
     table = {}
     for name in sorted(models.available()):
+        names: dict[str, int] = {}
         shapes: dict[str, int] = {}
-        layers, names = {}, []
+        layers = {}
         for dataset in datasets(name):
-            traced = trace_zoo(name, dataset, 1.0).layers
-            names = [layer.name for layer in traced]
-            layers[dataset] = [shapes.setdefault(json.dumps(_pack(layer)), len(shapes)) for layer in traced]
-        table[name] = {"names": names, "layers": layers, "shapes": [json.loads(shape) for shape in shapes]}
+            layers[dataset] = [
+                (names.setdefault(layer.name, len(names)), shapes.setdefault(json.dumps(_pack(layer)), len(shapes)))
+                for layer in trace_zoo(name, dataset, 1.0).layers
+            ]
+        table[name] = {"names": list(names), "layers": layers, "shapes": [json.loads(shape) for shape in shapes]}
     return table
 
 

@@ -268,16 +268,15 @@ def pipelines(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
 def sensitivity(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """How far the two headline figures move when one choice is changed: mean over models, lowest to highest as a line.
 
+    The batch size has a figure of its own (``batch_size``), for it moves them much further.
+
     Args:
         table: ``accelerator.sensitivity``.
     """
     import matplotlib.pyplot as plt
 
-    keys = ["choice", "value"]
     quantities = ("speedup", "energy_saving")
-    data = table.groupby(keys, sort=False)[list(quantities)].agg(["mean", "min", "max"])
-    data.columns = [f"{quantity}_{what}" for quantity, what in data.columns]
-    data = data.reset_index()
+    data = _moved(table[table["choice"] != "batch"])
     # A row of space before each new choice, for its heading.
     places, y = [], -1.0
     for i, choice in enumerate(data["choice"]):
@@ -299,10 +298,46 @@ def sensitivity(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
         panels[0].set_yticks([*places, *headings], [*data["value"], *headings.index])
         for tick in panels[0].get_yticklabels()[len(places) :]:
             tick.set_fontweight("bold")
-        panels[0].tick_params(axis="y", length=0)
+        for axes in panels:
+            axes.tick_params(axis="y", length=0)
         panels[0].set_ylim(places[-1] + 0.7, -0.7)
     plt.close(figure)
     return figure, data.drop(columns="_y")
+
+
+def batch_size(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+    """The two headline figures over the batch size: mean over models, lowest to highest shaded.
+
+    A prediction costs the same for every batch size, so it is dear where the batch is small.
+
+    Args:
+        table: ``accelerator.sensitivity``.
+    """
+    import matplotlib.pyplot as plt
+
+    data = _moved(table[table["choice"] == "batch"])
+    sizes = data["value"].astype(int)
+    with style.use():
+        figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.4))
+        for axes, quantity in zip(panels, ("speedup", "energy_saving"), strict=True):
+            scale, paper, label = _quantity(quantity)
+            axes.axhline(paper * scale, color=style.GREY, linestyle="--", linewidth=1)
+            low, high = data[f"{quantity}_min"] * scale, data[f"{quantity}_max"] * scale
+            axes.fill_between(sizes, low, high, color=style.BLUE, alpha=0.15, linewidth=0)
+            axes.plot(sizes, data[f"{quantity}_mean"] * scale, "o-", markersize=4, color=style.BLUE)
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(list(sizes), [str(size) for size in sizes])
+            axes.set_xlabel("batch size")
+            axes.set_ylabel(f"{label}\n(dashed: the paper's mean, {paper * scale:g})")
+    plt.close(figure)
+    return figure, data
+
+
+def _moved(table: "pd.DataFrame") -> "pd.DataFrame":
+    quantities = ["speedup", "energy_saving"]
+    data = table.groupby(["choice", "value"], sort=False)[quantities].agg(["mean", "min", "max"])
+    data.columns = [f"{quantity}_{what}" for quantity, what in data.columns]
+    return data.reset_index()
 
 
 def scalesim(record: dict) -> tuple["Figure", "pd.DataFrame"]:
