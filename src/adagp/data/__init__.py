@@ -6,11 +6,14 @@ from .._errors import unknown
 from ._base import Dataset, Images, Sentences
 from ._digits import load_digits
 from ._folders import load_cifar
+from ._translation import load_multi30k, load_numbers
 
 _DESCRIPTIONS = {
     "digits": "scanned digits of scikit-learn as 3x32x32; embedded",
     "cifar10": "CIFAR-10: a folder tree under $ADAGP_DATA/cifar10, else torchvision's download",
     "cifar100": "CIFAR-100: a folder tree under $ADAGP_DATA/cifar100, else torchvision's download",
+    "multi30k": "English-German captions: files under $ADAGP_DATA/multi30k, else the corpus's repository",
+    "numbers": "English-German number words, generated; embedded",
 }
 
 
@@ -32,6 +35,10 @@ def load(name: str, root: Path | None = None) -> Dataset:
         raise unknown("data set", name, _DESCRIPTIONS)
     if name == "digits":
         return load_digits()
+    if name == "numbers":
+        return load_numbers()
+    if name == "multi30k":
+        return load_multi30k(root)
     return load_cifar(name, root)
 
 

@@ -53,6 +53,8 @@ class Dataset:
     """Of each colour of the training images, of values in [0, 1]."""
     std: tuple[float, ...] = ()
     """Standard deviation, likewise."""
+    tokenizer: str = ""
+    """Of a translation: Hugging Face's JSON of the joint tokenizer."""
     crop: int = 4
     """Pixels of padding from which a training image is cropped at random."""
     flip: bool = True

@@ -36,9 +36,9 @@ def load_cifar(name: str, root: Path | None = None) -> Dataset:
         # A lossy re-encoding is another data set: results on it must say so.
         lossy = any(path.suffix.lower() in (".jpg", ".jpeg") for path in files)
         key = _listing_key(root / name, files)
-        folder = _cached(root, f"{name}-{key}", lambda target: _decode(listing, target, size=32))
+        folder = cached(root, f"{name}-{key}", lambda target: _decode(listing, target, size=32))
         return _read(folder, name, f"{title} (JPEG)" if lossy else title)
-    folder = _cached(root, name, lambda target: _download(name, title, root, target))
+    folder = cached(root, name, lambda target: _download(name, title, root, target))
     return _read(folder, name, title)
 
 
@@ -75,7 +75,7 @@ def _listing_key(folder: Path, files: list[Path]) -> str:
     return total.hexdigest()[:16]
 
 
-def _cached(root: Path, name: str, make: Callable[[Path], None]) -> Path:
+def cached(root: Path, name: str, make: Callable[[Path], None]) -> Path:
     """The folder that ``make`` filled, now or in an earlier run; it appears whole or not at all, and is made once."""
     for base in (root / ".cache", user_cache() / "decoded"):
         with contextlib.suppress(OSError):  # a read-only data folder: use the user's cache

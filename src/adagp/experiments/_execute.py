@@ -85,7 +85,7 @@ def execute(
         "score": sum(row[task.metric] for row in last) / len(last) if last and diverged is None else None,
         "parameters": sum(p.numel() for p in model.parameters()),
         "predictor_parameters": engine.predictor.num_parameters(),
-        "train_samples": len(train) * run.batch_size if run.train_limit is None else run.train_limit,
+        "train_samples": len(train.labels),
         "seconds": round(time.perf_counter() - began, 2),
         "quality": engine.metrics(),
     }

@@ -7,6 +7,7 @@ from .. import _paths
 from ._plan import Profile
 from ._plan import profile as find_profile
 from ._provenance import digest
+from ._run import Run
 from ._runner import run_all
 from ._store import Store
 
@@ -17,11 +18,14 @@ _CONFIG = ("model", "dataset", "method", "seed", "width", "epochs")
 
 
 def results(profile: str, model: str | None = None) -> list[dict]:
-    """The records of a profile (or of one model in it); what is missing is trained first, with progress."""
+    """The records of a profile (or of one model's page in it); what is missing is trained first, with progress."""
+    return _made(find_profile(profile).runs(model))
+
+
+def _made(runs: list[Run]) -> list[dict]:
     import torch
 
     store = Store(_paths.runs())
-    runs = find_profile(profile).runs(model)
     run_all(runs, store, device="cuda" if torch.cuda.is_available() else "cpu")
     return [store.get(run) for run in runs]
 
@@ -42,15 +46,14 @@ def summary(records: Iterable[dict]) -> "pd.DataFrame":
     """One row a run: its configuration, score (in percent, or BLEU), parameters and seconds."""
     import pandas as pd
 
-    keep = ("metric", "score", "diverged", "parameters", "predictor_parameters", "seconds")
-    return pd.DataFrame(
-        [
+    keep = ("metric", "score", "diverged", "train_samples", "parameters", "predictor_parameters", "seconds")
+    rows = [
             {key: record["config"][key] for key in _CONFIG}
             | {key: record["result"][key] for key in keep}
             | {"data": record["provenance"]["data"]["name"]}
             for record in records
         ]
-    )
+    return pd.DataFrame(rows, columns=[*_CONFIG, *keep, "data"])
 
 
 def curves(records: Iterable[dict]) -> "pd.DataFrame":
@@ -66,15 +69,34 @@ def quality(records: Iterable[dict]) -> "pd.DataFrame":
     """One row a layer of a run: how its predictions compared with the true gradients on BP batches."""
     import pandas as pd
 
-    return pd.DataFrame(
-        [
-            {key: record["config"][key] for key in _CONFIG} | {"layer": layer, "depth": depth} | figures
-            for record in records
-            for depth, (layer, figures) in enumerate(record["result"]["quality"].items())
-        ]
-    )
+    rows = [
+        {key: record["config"][key] for key in _CONFIG} | {"layer": layer, "depth": depth} | figures
+        for record in records
+        for depth, (layer, figures) in enumerate(record["result"]["quality"].items())
+    ]
+    return pd.DataFrame(rows, columns=[*_CONFIG, "layer", "depth", "cosine", "sign", "mse", "mape", "norm_ratio"])
 
 
 def mean_std(frame: "pd.DataFrame", by: list[str], value: str = "score") -> "pd.DataFrame":
     """Mean, sample standard deviation and n of ``value`` over the runs of each group."""
     return frame.groupby(by, sort=False)[value].agg(["mean", "std", "count"]).rename(columns={"count": "n"}).reset_index()
+
+
+def study_results(profile: str) -> list[dict]:
+    """The records of the profile's study; what is missing is trained first."""
+    study = find_profile(profile).study
+    return _made(study.runs())
+
+
+def by_method(records: Iterable[dict], profile: str) -> list[dict]:
+    """Of a study's records, those at its own settings, one a method and seed."""
+    study = find_profile(profile).study
+    names = {run.name for seed in range(study.seeds) for run in study.by_method(seed)}
+    return [record for record in records if record["name"] in names]
+
+
+def page_records(profile: str, records: Iterable[dict]) -> list[dict]:
+    """Of a profile's records, those of the models' own pages."""
+    chosen = find_profile(profile)
+    names = {run.name for model in chosen.models for run in chosen.runs(model)}
+    return [record for record in records if record["name"] in names]

@@ -74,9 +74,11 @@ def jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[str, objec
 
 def needs(job: Job, profile: Profile) -> list[Run]:
     """The runs whose records the notebook reads: one model's, all, or none."""
-    if "ex.results(" not in job.notebook.read_text():
-        return []
-    return profile.runs(dict(job.parameters).get("model"))
+    source = job.notebook.read_text()
+    if "ex.results(" in source:
+        model = "transformer" if "transformer" in job.page else dict(job.parameters).get("model")
+        return profile.runs(model)
+    return profile.study.runs() if "ex.study_results(" in source else []
 
 
 def _find(name: str, sources: dict[str, Path]) -> str:

@@ -1,18 +1,20 @@
 """Sentences and tables that the notebooks show, made from records so that no figure is typed by hand."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .. import _paths
+from ..figures.style import LABELS, METRICS
 from ._claims import Claim, frame
 from ._frames import mean_std
+from ._plan import profile as find_profile
 from ._run import METHODS
+from ._store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
     from IPython.display import Markdown
-
-_METRIC_UNITS = {"accuracy": "accuracy (%)", "bleu": "BLEU"}
-
 
 def describe(runs: "pd.DataFrame"):
     """One sentence a scale: what was trained on which data, how large, how often.
@@ -20,15 +22,20 @@ def describe(runs: "pd.DataFrame"):
     Args:
         runs: ``summary`` of the records.
     """
+    if runs.empty:
+        return _markdown(NOTHING)
     sentences = []
-    for (data, width), rows in runs.groupby(["data", "width"], sort=False):
-        epochs = " and ".join(str(e) for e in sorted(rows["epochs"].unique()))
-        seeds = rows["seed"].nunique()
+    for (data, width, epochs, samples), rows in runs.groupby(["data", "width", "epochs", "train_samples"], sort=False):
+        seeds = sorted(rows.groupby(["model", "method"])["seed"].nunique().unique())
+        count = "one seed" if seeds == [1] else f"{' to '.join(dict.fromkeys(map(str, (seeds[0], seeds[-1]))))} seeds"
         sentences.append(
-            f"{_names(rows['model'].unique())} at {width:g} of the published width on {data}, {epochs} epochs, "
-            f"{seeds} seed{'s' * (seeds != 1)} a method."
+            f"{_names(rows['model'].unique())} at {width:g} of the published width on {samples:,} samples of {data}, "
+            f"{epochs} epochs, {count} a method."
         )
-    return _markdown("**Scale of this run:** " + " ".join(sentences))
+    return _markdown("**Scale:** " + " ".join(sentences))
+
+
+NOTHING = "*No recorded run of this kind has been committed yet: `adagp record` makes them.*"
 
 
 def _names(models: Iterable[str]) -> str:
@@ -36,29 +43,158 @@ def _names(models: Iterable[str]) -> str:
     return models[0] if len(models) == 1 else f"{len(models)} models"
 
 
-def score_table(runs: "pd.DataFrame", kept: "pd.DataFrame | None" = None):
-    """Scores by model and method: this run's beside the recorded ones, as mean ± standard deviation (n)."""
+def score_table(*parts: "pd.DataFrame"):
+    """Scores as mean ± standard deviation (n), one table a scale: rows are models and columns methods, or the reverse for one model.
+
+    Args:
+        parts: ``summary`` of this run's records, then of the recorded ones.
+    """
     import pandas as pd
 
-    parts = {"this run": runs}
-    if kept is not None and len(kept):
-        parts["recorded"] = kept
-    columns = {}
-    for title, rows in parts.items():
-        for (data, width, epochs), scale in rows.groupby(["data", "width", "epochs"], sort=False):
-            heading = f"{title}: {data}, width {width:g}, {epochs} epochs"
-            table = mean_std(scale, ["model", "method"])
-            columns[heading] = {
-                (model, method): f"{mean:.2f} ± {std:.2f} ({n})" if n > 1 else f"{mean:.2f} (1)"
-                for model, method, mean, std, n in table.itertuples(index=False)
+    titles = ("this run", "recorded") if len(parts) == 2 else ("",)
+    tables = []
+    for title, runs in zip(titles, parts, strict=True):
+        for (data, width, epochs, samples, metric), scale in runs.groupby(
+            ["data", "width", "epochs", "train_samples", "metric"], sort=False
+        ):
+            cells = {
+                (model, method): _score(*figures)
+                for model, method, *figures in mean_std(scale, ["model", "method"]).itertuples(index=False)
             }
-    keys = list(dict.fromkeys(key for column in columns.values() for key in column))
+            models, methods = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+            if len(models) > 1:
+                rows = [{"model": m} | {LABELS[k]: cells.get((m, k), "–") for k in methods} for m in models]
+            else:
+                rows = [{"method": LABELS[k], METRICS[metric]: cells[models[0], k], "what": METHODS[k].description} for k in methods]
+            caption = f"{METRICS[metric]}, {data}, {samples:,} samples, width {width:g}, {epochs} epochs"
+            tables.append(html_table(pd.DataFrame(rows), caption=f"{title}: {caption}".removeprefix(": ")))
+    return _joined(tables)
+
+
+def _score(mean: float, std: float, n: int) -> str:
+    if n == 0:
+        return "diverged"
+    return f"{mean:.2f} ± {std:.2f} ({n})" if n > 1 else f"{mean:.2f} (1)"
+
+
+def _joined(tables: list):
+    from IPython.display import HTML
+
+    return HTML("".join(table.data for table in tables)) if tables else _markdown(NOTHING)
+
+
+def control_table(runs: "pd.DataFrame"):
+    """Each method's score, and its paired difference to BP, to coasting and to equal-cost BP with a 95 % interval."""
+    import pandas as pd
+
+    if runs.empty:
+        return _markdown(NOTHING)
+    scores = runs.pivot_table(index="seed", columns="method", values="score")
+    order = runs.groupby("method")["score"].mean().sort_values(ascending=False).index
+    rows = []
+    for method in order:
+        if method not in scores:
+            continue
+        values = scores[method].dropna()
+        row = {"method": LABELS[method], METRICS[runs["metric"].iloc[0]]: _score(values.mean(), values.std(), len(values))}
+        for reference in ("bp", "coast", "equal-cost"):
+            if reference in scores:
+                row[f"minus {LABELS[reference]}"] = "" if reference == method else _paired(scores[method] - scores[reference])
+        rows.append(row)
+    return html_table(pd.DataFrame(rows), caption="Points; differences are paired over seeds, with a 95 % interval")
+
+
+def _paired(differences: "pd.Series") -> str:
+    """Mean of paired differences with Student's 95 % interval; without an interval for fewer than three."""
+    from scipy.stats import t
+
+    values = differences.dropna()
+    if values.empty:
+        return "–"
+    if len(values) < 3:
+        return f"{values.mean():+.2f}"
+    half = t.ppf(0.975, len(values) - 1) * values.std() / len(values) ** 0.5
+    return f"{values.mean():+.2f} [{values.mean() - half:+.2f}, {values.mean() + half:+.2f}]"
+
+
+def variant_table(profile: str):
+    """ADA-GP with one setting changed: score, paired difference to ADA-GP's own settings, share of GP batches."""
+    import pandas as pd
+
+    study = find_profile(profile).study
+    store = Store(_paths.runs())
+    base = {seed: store.get(replace(study.base, method="adagp", seed=seed)) for seed in range(study.seeds)}
+    groups = {"ADA-GP at the study's settings": list(base.values())}
+    for name in study.variants:
+        groups[name] = [store.get(study.by_variant(seed)[name]) for seed in range(study.seeds)]
+    if "adaptive" in study.methods:
+        groups["adaptive"] = [store.get(replace(study.base, method="adaptive", seed=seed)) for seed in range(study.seeds)]
+    rows = []
+    for name, records in groups.items():
+        scores = pd.Series([record["result"]["score"] for record in records], dtype=float)
+        own = pd.Series([record["result"]["score"] for record in base.values()], dtype=float)
+        batches = pd.DataFrame([row["batches"] for record in records for row in record["curves"]]).sum()
+        rows.append(
+            {
+                "setting": name,
+                "test accuracy (%)": _score(scores.mean(), scores.std(), int(scores.count())),
+                "difference (points)": "" if records is groups["ADA-GP at the study's settings"] else _paired(scores - own),
+                "share of GP": f"{100 * batches.get('gp', 0) / batches.sum():.0f} %",
+            }
+        )
+    return html_table(pd.DataFrame(rows))
+
+
+def quality_table(quality: "pd.DataFrame", otherwise: str = NOTHING):
+    """Mean of each figure of prediction quality over layers and seeds, one row a predictor."""
+    import pandas as pd
+
+    if quality.empty:
+        return _markdown(f"*{otherwise.strip('*')}*")
+    figures = {"cosine": "cosine", "sign": "sign", "mse": "mse", "mape": "mape", "norm_ratio": "norm ratio"}
+    means = quality.groupby("method", sort=False)[list(figures)].mean()
     rows = [
-        {"model": model, "method": METHODS[method].description if len({k[0] for k in keys}) == 1 else method}
-        | {heading: column.get((model, method), "–") for heading, column in columns.items()}
-        for model, method in keys
+        {"predictor": LABELS[method]} | {title: f"{row[key]:.3g}" for key, title in figures.items()}
+        for method, row in means.sort_values("cosine", ascending=False).iterrows()
     ]
-    return html_table(pd.DataFrame(rows), caption=f"Test {' or '.join(_METRIC_UNITS[m] for m in runs['metric'].unique())}")
+    return html_table(pd.DataFrame(rows))
+
+
+def show_models(table: "pd.DataFrame"):
+    """The table of models, large counts in millions."""
+    import pandas as pd
+
+    rows = pd.DataFrame(
+        {
+            "model": table["model"],
+            "parameters": table["parameters"].map("{:,}".format),
+            "forward (M MAC)": (table["forward"] / 1e6).map("{:,.0f}".format),
+            "backward (M MAC)": (table["backward"] / 1e6).map("{:,.0f}".format),
+            "predicted layers": table["predicted layers"],
+            "longest row": table["longest row"].map("{:,}".format),
+            "predictor": table["predictor"].map("{:,}".format),
+            "predictor without reorganization": table["predictor without reorganization"].map("{:,}".format),
+        }
+    )
+    return html_table(rows)
+
+
+def sweep_table(sweep: "pd.DataFrame", quantity: str, by: str = "model"):
+    """Speed-up or energy saving, one row a model (or data set), one column a dataflow and design."""
+    scale, form = (100, "{:.1f}") if quantity == "energy_saving" else (1, "{:.2f}")
+    table = sweep.pivot_table(index=by, columns=["dataflow", "design"], values=quantity, sort=False) * scale
+    table.loc["mean"] = table.mean()
+    table.columns = [f"{dataflow} {LABELS[design]}" for dataflow, design in table.columns]
+    caption = "Energy saving (%)" if quantity == "energy_saving" else "Speed-up (x)"
+    return html_table(table.map(form.format).reset_index(), caption=caption)
+
+
+def overhead_table(table: "pd.DataFrame"):
+    """Area and power of each design as ``accelerator.area_power`` gives them."""
+    shown = table.copy()
+    for column in shown.select_dtypes("number"):
+        shown[column] = shown[column].map("{:.3g}".format)
+    return html_table(shown)
 
 
 def claims_page(claims: Iterable[Claim]):
@@ -76,6 +212,11 @@ def html_table(table: "pd.DataFrame", caption: str = ""):
     if caption:
         body = body.replace("<thead>", f"<caption>{caption}</caption><thead>", 1)
     return HTML(f'<div class="adagp-scroll">{body}</div>')
+
+
+def nothing_recorded():
+    """What a page shows in place of a recorded figure that is not there."""
+    return _markdown(NOTHING)
 
 
 def _markdown(text: str) -> "Markdown":

@@ -65,7 +65,7 @@ class Profile:
     """Runs of each, with seeds 0, 1, ..."""
     base: Run
     """What all runs share; model, dataset, method and seed are replaced."""
-    study: Study | None = None
+    study: Study
     """The model that is studied in depth."""
 
     def runs(self, model: str | None = None) -> list[Run]:
@@ -82,7 +82,7 @@ class Profile:
             for name in ([model] if model else self.models)
             for method in self.methods
         ]
-        studied = self.study.runs() if model is None and self.study else []
+        studied = self.study.runs() if model is None else []
         return list(dict.fromkeys(pages + studied))
 
     def run(self, model: str, method: str, seed: int = 0) -> Run:
@@ -119,12 +119,13 @@ QUICK = replace(
     base=replace(_BASE, width=0.125, train_limit=512, epochs=8, **_SHORT),
     study=Study(base=replace(_BASE, dataset="digits", width=0.125, epochs=12, **_SHORT)),
 )
+_TINY = {"train_limit": 320, "test_limit": 64, "epochs": 3, "warm_up_epochs": 1, "rungs": ((1, 4, 1),)}
 SMOKE = replace(
     QUICK,
     name="smoke",
-    models=("vgg13", "mobilenet_v2"),
-    base=replace(QUICK.base, train_limit=128, test_limit=64, epochs=3, warm_up_epochs=1, rungs=((1, 4, 1),)),
-    study=None,
+    models=("vgg13", "transformer"),
+    base=replace(QUICK.base, **_TINY),
+    study=replace(QUICK.study, base=replace(QUICK.study.base, **_TINY), variants=("no warm-up",), seeds=1),
 )
 PROFILES = {profile.name: profile for profile in (SMOKE, QUICK, REDUCED, FULL)}
 

@@ -1,8 +1,24 @@
-"""One function a figure or table. Each returns (matplotlib Figure, pandas DataFrame of what it shows)."""
+"""One function a figure. Each returns (matplotlib Figure, pandas DataFrame of what it shows)."""
 
-from . import _style as style
+from . import style
+from ._accelerator import (
+    area_and_power,
+    batch_size,
+    energy,
+    eyeriss,
+    gantt,
+    layer_cycles,
+    pipelines,
+    scalesim,
+    sensitivity,
+    speedup,
+)
 from ._method import designs, phases, reorganization
 from ._show import glue, show
-from ._training import learning_curves, plan, predictor_quality, scores
+from ._training import controls, learning_curves, plan, predictor_quality, quality_by_method, scores
 
-__all__ = ["designs", "glue", "learning_curves", "phases", "plan", "predictor_quality", "reorganization", "scores", "show", "style"]
+__all__ = [
+    "area_and_power", "batch_size", "controls", "designs", "energy", "eyeriss", "gantt", "glue", "layer_cycles",
+    "learning_curves", "phases", "pipelines", "plan", "predictor_quality", "quality_by_method", "reorganization",
+    "scalesim", "scores", "sensitivity", "show", "speedup", "style",
+]  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from . import _style as style
+from . import style
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from . import _style as style
+from . import style
 
 if TYPE_CHECKING:
     import pandas as pd

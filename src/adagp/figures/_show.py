@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .. import _paths
 from .._files import write_atomic
-from . import _style as style
+from . import style
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,16 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from . import _style as style
+from . import style
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
     from ..schedule import Schedule
-
-METRIC_LABELS = {"accuracy": "test accuracy (%)", "bleu": "test BLEU"}
-
 
 def learning_curves(curves: "pd.DataFrame", metric: str = "accuracy") -> tuple["Figure", "pd.DataFrame"]:
     """Test score over epochs, one line a method: the mean over seeds, with the range over seeds shaded.
@@ -28,7 +25,7 @@ def learning_curves(curves: "pd.DataFrame", metric: str = "accuracy") -> tuple["
             color = style.COLORS[method]
             axes.plot(rows["epoch"], rows["mean"], color=color, label=style.LABELS[method])
             axes.fill_between(rows["epoch"], rows["min"], rows["max"], color=color, alpha=0.15, linewidth=0)
-        axes.set(xlabel="epoch", ylabel=METRIC_LABELS[metric])
+        axes.set(xlabel="epoch", ylabel=style.METRICS[metric])
         axes.xaxis.get_major_locator().set_params(integer=True)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4)
     plt.close(figure)
@@ -86,7 +83,7 @@ def scores(table: "pd.DataFrame", metric: str = "accuracy") -> tuple["Figure", "
         axes.set_yticks(range(len(models)), models)
         axes.invert_yaxis()
         axes.set_ylim(len(models) - 0.5, -0.5)
-        axes.set_xlabel(METRIC_LABELS[metric])
+        axes.set_xlabel(style.METRICS[metric])
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4)
     plt.close(figure)
     return figure, table
@@ -113,5 +110,52 @@ def predictor_quality(quality: "pd.DataFrame", figure_of_merit: str = "cosine") 
         axes.set_ylim(min(-0.1, data[figure_of_merit].min() * 1.1), max(0.5, data[figure_of_merit].max() * 1.1))
         axes.xaxis.get_major_locator().set_params(integer=True)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    plt.close(figure)
+    return figure, data
+
+
+def quality_by_method(quality: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+    """Cosine of prediction and true gradient by layer, one line a predictor: the mean over seeds.
+
+    Args:
+        quality: ``experiments.quality`` of several methods on one model.
+    """
+    import matplotlib.pyplot as plt
+
+    data = quality.groupby(["method", "depth"], sort=False)["cosine"].agg(["mean", "count"]).reset_index()
+    with style.use():
+        figure, axes = plt.subplots(figsize=(7.0, 4.0))
+        axes.axhline(0, color=style.GREY, linewidth=1)
+        for index, (method, rows) in enumerate(data.groupby("method", sort=False)):
+            axes.plot(
+                rows["depth"] + 1, rows["mean"], color=style.COLORS[method], label=style.LABELS[method],
+                marker="osDv^<>P"[index % 8], markersize=4,
+            )  # fmt: skip
+        axes.set(xlabel="layer, in the order of the forward pass", ylabel="cosine with the batch's true gradient")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    plt.close(figure)
+    return figure, data
+
+
+def controls(runs: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+    """Score of each method, one dot a seed and a bar for the mean, best at the top.
+
+    Args:
+        runs: ``experiments.summary`` of one model at one scale.
+    """
+    import matplotlib.pyplot as plt
+
+    data = runs[["method", "seed", "score"]].dropna()
+    means = data.groupby("method")["score"].mean().sort_values()
+    with style.use():
+        figure, axes = plt.subplots(figsize=(7.0, 0.9 + 0.32 * len(means)))
+        for place, method in enumerate(means.index):
+            values = data[data["method"] == method]["score"]
+            axes.plot(values, [place] * len(values), "o", color=style.COLORS[method], alpha=0.7, markersize=5)
+            axes.plot(means[method], place, "|", color=style.BLACK, markersize=16, markeredgewidth=2)
+        axes.set_yticks(range(len(means)), [style.LABELS[method] for method in means.index])
+        axes.set_ylim(-0.6, len(means) - 0.4)
+        axes.set_xlabel(f"{style.METRICS[runs['metric'].iloc[0]]}: dots are seeds, bars their mean")
     plt.close(figure)
     return figure, data

@@ -2,6 +2,7 @@
 
 from ._summary import summary
 from ._surgery import small_image_stem, thin
+from ._transformer import BOS, EOS, PAD, Transformer
 from ._zoo import available, create, example_input, input_shape
 
-__all__ = ["available", "create", "example_input", "input_shape", "small_image_stem", "summary", "thin"]
+__all__ = ["BOS", "EOS", "PAD", "Transformer", "available", "create", "example_input", "input_shape", "small_image_stem", "summary", "thin"]

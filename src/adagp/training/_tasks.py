@@ -28,6 +28,10 @@ class Task(Protocol):
 
 def task_for(dataset: Dataset, *, device: str = "cpu", batch_size: int = 128) -> Task:
     """The task of a data set, with batches on ``device``."""
+    if dataset.task == "translation":
+        from ._translation import Translation
+
+        return Translation(dataset, device, batch_size)
     return Classification(dataset, device, batch_size)
 
 

@@ -66,6 +66,8 @@ LABELS = {
     "warm-up": "warm-up",
 }
 
+METRICS = {"accuracy": "test accuracy (%)", "bleu": "test BLEU"}
+
 _SETTINGS = {
     "figure.figsize": (7.0, 3.6),
     "figure.dpi": 110,

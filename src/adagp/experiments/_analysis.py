@@ -1,0 +1,190 @@
+"""What the notebooks compute besides training: workloads of the zoo, pipelines, step times of this machine."""
+
+import json
+import statistics
+import time
+from functools import cache
+from typing import TYPE_CHECKING
+
+from .. import _paths
+from .._errors import UsageError
+from ._provenance import provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..accelerator import PipelineSchedule, Workload
+
+CNN_DATASETS = ("cifar10", "cifar100", "imagenet")
+
+
+@cache
+def zoo_workloads(model: str | None = None) -> "tuple[Workload, ...]":
+    """The paper's pairs of model and data set at batch 128: 13 networks on three, the Transformer on Multi30k."""
+    from .. import accelerator as acc
+    from .. import models
+
+    return tuple(
+        acc.workload(name, dataset=dataset, batch=128)
+        for name in ([model] if model else models.available())
+        for dataset in (("multi30k",) if name == "transformer" else CNN_DATASETS)
+    )
+
+
+def model_table(dataset: str) -> "pd.DataFrame":
+    """One row a model at the shape of ``dataset`` (the Transformer always at Multi30k's): counts for one input."""
+    import pandas as pd
+
+    from .. import accelerator as acc
+    from .. import models
+
+    rows = []
+    for name in models.available():
+        shape = "multi30k" if name == "transformer" else dataset
+        facts = models.summary(name, shape)
+        work = acc.workload(name, dataset=shape, batch=1)
+        rows.append(
+            {
+                "model": name,
+                "parameters": facts["parameters"],
+                "forward": work.macs("forward"),
+                "backward": work.macs("input gradient") + work.macs("weight gradient"),
+                "predicted layers": facts["predicted_layers"],
+                "longest row": facts["largest_row"],
+                "predictor": facts["predictor_parameters"],
+                "predictor without reorganization": facts["predictor_parameters_flat"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def pipeline_sweep(micro_batches: int = 4) -> "pd.DataFrame":
+    """Speed-up of each pipeline by ADA-GP over itself: columns model, scheme, stages, speedup (CIFAR-10 shape)."""
+    import pandas as pd
+
+    from .. import accelerator as acc
+
+    rows = []
+    for work in zoo_workloads():
+        if work.dataset not in ("cifar10", "multi30k"):
+            continue
+        for scheme in acc.PIPELINES:
+            for stages in (2, 4, 8):
+                report = acc.simulate_pipeline(work, scheme=scheme, stages=stages, micro_batches=micro_batches)
+                rows.append((work.name, scheme, stages, report.speedup))
+    return pd.DataFrame(rows, columns=["model", "scheme", "stages", "speedup"])
+
+
+def pipeline_schedules(stages: int, micro_batches: int) -> "dict[str, PipelineSchedule]":
+    """Two batches on each scheme, without ADA-GP (two BP batches) and with it (one GP and one BP batch)."""
+    from .. import accelerator as acc
+
+    names = {"gpipe": "GPipe", "dapple": "DAPPLE", "chimera": "Chimera"}
+    settings = {"stages": stages, "micro_batches": micro_batches, "forward": 1.0, "backward": 2.0}
+    drawn = {}
+    for scheme in acc.PIPELINES:
+        drawn[names[scheme]] = acc.pipeline(scheme, batches="BB", **settings)
+        drawn[f"{names[scheme]} with ADA-GP"] = acc.pipeline(scheme, batches="GB", predictor=0.25, **settings)
+    return drawn
+
+
+def scalesim_record() -> dict:
+    """The recorded comparison with SCALE-Sim.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    path = _paths.recorded() / "validation_scalesim.json"
+    if not path.exists():
+        raise UsageError(f"no comparison is recorded at {path}: run make validate")
+    return json.loads(path.read_text())
+
+
+def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
+    """Median times of one training step of each kind on this machine, taken in turn.
+
+    Returns:
+        table (milliseconds by step) and glue: n, machine, ladder (speed-up of 90 epochs with these steps), limit (the
+        same with a free predictor).
+    """
+    import pandas as pd
+    import torch
+    import torch.nn.functional as F
+
+    from .. import models
+    from ..accelerator import ladder_bound
+    from ..schedule import AlwaysBP, LadderSchedule
+    from ..training import AdaGP
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(0)
+    net = models.create(model, dataset="cifar10").to(device, memory_format=torch.channels_last)
+    x = torch.randn(batch, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
+    y = torch.randint(10, (batch,), device=device)
+
+    def loss():
+        return F.cross_entropy(net(x), y)
+
+    def sgd():
+        return torch.optim.SGD(net.parameters(), lr=1e-6, momentum=0.9)
+
+    plain = sgd()
+
+    def forward_only():
+        with torch.no_grad():
+            loss()
+        plain.step()
+
+    def backpropagation():
+        plain.zero_grad(set_to_none=True)
+        loss().backward()
+        plain.step()
+
+    kinds = {"forward pass and optimizer": forward_only, "plain backpropagation": backpropagation}
+    always_gp = LadderSchedule(warm_up_epochs=0, rungs=(), final=(1, 0))
+    always_bp = LadderSchedule(warm_up_epochs=10**6)
+    opened = []
+    for name, schedule in (("ADA-GP, Phase GP", always_gp), ("ADA-GP, Phase BP", always_bp), ("engine, AlwaysBP", AlwaysBP())):
+        engine = AdaGP(net, sgd(), schedule=schedule)
+        batches = engine.epoch(iter(int, 1))
+        next(batches)
+        opened.append((engine, batches))
+        kinds[name] = lambda engine=engine: engine.step(loss)
+    times = {name: [] for name in kinds}
+    for turn in range(repeats + 1):
+        for name, run in kinds.items():
+            start = time.perf_counter()
+            run()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if turn:  # the first is a warm-up
+                times[name].append(1e3 * (time.perf_counter() - start))
+    for engine, batches in opened:
+        batches.close()
+        engine.close()
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    plan = LadderSchedule().segments(90, 1000)
+    gp = sum(s.epochs * s.gp for s in plan) / 90_000
+    adagp = gp * medians["ADA-GP, Phase GP"] + (1 - gp) * medians["ADA-GP, Phase BP"]
+    backward = medians["plain backpropagation"] / medians["forward pass and optimizer"] - 1
+    table = pd.DataFrame(
+        [
+            {
+                "step": name,
+                "median (ms)": f"{median:.0f}",
+                "range (ms)": f"{min(times[name]):.0f} to {max(times[name]):.0f}",
+                "against plain backpropagation": f"{median / medians['plain backpropagation']:.2f}",
+            }
+            for name, median in medians.items()
+        ]
+    )
+    machine = provenance(device)["machine"]
+    return {
+        "table": table,
+        "glue": {
+            "n": repeats,
+            "machine": f"{machine['processor']}, {torch.get_num_threads()} thread(s)" if device == "cpu" else machine["device"],
+            "ladder": medians["plain backpropagation"] / adagp,
+            "limit": ladder_bound(backward=backward)[0],
+        },
+    }
