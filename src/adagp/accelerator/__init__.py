@@ -2,7 +2,7 @@
 
 from ._anchors import eyeriss_anchors
 from ._area import area, area_power
-from ._cycles import DATAFLOWS, gemm_cycles
+from ._cycles import DATAFLOWS, SYSTOLIC, gemm_cycles
 from ._designs import DESIGNS, Design
 from ._energy import LEVELS, EnergyTable
 from ._hardware import Hardware, hardware, presets
@@ -16,7 +16,7 @@ from ._sweep import ADAGP_DESIGNS, sensitivity, sweep
 from ._workload import Workload, workload
 
 __all__ = [
-    "ADAGP_DESIGNS", "DATAFLOWS", "DESIGNS", "LEVELS", "PASSES", "PIPELINES",
+    "ADAGP_DESIGNS", "DATAFLOWS", "DESIGNS", "LEVELS", "PASSES", "PIPELINES", "SYSTOLIC",
     "Convolution", "Design", "EnergyTable", "Hardware", "Layer", "PipelineReport", "PipelineSchedule",
     "PredictorShape", "Report", "Task", "Traffic", "Workload",
     "area", "area_power", "dram_traffic", "eyeriss_anchors", "gemm_cycles", "hardware", "ladder_bound", "pipeline", "presets",

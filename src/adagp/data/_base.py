@@ -55,6 +55,8 @@ class Dataset:
     """Standard deviation, likewise."""
     tokenizer: str = ""
     """Of a translation: Hugging Face's JSON of the joint tokenizer."""
+    bleu_tokens: str = "13a"
+    """Of a translation: what BLEU counts, as sacrebleu names it."""
     crop: int = 4
     """Pixels of padding from which a training image is cropped at random."""
     flip: bool = True

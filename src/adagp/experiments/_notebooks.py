@@ -20,6 +20,10 @@ from ._provenance import digest, package_code
 from ._run import Run
 
 
+PER_MODEL = "model"
+"""The notebook that is executed once a model."""
+
+
 class NotebookError(RuntimeError):
     """A notebook raised; the message names the notebook, the error and where its output is kept."""
 
@@ -42,7 +46,7 @@ def available() -> dict[str, Path]:
 
 
 def jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[str, object] | None = None) -> list[Job]:
-    """The executions that a profile makes: every notebook once, ``model`` once a model.
+    """The executions that a profile makes: every notebook once, ``PER_MODEL`` once a model.
 
     Args:
         only: notebook names, or the numbers they start with; none means all.
@@ -61,7 +65,7 @@ def jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[str, objec
             if key not in declared:
                 raise unknown(f"parameter of notebook {name}", key, declared)
         given = {"profile": profile.name} | given
-        if "model" in declared:
+        if name == PER_MODEL:
             models = [given["model"]] if "model" in given else profile.models
             for model in models:
                 profile.runs(model)  # refuses a model that is not in the profile, before anything runs

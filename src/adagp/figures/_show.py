@@ -51,7 +51,7 @@ def _unique_ids(drawing: str, name: str) -> str:
 
 
 def glue(**values: object) -> None:
-    """Make numbers available to the prose as ``{glue:text}`name:.2f` ``, and tables to other pages."""
+    """Make numbers available to a page's prose (MyST-NB's role ``glue:text``), and tables to other pages."""
     from myst_nb import glue as keep
 
     for name, value in values.items():

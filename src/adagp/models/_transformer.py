@@ -1,7 +1,8 @@
 """An encoder-decoder Transformer whose projections are all ``nn.Linear`` modules, so that a predictor sees each of them.
 
 ``nn.MultiheadAttention`` keeps its three projections in one parameter without a module; here they are three layers.
-Architecture after Vaswani et al. 2017 (post-norm, sinusoidal positions), with the source and target vocabularies joined.
+Architecture after Vaswani et al. 2017 (sinusoidal positions, joined source and target vocabulary) with the normalization
+before each sub-layer (our choice: the original's order needs thousands of warm-up steps before it learns at all).
 """
 
 import math
@@ -54,11 +55,11 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None, memory: Tensor | None = None) -> Tensor:
-        attended = self.attention(x, x, mask if self.cross is None else None, causal=self.cross is not None)
-        x = self.norms[0](x + self.dropout(attended))
+        y = self.norms[0](x)
+        x = x + self.dropout(self.attention(y, y, mask if self.cross is None else None, causal=self.cross is not None))
         if self.cross is not None:
-            x = self.norms[1](x + self.dropout(self.cross(x, memory, mask)))
-        return self.norms[-1](x + self.dropout(self.down(self.dropout(F.relu(self.up(x))))))
+            x = x + self.dropout(self.cross(self.norms[1](x), memory, mask))
+        return x + self.dropout(self.down(self.dropout(F.relu(self.up(self.norms[-1](x))))))
 
 
 class Transformer(nn.Module):
@@ -92,6 +93,7 @@ class Transformer(nn.Module):
         self.embedding = nn.Embedding(vocabulary, d_model, padding_idx=PAD)
         self.encoder = nn.ModuleList(Block(d_model, heads, ffn, dropout, cross=False) for _ in range(layers))
         self.decoder = nn.ModuleList(Block(d_model, heads, ffn, dropout, cross=True) for _ in range(layers))
+        self.norms = nn.ModuleList(nn.LayerNorm(d_model) for _ in range(2))  # of the encoder's and the decoder's output
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(d_model, vocabulary)
         self.register_buffer("positions", _positions(longest, d_model), persistent=False)
@@ -112,14 +114,14 @@ class Transformer(nn.Module):
         x, mask = self._embed(source), (source != PAD)[:, None, None]
         for block in self.encoder:
             x = block(x, mask)
-        return x
+        return self.norms[0](x)
 
     def decode(self, target: Tensor, memory: Tensor, source: Tensor) -> Tensor:
         """Logits from an encoded source; ``source`` itself says where the padding is."""
         x, mask = self._embed(target), (source != PAD)[:, None, None]
         for block in self.decoder:
             x = block(x, mask, memory)
-        return self.classifier(x)
+        return self.classifier(self.norms[1](x))
 
     def _embed(self, tokens: Tensor) -> Tensor:
         if tokens.shape[1] > self.longest:

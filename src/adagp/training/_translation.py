@@ -36,7 +36,7 @@ class Translation:
             losses.append(float(self.loss(model, batch)))
             hypotheses += self.text(decode(model, batch[0]))
             references += self.text(batch[1])
-        return {"bleu": bleu(hypotheses, references), "test_loss": sum(losses) / len(losses)}
+        return {"bleu": bleu(hypotheses, references, self.dataset.bleu_tokens), "test_loss": sum(losses) / len(losses)}
 
     def text(self, tokens: Int[Tensor, "batch length"]) -> list[str]:
         """Sentences of token rows, without the special tokens."""
@@ -48,11 +48,15 @@ def _until_end(row: list[int]) -> list[int]:
     return row[: row.index(EOS)] if EOS in row else [token for token in row if token != PAD]
 
 
-def bleu(hypotheses: list[str], references: list[str]) -> float:
-    """Corpus BLEU (sacrebleu's default, 13a tokenization), from 0 to 100."""
+def bleu(hypotheses: list[str], references: list[str], tokens: str = "13a") -> float:
+    """Corpus BLEU by sacrebleu, from 0 to 100.
+
+    Args:
+        tokens: what is counted: '13a' words, sacrebleu's default, or 'char'.
+    """
     import sacrebleu
 
-    return sacrebleu.corpus_bleu(hypotheses, [references], force=True).score
+    return sacrebleu.corpus_bleu(hypotheses, [references], tokenize=tokens, force=True).score
 
 
 class SentenceLoader:
