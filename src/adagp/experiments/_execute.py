@@ -1,6 +1,7 @@
 """From a run's configuration to its result record."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,10 +95,19 @@ def execute(
         "schema": 1,
         "name": run.name,
         "config": run.config(),
-        "result": result,
-        "curves": curves,
+        "result": _numbers(result),
+        "curves": _numbers(curves),
         "provenance": origin,
     }
+
+
+def _numbers(value):
+    """JSON has neither infinity nor NaN: what left the range of numbers is recorded as null."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _optimizer(run: Run, model):

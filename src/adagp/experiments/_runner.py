@@ -16,6 +16,7 @@ from ._store import Store
 
 _TRIES = 3  # a run whose worker dies (out of memory, kill -9) is started so many times
 _BUSY_WAIT = 2.0  # seconds until a run that another runner holds is looked at again
+_QUIET = 2.0  # seconds between reports of epochs: short runs would flood a terminal
 
 
 def run_one(
@@ -84,6 +85,7 @@ def run_all(
     jobs = max(1, min(jobs or (os.cpu_count() or 1 if device == "cpu" else 1), len(todo)))
     threads = max(1, (os.cpu_count() or 1) // jobs)
     began, total, done = time.monotonic(), len(todo), 0
+    spoke = -_QUIET
     workers = [_Worker(store, device, threads, current) for _ in range(jobs)]
 
     def say(run: Run, text: str) -> None:
@@ -104,7 +106,9 @@ def run_all(
                 _, run, attempt = worker.task
                 kind, value = worker.receive()
                 if kind == "epoch":
-                    say(run, progress_line(run, value))
+                    if time.monotonic() - spoke >= _QUIET:
+                        spoke = time.monotonic()
+                        say(run, progress_line(run, value))
                     continue
                 worker.task = None
                 if kind == "done":

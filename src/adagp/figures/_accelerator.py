@@ -82,41 +82,38 @@ def speedup(sweep: "pd.DataFrame", quantity: str = "speedup") -> tuple["Figure",
 def energy(reports: Sequence["Report"]) -> tuple["Figure", "pd.DataFrame"]:
     """Energy of a training run by component and by level of the memory, as a share of the baseline's.
 
-    Two bars a model: the baseline above, the design below it.
+    One bar for each baseline and each report.
 
     Args:
-        reports: one a model, all of one design.
+        reports: of one model with several designs, or of several models.
     """
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    frames = []
+    frames: dict[tuple[str, str], pd.DataFrame] = {}
     for report in reports:
-        frame = report.to_frame()
-        for level in LEVEL_LABELS:
-            part = frame[["model", "dataset", "run", "component"]].copy()
-            part["level"], part["share"] = level, frame[f"energy_{level}"] / report.baseline_energy
-            frames.append(part)
-    keys = ["model", "dataset", "run", "component", "level"]
-    data = pd.concat(frames).groupby(keys, sort=False, dropna=False)["share"].sum().reset_index()
-    models = list(dict.fromkeys(data["model"]))
-    runs = list(dict.fromkeys(data["run"]))
+        for (model, run), frame in report.to_frame().groupby(["model", "run"], sort=False):
+            levels = frame.groupby("component", sort=False)[[f"energy_{level}" for level in LEVEL_LABELS]].sum()
+            share = (levels / report.baseline_energy).rename(columns=lambda name: name.removeprefix("energy_"))
+            part = share.melt(ignore_index=False, var_name="level", value_name="share").reset_index()
+            frames[model, run] = part.assign(model=model, run=run)  # the baseline of a model is in every report: once
+    data = pd.concat(frames.values())[["model", "run", "component", "level", "share"]]
+    one_model = data["model"].nunique() == 1
+    names = [style.LABELS[run] if one_model else f"{model}, {style.LABELS[run]}" for model, run in frames]
     with style.use():
-        figure, panels = plt.subplots(1, 2, sharey=True, figsize=(9.4, 1.5 + 0.36 * len(models)))
+        figure, panels = plt.subplots(1, 2, sharey=True, figsize=(9.4, 1.3 + 0.36 * len(names)))
         for axes, by, labels in ((panels[0], "component", COMPONENT_LABELS), (panels[1], "level", LEVEL_LABELS)):
             totals = data.groupby(["model", "run", by], sort=False)["share"].sum()
-            for i, run in enumerate(runs):
-                left = [0.0] * len(models)
-                for name, (label, color) in labels.items():
-                    width = [float(totals.get((model, run, name), 0.0)) * 100 for model in models]
-                    y = [place + 0.38 * (i - (len(runs) - 1) / 2) for place in range(len(models))]
-                    axes.barh(y, width, 0.34, left=left, color=color, label=label if i == 0 else None)
-                    left = [a + b for a, b in zip(left, width, strict=True)]
+            left = [0.0] * len(names)
+            for part, (label, color) in labels.items():
+                width = [100 * float(totals.get((*bar, part), 0.0)) for bar in frames]
+                axes.barh(range(len(names)), width, 0.7, left=left, color=color, label=label)
+                left = [a + b for a, b in zip(left, width, strict=True)]
             axes.set_xlabel("energy (% of the baseline's)")
             axes.grid(axis="y", visible=False)
             axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, fontsize=8, handlelength=1, columnspacing=1)
-        panels[0].set_yticks(range(len(models)), models)
-        panels[0].set_ylim(len(models) - 0.5, -0.5)
+        panels[0].set_yticks(range(len(names)), names)
+        panels[0].set_ylim(len(names) - 0.5, -0.5)
     plt.close(figure)
     return figure, data
 

@@ -52,8 +52,11 @@ def _unique_ids(drawing: str, name: str) -> str:
 
 def glue(**values: object) -> None:
     """Make numbers available to a page's prose (MyST-NB's role ``glue:text``), and tables to other pages."""
+    from numbers import Integral
+
     from myst_nb import glue as keep
 
     for name, value in values.items():
         # A NumPy 2 scalar would be written with its type's name and could not be formatted.
-        keep(name, float(value) if hasattr(value, "__float__") else value, display=False)
+        plain = int(value) if isinstance(value, Integral) else float(value) if hasattr(value, "__float__") else value
+        keep(name, plain, display=False)
