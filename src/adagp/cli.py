@@ -104,7 +104,6 @@ def train(
         train_limit=train_limit or None,
         precision=precision,
     )
-    ex.validate([run])
     store = ex.Store(_paths.runs())
     record = ex.run_one(run, store, device=_device(), on_epoch=lambda row: say(ex.progress_line(run, row)))
     if as_json:

@@ -5,13 +5,14 @@ from pathlib import Path
 from .._errors import unknown
 from ._base import Dataset, Images, Sentences
 from ._digits import load_digits
-from ._folders import load_cifar
+from ._folders import load_cifar, load_imagenet
 from ._translation import load_multi30k, load_numbers
 
 _DESCRIPTIONS = {
     "digits": "scanned digits of scikit-learn as 3x32x32; embedded",
     "cifar10": "CIFAR-10: a folder tree under $ADAGP_DATA/cifar10, else torchvision's download",
     "cifar100": "CIFAR-100: a folder tree under $ADAGP_DATA/cifar100, else torchvision's download",
+    "imagenet": "ImageNet: a folder tree under $ADAGP_DATA/imagenet, read as it is needed",
     "multi30k": "English-German captions: files under $ADAGP_DATA/multi30k, else the corpus's repository",
     "numbers": "English-German number words, generated; embedded",
 }
@@ -22,11 +23,12 @@ def available() -> dict[str, str]:
     return dict(_DESCRIPTIONS)
 
 
-def load(name: str, root: Path | None = None) -> Dataset:
+def load(name: str, root: Path | None = None, size: int = 224) -> Dataset:
     """A data set by name.
 
     Args:
         root: folder of the data, ``$ADAGP_DATA`` unless given, else the user's cache folder.
+        size: side of ImageNet's images in pixels; the other sets have one size only.
 
     Raises:
         UsageError: an unknown name; files that are missing or damaged, named by path.
@@ -39,6 +41,8 @@ def load(name: str, root: Path | None = None) -> Dataset:
         return load_numbers()
     if name == "multi30k":
         return load_multi30k(root)
+    if name == "imagenet":
+        return load_imagenet(root, size)
     return load_cifar(name, root)
 
 

@@ -57,8 +57,10 @@ class Dataset:
     """Of a translation: Hugging Face's JSON of the joint tokenizer."""
     bleu_tokens: str = "13a"
     """Of a translation: what BLEU counts, as sacrebleu names it."""
+    size: int = 32
+    """Side of the images a model gets, in pixels; those of a split may be larger and are cropped to it."""
     crop: int = 4
-    """Pixels of padding from which a training image is cropped at random."""
+    """Pixels of padding around a training image before it is cropped at random."""
     flip: bool = True
     """Whether training images are mirrored at random."""
 

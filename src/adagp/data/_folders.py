@@ -42,16 +42,69 @@ def load_cifar(name: str, root: Path | None = None) -> Dataset:
     return _read(folder, name, title)
 
 
-def class_folders(folder: Path) -> dict[str, dict[str, list[Path]]]:
+def load_imagenet(root: Path | None = None, size: int = 224) -> Dataset:
+    """ImageNet from ``ROOT/imagenet/{train,val}/CLASS/IMAGE`` (its own layout); ``val`` is our test split.
+
+    Images are decoded when a batch asks for them: the shorter side scaled to 8/7 of ``size`` and the centre cut out as a
+    square. Training batches are cropped from that at random, test batches in the middle (our choice).
+
+    Raises:
+        UsageError: no such folder, a split or class is missing, or an image is unreadable.
+    """
+    folder = (data_root() if root is None else root) / "imagenet"
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not there; ImageNet cannot be downloaded freely: put {folder}/{{train,val}}/CLASS/IMAGE")
+    listing = class_folders(folder, ("train", "val"))
+    classes = tuple(listing["train"])
+    splits = {}
+    for name, source in (("train", "train"), ("test", "val")):
+        files = [path for paths in listing[source].values() for path in paths]
+        labels = np.repeat(np.arange(len(classes)), [len(paths) for paths in listing[source].values()])
+        order = np.random.default_rng(0).permutation(len(files))  # a prefix is a fair sample
+        splits[name] = Images(
+            images=DecodedOnDemand([files[i] for i in order], size + size // 7), labels=labels[order].astype(np.int64)
+        )
+    facts = "".join(f"{path.relative_to(folder)} {path.stat().st_size}\n" for split in splits.values() for path in split.images.files)
+    return Dataset(
+        name="imagenet",
+        note="ImageNet",
+        task="images",
+        splits=splits,
+        fingerprint=fingerprint(facts.encode()),  # of names and sizes: reading all of it would take an hour
+        classes=classes,
+        mean=(0.485, 0.456, 0.406),  # torchvision's published figures
+        std=(0.229, 0.224, 0.225),
+        size=size,
+        crop=0,
+    )
+
+
+class DecodedOnDemand:
+    """Image files that are read as an array of (n, 3, side, side) bytes, a batch at a time, on all cores."""
+
+    def __init__(self, files: list[Path], side: int) -> None:
+        self.files, self.side = files, side
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: slice | np.ndarray) -> "DecodedOnDemand | np.ndarray":
+        if isinstance(index, slice):
+            return DecodedOnDemand(self.files[index], self.side)
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return np.stack(list(pool.map(lambda i: _square(self.files[i], self.side), index)))
+
+
+def class_folders(folder: Path, splits: tuple[str, str] = _SPLITS) -> dict[str, dict[str, list[Path]]]:
     """{split: {class: files}} of a tree of class folders, all sorted.
 
     Raises:
         UsageError: a split, its classes or a class's images are missing, or the splits differ in classes.
     """
     listing: dict[str, dict[str, list[Path]]] = {}
-    for split in _SPLITS:
+    for split in splits:
         if not (folder / split).is_dir():
-            raise UsageError(f"{folder} has no folder {split!r}; expected {folder}/{{train,test}}/CLASS/IMAGE")
+            raise UsageError(f"{folder} has no folder {split!r}; expected {folder}/{{{','.join(splits)}}}/CLASS/IMAGE")
         classes = sorted(path for path in (folder / split).iterdir() if path.is_dir())
         if not classes:
             raise UsageError(f"{folder / split} has no class folders; expected {folder / split}/CLASS/IMAGE")
@@ -60,9 +113,10 @@ def class_folders(folder: Path) -> dict[str, dict[str, list[Path]]]:
             if not images:
                 raise UsageError(f"{path} has no images; expected files ending in {', '.join(sorted(_ENDINGS))}")
             listing.setdefault(split, {})[path.name] = images
-    if list(listing["train"]) != list(listing["test"]):
-        odd = sorted(set(listing["train"]) ^ set(listing["test"]))[0]
-        raise UsageError(f"{folder}: class {odd!r} is in one of train and test only; both need the same classes")
+    one, other = splits
+    if list(listing[one]) != list(listing[other]):
+        odd = sorted(set(listing[one]) ^ set(listing[other]))[0]
+        raise UsageError(f"{folder}: class {odd!r} is in one of {one} and {other} only; both need the same classes")
     return listing
 
 
@@ -120,14 +174,25 @@ def _decode(listing: dict[str, dict[str, list[Path]]], target: Path, size: int) 
     _write_facts(target, classes)
 
 
-def _open(path: Path, size: int) -> np.ndarray:
+def _square(path: Path, side: int) -> np.ndarray:
+    """The image with its shorter side scaled to ``side``, cut to a square in the middle."""
+    from PIL import ImageOps
+
+    return np.asarray(_image(path, lambda image: ImageOps.fit(image, (side, side)))).transpose(2, 0, 1)
+
+
+def _image(path: Path, change: Callable = lambda image: image):
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
+            return change(image.convert("RGB"))
     except (OSError, SyntaxError) as error:
         raise UsageError(f"cannot read the image {path}: {error}; replace or remove it") from error
+
+
+def _open(path: Path, size: int) -> np.ndarray:
+    pixels = np.asarray(_image(path))
     if pixels.shape != (size, size, 3):
         raise UsageError(f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, expected {size}x{size}; resize it")
     return pixels.transpose(2, 0, 1)

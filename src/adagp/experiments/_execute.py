@@ -32,7 +32,7 @@ def execute(
 
     began = time.perf_counter()
     method = METHODS[run.method]
-    dataset = data.load(run.dataset)
+    dataset = data.load(run.dataset, size=models.input_shape(run.model, run.dataset)[-1])
     torch.manual_seed(run.seed)
     model = models.create(run.model, dataset=run.dataset, width=run.width)
     memory_format = torch.channels_last if dataset.task == "images" else torch.contiguous_format

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 
 from .._errors import UsageError, unknown
+from ..models import input_shape
 from ..schedule import AlwaysBP, LadderSchedule, Schedule
 
 
@@ -91,6 +92,7 @@ class Run:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise unknown("method", self.method, METHODS)
+        input_shape(self.model, self.dataset)  # refuses an unknown model, or a data set of another kind
         for name in ("width", "epochs", "batch_size", "lr"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} must be positive, got {getattr(self, name)}")

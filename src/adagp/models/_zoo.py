@@ -32,7 +32,7 @@ SHAPES = {
     "cifar100": Shape(classes=100, size=32),
     "imagenet": Shape(classes=1000, size=224),
     "multi30k": Shape(classes=8000, size=32),  # our tokenizer's vocabulary; sentences of about 15 words, padded
-    "numbers": Shape(classes=400, size=24),
+    "numbers": Shape(classes=200, size=24),
 }
 _TRANSLATION = ("multi30k", "numbers")
 

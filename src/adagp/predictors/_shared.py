@@ -170,34 +170,37 @@ class SharedNetwork:
             if layer.weight.grad is None:
                 continue
             true = layer.matrix(layer.weight.grad).float()
-            row = true.shape[1]
-            weight = self.linear_weight[:row]
-            residual = torch.addmm(self.linear_bias[:row], hidden, weight.t())
-            if self.gate or score is not None:
-                predicted = residual * scale
-                if score is not None:
-                    score(layer, predicted, true)
-                if self.gate:
-                    now = torch.stack([(predicted * true).sum(), predicted.square().sum()])
-                    self.gain[layer.index].lerp_(now, 1 - self._decay)
+            rows, row = true.shape
+            weight, bias = self.linear_weight[:row], self.linear_bias[:row]
+            if score is not None:
+                score(layer, torch.addmm(bias * scale, hidden * scale, weight.t()), true)
+            # The residual R = H W' + 1 b' - T / s is as large as the layer. Its products with H, 1 and W are all that
+            # is needed, and expand into products of small matrices and three passes over T.
+            seen, total = hidden.t() @ hidden, hidden.sum(0)
+            across = true.t() @ hidden
+            along = true.sum(0)
+            if self.gate:
+                both = (across * weight).sum() + along @ bias
+                own = (seen * (weight.t() @ weight)).sum() + 2 * total @ (bias @ weight) + rows * bias @ bias
+                self.gain[layer.index].lerp_(torch.stack([both * scale, own * scale**2]), 1 - self._decay)
             if self.normalize:
                 scale = self._update_scale(layer, true)
-            residual -= true / scale
-            # d/dP of the mean over layers of mean((P - T)^2)
-            residual *= 2 / (residual.numel() * len(reached))
-            into_weight[:row].addmm_(residual.t(), hidden)
-            into_bias[:row] += residual.sum(0)
-            torch.mm(residual, weight, out=out)
+            step = 2 / (rows * row * len(reached))  # d/dP of the mean over layers of mean((P - T)^2)
+            into_weight[:row] += torch.addmm(torch.outer(bias, total), weight, seen).sub_(across / scale).mul_(step)
+            into_bias[:row] += (weight @ total + rows * bias - along / scale).mul_(step)
+            torch.mm(hidden, weight.t() @ weight, out=out)
+            out.add_(bias @ weight).sub_((true @ weight).div_(scale)).mul_(step)
         self._update(maps, hidden_all, into_hidden, into_weight, into_bias)
 
     def _update(self, maps: Tensor, hidden: Tensor, into_hidden: Tensor, into_weight: Tensor, into_bias: Tensor) -> None:
         """Backpropagate through the rectifier and the convolution, then one step of Adam."""
         side = -(-self.pool // 2)
-        inner = (into_hidden * (hidden > 0)).unflatten(1, (self.channels, side * side))
-        patches = F.unfold(maps, 3, padding=1, stride=2)  # (rows, 9, side*side)
-        grads = torch.einsum("ncs,nks->ck", inner, patches).reshape(self.conv_weight.shape)
+        inner = (into_hidden * (hidden > 0)).unflatten(1, (self.channels, side * side)).transpose(0, 1)
+        # Views of the padded maps: F.unfold of thousands of small maps takes ten times as long.
+        patches = F.pad(maps, (1, 1, 1, 1))[:, 0].unfold(1, 3, 2).unfold(2, 3, 2)[:, :side, :side]
+        grads = (inner.reshape(self.channels, -1) @ patches.reshape(-1, 9)).view(self.conv_weight.shape)
         for parameter, gradient in zip(
-            self.parameters(), (grads, inner.sum((0, 2)), into_weight, into_bias), strict=True
+            self.parameters(), (grads, inner.sum((1, 2)), into_weight, into_bias), strict=True
         ):
             parameter.grad = gradient
         self.optimizer.step()
@@ -208,7 +211,8 @@ class SharedNetwork:
     def _update_scale(self, layer: Layer, true: Tensor) -> Tensor:
         """Running root mean square of the layer's gradients, corrected for its start at zero."""
         index = layer.index
-        self.mean_square[index].lerp_(true.square().mean(), 1 - self._decay)
+        flat = true.reshape(-1)
+        self.mean_square[index].lerp_(flat @ flat / flat.numel(), 1 - self._decay)  # a dot product makes no copy of its size
         self.batches[index] += 1
         return self._rms()[index]
 

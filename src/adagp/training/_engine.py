@@ -38,10 +38,11 @@ class AdaGP:
 
     In warm-up and BP the model trains as if the engine were not there, and the predictor learns. In GP the closure runs
     without autograd, each predicted weight gets its prediction as gradient, and the optimizer steps: momentum, weight decay and
-    Adam's state go on as usual. Predicted are the weights of Linear, Conv1d, Conv2d and ConvTranspose2d modules that the
-    forward pass reaches. All other parameters (biases, normalization, embeddings) rest in Phase GP: they have no
-    gradient there and the optimizer leaves them alone (our choice; the paper speaks of weights only). Statistics of batch
-    normalization follow every forward pass.
+    Adam's state go on as usual. Predicted are the weights of Linear, Conv1d, Conv2d and ConvTranspose2d modules whose own
+    forward runs. All other parameters (biases, normalization, embeddings, and weights that a model reads without calling
+    their module, as torchvision's Swin does in its attention) rest in Phase GP: they have no gradient there and the
+    optimizer leaves them alone (our choice; the paper speaks of weights only). Statistics of batch normalization follow every
+    forward pass.
 
     Args:
         model: any module with at least one predicted layer.
@@ -275,7 +276,7 @@ class AdaGP:
             raise UsageError("the closure's loss has no gradient: do not detach it, nor run the closure under no_grad")
         if not self._finite(loss):
             raise FloatingPointError(
-                f"the loss is {float(loss)} in epoch {self._epoch}, batch {self._batch}; lower the learning rate or clip"
+                f"the loss is {float(loss.detach())} in epoch {self._epoch}, batch {self._batch}; lower the learning rate or clip"
             )
         if self._output is not None:
             self._output.retain_grad()

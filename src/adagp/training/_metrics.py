@@ -9,6 +9,7 @@ from torch import Tensor
 from ..predictors import Layer
 
 NAMES = ("cosine", "sign", "mse", "mape", "norm_ratio")
+_PIECE = 2**18  # weights compared at a time: what is computed between fits a cache
 
 
 def compare(predicted: Float[Tensor, "out_ch row"], true: Float[Tensor, "out_ch row"]) -> Float[Tensor, " 5"]:
@@ -18,14 +19,20 @@ def compare(predicted: Float[Tensor, "out_ch row"], true: Float[Tensor, "out_ch 
     square of the truth. mape: mean absolute error over the mean absolute truth (the plain mean of ratios is ruled by gradients
     near zero). norm_ratio: predicted over true norm.
     """
-    predicted, true = predicted.float(), true.float()
-    dot, square_p, square_t = (predicted * true).sum(), predicted.square().sum(), true.square().sum().clamp(min=1e-30)
+    rows = max(1, _PIECE // max(1, true.shape[1]))
+    sums = true.new_zeros(6, dtype=torch.float32)
+    for p, t in zip(predicted.split(rows), true.split(rows), strict=True):
+        p, t = p.float().reshape(-1), t.float().reshape(-1)
+        agree = ((p > 0) == (t > 0)).sum()
+        sums += torch.stack([p @ t, p @ p, t @ t, agree, (p - t).abs_().sum(), t.abs().sum()])
+    dot, square_p, square_t, agree, error, size = sums
+    square_t = square_t.clamp(min=1e-30)
     return torch.stack(
         [
             dot / (square_p * square_t).sqrt().clamp(min=1e-30),
-            ((predicted > 0) == (true > 0)).float().mean(),
+            agree / true.numel(),
             (square_p - 2 * dot + square_t) / square_t,
-            (predicted - true).abs().sum() / true.abs().sum().clamp(min=1e-30),
+            error / size.clamp(min=1e-30),
             (square_p / square_t).sqrt(),
         ]
     )

@@ -62,8 +62,9 @@ class Classification:
 class ImageLoader:
     """Normalized batches (x float32 channels-last, y int64) on a device.
 
-    Training batches are shuffled, cropped at random from the padded image and mirrored at random, all vectorized over the batch of bytes; an
-    incomplete last batch is dropped unless it is the only one. Test batches are the images in order.
+    Training batches are shuffled, cropped at random from the padded image and mirrored at random, all vectorized over the
+    batch of bytes; an incomplete last batch is dropped unless it is the only one. Test batches are the images in order, cut out
+    in the middle where they are larger than the model's input.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class ImageLoader:
         self.images, self.labels = data.images[:limit], torch.from_numpy(data.labels[:limit])
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.train = split == "train"
-        self.crop, self.flip = dataset.crop, dataset.flip
+        self.size, self.crop, self.flip = dataset.size, dataset.crop, dataset.flip
         self.epoch = 0
         self._scale = 1 / (255 * torch.tensor(dataset.std)).view(1, 3, 1, 1)
         self._shift = -(torch.tensor(dataset.mean) / torch.tensor(dataset.std)).view(1, 3, 1, 1)
@@ -96,23 +97,26 @@ class ImageLoader:
             index = index.sort().values
             images = torch.from_numpy(self.images[index.numpy()])
             if self.train:
-                images = augment(images, self.crop, self.flip, generator)
+                images = augment(images, self.size, self.crop, self.flip, generator)
+            elif images.shape[2] > self.size:
+                edge = (images.shape[2] - self.size) // 2
+                images = images[:, :, edge : edge + self.size, edge : edge + self.size]
             x = images.to(self.device, torch.float32, memory_format=torch.channels_last)
             x = x.mul_(self._scale.to(self.device)).add_(self._shift.to(self.device))
             yield x, self.labels[index].to(self.device)
 
 
 def augment(
-    images: UInt8[Tensor, "n c h w"], crop: int, flip: bool, generator: torch.Generator
-) -> UInt8[Tensor, "n c h w"]:
-    """Crop each image at random from itself padded with ``crop`` zeros a side, and mirror half of them."""
+    images: UInt8[Tensor, "n c h w"], size: int, crop: int, flip: bool, generator: torch.Generator
+) -> UInt8[Tensor, "n c size size"]:
+    """Cut a square of ``size`` at random out of each image padded with ``crop`` zeros a side, and mirror half of them."""
     n, channels, height, width = images.shape
-    rows = torch.randint(2 * crop + 1, (n, 1), generator=generator) + torch.arange(height)
-    columns = torch.randint(2 * crop + 1, (n, 1), generator=generator) + torch.arange(width)
+    rows = torch.randint(height + 2 * crop - size + 1, (n, 1), generator=generator) + torch.arange(size)
+    columns = torch.randint(width + 2 * crop - size + 1, (n, 1), generator=generator) + torch.arange(size)
     if flip:
         mirrored = torch.rand(n, 1, generator=generator) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
     padded = F.pad(images, (crop, crop, crop, crop))
     # One gather a batch: each output pixel's place in its padded image.
     place = (rows[:, :, None] * (width + 2 * crop) + columns[:, None, :]).view(n, 1, -1).expand(-1, channels, -1)
-    return padded.flatten(2).gather(2, place).view(n, channels, height, width)
+    return padded.flatten(2).gather(2, place).view(n, channels, size, size)

@@ -1,0 +1,150 @@
+"""What a user of ``adagp reproduce`` gets: every notebook executed, the book built without a warning, pages that work offline."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def adagp(home, *arguments):
+    environment = os.environ | {"ADAGP_HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    environment.pop("ADAGP_DATA", None)
+    return subprocess.run(
+        [sys.executable, "-m", "adagp", *arguments], env=environment, cwd=home, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A checkout in which the smoke profile has been reproduced."""
+    home = tmp_path_factory.mktemp("reproduced")
+    for folder in ("notebooks", "book", "artifact"):
+        shutil.copytree(ROOT / folder, home / folder, ignore=shutil.ignore_patterns("_build", "runs", "output"))
+    answer = adagp(home, "reproduce", "--profile", "smoke")
+    assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-4000:]
+    (home / "progress.txt").write_text(answer.stderr)
+    (home / "claims.txt").write_text(answer.stdout)
+    return home
+
+
+@pytest.fixture(scope="module")
+def pages(home):
+    return home / "book" / "_build" / "html"
+
+
+def test_progress_and_claims_are_printed(home):
+    progress, claims = (home / "progress.txt").read_text(), (home / "claims.txt").read_text()
+    assert re.search(r"\[\d\d:\d\d\] 1/\d+ runs \| vgg13 digits bp seed 0: done, accuracy", progress)
+    assert re.search(r"\d+/\d+ notebooks \| 16_claims in \d+ s", progress)
+    assert re.search(r"mean-speedup \(paper\) +1\.47 x .* (holds|differs)", claims)
+    assert str(home / "book" / "_build" / "html" / "index.html") in progress
+
+
+def test_nothing_is_done_twice(home):
+    again = adagp(home, "reproduce", "--profile", "smoke")
+    assert again.returncode == 0
+    assert re.search(r"1/4 training: 0 of \d+ runs", again.stderr)
+    assert "notebooks |" not in again.stderr and "nothing changed" in again.stderr
+
+
+def test_a_touched_notebook_is_redone_alone(home):
+    (home / "notebooks" / "10_layers.ipynb").touch()
+    again = adagp(home, "reproduce", "--profile", "smoke")
+    assert again.returncode == 0
+    assert re.findall(r"notebooks \| (\w+)", again.stderr) == ["10_layers"]
+
+
+def test_figures_are_saved_as_vector_bitmap_and_data(home):
+    folder = home / "artifact" / "output" / "smoke" / "figures"
+    drawn = {path.stem for path in folder.glob("*.svg")}
+    assert {"speedup", "energy-saving", "accuracy", "curves-vgg13", "curves-transformer"} <= drawn
+    for name in drawn:
+        assert (folder / f"{name}.png").stat().st_size > 1000
+        assert len((folder / f"{name}.csv").read_text().splitlines()) > 1 or name in ("phases", "designs", "reorganization")
+
+
+def test_every_figure_has_a_text_for_those_who_do_not_see_it(pages):
+    for page in pages.rglob("*.html"):
+        html = page.read_text()
+        for figure in re.findall(r'<figure class="adagp-figure">.{0,300}', html, re.DOTALL):
+            assert re.search(r'role="img" aria-label="[^"]{20,}"', figure), page
+
+
+def test_pages_are_light_and_show_no_logs(pages):
+    for page in pages.rglob("*.html"):
+        html = page.read_text()
+        assert page.stat().st_size < 1_500_000, page
+        assert not re.search(r"Traceback \(most|UserWarning|FutureWarning|it/s\]", html), page
+        assert str(pages.parents[2]) not in html, f"{page} shows a path of this machine"
+
+
+def test_inline_numbers_are_filled_in(pages):
+    for page in (pages / "notebooks").glob("*.html"):
+        body = re.sub(r"<pre.*?</pre>", "", page.read_text(), flags=re.DOTALL)
+        assert "glue:text" not in body and "{{" not in body, page
+
+
+def _chromium():
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    driver = shutil.which("chromedriver")
+    if not _chromium() or not driver:
+        pytest.skip("no chromium with chromedriver is installed (Debian: chromium chromium-driver)")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = _chromium()
+    profile = tmp_path_factory.mktemp("profile")
+    for argument in (
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync",
+        "--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}",
+        "--window-size=1280,1000",
+    ):  # fmt: skip
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver)) as opened:
+        yield opened
+
+
+def test_the_sidebar_leads_to_every_page_and_each_works_offline(pages, browser):
+    browser.get((pages / "index.html").as_uri())
+    links = browser.execute_script(
+        "return [...document.querySelectorAll('.bd-sidebar-primary a.reference.internal')].map(a => a.href.split('#')[0])"
+    )
+    found = {Path(unquote(urlparse(link).path)) for link in links}
+    built = {page for page in (*pages.glob("*.html"), *pages.glob("notebooks/*.html"))}
+    built -= {pages / name for name in ("genindex.html", "search.html", "py-modindex.html", "index.html")}
+    assert built <= found
+    for page in sorted({pages / "index.html", *built}):
+        browser.get(page.as_uri())
+        browser.get_log("browser")
+        browser.refresh()
+        problems = [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+        assert not problems, (page.name, problems)
+        broken = browser.execute_script(
+            "return [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+        )
+        assert not broken, (page.name, broken)
+        fetched = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+        assert not [name for name in fetched if name.startswith("http")], page.name
+        # Nothing is wider than a phone but what scrolls inside its own box.
+        browser.set_window_size(500, 900)
+        wide = browser.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        browser.set_window_size(1280, 1000)
+        assert wide <= 0, f"{page.name} is {wide} pixels wider than a phone"
+
+
+def test_links_inside_the_book_have_targets(pages):
+    for page in (*pages.glob("*.html"), *pages.glob("notebooks/*.html")):
+        for href in re.findall(r'<a [^>]*href="([^"#:?]+)(?:#[^"]*)?"', page.read_text()):
+            assert (page.parent / unquote(href)).exists(), f"{page.name} links to {href}"

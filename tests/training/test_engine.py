@@ -1,0 +1,486 @@
+"""The engine as a user meets it: faithful in every phase, indifferent to what surrounds it, clear about bad input."""
+
+import copy
+import io
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import adagp
+from adagp import AdaGP, AlwaysBP, LadderSchedule, Phase, UsageError
+
+ALWAYS_GP = LadderSchedule(warm_up_epochs=0, rungs=(), final=(1, 0))
+WARM_UP = LadderSchedule(warm_up_epochs=10**6)
+ALTERNATING = LadderSchedule(warm_up_epochs=0, rungs=(), final=(1, 1))
+
+
+def small_net():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Sequential(nn.Conv2d(8, 12, 3, stride=2, padding=1), nn.BatchNorm2d(12), nn.ReLU()),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 5),
+    )  # fmt: skip
+
+
+def batches(count, size=8, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        (torch.randn(size, 3, 10, 10, generator=generator), torch.randint(5, (size,), generator=generator))
+        for _ in range(count)
+    ]
+
+
+def sgd(model):
+    return torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
+
+
+def adam(model):
+    return torch.optim.Adam(model.parameters(), lr=1e-3)
+
+
+def train(engine, model, data):
+    return [engine.step(lambda: F.cross_entropy(model(x), y)) for x, y in engine.epoch(data)]
+
+
+def plain(model, optimizer, data):
+    for x, y in data:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
+def assert_same(one, other):
+    for (name, mine), theirs in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs), name
+
+
+@pytest.mark.parametrize("optimizer", [sgd, adam])
+@pytest.mark.parametrize("schedule", [AlwaysBP(), WARM_UP], ids=["AlwaysBP", "warm-up with a predictor"])
+def test_true_gradient_phases_are_the_plain_loop_bit_for_bit(optimizer, schedule):
+    one, other = small_net(), small_net()
+    train(AdaGP(one, optimizer(one), schedule=schedule), one, batches(20))
+    plain(other, optimizer(other), batches(20))
+    assert_same(one, other)
+
+
+def test_the_oracle_is_backpropagation():
+    one, other = small_net(), small_net()
+    steps = train(AdaGP(one, sgd(one), schedule=ALTERNATING, predictor="oracle"), one, batches(6))
+    assert Phase.GP in {step.phase for step in steps}
+    plain(other, sgd(other), batches(6))
+    assert_same(one, other)
+
+
+def trained_engine(predictor="shared-network", schedule=None, optimizer=sgd, net=small_net):
+    """An engine whose predictor has seen some true gradients, with Phase GP next."""
+    model = net()
+    schedule = schedule or LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))
+    engine = AdaGP(model, optimizer(model), schedule=schedule, predictor=predictor)
+    train(engine, model, batches(6))
+    return engine, model
+
+
+def test_labels_do_not_move_the_weights_in_phase_gp():
+    """The paper's predictor sees activations only."""
+    results = []
+    for relabel in (False, True):
+        engine, model = trained_engine()
+        data = [(x, (y + 1) % 5 if relabel else y) for x, y in batches(5, seed=2)]
+        assert {step.phase for step in train(engine, model, data)} == {Phase.GP}
+        results.append(model)
+    assert_same(*results)
+
+
+def test_phase_gp_makes_no_graph_and_calls_no_backward(monkeypatch):
+    """A public re-implementation calls loss.backward() in Phase GP."""
+    engine, model = trained_engine()
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("backward was called in Phase GP")
+
+    monkeypatch.setattr(torch.Tensor, "backward", refuse)
+    monkeypatch.setattr(torch.autograd, "grad", refuse)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.shape) or t, lambda t: t):
+        (step,) = train(engine, model, batches(1))
+    assert step.phase is Phase.GP and not step.loss.requires_grad and saved == []
+
+
+def test_phase_gp_moves_every_weight_of_a_nested_network_and_nothing_else():
+    """The re-implementation looks at children only: on VGG, whose layers are nested, it applies no prediction at all."""
+
+    def vgg():
+        torch.manual_seed(0)
+        return adagp.models.create("vgg13", dataset="cifar10", width=1 / 8)
+
+    model = vgg()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    engine = AdaGP(model, optimizer, schedule=LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0)))
+    data = [(F.interpolate(x, 32), y) for x, y in batches(2)]
+    train(engine, model, data)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    train(engine, model, data[:1])
+    predicted = {f"{layer.name}.weight" for layer in engine.layers}
+    assert len(predicted) == 13
+    for name, value in model.named_parameters():
+        assert torch.equal(value, before[name]) == (name not in predicted), name
+
+
+def test_predictions_differ_between_output_channels():
+    """The re-implementation averages the channels away and repeats one vector over all weights."""
+    engine, model = trained_engine()
+    train(engine, model, batches(1))
+    for layer in engine.layers:
+        rows = layer.matrix(layer.weight.grad)
+        assert len(torch.unique(rows, dim=0)) == len(rows), layer.name
+
+
+def test_phases_alternate_by_batch():
+    """The re-implementation alternates by epoch."""
+    model = small_net()
+    schedule = LadderSchedule(warm_up_epochs=1, rungs=((1, 4, 1),), final=(1, 1))
+    engine = AdaGP(model, sgd(model), schedule=schedule)
+    phases = [[step.phase.value for step in train(engine, model, batches(5))] for _ in range(3)]
+    assert phases == [["warm-up"] * 5, ["gp", "gp", "gp", "gp", "bp"], ["gp", "bp", "gp", "bp", "gp"]]
+
+
+class EveryKind(nn.Module):
+    """All predicted kinds of layer, one used twice, one never."""
+
+    def __init__(self):
+        super().__init__()
+        self.strided = nn.Conv2d(3, 8, 3, stride=2)
+        self.dilated = nn.Conv2d(8, 8, 3, padding=2, dilation=2)
+        self.grouped = nn.Conv2d(8, 12, 1, groups=4)
+        self.depthwise = nn.Conv2d(12, 12, 3, padding=1, groups=12)
+        self.up = nn.ConvTranspose2d(12, 6, 2, stride=2, groups=2)
+        self.line = nn.Conv1d(6, 10, 3)
+        self.tokens = nn.Linear(10, 10)  # on (batch, length, features), twice
+        self.head = nn.Linear(10, 5)
+        self.unused = nn.Linear(3, 3)
+
+    def forward(self, x):
+        x = self.up(self.depthwise(self.grouped(self.dilated(self.strided(x)).relu())).relu())
+        x = self.line(x.flatten(2)).relu().transpose(1, 2)
+        return self.head(self.tokens(self.tokens(x).relu()).mean(1))
+
+
+@pytest.mark.parametrize("predictor", [name for name in adagp.predictors.available() if name != "oracle"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels last"])
+def test_every_kind_of_layer_gets_a_gradient_of_its_own_form(predictor, memory_format):
+    torch.manual_seed(0)
+    model = EveryKind().to(memory_format=memory_format)
+    engine = AdaGP(model, adam(model), schedule=ALTERNATING, predictor=predictor, measure_every=1)
+    data = [(x.to(memory_format=memory_format), y) for x, y in batches(6)]
+    for x, y in engine.epoch(data):
+        unused = model.unused.weight.clone()
+        step = engine.step(lambda: F.cross_entropy(model(x), y))
+        for layer in engine.layers:
+            gradient = layer.weight.grad
+            if layer.name == "unused":
+                assert gradient is None
+            elif step.phase is Phase.GP:
+                assert gradient.shape == layer.weight.shape and gradient.stride() == layer.weight.stride()
+                assert gradient.isfinite().all()
+        assert torch.equal(model.unused.weight, unused)
+    if predictor in ("shared-network", "ema", "previous", "shuffled"):
+        assert {layer.name for layer in engine.layers} - {"unused"} <= set(engine.metrics())
+
+
+def test_coasting_is_a_step_with_zero_gradients():
+    one, model = trained_engine("coast")
+    other, twin = trained_engine("coast")
+    train(one, model, batches(3, seed=3))
+    for x, _ in batches(3, seed=3):
+        twin(x)  # statistics of batch normalization follow the forward pass
+        for parameter in twin.parameters():
+            parameter.grad = None
+        for layer in other.layers:
+            layer.weight.grad = torch.zeros_like(layer.weight)
+        other.optimizer.step()
+    assert_same(model, twin)
+    assert not torch.equal(next(model.parameters()), next(trained_engine("coast")[1].parameters()))  # momentum went on
+
+
+@pytest.mark.parametrize("predictor", adagp.predictors.available())
+def test_resuming_in_mid_epoch_is_bit_identical(predictor):
+    schedule = LadderSchedule(warm_up_epochs=1, rungs=((1, 2, 1),), final=(1, 1))
+    data = batches(7)
+
+    def fresh():
+        model = small_net()
+        optimizer = adam(model)
+        return model, optimizer, AdaGP(model, optimizer, schedule=copy.deepcopy(schedule), predictor=predictor)
+
+    straight, _, engine = fresh()
+    for _ in range(3):
+        train(engine, straight, data)
+
+    model, optimizer, engine = fresh()
+    train(engine, model, data)
+    for position, (x, y) in enumerate(engine.epoch(data)):
+        engine.step(lambda: F.cross_entropy(model(x), y))
+        if position == 3:
+            file = io.BytesIO()
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "engine": engine.state_dict()}, file)
+            break
+    resumed, optimizer, engine = fresh()
+    state = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
+    resumed.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    engine.load_state_dict(state["engine"])
+    assert engine.position == (1, 4)
+    for _ in range(2):
+        train(engine, resumed, data)
+    assert_same(resumed, straight)
+
+
+def test_an_adaptive_schedule_resumes_too():
+    def fresh():
+        model = small_net()
+        schedule = adagp.AdaptiveSchedule(warm_up_epochs=0, window=2, patience=1)
+        return model, AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.05), schedule=schedule)
+
+    straight, engine = fresh()
+    train(engine, straight, batches(20))
+    train(engine, straight, batches(20))
+    model, engine = fresh()
+    train(engine, model, batches(20))
+    resumed, second = fresh()
+    resumed.load_state_dict(model.state_dict())
+    second.load_state_dict(engine.state_dict())
+    train(second, resumed, batches(20))
+    assert_same(resumed, straight)
+
+
+def test_a_non_finite_loss_in_phase_gp_falls_back_to_bp_and_says_so_once():
+    engine, model = trained_engine()
+    model.eval()  # statistics rest, so that the reference below needs one forward pass only
+    twin = copy.deepcopy(model)
+    twin_optimizer = sgd(twin)
+    twin_optimizer.load_state_dict(copy.deepcopy(engine.optimizer.state_dict()))
+    data = batches(2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for x, y in engine.epoch(data):
+            calls = []
+
+            def closure(x=x, y=y, calls=calls):
+                calls.append(1)
+                loss = F.cross_entropy(model(x), y)
+                return loss * float("nan") if len(calls) == 1 else loss
+
+            assert engine.step(closure).phase is Phase.BP
+    assert engine.fallbacks == 2 and engine.counts["bp"] == 2
+    assert len(caught) == 1 and "trained with backpropagation instead" in str(caught[0].message)
+    plain(twin, twin_optimizer, data)
+    assert_same(model, twin)
+
+
+def test_a_non_finite_loss_in_bp_raises():
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=AlwaysBP())
+    with pytest.raises(FloatingPointError, match="loss is nan in epoch 0, batch 0; lower the learning rate"):
+        for x, y in engine.epoch(batches(1)):
+            engine.step(lambda: F.cross_entropy(model(x), y) * float("nan"))
+
+
+def test_bad_input_is_named():
+    model = small_net()
+    with pytest.raises(UsageError, match="BatchNorm1d has no layer to predict"):
+        norm = nn.BatchNorm1d(3)
+        AdaGP(norm, sgd(norm))
+    with pytest.raises(UsageError, match="unknown predictor 'shared'; choose from: .*shared-network"):
+        AdaGP(model, sgd(model), predictor="shared")
+    with pytest.raises(UsageError, match="accumulate must be 1 or more, got 0"):
+        AdaGP(model, sgd(model), accumulate=0)
+    engine = AdaGP(model, sgd(model))
+    with pytest.raises(UsageError, match="outside of epoch"):
+        engine.step(lambda: torch.zeros(()))
+    for answer, got in ((torch.zeros(2), r"shape \(2,\)"), (None, "NoneType"), (1.5, "float")):
+        with pytest.raises(UsageError, match=f"loss as a scalar tensor, got {got}"):
+            for _ in engine.epoch([0]):
+                engine.step(lambda answer=answer: answer)
+    with pytest.raises(UsageError, match="no gradient: do not detach"):
+        for x, y in engine.epoch(batches(1)):
+            engine.step(lambda: F.cross_entropy(model(x), y).detach())
+    other = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    with pytest.raises(UsageError, match="state is of another model: layer '0' has weights"):
+        AdaGP(other, sgd(other)).load_state_dict(engine.state_dict())
+
+
+def test_close_takes_all_hooks_off():
+    engine, model = trained_engine()
+    assert any(module._forward_hooks for module in model.modules())
+    engine.close()
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_the_model_outside_of_step_is_not_watched():
+    """Validation between batches leaves the predictor alone."""
+    results = []
+    for look in (False, True):
+        model = small_net()
+        engine = AdaGP(model, sgd(model), schedule=ALTERNATING)
+        for x, y in engine.epoch(batches(6)):
+            if look:
+                model.eval()
+                with torch.no_grad():
+                    model(torch.randn(4, 3, 10, 10))
+                model.train()
+            engine.step(lambda: F.cross_entropy(model(x), y))
+        results.append(model)
+    assert_same(*results)
+
+
+def test_accumulated_steps_are_one_large_batch():
+    def net():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+
+    one, other = net(), net()
+    engine = AdaGP(one, sgd(one), schedule=ALTERNATING, predictor="coast", accumulate=2)
+    small = batches(8, size=4)
+    phases = [engine.step(lambda: F.cross_entropy(one(x), y) / 2).phase for x, y in engine.epoch(small)]
+    assert phases == [Phase.GP, Phase.GP, Phase.BP, Phase.BP] * 2
+    large = [tuple(torch.cat(parts) for parts in zip(*small[i : i + 2], strict=True)) for i in range(0, 8, 2)]
+    train(AdaGP(other, sgd(other), schedule=ALTERNATING, predictor="coast"), other, large)
+    for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_clipping_bounds_true_and_predicted_gradients():
+    model = small_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    engine = AdaGP(model, optimizer, schedule=ALTERNATING, predictor="previous", clip_norm=1e-3)
+    for x, y in engine.epoch(batches(6)):
+        before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
+        engine.step(lambda: F.cross_entropy(model(x), y))
+        after = torch.cat([p.detach().flatten() for p in model.parameters()])
+        assert (after - before).norm() <= 1.01e-3
+
+
+def test_learning_rate_schedulers_and_autocast_and_scaler_go_along():
+    model = small_net()
+    optimizer = sgd(model)
+    decay = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.9)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    engine = AdaGP(model, optimizer, schedule=ALTERNATING, scaler=scaler)
+    losses = []
+    for x, y in engine.epoch(batches(12)):
+
+        def closure(x=x, y=y):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return F.cross_entropy(model(x), y)
+
+        losses.append(engine.step(closure).loss)
+        decay.step()
+    assert all(loss.isfinite() for loss in losses)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05 * 0.9**12)
+    assert all(p.isfinite().all() and p.dtype == torch.float32 for p in model.parameters())
+
+
+def test_a_scaler_leaves_true_gradient_steps_as_they_are():
+    one, other = small_net(), small_net()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8)
+    train(AdaGP(one, sgd(one), schedule=WARM_UP, scaler=scaler), one, batches(5))
+    plain(other, sgd(other), batches(5))
+    for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_a_compiled_model_trains_as_the_eager_one():
+    results = []
+    for compiled in (False, True):
+        model = small_net()
+        run = torch.compile(model, backend="eager") if compiled else model
+        engine = AdaGP(run, sgd(model), schedule=ALTERNATING)
+        train(engine, run, batches(8))
+        assert engine.counts == {"gp": 4, "bp": 4}
+        assert len(engine.metrics()) == 3
+        results.append(model)
+    assert_same(*results)
+
+
+def test_error_projection_is_exact_for_the_last_layer():
+    """There dW is the output error times the layer's input: the projection has nothing left to guess."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(300, 20), nn.ReLU(), nn.Linear(20, 5))
+    engine = AdaGP(model, sgd(model), schedule=WARM_UP, predictor="error-projection", measure_every=1)
+    train(engine, model, batches(40, size=32))
+    assert engine.metrics()["3"]["cosine"] > 0.9
+    assert engine.metrics()["1"]["cosine"] > 0.2
+
+
+def foreign(name):
+    import adagp._torchvision  # noqa: F401  torchvision beside a CPU build of torch
+
+    import timm
+    import torchvision
+
+    return {
+        "resnet18": lambda: torchvision.models.resnet18(num_classes=5),
+        "convnext_tiny": lambda: torchvision.models.convnext_tiny(num_classes=5),
+        "swin_t": lambda: torchvision.models.swin_t(num_classes=5),
+        "efficientnet_b0": lambda: torchvision.models.efficientnet_b0(num_classes=5),
+        "vit_tiny": lambda: timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=5),
+        "lstm": LSTMClassifier,
+    }[name]()
+
+
+class LSTMClassifier(nn.Module):
+    """Rows of an image as a sequence; only the head can be predicted."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(96, 16, batch_first=True)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.head(self.lstm(x.transpose(1, 2).flatten(2))[0][:, -1])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_tiny", "swin_t", "efficientnet_b0", "vit_tiny", "lstm"])
+def test_models_that_no_one_here_wrote(name):
+    torch.manual_seed(0)
+    model = foreign(name)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    engine = AdaGP(model, optimizer, schedule=ALTERNATING, measure_every=1)
+    train(engine, model, [(F.interpolate(x, 32), y) for x, y in batches(2, size=2)])  # gp, bp
+    before = {layer.name: layer.weight.detach().clone() for layer in engine.layers}
+    (step,) = train(engine, model, [(F.interpolate(x, 32), y) for x, y in batches(1, size=2)])
+    assert step.phase is Phase.GP and step.loss.isfinite()
+    still = {layer.name for layer in engine.layers if torch.equal(layer.weight, before[layer.name])}
+    # torchvision's Swin hands the weights of its attention to a function: those modules never run.
+    assert still == {layer.name for layer in engine.layers if name == "swin_t" and ".attn." in layer.name}
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def _replica(rank, port, folder, predictor):
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    model = small_net()
+    replica = nn.parallel.DistributedDataParallel(model)
+    engine = AdaGP(replica, sgd(model), schedule=LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1)), predictor=predictor)
+    for _ in range(2):
+        train(engine, replica, batches(6, seed=10 + rank))  # each replica has data of its own
+    torch.save([p.detach() for p in model.parameters()], folder / f"{predictor}-{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("predictor", ["shared-network", "error-projection"])
+def test_replicas_of_distributed_training_stay_equal(tmp_path, predictor):
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(_replica, args=(port, tmp_path, predictor), nprocs=2)
+    one, other = (torch.load(tmp_path / f"{predictor}-{rank}.pt", weights_only=True) for rank in (0, 1))
+    for mine, theirs in zip(one, other, strict=True):
+        assert torch.equal(mine, theirs)
