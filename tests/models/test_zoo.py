@@ -1,0 +1,127 @@
+"""The fourteen models: counts that others published, any width, both shapes, clear refusals."""
+
+import json
+
+import pytest
+import torch
+
+from adagp import UsageError, models
+from adagp import accelerator as acc
+
+CNNS = [name for name in models.available() if name != "transformer"]
+
+# Printed by torchvision's and timm's own documentation for 1,000 classes (Inception-V3 there with its auxiliary head, whose
+# 3,326,696 parameters are taken off here).
+PUBLISHED = {
+    "vgg13": 133_053_736, "vgg16": 138_365_992, "vgg19": 143_678_248, "resnet50": 25_557_032, "resnet101": 44_549_160,
+    "resnet152": 60_192_808, "densenet121": 7_978_856, "densenet161": 28_681_000, "densenet169": 14_149_480,
+    "densenet201": 20_013_928, "inception_v3": 27_161_264 - 3_326_696, "inception_v4": 42_679_816, "mobilenet_v2": 3_504_872,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CNNS)
+def test_parameters_at_imagenet_shape_are_the_published_ones(name):
+    assert models.summary(name, "imagenet")["parameters"] == PUBLISHED[name]
+
+
+# What public CIFAR-100 model collections print, in millions, and why ours may differ from it.
+COLLECTIONS = {
+    "vgg13": (28.7, ""), "resnet50": (23.7, ""), "resnet101": (42.7, ""), "resnet152": (58.3, ""),
+    "densenet121": (7.0, ""), "densenet161": (26.0, "printed in whole millions"),
+    "densenet201": (18.0, "printed in whole millions"),
+    "inception_v3": (22.3, "theirs is written anew, ours is torchvision's: 0.3 M apart"), "inception_v4": (41.3, ""),
+    "mobilenet_v2": (2.36, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(COLLECTIONS))
+def test_parameters_at_cifar_shape_are_near_those_of_public_collections(name):
+    theirs, reason = COLLECTIONS[name]
+    ours = models.summary(name, "cifar100")["parameters"] / 1e6
+    assert ours == pytest.approx(theirs, rel=0.03 if reason else 0.01), reason
+
+
+@pytest.mark.parametrize("name", CNNS)
+@pytest.mark.parametrize("dataset", ["cifar10", "imagenet"])
+def test_every_width_runs_forward_and_backward(name, dataset):
+    for width in (1, 1 / 2, 1 / 4, 1 / 8) if dataset == "cifar10" else (1, 1 / 8):
+        with torch.device("meta"):
+            model = models.create(name, dataset=dataset, width=width)
+            (x,) = models.example_input(name, dataset, batch=2, device="meta")
+        out = model(x)
+        assert out.shape == (2, 1000 if dataset == "imagenet" else 10)
+        out.sum().backward()
+        assert all(p.grad is not None and p.grad.shape == p.shape for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["vgg13", "resnet50", "densenet121", "inception_v3", "inception_v4", "mobilenet_v2"])
+def test_a_thin_network_computes_finite_gradients(name):
+    torch.manual_seed(0)
+    model = models.create(name, dataset="digits", width=1 / 8)
+    loss = torch.nn.functional.cross_entropy(model(torch.randn(4, 3, 32, 32)), torch.arange(4))
+    loss.backward()
+    assert loss.isfinite() and all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_the_transformer_is_causal_and_ignores_padding():
+    torch.manual_seed(0)
+    model = models.create("transformer", dataset="numbers", width=1 / 8).eval()
+    source, target = torch.randint(4, 100, (2, 7)), torch.randint(4, 100, (2, 6))
+    with torch.no_grad():
+        logits = model(source, target)
+        later = target.clone()
+        later[:, 4:] = 5
+        torch.testing.assert_close(model(source, later)[:, :4], logits[:, :4])
+        padded = torch.cat([source, torch.full((2, 3), models.PAD)], 1)
+        torch.testing.assert_close(model(padded, target), logits, rtol=1e-4, atol=1e-5)
+    assert logits.shape == (2, 6, 200)
+
+
+def test_the_transformer_has_the_published_shape_at_full_width():
+    facts = models.summary("transformer", "multi30k")
+    # 6 + 6 layers of d_model 512 and ffn 2048 are 44.1 M parameters (Vaswani et al. 2017: 65 M with 37,000 tokens).
+    layers = 6 * (4 * 512 * 513 + 2 * 512 * 2048 + 2048 + 512 + 2 * 1024) + 6 * (8 * 512 * 513 + 2 * 512 * 2048 + 2048 + 512 + 3 * 1024)
+    assert facts["parameters"] == layers + 2 * 1024 + 8000 * 512 + 8000 * 513
+    assert facts["predicted_layers"] == 6 * 6 + 6 * 10 + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"name": "vgg12"}, "unknown model 'vgg12'; choose from: densenet121, .*vgg19"),
+        ({"name": "vgg13", "dataset": "numbers"}, "unknown data set for vgg13 'numbers'; choose from: cifar10, cifar100, digits"),
+        ({"name": "vgg13", "width": 0.3}, r"width 0.3 makes 19.2 of the 64 channels of features.0; choose a width"),
+        ({"name": "vgg13", "width": 0}, "width must be positive, got 0"),
+        ({"name": "transformer", "dataset": "multi30k", "width": 0.3}, "width 0.3 makes d_model 153.6"),
+        ({"name": "resnet50", "heads": 3}, "unknown option of resnet50 'heads'"),
+    ],
+)
+def test_bad_input_is_named(arguments, words):
+    with pytest.raises(UsageError, match=words):
+        models.create(**arguments)
+
+
+def test_an_image_of_another_size_is_refused():
+    model = models.create("resnet50", dataset="cifar10", width=1 / 8)
+    with pytest.raises(UsageError, match=r"resnet50 for cifar10 takes images of shape \(3, 32, 32\), got \(3, 224, 224\)"):
+        model(torch.zeros(1, 3, 224, 224))
+
+
+def test_the_table_of_the_zoo_is_what_a_trace_finds():
+    from adagp.accelerator import _zoo
+
+    assert json.loads(json.dumps(_zoo.build())) == _zoo._table()
+
+
+@pytest.mark.parametrize("name", ["vgg13", "resnet50", "densenet121", "inception_v3", "transformer"])
+def test_multiply_accumulates_equal_those_of_the_flop_counter(name):
+    """mobilenet_v2 is left out: the counter takes a depthwise backward pass for a dense one."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    dataset = "multi30k" if name == "transformer" else "cifar10"
+    with torch.device("meta"):
+        model = models.create(name, dataset=dataset)
+        inputs = models.example_input(name, dataset, batch=2, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        model(*inputs).sum().backward()
+    assert counter.get_total_flops() == 2 * acc.workload(name, dataset=dataset, batch=2).macs()
