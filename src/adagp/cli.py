@@ -137,6 +137,27 @@ def simulate(
 
 
 @app.command()
+def sweep(
+    profile: ProfileOption = "quick",
+    model: Annotated[list[str], typer.Option(help="Only this model's runs; repeatable.")] = [],
+    ray: Annotated[str, typer.Option(help="Address of a Ray cluster, host:port or auto; this machine unless given.")] = "",
+    gpus_per_run: Annotated[float, typer.Option(help="With --ray: share of a GPU a run takes; 0: CPU.", min=0)] = 0.0,
+    jobs: Annotated[int, typer.Option(help="Without --ray: processes at once; 0: one a core.", min=0)] = 0,
+) -> None:
+    """Make the missing runs of a profile, on this machine or on a Ray cluster; no notebooks."""
+    from . import _paths, experiments as ex
+
+    chosen = ex.profile(profile)
+    runs = [run for name in model for run in chosen.runs(name)] if model else chosen.runs()
+    store = ex.Store(_paths.runs())
+    if ray:
+        left = ex.run_on_ray(runs, store, address=ray, gpus=gpus_per_run, report=say)
+    else:
+        left = ex.run_all(runs, store, jobs=jobs or None, device=_device(), report=say)
+    print(f"{len(runs) - len(left)} of {len(runs)} runs are in {store.folder}")
+
+
+@app.command()
 def record(
     time_budget: Annotated[str, typer.Option(help="How long to go on: 90s, 25m or 2h.")] = "25m",
     profile: Annotated[str, typer.Option(help="The plan: full on an accelerator, else reduced, unless given.")] = "",

@@ -3,6 +3,7 @@
 from ._analysis import model_table, pipeline_schedules, pipeline_sweep, scalesim_record, step_times, zoo_workloads
 from ._book import BookError
 from ._book import build as build_book
+from ._cluster import run_on_ray
 from ._execute import execute
 from ._claims import check as check_claims
 from ._claims import record_fixed
@@ -11,6 +12,7 @@ from ._claims import value as claim_value
 from ._frames import (
     by_method,
     curves,
+    largest,
     mean_std,
     page_records,
     quality,

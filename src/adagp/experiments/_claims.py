@@ -11,7 +11,7 @@ from .. import _paths
 from .._errors import UsageError
 from .._files import write_json
 from ._analysis import zoo_workloads
-from ._frames import recorded
+from ._frames import largest, recorded
 from ._plan import Profile
 from ._store import Store
 
@@ -79,9 +79,9 @@ class Claim:
 
 
 def check(profile: Profile) -> list[Claim]:
-    """Measure every claim of artifact/claims.yml: on the recorded results and on this machine's runs of ``profile``."""
+    """Measure every claim of artifact/claims.yml: on each model's largest recorded scale and on this machine's runs of ``profile``."""
     mine = [record for run in profile.runs() if (record := Store(_paths.runs()).get(run, current=True))]
-    kept, fixed = recorded(), _read_fixed()
+    kept, fixed = largest(recorded()), _read_fixed()
     claims = []
     for entry in yaml.safe_load((_paths.root() / "artifact" / "claims.yml").read_text()):
         measure = MEASURES[entry.pop("measure")]

@@ -42,6 +42,21 @@ def recorded() -> list[dict]:
     return list(Store(_paths.recorded() / "runs"))
 
 
+def largest(records: Iterable[dict]) -> list[dict]:
+    """Of each model's records, those at its largest scale: epochs times samples times width squared."""
+    records = list(records)
+
+    def scale(record: dict) -> float:
+        config = record["config"]
+        return config["epochs"] * record["result"]["train_samples"] * config["width"] ** 2
+
+    top: dict[str, float] = {}
+    for record in records:
+        model = record["config"]["model"]
+        top[model] = max(top.get(model, 0.0), scale(record))
+    return [record for record in records if scale(record) == top[record["config"]["model"]]]
+
+
 def summary(records: Iterable[dict]) -> "pd.DataFrame":
     """One row a run: its configuration, score (in percent, or BLEU), parameters and seconds."""
     import pandas as pd

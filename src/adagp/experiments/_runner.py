@@ -90,7 +90,7 @@ def run_all(
 
     def say(run: Run, text: str) -> None:
         elapsed = int(time.monotonic() - began)
-        report(f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {done}/{total} runs | {_title(run)}: {text}")
+        report(f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {done}/{total} runs | {title(run)}: {text}")
 
     try:
         while todo or any(worker.task for worker in workers):
@@ -119,13 +119,13 @@ def run_all(
                 elif kind == "usage":
                     raise UsageError(value)
                 elif kind == "error":
-                    raise RuntimeError(f"{_title(run)} failed: {value}")
+                    raise RuntimeError(f"{title(run)} failed: {value}")
                 elif attempt < _TRIES:  # the worker is gone
                     say(run, f"its process died; starting it again ({attempt + 1} of {_TRIES})")
                     workers[workers.index(worker)] = _Worker(store, device, threads, current)
                     todo.append((0.0, run, attempt + 1))
                 else:
-                    raise RuntimeError(f"{_title(run)}: its process died {_TRIES} times; is memory short?")
+                    raise RuntimeError(f"{title(run)}: its process died {_TRIES} times; is memory short?")
             if not busy:
                 time.sleep(0.2)
         return []
@@ -177,7 +177,7 @@ def _work(pipe, store: Store, device: str, threads: int, current: bool) -> None:
             return
         try:
             record = run_one(run, store, device=device, current=current, on_epoch=lambda row: pipe.send(("epoch", row)))
-            answer = ("done", _summary(record))
+            answer = ("done", outcome(record))
         except Timeout:
             answer = ("busy", None)
         except BrokenPipeError:
@@ -192,7 +192,7 @@ def _work(pipe, store: Store, device: str, threads: int, current: bool) -> None:
             return
 
 
-def _title(run: Run) -> str:
+def title(run: Run) -> str:
     return f"{run.model} {run.dataset} {run.method} seed {run.seed}"
 
 
@@ -202,7 +202,7 @@ def progress_line(run: Run, row: dict) -> str:
     return f"epoch {row['epoch']}/{run.trained_epochs()}, {figures}"
 
 
-def _summary(record: dict) -> str:
+def outcome(record: dict) -> str:
     result = record["result"]
     if result["diverged"]:
         return f"diverged at {result['diverged']}"
