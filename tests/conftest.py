@@ -12,14 +12,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def copy_checkout(home: Path) -> Path:
+    """What a run reads (notebooks, book, claims, recorded results), so that a test writes nothing into the real checkout."""
+    for folder in ("notebooks", "book", "artifact/recorded"):
+        shutil.copytree(ROOT / folder, home / folder, ignore=shutil.ignore_patterns("_build"))
+    shutil.copy(ROOT / "artifact" / "claims.yml", home / "artifact")
+    return home
+
+
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A copy of what a run reads (notebooks, book, claims), so that a test writes nothing into the real checkout."""
+    """A copy of this checkout that ``adagp`` takes for its own."""
     from adagp import _paths
 
-    home = tmp_path / "checkout"
-    for folder in ("notebooks", "book", "artifact"):
-        shutil.copytree(ROOT / folder, home / folder, ignore=shutil.ignore_patterns("_build", "runs", "output"))
+    home = copy_checkout(tmp_path / "checkout")
     monkeypatch.setenv("ADAGP_HOME", str(home))
     _paths.root.cache_clear()
     yield home

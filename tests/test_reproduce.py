@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from conftest import copy_checkout
 
 
 def adagp(home, *arguments):
@@ -24,9 +24,7 @@ def adagp(home, *arguments):
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A checkout in which the smoke profile has been reproduced."""
-    home = tmp_path_factory.mktemp("reproduced")
-    for folder in ("notebooks", "book", "artifact"):
-        shutil.copytree(ROOT / folder, home / folder, ignore=shutil.ignore_patterns("_build", "runs", "output"))
+    home = copy_checkout(tmp_path_factory.mktemp("reproduced"))
     answer = adagp(home, "reproduce", "--profile", "smoke")
     assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-4000:]
     (home / "progress.txt").write_text(answer.stderr)

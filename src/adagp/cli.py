@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from ._errors import UsageError
@@ -24,6 +23,9 @@ app = typer.Typer(
 
 ProfileOption = Annotated[str, typer.Option(help="smoke (minutes, for CI), quick (the default) or full (paper scale, GPU).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
+
+
+_CommandLineError = typer.BadParameter.__base__  # typer carries a click of its own and does not export this one
 
 
 def say(line: str) -> None:
@@ -177,11 +179,18 @@ def record(
 
 
 @app.command()
-def check(profile: ProfileOption = "quick", as_json: JsonOption = False) -> None:
+def check(
+    profile: ProfileOption = "quick",
+    as_json: JsonOption = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Record the deterministic values as they are now.")] = False,
+) -> None:
     """Compare each claim with its recorded value and with the last run; exit 1 if a deterministic one has moved."""
     from . import experiments as ex
 
     claims = ex.check_claims(ex.profile(profile))
+    if keep:
+        ex.record_fixed(claims)
+        claims = ex.check_claims(ex.profile(profile))
     print(json.dumps([claim.to_dict() for claim in claims]) if as_json else ex.claims_table(claims))
     moved = [claim.id for claim in claims if claim.moved]
     if moved:
@@ -245,13 +254,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     try:
         return app(arguments, prog_name="adagp", standalone_mode=False) or 0
-    except click.exceptions.Exit as end:
+    except typer.Exit as end:
         return end.exit_code
-    except (click.UsageError, UsageError) as error:
-        message = error.format_message() if isinstance(error, click.UsageError) else str(error)
-        say(f"adagp: {message}")
+    except (_CommandLineError, UsageError) as error:
+        message = error.format_message() if isinstance(error, _CommandLineError) else str(error)
+        say(message if message.startswith("Usage:") else f"adagp: {message}")  # the help, where nothing was asked for
         return 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         say("adagp: stopped; what was finished is kept, run the same command to continue")
         return 130
     except Exception as error:

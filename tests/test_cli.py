@@ -1,0 +1,115 @@
+"""The command line: one clear line and exit code 2 for bad usage, JSON alone on standard output, verdicts of claims."""
+
+import json
+
+import pytest
+
+from adagp import cli
+
+
+def run(capsys, *arguments):
+    code = cli.main(list(arguments))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "vgg12"], "unknown model 'vgg12'; choose from: densenet121, "),
+        (["train", "vgg13", "--dataset", "mnist"], "unknown data set for vgg13 'mnist'; choose from: cifar10, "),
+        (["train", "vgg13", "--method", "magic"], "unknown method 'magic'; choose from: adagp, "),
+        (["train", "vgg13", "--epochs", "0"], "epochs must be positive, got 0"),
+        (["train", "vgg13", "--width", "0.3", "--epochs", "1"], "width 0.3 makes 19.2 of the 64 channels"),
+        (["simulate", "vgg12"], "unknown model 'vgg12'"),
+        (["simulate", "vgg13", "--design", "huge"], "unknown design 'huge'; choose from: baseline, efficient, low, max"),
+        (["simulate", "vgg13", "--dataflow", "xs"], "unknown dataflow 'xs'"),
+        (["simulate", "vgg13", "--hardware", "gpu"], "unknown hardware preset 'gpu'"),
+        (["simulate", "vgg13", "--batch", "0"], "batch must be 1 or more, got 0"),
+        (["reproduce", "--profile", "huge"], "unknown profile 'huge'; choose from: full, quick, reduced, smoke"),
+        (["reproduce", "--only", "99"], "unknown notebook '99'"),
+        (["reproduce", "--only", "model", "-p", "modell=vgg13"], "unknown parameter of notebook model 'modell'"),
+        (["reproduce", "-p", "model=vgg13"], "--param goes with --only"),
+        (["record", "--time-budget", "soon"], "a time budget is a positive number with s, m or h, such as 25m; got 'soon'"),
+        (["sweep", "--ray", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
+        (["book", "--profile", "full"], "no executed notebooks in "),
+        (["fly"], "No such command 'fly'"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(checkout, capsys, arguments, words):
+    code, out, err = run(capsys, *arguments)
+    lines = [line for line in err.splitlines() if line.startswith("adagp: ")]
+    assert code == 2 and out == ""
+    assert len(lines) == 1 and words in lines[0], err
+
+
+def test_simulate_prints_one_json_document(capsys):
+    code, out, err = run(capsys, "simulate", "resnet50", "--design", "max", "--json")
+    answer = json.loads(out)
+    assert code == 0 and err == ""
+    assert 1 < answer["speedup"] < 2 and 0 < answer["energy_saving"] < 1
+    code, text, _ = run(capsys, "simulate", "resnet50", "--design", "max")
+    assert f"{answer['speedup']:.3f}x" in text
+
+
+def test_train_keeps_a_record_and_is_not_done_twice(checkout, capsys):
+    arguments = ["train", "vgg13", "--width", "0.125", "--epochs", "2", "--warm-up-epochs", "1", "--train-limit", "128", "--json"]
+    code, out, err = run(capsys, *arguments)
+    record = json.loads(out)
+    assert code == 0 and "epoch 2/2" in err
+    assert len(record["curves"]) == 2 and record["result"]["metric"] == "accuracy"
+    code, again, err = run(capsys, *arguments)
+    assert json.loads(again) == record and "epoch" not in err
+
+
+def test_info_lists_every_valid_name(capsys):
+    facts = json.loads(run(capsys, "info", "--json")[1])
+    assert len(facts["models"]) == 14 and "shared-network" in facts["predictors"]
+    assert {"smoke", "quick", "full"} <= set(facts["profiles"]) and "numbers" in facts["datasets"]
+
+
+def test_check_compares_with_the_recorded_values(checkout, capsys):
+    code, out, _ = run(capsys, "check", "--profile", "smoke")
+    assert code == 0 and "mean-speedup (paper)" in out and "(moved!)" not in out
+    verdicts = {claim["id"]: claim for claim in json.loads(run(capsys, "check", "--profile", "smoke", "--json")[1])}
+    assert verdicts["mean-speedup"]["recorded"] == verdicts["mean-speedup"]["current"]
+    # Every claim about accuracy rests on recorded runs of the CIFAR-10 study, at least three pairs of them.
+    for claim in ("accuracy", "beats-coasting", "beats-equal-cost"):
+        assert verdicts[claim]["recorded"]["enough"] and verdicts[claim]["verdict"] in ("holds", "differs")
+
+    path = checkout / "artifact" / "recorded" / "deterministic.json"
+    values = json.loads(path.read_text())
+    values["mean-speedup"]["value"] += 0.01
+    path.write_text(json.dumps(values))
+    code, out, err = run(capsys, "check", "--profile", "smoke")
+    assert code == 1 and "(moved!)" in out and "moved away from their recorded ones: mean-speedup" in err
+
+
+def test_a_verdict_follows_from_the_values_alone():
+    from adagp.experiments import _claims
+
+    def claim(value, holds, paper=None, enough=True):
+        measured = _claims.Measured(value=value, n="3 pairs", enough=enough)
+        return _claims.Claim(
+            id="x", source="paper", sentence="", paper=paper, unit="", holds=holds, deterministic=False, notebook="",
+            recorded=measured, current=None,
+        )  # fmt: skip
+
+    assert claim(1.50, {"within": 0.0735}, paper=1.47).verdict == "holds"
+    assert claim(1.39, {"within": 0.0735}, paper=1.47).verdict == "differs"
+    assert claim(-0.51, {"at_least": -0.5}).verdict == "differs"
+    assert claim(9.9, {"at_most": 10}).verdict == "holds"
+    assert claim(5.0, {"at_least": 0.0}, enough=False).verdict == "not run"
+
+
+def test_gaps_are_paired_by_seed_and_scale():
+    from adagp.experiments._claims import accuracy_gap
+
+    def record(method, seed, score, width=0.25):
+        config = {"model": "vgg13", "method": method, "seed": seed, "width": width}
+        return {"config": config, "result": {"score": score}}
+
+    runs = [record("bp", 0, 80.0), record("adagp", 0, 79.0), record("bp", 1, 82.0), record("adagp", 1, 79.0)]
+    runs += [record("adagp", 2, 10.0), record("bp", 2, 90.0, width=0.5), record("adagp", 3, None), record("bp", 3, 80.0)]
+    gap = accuracy_gap(runs)
+    assert gap.value == pytest.approx(-2.0) and gap.n == "1 model, 2 pairs" and not gap.enough
