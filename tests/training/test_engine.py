@@ -406,6 +406,31 @@ def test_a_compiled_model_trains_as_the_eager_one():
     assert_same(*results)
 
 
+@pytest.mark.parametrize("predictor", ["shared-network", "error-projection", "previous"])
+def test_the_large_batch_comparison_trains_nothing(predictor):
+    results = []
+    for look in (False, True):
+        engine, model = trained_engine(predictor)
+        if look:
+            data = batches(16, size=16, seed=5)
+            quality = engine.large_batch_quality([lambda x=x, y=y: F.cross_entropy(model(x), y) for x, y in data])
+            assert set(quality) == {"0", "3.0", "6"}
+            # One batch of sixteen agrees with their mean in part only.
+            assert all(0 < figures["batch"] < 0.95 and abs(figures["prediction"]) <= 1 for figures in quality.values())
+        train(engine, model, batches(4, seed=6))
+        results.append(model)
+    assert_same(*results)
+    with pytest.raises(UsageError, match="at least one closure"):
+        engine.large_batch_quality([])
+
+
+def test_one_batch_is_its_own_large_batch():
+    engine, model = trained_engine("error-projection")
+    ((x, y),) = batches(1)
+    quality = engine.large_batch_quality([lambda: F.cross_entropy(model(x), y)])
+    assert all(figures["batch"] == pytest.approx(1, abs=1e-5) for figures in quality.values())
+
+
 def test_error_projection_is_exact_for_the_last_layer():
     """There dW is the output error times the layer's input: the projection has nothing left to guess."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(300, 20), nn.ReLU(), nn.Linear(20, 5))

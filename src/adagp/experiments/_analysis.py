@@ -188,3 +188,44 @@ def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
             "limit": ladder_bound(backward=backward)[0],
         },
     }
+
+
+def large_batch(profile: str, *, batches: int = 16) -> "pd.DataFrame":
+    """Predictions against the mean gradient of many batches: the profile's study model after its warm-up, on this machine.
+
+    Returns:
+        Columns method, layer, prediction and batch (cosines with the mean over ``batches`` batches), samples.
+    """
+    from dataclasses import replace
+
+    import pandas as pd
+    import torch
+
+    from .. import data, models
+    from ..predictors import create
+    from ..training import AdaGP, task_for
+    from ._plan import profile as find_profile
+    from ._run import METHODS
+
+    base = find_profile(profile).study.base
+    dataset = data.load(base.dataset)
+    task = task_for(dataset, batch_size=base.batch_size)
+    rows = []
+    for method in ("adagp", "error-projection", "ema", "previous"):
+        run = replace(base, method=method)
+        torch.manual_seed(run.seed)
+        model = models.create(run.model, dataset=run.dataset, width=run.width).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.SGD(model.parameters(), lr=run.lr, momentum=0.9, weight_decay=run.weight_decay)
+        schedule = replace(run.ladder(), warm_up_epochs=run.epochs)
+        engine = AdaGP(model, optimizer, schedule=schedule, predictor=create(METHODS[method].predictor))
+        loader = task.loader("train", seed=run.seed, limit=run.train_limit)
+        for epoch in range(run.warm_up_epochs + 1):
+            loader.set_epoch(epoch)
+            for batch in engine.epoch(loader):
+                engine.step(lambda batch=batch: task.loss(model, batch))
+        seen = [batch for batch, _ in zip(loader, range(batches), strict=False)]
+        quality = engine.large_batch_quality([lambda batch=batch: task.loss(model, batch) for batch in seen])
+        engine.close()
+        samples = sum(len(batch[1]) for batch in seen)
+        rows += [{"method": method, "layer": layer, "samples": samples} | figures for layer, figures in quality.items()]
+    return pd.DataFrame(rows)

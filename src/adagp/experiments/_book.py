@@ -15,6 +15,7 @@ from .._files import write_atomic
 from ._provenance import digest
 
 
+_PRELOADED_FONT = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')
 _TROUBLE = re.compile(r"\b(WARNING|ERROR|\w*Error|Exception)\b")
 
 
@@ -64,6 +65,12 @@ def build(executed: Path) -> tuple[Path, bool]:
         write_atomic(log, answer.stdout + answer.stderr)
         words = [line for line in answer.stdout.splitlines() + answer.stderr.splitlines() if _TROUBLE.search(line)]
         raise BookError(f"the book does not build (whole log: {log}):\n" + "\n".join(words[:20]))
+    for page in front.parent.rglob("*.html"):
+        text = page.read_text()
+        # A font may not be preloaded from the file system: browsers log an error for each, and load it later all the same.
+        light = _PRELOADED_FONT.sub("", text)
+        if light != text:
+            write_atomic(page, light)
     write_atomic(stamp, key)
     return front, True
 

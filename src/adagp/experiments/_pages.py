@@ -160,6 +160,18 @@ def quality_table(quality: "pd.DataFrame", otherwise: str = NOTHING):
     return html_table(pd.DataFrame(rows))
 
 
+def large_batch_table(table: "pd.DataFrame"):
+    """Mean cosine over layers with a large batch's gradient: of each prediction, and of one batch's own gradient."""
+    import pandas as pd
+
+    means = table.groupby("method", sort=False)[["prediction", "batch"]].mean()
+    rows = [
+        {"predictor": LABELS[method], "prediction": f"{row['prediction']:.3f}", "one batch's own gradient": f"{row['batch']:.3f}"}
+        for method, row in means.iterrows()
+    ]
+    return html_table(pd.DataFrame(rows), caption=f"Cosine with the mean gradient of {table['samples'].iloc[0]:,} samples")
+
+
 def show_models(table: "pd.DataFrame"):
     """The table of models, large counts in millions."""
     import pandas as pd

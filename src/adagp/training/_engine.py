@@ -13,7 +13,7 @@ from .. import predictors
 from .._errors import UsageError
 from ..predictors import PREDICTABLE, GradientPredictor, Layer, mean_over_replicas
 from ..schedule import LadderSchedule, Phase, Schedule
-from ._metrics import LayerMetrics
+from ._metrics import LayerMetrics, compare
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,56 @@ class AdaGP:
         A single batch's gradient is mostly noise, so these are low even for a good predictor of the expected gradient.
         """
         return self._metrics.summary()
+
+    def large_batch_quality(self, closures: Iterable[Callable[[], Tensor]]) -> dict[str, dict[str, float]]:
+        """Compare a prediction, and one batch's own gradient, with the mean gradient of many batches at the present weights.
+
+        A single batch's gradient is mostly noise; the mean over many batches is closer to what a predictor of activations
+        can know. Nothing is trained: weights, optimizer, predictor and the model's buffers are as before.
+
+        Args:
+            closures: one a batch, as for ``step``; the prediction and the single batch are those of the first.
+
+        Returns:
+            {layer: {"prediction": cosine, "batch": cosine}}, both with the mean over all batches.
+
+        Raises:
+            UsageError: no closure was given, or one returned no scalar tensor.
+        """
+        closures = list(closures)
+        if not closures:
+            raise UsageError("large_batch_quality needs at least one closure, got none")
+        weights = [layer.weight for layer in self.layers]
+        kept = [p.grad for p in self.model.parameters()], [b.clone() for b in self.model.buffers()]
+        predictor = self.predictor.state_dict()
+        mean: list[Tensor | None] = [None] * len(weights)
+        single: list[Tensor | None] = mean
+        for number, closure in enumerate(closures):
+            loss = self._run(closure) if number == 0 else closure()
+            if number == 0:
+                self._error = None if self._output is None else torch.autograd.grad(loss, self._output, retain_graph=True)[0]
+            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+            single = list(gradients) if number == 0 else single
+            mean = [g if m is None else m if g is None else m + g for m, g in zip(mean, gradients, strict=True)]
+            if number == 0:
+                for weight in weights:
+                    weight.grad = None
+                self.predictor.predict(self._error)
+                predicted = [None if weight.grad is None else weight.grad.clone() for weight in weights]
+        for parameter, gradient in zip(self.model.parameters(), kept[0], strict=True):
+            parameter.grad = gradient
+        for buffer, value in zip(self.model.buffers(), kept[1], strict=True):
+            buffer.copy_(value)
+        self.predictor.load_state_dict(predictor)
+        self._error = None
+        return {
+            layer.name: {
+                "prediction": float(compare(layer.matrix(p), layer.matrix(m))[0]),
+                "batch": float(compare(layer.matrix(g), layer.matrix(m))[0]),
+            }
+            for layer, p, g, m in zip(self.layers, predicted, single, mean, strict=True)
+            if p is not None and m is not None and g is not None
+        }
 
     def state_dict(self) -> dict:
         """Position, predictor, schedule and counts; the model and the optimizer keep state dicts of their own."""
