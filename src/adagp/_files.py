@@ -32,5 +32,5 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON atomically, with keys in a stable order; NaN and infinity are refused (JSON has neither)."""
-    write_atomic(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    """Write JSON atomically; NaN and infinity are refused (JSON has neither)."""
+    write_atomic(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

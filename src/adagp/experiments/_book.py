@@ -15,7 +15,12 @@ from .._files import write_atomic
 from ._provenance import digest
 
 
-_PRELOADED_FONT = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')
+# What makes browsers log errors on pages opened from the file system: fonts may not be preloaded there (they load later all
+# the same), and the theme declares the address of a service for live code twice, though no page uses it.
+_NOISE = re.compile(
+    r'<link rel="preload" as="font"[^>]*>\s*|<script>const THEBE_JS_URL.*?</script>\s*|<script[^>]*sphinx-thebe\.js[^>]*></script>\s*',
+    re.DOTALL,
+)
 _TROUBLE = re.compile(r"\b(WARNING|ERROR|\w*Error|Exception)\b")
 
 
@@ -67,10 +72,9 @@ def build(executed: Path) -> tuple[Path, bool]:
         raise BookError(f"the book does not build (whole log: {log}):\n" + "\n".join(words[:20]))
     for page in front.parent.rglob("*.html"):
         text = page.read_text()
-        # A font may not be preloaded from the file system: browsers log an error for each, and load it later all the same.
-        light = _PRELOADED_FONT.sub("", text)
-        if light != text:
-            write_atomic(page, light)
+        quiet = _NOISE.sub("", text)
+        if quiet != text:
+            write_atomic(page, quiet)
     write_atomic(stamp, key)
     return front, True
 

@@ -120,7 +120,8 @@ QUICK = replace(
     name="quick",
     methods=MAIN_METHODS,
     seeds=1,
-    base=replace(_BASE, dataset="digits", width=0.125, train_limit=512, epochs=8, **_SHORT),
+    # Batches of 32 train much further than batches of 64 in the same time.
+    base=replace(_BASE, dataset="digits", width=0.125, train_limit=512, epochs=8, **_SHORT | {"batch_size": 32}),
     # The Transformer needs more batches than the networks on digits before it translates anything.
     translation=replace(_TRANSLATION, dataset="numbers", width=0.125, lr=1e-3, train_limit=4_000, test_limit=256, epochs=8, **_SHORT),
     study=Study(base=replace(_BASE, dataset="digits", width=0.125, epochs=12, **_SHORT)),
