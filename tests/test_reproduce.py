@@ -125,8 +125,6 @@ def test_the_sidebar_leads_to_every_page_and_each_works_offline(pages, browser):
     assert built <= found
     for page in sorted({pages / "index.html", *built}):
         browser.get(page.as_uri())
-        browser.get_log("browser")
-        browser.refresh()
         problems = [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
         assert not problems, (page.name, problems)
         broken = browser.execute_script(

@@ -16,7 +16,8 @@ from ._provenance import digest
 
 
 # What makes browsers log errors on pages opened from the file system: fonts may not be preloaded there (they load later all
-# the same), and the theme declares the address of a service for live code twice, though no page uses it.
+# the same), the theme declares the address of a service for live code twice, though no page uses it, and on a reader's
+# first visit it takes its own default mode for an invalid one.
 _NOISE = re.compile(
     r'<link rel="preload" as="font"[^>]*>\s*|<script>const THEBE_JS_URL.*?</script>\s*|<script[^>]*sphinx-thebe\.js[^>]*></script>\s*',
     re.DOTALL,
@@ -73,6 +74,7 @@ def build(executed: Path) -> tuple[Path, bool]:
     for page in front.parent.rglob("*.html"):
         text = page.read_text()
         quiet = _NOISE.sub("", text)
+        quiet = re.sub(r'(localStorage.getItem\("(mode|theme)"\) \|\| )""', r'\1{"mode": "auto", "theme": "light"}["\2"]', quiet)
         if quiet != text:
             write_atomic(page, quiet)
     write_atomic(stamp, key)
