@@ -73,8 +73,7 @@ def build(executed: Path) -> tuple[Path, bool]:
         raise BookError(f"the book does not build (whole log: {log}):\n" + "\n".join(words[:20]))
     for page in front.parent.rglob("*.html"):
         text = page.read_text()
-        quiet = _NOISE.sub("", text)
-        quiet = re.sub(r'(localStorage.getItem\("(mode|theme)"\) \|\| )""', r'\1{"mode": "auto", "theme": "light"}["\2"]', quiet)
+        quiet = _NOISE.sub("", text).replace('getItem("mode") || ""', 'getItem("mode") || "auto"')
         if quiet != text:
             write_atomic(page, quiet)
     write_atomic(stamp, key)
