@@ -25,7 +25,7 @@ reproduce: setup  ## train, model the accelerator, execute the notebooks, build 
 	@$(RUN) reproduce $(REPRODUCE_FLAGS)
 
 test: setup  ## everything a change can break
-	@$(VENV)/bin/python -m pytest -n auto --dist loadfile
+	@$(VENV)/bin/python -m pytest -n auto --dist loadgroup
 
 book: setup  ## build the book from the notebooks executed last
 	@$(RUN) book --profile $(PROFILE)

@@ -7,7 +7,11 @@ by the paper's ladder that follows from these steps. Limits are those of the pro
 
 import argparse
 import contextlib
+import os
+import resource
 import statistics
+import subprocess
+import sys
 import time
 
 import torch
@@ -72,14 +76,52 @@ def measure(kinds: dict, repeats: int, device: str) -> dict[str, list[float]]:
     return times
 
 
+def peak(name: str, kind: str, batch: int) -> None:
+    """Print how far one kind of step raises this process's peak memory, in MiB (CPU) or as CUDA counts it."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    run = steps(name, "float32", device, batch)[kind]
+    if device == "cuda":
+        run()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        print((torch.cuda.max_memory_allocated() - before) / 2**20)
+        return
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run()
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10)
+
+
+def memory(name: str, batch: int) -> None:
+    """Each kind of step in a process of its own."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}  # freed memory must count as free
+    mib = {
+        kind: float(subprocess.run(
+            [sys.executable, __file__, "--peak", name, kind, "--batch", str(batch)],
+            capture_output=True, text=True, check=True, env=environment,
+        ).stdout)
+        for kind in ("plain BP", "GP", "BP")
+    }  # fmt: skip
+    ratio = mib["GP"] / mib["plain BP"]
+    print(
+        f"{name:14}peak of a step: plain BP {mib['plain BP']:.0f} MiB, BP {mib['BP']:.0f} MiB, GP {mib['GP']:.0f} MiB, "
+        f"GP/plain {ratio:.2f}{'*' if ratio > 0.5 else ''}",
+        flush=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=[*STRICT, *LOOSE])
     parser.add_argument("--precisions", nargs="+", default=list(GOALS), choices=list(GOALS))
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peak", nargs=2, metavar=("MODEL", "KIND"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.peak:
+        peak(*options.peak, options.batch)
+        return
     torch.set_num_threads(options.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     gp_share = sum(s.epochs * s.gp for s in LadderSchedule().segments(90, 1000)) / 90_000
@@ -98,6 +140,8 @@ def main() -> None:
             cells = [f"{value:.2f}{'*' if missed else ' '}" for value, missed in zip((gp, bp, ladder), marks, strict=True)]
             milli = [f"{1e3 * median[kind]:.0f} ms" for kind in ("forward", "plain BP", "GP", "BP")]
             print(f"{name:14}{precision:10}{milli[0]:>9}{milli[1]:>10}{milli[2]:>8}{milli[3]:>8}{cells[0]:>9}{cells[1]:>10}{cells[2]:>9}", flush=True)
+    for name in options.models:
+        memory(name, options.batch)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import pytest
 
 from conftest import copy_checkout
 
+pytestmark = pytest.mark.xdist_group("reproduce")  # one process: the reproduction is made once
+
 
 def adagp(home, *arguments):
     environment = os.environ | {"ADAGP_HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}

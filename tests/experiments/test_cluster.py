@@ -12,6 +12,7 @@ import pytest
 from adagp import UsageError
 from adagp.experiments import Store, profile, run_on_ray
 
+pytestmark = pytest.mark.xdist_group("ray")
 BASE = dataclasses.replace(profile("smoke").run("vgg13", "bp"), train_limit=256, test_limit=64, epochs=4)
 RUNS = [dataclasses.replace(BASE, method=method, seed=seed) for method, seed in (("bp", 0), ("adagp", 0), ("bp", 1))]
 

@@ -59,6 +59,29 @@ def plan(schedule: "Schedule", epochs: int, batches_per_epoch: int = 1000) -> tu
     return figure, data
 
 
+def followed(curves: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+    """Share of Phase GP in every epoch as trained, one line a method: the mean over seeds, the range shaded.
+
+    Args:
+        curves: ``experiments.curves`` of one model; an adaptive schedule's plan is known only afterwards.
+    """
+    import matplotlib.pyplot as plt
+
+    share = curves["batches"].map(lambda counts: counts.get("gp", 0) / sum(counts.values()))
+    data = curves.assign(share=share).groupby(["method", "epoch"], sort=False)["share"].agg(["mean", "min", "max"]).reset_index()
+    with style.use():
+        figure, axes = plt.subplots(figsize=(7.0, 2.6))
+        for method, rows in data.groupby("method", sort=False):
+            color = style.COLORS[method]
+            axes.plot(rows["epoch"], rows["mean"], color=color, label=style.LABELS[method], drawstyle="steps-mid")
+            axes.fill_between(rows["epoch"], rows["min"], rows["max"], color=color, alpha=0.15, linewidth=0, step="mid")
+        axes.set(xlabel="epoch", ylabel="share of Phase GP", ylim=(-0.02, 1))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    plt.close(figure)
+    return figure, data
+
+
 def scores(table: "pd.DataFrame", metric: str = "accuracy") -> tuple["Figure", "pd.DataFrame"]:
     """One row a model, one dot a method: mean over seeds with a bar of one standard deviation.
 
