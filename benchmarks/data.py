@@ -1,4 +1,4 @@
-"""The image loader against the training it feeds: batches a second of augmented CIFAR-10 and of thin VGG13; run by ``make bench``."""
+"""The image loader against the training it feeds: augmented 32x32 images and thin VGG13; run by ``make bench``."""
 
 import statistics
 import time
@@ -19,7 +19,13 @@ def random_images(count: int) -> Dataset:
     rng = np.random.default_rng(0)
     split = Images(images=rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8), labels=rng.integers(0, 10, count))
     return Dataset(
-        name="random", note="random bytes", task="images", splits={"train": split}, fingerprint="", mean=(0.5,) * 3, std=(0.25,) * 3
+        name="random",
+        note="random bytes",
+        task="images",
+        splits={"train": split},
+        fingerprint="",
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
     )
 
 
@@ -46,7 +52,9 @@ def main() -> None:
             times.append(time.perf_counter() - start)
     training = BATCH / statistics.median(times)
     mark = "" if loading >= GOAL * training else f" * goal {GOAL:g}"
-    print(f"loader {loading:,.0f} images/s, vgg13 at 1/4 width trains {training:,.0f} images/s: {loading / training:.1f} times{mark}")
+    print(
+        f"loader {loading:,.0f} images/s, vgg13 at 1/4 width trains {training:,.0f} images/s: {loading / training:.1f} times{mark}"
+    )
 
 
 if __name__ == "__main__":

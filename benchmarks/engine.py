@@ -126,7 +126,9 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     gp_share = sum(s.epochs * s.gp for s in LadderSchedule().segments(90, 1000)) / 90_000
     print(f"batch {options.batch}, {device}, {options.threads} threads, medians of {options.repeats}; * misses its goal")
-    print(f"{'model':14}{'precision':10}{'forward':>9}{'plain BP':>10}{'GP':>8}{'BP':>8}{'GP/fwd':>9}{'BP/plain':>10}{'ladder':>9}")
+    print(
+        f"{'model':14}{'precision':10}{'forward':>9}{'plain BP':>10}{'GP':>8}{'BP':>8}{'GP/fwd':>9}{'BP/plain':>10}{'ladder':>9}"
+    )
     for precision in options.precisions:
         for name in options.models:
             times = measure(steps(name, precision, device, options.batch), options.repeats, device)
@@ -139,7 +141,10 @@ def main() -> None:
             marks = (gp > goal[0], bp > goal[1], precision == "float32" and ladder < LADDER.get(name, 1.28))
             cells = [f"{value:.2f}{'*' if missed else ' '}" for value, missed in zip((gp, bp, ladder), marks, strict=True)]
             milli = [f"{1e3 * median[kind]:.0f} ms" for kind in ("forward", "plain BP", "GP", "BP")]
-            print(f"{name:14}{precision:10}{milli[0]:>9}{milli[1]:>10}{milli[2]:>8}{milli[3]:>8}{cells[0]:>9}{cells[1]:>10}{cells[2]:>9}", flush=True)
+            print(
+                f"{name:14}{precision:10}{milli[0]:>9}{milli[1]:>10}{milli[2]:>8}{milli[3]:>8}{cells[0]:>9}{cells[1]:>10}{cells[2]:>9}",
+                flush=True,
+            )
     for name in options.models:
         memory(name, options.batch)
 

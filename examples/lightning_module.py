@@ -11,8 +11,8 @@ from torch import nn
 class AdaGPClassifier(lightning.LightningModule):
     """Any classifier, trained by the engine.
 
-    The engine opens the backward pass and steps the optimizer itself, so optimization is manual; Lightning keeps the loop, devices, logging and
-    checkpoints (the engine's state goes with them).
+    The engine opens the backward pass and steps the optimizer itself, so optimization is manual; Lightning keeps the
+    loop, devices, logging and checkpoints (the engine's state goes with them).
     """
 
     automatic_optimization = False

@@ -29,7 +29,9 @@ def main(folder: str = "runs") -> None:
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, labels), batch_size=64, shuffle=True)
     net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(256, 10))
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-    engine = adagp.AdaGP(net, optimizer, schedule=adagp.LadderSchedule(warm_up_epochs=1, rungs=((1, 4, 1),)), measure_every=4)
+    engine = adagp.AdaGP(
+        net, optimizer, schedule=adagp.LadderSchedule(warm_up_epochs=1, rungs=((1, 4, 1),)), measure_every=4
+    )
     with SummaryWriter(folder) as writer:
         for epoch in range(3):
             steps = [engine.step(lambda: F.cross_entropy(net(x), y)) for x, y in engine.epoch(loader)]

@@ -8,6 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+# Shapes in signatures are checked in the tests, and only there.
+install_import_hook(["adagp.predictors", "adagp.training", "adagp.models", "adagp.data"], "beartype.beartype")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -53,7 +53,19 @@ def test_simulate_prints_one_json_document(capsys):
 
 
 def test_train_keeps_a_record_and_is_not_done_twice(checkout, capsys):
-    arguments = ["train", "vgg13", "--width", "0.125", "--epochs", "2", "--warm-up-epochs", "1", "--train-limit", "128", "--json"]
+    arguments = [
+        "train",
+        "vgg13",
+        "--width",
+        "0.125",
+        "--epochs",
+        "2",
+        "--warm-up-epochs",
+        "1",
+        "--train-limit",
+        "128",
+        "--json",
+    ]
     code, out, err = run(capsys, *arguments)
     record = json.loads(out)
     assert code == 0 and "epoch 2/2" in err

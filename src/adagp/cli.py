@@ -6,7 +6,6 @@ Exit codes: 0 success, 1 a run or a check failed, 2 bad usage (one line says wha
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer

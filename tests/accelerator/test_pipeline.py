@@ -53,9 +53,7 @@ def test_batches_without_a_backward_pass_stream(p, m, n):
     time,
 )
 def test_a_schedule_is_physical(scheme, half, pairs, batches, f, b):
-    run = acc.pipeline(
-        scheme, stages=2 * half, micro_batches=2 * pairs, forward=f, backward=b, predictor=1, batches=batches
-    )
+    run = acc.pipeline(scheme, stages=2 * half, micro_batches=2 * pairs, forward=f, backward=b, predictor=1, batches=batches)
     for device in range(2 * half):
         own = sorted((t.start, t.end) for t in run.tasks if t.device == device)
         assert all(end <= start for (_, end), (start, _) in zip(own, own[1:], strict=False))

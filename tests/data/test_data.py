@@ -50,7 +50,10 @@ def test_a_folder_tree_is_decoded_once(tmp_path, monkeypatch):
     train = cifar.split("train")
     assert isinstance(train.images, np.memmap) and train.images.shape == (12, 3, 32, 32)
     # Each image and label of the tree is there once.
-    files = {label: [np.asarray(Image.open(f)).transpose(2, 0, 1) for f in (folder / "train" / name).iterdir()] for label, name in enumerate(cifar.classes)}
+    files = {
+        label: [np.asarray(Image.open(f)).transpose(2, 0, 1) for f in (folder / "train" / name).iterdir()]
+        for label, name in enumerate(cifar.classes)
+    }
     for image, label in zip(train.images, train.labels, strict=True):
         assert sum(np.array_equal(image, file) for file in files[int(label)]) == 1
     monkeypatch.setattr("PIL.Image.open", lambda *a, **k: pytest.fail("decoded again"))
@@ -77,7 +80,10 @@ def test_a_lossy_copy_is_called_one(tmp_path):
         (lambda f: [shutil.rmtree(p) for p in (f / "train").iterdir()], "train has no class folders"),
         (lambda f: [p.unlink() for p in (f / "train" / "cat").iterdir()], "train/cat has no images"),
         (lambda f: shutil.rmtree(f / "test" / "cat"), "class 'cat' is in one of train and test only"),
-        (lambda f: (f / "train" / "cat" / "0003.png").write_bytes(b"no image"), "cannot read the image .*train/cat/0003.png"),
+        (
+            lambda f: (f / "train" / "cat" / "0003.png").write_bytes(b"no image"),
+            "cannot read the image .*train/cat/0003.png",
+        ),
         (lambda f: truncate(f / "train" / "cat" / "0003.png"), "cannot read the image .*train/cat/0003.png"),
         (
             lambda f: Image.new("RGB", (40, 32)).save(f / "train" / "cat" / "0003.png"),

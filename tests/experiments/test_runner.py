@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from adagp._errors import UsageError
-from adagp.experiments import Run, Store, execute, profile, run_all, run_one
+from adagp.experiments import Store, execute, profile, run_all, run_one
 
 pytestmark = pytest.mark.xdist_group("runner")
 RUN = dataclasses.replace(profile("smoke").run("vgg13", "adagp"), train_limit=128, test_limit=64, epochs=3)

@@ -80,7 +80,9 @@ def test_the_transformer_is_causal_and_ignores_padding():
 def test_the_transformer_has_the_published_shape_at_full_width():
     facts = models.summary("transformer", "multi30k")
     # 6 + 6 layers of d_model 512 and ffn 2048 are 44.1 M parameters (Vaswani et al. 2017: 65 M with 37,000 tokens).
-    layers = 6 * (4 * 512 * 513 + 2 * 512 * 2048 + 2048 + 512 + 2 * 1024) + 6 * (8 * 512 * 513 + 2 * 512 * 2048 + 2048 + 512 + 3 * 1024)
+    layers = 6 * (4 * 512 * 513 + 2 * 512 * 2048 + 2048 + 512 + 2 * 1024) + 6 * (
+        8 * 512 * 513 + 2 * 512 * 2048 + 2048 + 512 + 3 * 1024
+    )
     assert facts["parameters"] == layers + 2 * 1024 + 8000 * 512 + 8000 * 513
     assert facts["predicted_layers"] == 6 * 6 + 6 * 10 + 1
 
@@ -89,7 +91,10 @@ def test_the_transformer_has_the_published_shape_at_full_width():
     ("arguments", "words"),
     [
         ({"name": "vgg12"}, "unknown model 'vgg12'; choose from: densenet121, .*vgg19"),
-        ({"name": "vgg13", "dataset": "numbers"}, "unknown data set for vgg13 'numbers'; choose from: cifar10, cifar100, digits"),
+        (
+            {"name": "vgg13", "dataset": "numbers"},
+            "unknown data set for vgg13 'numbers'; choose from: cifar10, cifar100, digits",
+        ),
         ({"name": "vgg13", "width": 0.3}, r"width 0.3 makes 19.2 of the 64 channels of features.0; choose a width"),
         ({"name": "vgg13", "width": 0}, "width must be positive, got 0"),
         ({"name": "transformer", "dataset": "multi30k", "width": 0.3}, "width 0.3 makes d_model 153.6"),

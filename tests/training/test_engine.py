@@ -170,7 +170,9 @@ class EveryKind(nn.Module):
 
 
 @pytest.mark.parametrize("predictor", [name for name in adagp.predictors.available() if name != "oracle"])
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels last"])
+@pytest.mark.parametrize(
+    "memory_format", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels last"]
+)
 def test_every_kind_of_layer_gets_a_gradient_of_its_own_form(predictor, memory_format):
     torch.manual_seed(0)
     model = EveryKind().to(memory_format=memory_format)
@@ -226,7 +228,9 @@ def test_resuming_in_mid_epoch_is_bit_identical(predictor):
         engine.step(lambda: F.cross_entropy(model(x), y))
         if position == 3:
             file = io.BytesIO()
-            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "engine": engine.state_dict()}, file)
+            torch.save(
+                {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "engine": engine.state_dict()}, file
+            )
             break
     resumed, optimizer, engine = fresh()
     state = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
@@ -393,7 +397,7 @@ def test_a_scaler_leaves_true_gradient_steps_as_they_are():
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-7)
 
 
-def test_a_compiled_model_trains_as_the_eager_one():
+def _compiled_and_eager(rank):
     results = []
     for compiled in (False, True):
         model = small_net()
@@ -404,6 +408,11 @@ def test_a_compiled_model_trains_as_the_eager_one():
         assert len(engine.metrics()) == 3
         results.append(model)
     assert_same(*results)
+
+
+def test_a_compiled_model_trains_as_the_eager_one():
+    # In a process of its own: the checks of shapes that the tests install cannot be compiled.
+    torch.multiprocessing.spawn(_compiled_and_eager, nprocs=1)
 
 
 @pytest.mark.parametrize("predictor", ["shared-network", "error-projection", "previous"])
@@ -491,7 +500,9 @@ def _replica(rank, port, folder, predictor):
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     model = small_net()
     replica = nn.parallel.DistributedDataParallel(model)
-    engine = AdaGP(replica, sgd(model), schedule=LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1)), predictor=predictor)
+    engine = AdaGP(
+        replica, sgd(model), schedule=LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1)), predictor=predictor
+    )
     for _ in range(2):
         train(engine, replica, batches(6, seed=10 + rank))  # each replica has data of its own
     torch.save([p.detach() for p in model.parameters()], folder / f"{predictor}-{rank}.pt")

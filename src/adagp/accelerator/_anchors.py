@@ -8,9 +8,7 @@ from ._layer import Layer
 from ._memory import dram_traffic
 
 
-def _layer(
-    name: str, batch: int, groups: int, channels: int, filters: int, size: int, kernel: int, stride: int
-) -> Layer:
+def _layer(name: str, batch: int, groups: int, channels: int, filters: int, size: int, kernel: int, stride: int) -> Layer:
     return Layer(
         name=name, kind="conv", batch=batch, groups=groups, in_channels=channels, out_channels=filters,
         in_size=((size - 1) * stride + kernel,) * 2, out_size=(size,) * 2, kernel=(kernel,) * 2, stride=(stride,) * 2,

@@ -37,7 +37,5 @@ class EnergyTable:
             if not entry["value"] >= 0:
                 raise UsageError(f"energy table {name!r}: {level} must be 0 or more, got {entry['value']}")
             if not str(entry.get("source", "")).strip():
-                raise UsageError(
-                    f"energy table {name!r}: {level} has no source; name where {entry['value']} comes from"
-                )
+                raise UsageError(f"energy table {name!r}: {level} has no source; name where {entry['value']} comes from")
         return cls(unit=table.get("unit", "1"), **{level: float(table[level]["value"]) for level in LEVELS})

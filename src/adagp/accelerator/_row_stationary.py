@@ -25,9 +25,7 @@ def row_stationary(convs: np.ndarray, hardware: Hardware) -> np.ndarray:
     count, N, C, M, R, S, E, F, step, dilation = (column[:, None] for column in convs.T)
     # A product without a window has no rows to keep: its M x K operand is one row of K channels.
     flat = (R == 1) & (S == 1) & (step == 1) | (E == 1) & (F == 1)
-    N, C, E, F, R, S = (
-        np.where(flat, a, b) for a, b in ((1, N), (C * R * S, C), (1, E), (N * E * F, F), (1, R), (1, S))
-    )
+    N, C, E, F, R, S = (np.where(flat, a, b) for a, b in ((1, N), (C * R * S, C), (1, E), (N * E * F, F), (1, R), (1, S)))
 
     rows, width = np.minimum(R, hardware.rows), np.minimum(S, pads["input"])
     channels = C * -(-R // rows) * -(-S // width)

@@ -115,9 +115,7 @@ def workload(
         known = lookup(network, dataset) if width == 1.0 else None
         return (known or trace_zoo(network, dataset, width)).with_batch(batch)
     if example_input is None:
-        raise UsageError(
-            f"workload({type(network).__name__}, ...) needs an example_input: a tensor or a tuple of arguments"
-        )
+        raise UsageError(f"workload({type(network).__name__}, ...) needs an example_input: a tensor or a tuple of arguments")
     args = example_input if isinstance(example_input, tuple) else (example_input,)
     tensors = [a for a in args if isinstance(a, Tensor)]
     if not tensors or tensors[0].ndim == 0 or tensors[0].shape[0] < 1:
@@ -255,9 +253,7 @@ class _Recorder(TorchDispatchMode):
 
     def _convolution(self, x: Tensor, weight: Tensor, out: Tensor, *, stride, transposed: bool, groups: int) -> None:
         if transposed:
-            raise UsageError(
-                f"layer {self._name(weight)!r} is a transposed convolution, which the model does not describe"
-            )
+            raise UsageError(f"layer {self._name(weight)!r} is a transposed convolution, which the model does not describe")
 
         def plane(sizes) -> tuple[int, int]:  # one spatial dimension lies along the columns, a third joins the rows
             return prod(sizes[:-1]), sizes[-1]

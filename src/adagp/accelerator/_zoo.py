@@ -75,7 +75,5 @@ def build() -> dict:
 if __name__ == "__main__":
     from .._files import write_atomic
 
-    lines = ",\n".join(
-        f"{json.dumps(name)}: {json.dumps(entry, separators=(',', ':'))}" for name, entry in build().items()
-    )
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(entry, separators=(',', ':'))}" for name, entry in build().items())
     write_atomic(Path(__file__).parent / _FILE, "{" + lines + "}\n")

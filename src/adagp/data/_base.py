@@ -4,6 +4,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -15,8 +16,8 @@ from .._errors import unknown
 class Images:
     """One split of labelled images, decoded."""
 
-    images: UInt8[np.ndarray, "n 3 height width"]
-    """Memory-mapped where it comes from files."""
+    images: Any
+    """Bytes (n, 3, height, width): an array, memory-mapped where it was decoded from files, or one that decodes on demand."""
     labels: Int64[np.ndarray, " n"]
 
     def __len__(self) -> int:

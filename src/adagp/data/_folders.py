@@ -53,7 +53,9 @@ def load_imagenet(root: Path | None = None, size: int = 224) -> Dataset:
     """
     folder = (data_root() if root is None else root) / "imagenet"
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not there; ImageNet cannot be downloaded freely: put {folder}/{{train,val}}/CLASS/IMAGE")
+        raise UsageError(
+            f"{folder} is not there; ImageNet cannot be downloaded freely: put {folder}/{{train,val}}/CLASS/IMAGE"
+        )
     listing = class_folders(folder, ("train", "val"))
     classes = tuple(listing["train"])
     splits = {}
@@ -64,7 +66,9 @@ def load_imagenet(root: Path | None = None, size: int = 224) -> Dataset:
         splits[name] = Images(
             images=DecodedOnDemand([files[i] for i in order], size + size // 7), labels=labels[order].astype(np.int64)
         )
-    facts = "".join(f"{path.relative_to(folder)} {path.stat().st_size}\n" for split in splits.values() for path in split.images.files)
+    facts = "".join(
+        f"{path.relative_to(folder)} {path.stat().st_size}\n" for split in splits.values() for path in split.images.files
+    )
     return Dataset(
         name="imagenet",
         note="ImageNet",

@@ -80,7 +80,9 @@ def _fetch(path: Path) -> None:
         with urllib.request.urlopen(_ADDRESS + path.name, timeout=60) as answer:
             content = answer.read()
     except OSError as error:
-        raise UsageError(f"{path} is not there and could not be downloaded ({error}); put the corpus's file there") from error
+        raise UsageError(
+            f"{path} is not there and could not be downloaded ({error}); put the corpus's file there"
+        ) from error
     got = hashlib.sha256(content).hexdigest()
     if got != _CHECKSUMS[path.name]:
         raise UsageError(f"the download of {path.name} has checksum {got[:12]}..., expected {_CHECKSUMS[path.name][:12]}...")

@@ -1,6 +1,14 @@
 """Recipes, resumable runs, result records, notebooks, the book and the claims."""
 
-from ._analysis import large_batch, model_table, pipeline_schedules, pipeline_sweep, scalesim_record, step_times, zoo_workloads
+from ._analysis import (
+    large_batch,
+    model_table,
+    pipeline_schedules,
+    pipeline_sweep,
+    scalesim_record,
+    step_times,
+    zoo_workloads,
+)
 from ._book import BookError
 from ._book import build as build_book
 from ._cluster import run_on_ray

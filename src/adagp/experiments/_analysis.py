@@ -144,7 +144,11 @@ def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
     always_gp = LadderSchedule(warm_up_epochs=0, rungs=(), final=(1, 0))
     always_bp = LadderSchedule(warm_up_epochs=10**6)
     opened = []
-    for name, schedule in (("ADA-GP, Phase GP", always_gp), ("ADA-GP, Phase BP", always_bp), ("engine, AlwaysBP", AlwaysBP())):
+    for name, schedule in (
+        ("ADA-GP, Phase GP", always_gp),
+        ("ADA-GP, Phase BP", always_bp),
+        ("engine, AlwaysBP", AlwaysBP()),
+    ):
         engine = AdaGP(net, sgd(), schedule=schedule)
         batches = engine.epoch(iter(int, 1))
         next(batches)
@@ -183,7 +187,9 @@ def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
         "table": table,
         "glue": {
             "n": repeats,
-            "machine": f"{machine['processor']}, {torch.get_num_threads()} thread(s)" if device == "cpu" else machine["device"],
+            "machine": f"{machine['processor']}, {torch.get_num_threads()} thread(s)"
+            if device == "cpu"
+            else machine["device"],
             "ladder": medians["plain backpropagation"] / adagp,
             "limit": ladder_bound(backward=backward)[0],
         },

@@ -64,7 +64,15 @@ def build(executed: Path) -> tuple[Path, bool]:
     write_atomic(staged / "_toc.yml", yaml.safe_dump(_present(contents, staged), sort_keys=False))
 
     stamp.unlink(missing_ok=True)
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(staged), "--path-output", str(book), "-W", "--keep-going"]
+    command = [
+        str(Path(sys.executable).with_name("jupyter-book")),
+        "build",
+        str(staged),
+        "--path-output",
+        str(book),
+        "-W",
+        "--keep-going",
+    ]
     answer = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})
     if answer.returncode != 0:
         log = book / "_build" / "build.log"

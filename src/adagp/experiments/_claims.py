@@ -79,7 +79,7 @@ class Claim:
 
 
 def check(profile: Profile) -> list[Claim]:
-    """Measure every claim of artifact/claims.yml: on each model's largest recorded scale and on this machine's runs of ``profile``."""
+    """Measure every claim: on each model's largest recorded scale, and on this machine's runs of ``profile``."""
     mine = [record for run in profile.runs() if (record := Store(_paths.runs()).get(run, current=True))]
     kept, fixed = largest(recorded()), _read_fixed()
     claims = []

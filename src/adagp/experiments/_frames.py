@@ -63,11 +63,11 @@ def summary(records: Iterable[dict]) -> "pd.DataFrame":
 
     keep = ("metric", "score", "diverged", "train_samples", "parameters", "predictor_parameters", "seconds")
     rows = [
-            {key: record["config"][key] for key in _CONFIG}
-            | {key: record["result"][key] for key in keep}
-            | {"data": record["provenance"]["data"]["name"]}
-            for record in records
-        ]
+        {key: record["config"][key] for key in _CONFIG}
+        | {key: record["result"][key] for key in keep}
+        | {"data": record["provenance"]["data"]["name"]}
+        for record in records
+    ]
     return pd.DataFrame(rows, columns=[*_CONFIG, *keep, "data"])
 
 

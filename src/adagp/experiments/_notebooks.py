@@ -169,7 +169,16 @@ def _papermill(job: Job, folder: Path, threads: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         made = Path(temporary) / f"{job.page}.ipynb"
-        command = [sys.executable, "-m", "papermill", str(job.notebook), str(made), "--no-progress-bar", "--kernel", "python3"]
+        command = [
+            sys.executable,
+            "-m",
+            "papermill",
+            str(job.notebook),
+            str(made),
+            "--no-progress-bar",
+            "--kernel",
+            "python3",
+        ]
         command += ["--log-level", "ERROR", "--parameters_yaml", yaml.safe_dump(dict(job.parameters))]
         environment = os.environ | {
             "OMP_NUM_THREADS": str(threads),

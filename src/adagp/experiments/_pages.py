@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from IPython.display import Markdown
 
+
 def describe(runs: "pd.DataFrame"):
     """One sentence a scale: what was trained on which data, how large, how often.
 
@@ -65,7 +66,10 @@ def score_table(*parts: "pd.DataFrame"):
             if len(models) > 1:
                 rows = [{"model": m} | {LABELS[k]: cells.get((m, k), "–") for k in methods} for m in models]
             else:
-                rows = [{"method": LABELS[k], METRICS[metric]: cells[models[0], k], "what": METHODS[k].description} for k in methods]
+                rows = [
+                    {"method": LABELS[k], METRICS[metric]: cells[models[0], k], "what": METHODS[k].description}
+                    for k in methods
+                ]
             caption = f"{METRICS[metric]}, {data}, {samples:,} samples, width {width:g}, {epochs} epochs"
             tables.append(html_table(pd.DataFrame(rows), caption=f"{title}: {caption}".removeprefix(": ")))
     return _joined(tables)
@@ -99,7 +103,9 @@ def control_table(runs: "pd.DataFrame"):
         row = {"method": LABELS[method], METRICS[runs["metric"].iloc[0]]: _score(values.mean(), values.std(), len(values))}
         for reference in ("bp", "coast", "equal-cost"):
             if reference in scores:
-                row[f"minus {LABELS[reference]}"] = "" if reference == method else _paired(scores[method] - scores[reference])
+                row[f"minus {LABELS[reference]}"] = (
+                    "" if reference == method else _paired(scores[method] - scores[reference])
+                )
         rows.append(row)
     return html_table(pd.DataFrame(rows), caption="Points; differences are paired over seeds, with a 95 % interval")
 
@@ -166,7 +172,11 @@ def large_batch_table(table: "pd.DataFrame"):
 
     means = table.groupby("method", sort=False)[["prediction", "batch"]].mean()
     rows = [
-        {"predictor": LABELS[method], "prediction": f"{row['prediction']:.3f}", "one batch's own gradient": f"{row['batch']:.3f}"}
+        {
+            "predictor": LABELS[method],
+            "prediction": f"{row['prediction']:.3f}",
+            "one batch's own gradient": f"{row['batch']:.3f}",
+        }
         for method, row in means.iterrows()
     ]
     return html_table(pd.DataFrame(rows), caption=f"Cosine with the mean gradient of {table['samples'].iloc[0]:,} samples")

@@ -123,7 +123,9 @@ QUICK = replace(
     # Batches of 32 train much further than batches of 64 in the same time.
     base=replace(_BASE, dataset="digits", width=0.125, train_limit=512, epochs=8, **_SHORT | {"batch_size": 32}),
     # The Transformer needs more batches than the networks on digits before it translates anything.
-    translation=replace(_TRANSLATION, dataset="numbers", width=0.125, lr=1e-3, train_limit=4_000, test_limit=256, epochs=8, **_SHORT),
+    translation=replace(
+        _TRANSLATION, dataset="numbers", width=0.125, lr=1e-3, train_limit=4_000, test_limit=256, epochs=8, **_SHORT
+    ),
     study=Study(base=replace(_BASE, dataset="digits", width=0.125, epochs=12, **_SHORT)),
 )
 _TINY = {"train_limit": 320, "test_limit": 64, "epochs": 3, "warm_up_epochs": 1, "rungs": ((1, 4, 1),)}

@@ -33,9 +33,7 @@ METHODS: dict[str, Method] = {
     "adagp": Method(description="ADA-GP as published: the ladder and one shared predictor network"),
     "coast": Method(description="zero gradients in Phase GP: momentum and weight decay go on", predictor="coast"),
     "skip": Method(description="the same BP batches, Phase-GP batches dropped", schedule="always-bp", skip=True),
-    "equal-cost": Method(
-        description="BP for as many epochs as ADA-GP's time buys", schedule="always-bp", equal_cost=True
-    ),
+    "equal-cost": Method(description="BP for as many epochs as ADA-GP's time buys", schedule="always-bp", equal_cost=True),
     "ema": Method(description="a moving average of true gradients in Phase GP", predictor="ema"),
     "previous": Method(description="the last true gradient again in Phase GP", predictor="previous"),
     "shuffled": Method(description="ADA-GP whose predictor sees another batch's activations", predictor="shuffled"),

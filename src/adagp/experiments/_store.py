@@ -86,9 +86,7 @@ def check(record: object, path: Path) -> None:
     if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
         raise UsageError(f"{path} is not a result record: expected a JSON object with a schema number; move it away")
     if record["schema"] > SCHEMA:
-        raise UsageError(
-            f"{path} has schema {record['schema']}, this version of adagp reads up to {SCHEMA}; update adagp"
-        )
+        raise UsageError(f"{path} has schema {record['schema']}, this version of adagp reads up to {SCHEMA}; update adagp")
     for key, kind in _REQUIRED.items():
         if not isinstance(record.get(key), kind):
             raise UsageError(

@@ -162,9 +162,7 @@ def area_and_power(reports: Sequence["Report"]) -> tuple["Figure", "pd.DataFrame
     labels = [style.LABELS[r.design.name] for r in reports]
     with style.use():
         figure, panels = plt.subplots(1, 2, sharey=True, figsize=(8.4, 1.4 + 0.36 * len(labels)))
-        _stacked(
-            panels[0], [[part.get(name, 0.0) for part in parts] for name in PART_COLORS], list(PART_COLORS.items())
-        )
+        _stacked(panels[0], [[part.get(name, 0.0) for part in parts] for name in PART_COLORS], list(PART_COLORS.items()))
         panels[0].set_xlabel("area at 40 nm (mm²)")
         power = [("chip", style.BLUE), ("DRAM", style.VERMILION)]
         _stacked(panels[1], [list(data[f"{name} power (mW)"]) for name, _ in power], power)
@@ -198,9 +196,7 @@ def gantt(schedules: dict[str, "PipelineSchedule"]) -> tuple["Figure", "pd.DataF
 
     data = pd.concat([s.to_frame().assign(schedule=title) for title, s in schedules.items()], ignore_index=True)
     kinds = [
-        kind
-        for kind in ("forward", "backward", "predictor")
-        if (data["end"] - data["start"])[data["kind"] == kind].any()
+        kind for kind in ("forward", "backward", "predictor") if (data["end"] - data["start"])[data["kind"] == kind].any()
     ]
     heights = [schedule.devices for schedule in schedules.values()]
     with style.use():

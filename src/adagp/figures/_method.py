@@ -53,7 +53,11 @@ def phases(layers: int = 4) -> tuple["Figure", "pd.DataFrame"]:
         axes.set_yticks(list(rows.values()), list(rows))
         axes.set(xlim=(-0.1, end + 0.1), ylim=(-0.5, 1.5), xlabel="time (forward passes of a layer)")
         axes.grid(False)
-        names = {"forward": "forward", "backward": "backward and update", "predictor": "predictor (BP: learns, GP: updates the layer)"}
+        names = {
+            "forward": "forward",
+            "backward": "backward and update",
+            "predictor": "predictor (BP: learns, GP: updates the layer)",
+        }
         handles = [plt.Rectangle((0, 0), 1, 1, color=style.COLORS[key]) for key in names]
         figure.legend(handles, names.values(), loc="outside upper left", ncols=3, fontsize=9)
     plt.close(figure)
@@ -86,9 +90,17 @@ def reorganization(out_ch: int = 64, in_ch: int = 32, kernel: int = 3) -> tuple[
             _box(axes, place + 0.1, 0.85, 0.78, 0.6, name.replace(" ", "\n"), color)
             axes.text(place + 0.49, 0.7, shape, ha="center", va="top", fontsize=7.5)
             if place:
-                axes.annotate("", (place + 0.11, 1.15), (place - 0.13, 1.15), arrowprops={"arrowstyle": "->", "color": style.BLACK})
+                axes.annotate(
+                    "", (place + 0.11, 1.15), (place - 0.13, 1.15), arrowprops={"arrowstyle": "->", "color": style.BLACK}
+                )
         axes.text(1.97, 1.75, "reorganization: each output channel becomes one sample", ha="center", fontsize=9)
-        axes.text(3.97, 0.15, "one predictor serves every layer; a layer uses the first row-length outputs", ha="center", fontsize=9)
+        axes.text(
+            3.97,
+            0.15,
+            "one predictor serves every layer; a layer uses the first row-length outputs",
+            ha="center",
+            fontsize=9,
+        )
     plt.close(figure)
     return figure, pd.DataFrame(stages, columns=["stage", "shape"])
 
@@ -136,4 +148,6 @@ def _box(axes: "Axes", x: float, y: float, width: float, height: float, text: st
         FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=0.06", facecolor=color, edgecolor="none")
     )
     dark = color in (style.VERMILION, style.BLUE)
-    axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=8.5, color="white" if dark else "black")
+    axes.text(
+        x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=8.5, color="white" if dark else "black"
+    )

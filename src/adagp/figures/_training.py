@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from ..schedule import Schedule
 
+
 def learning_curves(curves: "pd.DataFrame", metric: str = "accuracy") -> tuple["Figure", "pd.DataFrame"]:
     """Test score over epochs, one line a method: the mean over seeds, with the range over seeds shaded.
 
@@ -40,7 +41,9 @@ def plan(schedule: "Schedule", epochs: int, batches_per_epoch: int = 1000) -> tu
     rows, start = [], 0
     for segment in schedule.segments(epochs, batches_per_epoch):
         shares = {"warm-up": segment.warm_up, "bp": segment.bp, "gp": segment.gp}
-        rows.append({"first": start + 1, "last": start + segment.epochs} | {k: v / segment.batches for k, v in shares.items()})
+        rows.append(
+            {"first": start + 1, "last": start + segment.epochs} | {k: v / segment.batches for k, v in shares.items()}
+        )
         start += segment.epochs
     data = pd.DataFrame(rows)
     with style.use():
@@ -68,7 +71,12 @@ def followed(curves: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     import matplotlib.pyplot as plt
 
     share = curves["batches"].map(lambda counts: counts.get("gp", 0) / sum(counts.values()))
-    data = curves.assign(share=share).groupby(["method", "epoch"], sort=False)["share"].agg(["mean", "min", "max"]).reset_index()
+    data = (
+        curves.assign(share=share)
+        .groupby(["method", "epoch"], sort=False)["share"]
+        .agg(["mean", "min", "max"])
+        .reset_index()
+    )
     with style.use():
         figure, axes = plt.subplots(figsize=(7.0, 2.6))
         for method, rows in data.groupby("method", sort=False):
@@ -128,7 +136,9 @@ def predictor_quality(quality: "pd.DataFrame", figure_of_merit: str = "cosine") 
         figure, axes = plt.subplots()
         axes.axhline(0, color=style.GREY, linewidth=1)
         axes.plot(mean.index + 1, mean, color=style.COLORS["adagp"], label="mean over seeds")
-        axes.scatter(data["depth"] + 1, data[figure_of_merit], s=12, color=style.COLORS["adagp"], alpha=0.5, label="one seed")
+        axes.scatter(
+            data["depth"] + 1, data[figure_of_merit], s=12, color=style.COLORS["adagp"], alpha=0.5, label="one seed"
+        )
         axes.set(xlabel="layer, in the order of the forward pass", ylabel="cosine with the batch's true gradient")
         axes.set_ylim(min(-0.1, data[figure_of_merit].min() * 1.1), max(0.5, data[figure_of_merit].max() * 1.1))
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -5,4 +5,16 @@ from ._surgery import small_image_stem, thin
 from ._transformer import BOS, EOS, PAD, Transformer
 from ._zoo import available, create, example_input, input_shape
 
-__all__ = ["BOS", "EOS", "PAD", "Transformer", "available", "create", "example_input", "input_shape", "small_image_stem", "summary", "thin"]
+__all__ = [
+    "BOS",
+    "EOS",
+    "PAD",
+    "Transformer",
+    "available",
+    "create",
+    "example_input",
+    "input_shape",
+    "small_image_stem",
+    "summary",
+    "thin",
+]

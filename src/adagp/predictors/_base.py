@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -88,6 +88,7 @@ Score = Callable[[Layer, Tensor, Tensor], None]
 """(layer, predicted matrix, true matrix): called on BP batches before the predictor learns from the batch."""
 
 
+@runtime_checkable
 class GradientPredictor(Protocol):
     """Where a Phase-GP gradient comes from.
 

@@ -25,9 +25,9 @@ def learn(
     network: ReferenceNetwork,
     optimizer: torch.optim.Optimizer,
     outputs: list[Tensor],
-    targets: list[Float[Tensor, "out_ch row"]],
+    targets: list[Tensor],
 ) -> None:
-    """One step on the mean over layers of the mean squared error."""
+    """One step on the mean over layers of the mean squared error; targets are (out_ch, row), one a layer."""
     errors = [F.mse_loss(network(output, target.shape[1]), target) for output, target in zip(outputs, targets, strict=True)]
     optimizer.zero_grad()
     torch.stack(errors).mean().backward()

@@ -199,9 +199,7 @@ class SharedNetwork:
         # Views of the padded maps: F.unfold of thousands of small maps takes ten times as long.
         patches = F.pad(maps, (1, 1, 1, 1))[:, 0].unfold(1, 3, 2).unfold(2, 3, 2)[:, :side, :side]
         grads = (inner.reshape(self.channels, -1) @ patches.reshape(-1, 9)).view(self.conv_weight.shape)
-        for parameter, gradient in zip(
-            self.parameters(), (grads, inner.sum((1, 2)), into_weight, into_bias), strict=True
-        ):
+        for parameter, gradient in zip(self.parameters(), (grads, inner.sum((1, 2)), into_weight, into_bias), strict=True):
             parameter.grad = gradient
         self.optimizer.step()
 

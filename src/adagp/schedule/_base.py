@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Phase(str, Enum):
@@ -28,6 +28,7 @@ class Segment:
         return self.warm_up + self.bp + self.gp
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """Decides the phase of every batch.
 

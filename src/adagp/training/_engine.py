@@ -1,6 +1,5 @@
 """The drop-in engine: a user's model, optimizer and loop, with some batches updated from predicted gradients."""
 
-import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator

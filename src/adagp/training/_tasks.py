@@ -1,7 +1,7 @@
 """What differs between kinds of data: batches, loss and test figure."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..data import Dataset, Images
 
 
+@runtime_checkable
 class Task(Protocol):
     """Batches, loss and evaluation of one data set."""
 
