@@ -7,6 +7,7 @@ import torch
 
 from adagp import UsageError, models
 from adagp import accelerator as acc
+from adagp.experiments import collection_table
 
 CNNS = [name for name in models.available() if name != "transformer"]
 
@@ -24,21 +25,11 @@ def test_parameters_at_imagenet_shape_are_the_published_ones(name):
     assert models.summary(name, "imagenet")["parameters"] == PUBLISHED[name]
 
 
-# What public CIFAR-100 model collections print, in millions, and why ours may differ from it.
-COLLECTIONS = {
-    "vgg13": (28.7, ""), "resnet50": (23.7, ""), "resnet101": (42.7, ""), "resnet152": (58.3, ""),
-    "densenet121": (7.0, ""), "densenet161": (26.0, "printed in whole millions"),
-    "densenet201": (18.0, "printed in whole millions"),
-    "inception_v3": (22.3, "theirs is written anew, ours is torchvision's: 0.3 M apart"), "inception_v4": (41.3, ""),
-    "mobilenet_v2": (2.36, ""),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", sorted(COLLECTIONS))
-def test_parameters_at_cifar_shape_are_near_those_of_public_collections(name):
-    theirs, reason = COLLECTIONS[name]
-    ours = models.summary(name, "cifar100")["parameters"] / 1e6
-    assert ours == pytest.approx(theirs, rel=0.03 if reason else 0.01), reason
+def test_parameters_at_cifar_shape_are_near_those_of_public_collections():
+    table = collection_table()
+    assert len(table) == 10
+    for row in table.itertuples():
+        assert row.ours == pytest.approx(row.collection, rel=0.03 if row.reason else 0.01), row
 
 
 @pytest.mark.parametrize("name", CNNS)
@@ -118,15 +109,20 @@ def test_the_table_of_the_zoo_is_what_a_trace_finds():
     assert json.loads(json.dumps(_zoo.build())) == _zoo._table()
 
 
-@pytest.mark.parametrize("name", ["vgg13", "resnet50", "densenet121", "inception_v3", "transformer"])
+@pytest.mark.parametrize("name", models.available())
 def test_multiply_accumulates_equal_those_of_the_flop_counter(name):
-    """mobilenet_v2 is left out: the counter takes a depthwise backward pass for a dense one."""
     from torch.utils.flop_counter import FlopCounterMode
 
     dataset = "multi30k" if name == "transformer" else "cifar10"
     with torch.device("meta"):
         model = models.create(name, dataset=dataset)
         inputs = models.example_input(name, dataset, batch=2, device="meta")
+    work = acc.workload(name, dataset=dataset, batch=2)
     with FlopCounterMode(display=False) as counter:
-        model(*inputs).sum().backward()
-    assert counter.get_total_flops() == 2 * acc.workload(name, dataset=dataset, batch=2).macs()
+        out = model(*inputs)
+    assert counter.get_total_flops() == 2 * work.macs("forward")
+    if name == "mobilenet_v2":
+        return  # the counter takes a depthwise layer's backward pass for a dense one's
+    with FlopCounterMode(display=False) as counter:
+        out.sum().backward()
+    assert counter.get_total_flops() == 2 * (work.macs() - work.macs("forward"))

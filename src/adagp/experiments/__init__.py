@@ -1,6 +1,7 @@
 """Recipes, resumable runs, result records, notebooks, the book and the claims."""
 
 from ._analysis import (
+    collection_table,
     large_batch,
     model_table,
     pipeline_schedules,
