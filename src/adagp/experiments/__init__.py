@@ -45,6 +45,7 @@ from ._pages import (
     nothing_recorded,
     overhead_table,
     quality_table,
+    recorded_scale,
     score_table,
     show_models,
     sweep_table,

@@ -36,6 +36,19 @@ def describe(runs: "pd.DataFrame"):
     return _markdown("**Scale:** " + " ".join(sentences))
 
 
+def recorded_scale():
+    """One paragraph for any page: at which scale the recorded runs behind the verdicts on accuracy were made."""
+    from IPython.display import HTML
+
+    from ._frames import largest, recorded, summary
+
+    records = largest(recorded())
+    if not records:
+        return HTML("<p>No run has been recorded yet, so there are no verdicts on accuracy.</p>")
+    sentences = describe(summary(records)).data.removeprefix("**Scale:** ")
+    return HTML(f"<p>Verdicts on accuracy rest on recorded runs far below the paper's scale: {sentences}</p>")
+
+
 NOTHING = "*No recorded run of this kind has been committed yet: `adagp record` makes them.*"
 
 
