@@ -81,7 +81,7 @@ def test_workers_end_with_a_killed_runner(tmp_path):
     assert "epoch 1/3" in runner.stderr.readline()
     runner.kill()
     runner.wait()
-    # The lock is free again once the orphaned worker has noticed, at the latest after its next epoch.
+    # The lock is free again once the orphaned worker has noticed, within a second or so.
     deadline = time.monotonic() + 60
     while True:
         try:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -165,8 +166,9 @@ class _Worker:
 
 
 def _work(pipe, store: Store, device: str, threads: int, current: bool) -> None:
-    """A worker's life. When its parent is gone the pipe breaks and the worker ends."""
+    """A worker's life, which ends with its parent's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)
@@ -190,6 +192,13 @@ def _work(pipe, store: Store, device: str, threads: int, current: bool) -> None:
             pipe.send(answer)
         except BrokenPipeError:
             return
+
+
+def _end_with(parent: int) -> None:
+    """Leave when the parent is gone: an epoch may last hours, and nothing is lost but what follows the last checkpoint."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def title(run: Run) -> str:
