@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
@@ -14,6 +15,11 @@ from jaxtyping import install_import_hook
 install_import_hook(["adagp.predictors", "adagp.training", "adagp.models", "adagp.data"], "beartype.beartype")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+# No test is timed, and a failure is one that the next run finds again.
+hypothesis.settings.register_profile("adagp", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("adagp")
 
 
 def copy_checkout(home: Path) -> Path:
