@@ -9,10 +9,12 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
+checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # where a float is asked for, an int will do
 # Shapes in signatures are checked in the tests, and only there.
-install_import_hook(["adagp.predictors", "adagp.training", "adagp.models", "adagp.data"], "beartype.beartype")
+install_import_hook(["adagp.predictors", "adagp.training", "adagp.models", "adagp.data"], "conftest.checked")
 
 ROOT = Path(__file__).resolve().parents[1]
 

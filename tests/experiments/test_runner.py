@@ -15,7 +15,7 @@ from adagp._errors import UsageError
 from adagp.experiments import Store, execute, profile, run_all, run_one
 
 pytestmark = pytest.mark.xdist_group("runner")
-RUN = dataclasses.replace(profile("smoke").run("vgg13", "adagp"), train_limit=128, test_limit=64, epochs=3)
+RUN = dataclasses.replace(profile("smoke").run("vgg13", "adagp"), train_limit=128, test_limit=64, epochs=3, batch_size=64)
 
 
 def without_times(record):
