@@ -112,7 +112,10 @@ REDUCED = replace(
     name="reduced",
     models=("vgg13", "transformer"),
     base=_REDUCED,
-    translation=replace(_TRANSLATION, width=0.25, lr=1e-3, train_limit=10_000, epochs=8, **_SHORT),
+    translation=replace(
+        _TRANSLATION, width=0.25, lr=1e-3, train_limit=10_000, test_limit=200, epochs=4, batch_size=64, warm_up_epochs=1,
+        rungs=((1, 4, 1),),
+    ),
     study=replace(FULL.study, base=replace(_REDUCED, train_limit=6_000, epochs=12), variants=()),
 )
 QUICK = replace(
