@@ -119,7 +119,7 @@ def test_gaps_are_paired_by_seed_and_scale():
 
     def record(method, seed, score, width=0.25):
         config = {"model": "vgg13", "method": method, "seed": seed, "width": width}
-        return {"config": config, "result": {"score": score}}
+        return {"config": config, "result": {"score": score, "metric": "accuracy"}}
 
     runs = [record("bp", 0, 80.0), record("adagp", 0, 79.0), record("bp", 1, 82.0), record("adagp", 1, 79.0)]
     runs += [record("adagp", 2, 10.0), record("bp", 2, 90.0, width=0.5), record("adagp", 3, None), record("bp", 3, 80.0)]

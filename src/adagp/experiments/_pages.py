@@ -42,7 +42,7 @@ def recorded_scale():
 
     from ._frames import largest, recorded, summary
 
-    records = largest(recorded())
+    records = [record for record in largest(recorded()) if record["result"]["metric"] == "accuracy"]
     if not records:
         return HTML("<p>No run has been recorded yet, so there are no verdicts on accuracy.</p>")
     sentences = describe(summary(records)).data.removeprefix("**Scale:** ")
