@@ -2,7 +2,7 @@
 
 ``nn.MultiheadAttention`` keeps its three projections in one parameter without a module; here they are three layers.
 Architecture after Vaswani et al. 2017 (sinusoidal positions, joined source and target vocabulary) with the normalization
-before each sub-layer (our choice: the original's order needs thousands of warm-up steps before it learns at all).
+before each sub-layer (our choice: the original's order did not learn here without a long warm-up of the learning rate).
 """
 
 import math
