@@ -2,12 +2,12 @@
 
 import contextlib
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ._provenance import provenance
 from ._run import METHODS, Run
+from ._store import SCHEMA
 
 
 def execute(
@@ -28,9 +28,9 @@ def execute(
 
     from .. import data, models
     from ..predictors import create as create_predictor
+    from ..schedule import Phase
     from ..training import AdaGP, DivergedError, fit, task_for
 
-    began = time.perf_counter()
     method = METHODS[run.method]
     dataset = data.load(run.dataset, size=models.input_shape(run.model, run.dataset)[-1])
     torch.manual_seed(run.seed)
@@ -56,12 +56,6 @@ def execute(
         with autocast():
             return task.evaluate(model, test)
 
-    curves: list[dict] = []
-
-    def keep(row: dict) -> None:
-        curves.append(row)
-        on_epoch(row)
-
     diverged = None
     try:
         curves = fit(
@@ -72,10 +66,10 @@ def execute(
             epochs=run.trained_epochs(),
             skip=run.ladder() if method.skip else None,
             checkpoint=checkpoint,
-            on_epoch=keep,
+            on_epoch=on_epoch,
         )
     except DivergedError as error:
-        diverged = str(error)
+        diverged, curves = str(error), error.rows
     finally:
         engine.close()
     last = curves[-3:]
@@ -84,15 +78,17 @@ def execute(
         "metric": task.metric,
         # The mean of the last three epochs is a steadier figure than the last one.
         "score": sum(row[task.metric] for row in last) / len(last) if last and diverged is None else None,
+        # Of the mean of the last epochs' weights: a second column, for every method alike.
+        "averaged_score": curves[-1]["averaged"][task.metric] if curves and "averaged" in curves[-1] else None,
         "parameters": sum(p.numel() for p in model.parameters()),
         "predictor_parameters": engine.predictor.num_parameters(),
         "train_samples": len(train.labels),
-        "seconds": round(time.perf_counter() - began, 2),
-        "quality": engine.metrics(),
+        "seconds": round(sum(row["seconds"] for row in curves), 2),  # of all parts of an interrupted run
+        "quality": {phase.value: engine.metrics(phase) for phase in (Phase.WARM_UP, Phase.BP)},
     }
     origin = provenance(device) | {"data": {"name": dataset.note, "fingerprint": dataset.fingerprint}}
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "name": run.name,
         "config": run.config(),
         "result": _numbers(result),

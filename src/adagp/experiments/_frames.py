@@ -81,15 +81,16 @@ def curves(records: Iterable[dict]) -> "pd.DataFrame":
 
 
 def quality(records: Iterable[dict]) -> "pd.DataFrame":
-    """One row a layer of a run: how its predictions compared with the true gradients on BP batches."""
+    """One row a phase and layer of a run: how its predictions compared with the true gradients."""
     import pandas as pd
 
     rows = [
-        {key: record["config"][key] for key in _CONFIG} | {"layer": layer, "depth": depth} | figures
+        {key: record["config"][key] for key in _CONFIG} | {"phase": phase, "layer": layer, "depth": depth} | figures
         for record in records
-        for depth, (layer, figures) in enumerate(record["result"]["quality"].items())
+        for phase, layers in record["result"]["quality"].items()
+        for depth, (layer, figures) in enumerate(layers.items())
     ]
-    return pd.DataFrame(rows, columns=[*_CONFIG, "layer", "depth", "cosine", "sign", "mse", "mape", "norm_ratio"])
+    return pd.DataFrame(rows, columns=[*_CONFIG, "phase", "layer", "depth", "cosine", "sign", "mse", "mape", "norm_ratio"])
 
 
 def mean_std(frame: "pd.DataFrame", by: list[str], value: str = "score") -> "pd.DataFrame":

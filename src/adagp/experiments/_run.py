@@ -30,7 +30,7 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "bp": Method(description="backpropagation in every batch: the baseline", schedule="always-bp"),
-    "adagp": Method(description="ADA-GP as published: the ladder and one shared predictor network"),
+    "adagp": Method(description="ADA-GP with normalized targets (ours): the ladder and one shared predictor network"),
     "coast": Method(description="zero gradients in Phase GP: momentum and weight decay go on", predictor="coast"),
     "skip": Method(description="the same BP batches, Phase-GP batches dropped", schedule="always-bp", skip=True),
     "equal-cost": Method(description="BP for as many epochs as ADA-GP's time buys", schedule="always-bp", equal_cost=True),
@@ -39,7 +39,10 @@ METHODS: dict[str, Method] = {
     "shuffled": Method(description="ADA-GP whose predictor sees another batch's activations", predictor="shuffled"),
     "error-projection": Method(description="our predictor from the output error", predictor="error-projection"),
     "adagp-gate": Method(description="ADA-GP with our least-squares gate", options=(("gate", True),)),
-    "adagp-raw": Method(description="ADA-GP with raw, unnormalized targets", options=(("normalize", False),)),
+    "adagp-literal": Method(description="ADA-GP taken literally: raw targets", options=(("normalize", False),)),
+    "adagp-default-init": Method(
+        description="ADA-GP whose predictor starts as PyTorch starts a layer, not at zero", options=(("zero_start", False),)
+    ),
     "adaptive": Method(description="ADA-GP whose ratio follows what it measures", schedule="adaptive"),
 }
 

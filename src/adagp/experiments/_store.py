@@ -9,7 +9,7 @@ from .._files import write_json
 from ._provenance import training_code
 from ._run import Run
 
-SCHEMA = 1
+SCHEMA = 2  # 2: prediction quality by phase, accuracy of averaged weights
 _REQUIRED = {"schema": int, "name": str, "config": dict, "result": dict, "curves": list, "provenance": dict}
 
 

@@ -51,6 +51,10 @@ class SharedNetwork:
     The network learns by Adam on the mean squared error, averaged over layers, whose gradients are written out here: no
     autograd graph over all layers is built.
 
+    Its last layer starts at zero (our choice: the paper's initialization is not public), so that an untrained predictor coasts. With
+    the usual initialization it starts as one fixed random direction, which Adam at 1e-4 takes thousands of steps to forget and which
+    Phase GP would apply coherently, batch after batch.
+
     Args:
         pool: side of the pooled map.
         channels: maps of the convolution.
@@ -59,6 +63,7 @@ class SharedNetwork:
             it. Our choice: layers' gradients differ by orders of magnitude and raw targets train badly. False for the ablation.
         gate: scale what is applied by a running least-squares gain <pred, true> / <pred, pred>, never negative, so that
             an uninformative predictor turns into coasting. Ours; the paper has none.
+        zero_start: whether the last layer starts at zero; False draws it as PyTorch draws a Linear layer: a control.
         seed: of the initial weights, drawn from a generator of their own: the model's random numbers are untouched.
     """
 
@@ -75,13 +80,14 @@ class SharedNetwork:
         lr: float = 1e-4,
         normalize: bool = True,
         gate: bool = False,
+        zero_start: bool = True,
         seed: int = 0,
     ) -> None:
         for name, value in (("pool", pool), ("channels", channels), ("lr", lr)):
             if value <= 0:
                 raise UsageError(f"shared-network option {name} must be positive, got {value}")
         self.pool, self.channels, self.lr = pool, channels, lr
-        self.normalize, self.gate, self.seed = normalize, gate, seed
+        self.normalize, self.gate, self.zero_start, self.seed = normalize, gate, zero_start, seed
         self.layers: Sequence[Layer] = ()
 
     @property
@@ -102,6 +108,9 @@ class SharedNetwork:
         self.conv_bias = uniform(self.channels, fan_in=9)
         self.linear_weight = uniform(longest, self.features, fan_in=self.features)
         self.linear_bias = uniform(longest, fan_in=self.features)
+        if self.zero_start:
+            self.linear_weight.data.zero_()
+            self.linear_bias.data.zero_()
         self.optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
         count = len(layers)
         self.mean_square = torch.zeros(count, device=device)

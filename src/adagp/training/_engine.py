@@ -164,12 +164,15 @@ class AdaGP:
         self._stepped = True
         return Step(loss, phase)
 
-    def metrics(self) -> dict[str, dict[str, float]]:
-        """Means over measured BP batches of each layer's prediction quality: cosine, sign, mse, mape, norm_ratio.
+    def metrics(self, phase: Phase = Phase.BP) -> dict[str, dict[str, float]]:
+        """Means over the measured batches of ``phase`` of each layer's prediction quality: cosine, sign, mse, mape, norm_ratio.
 
         A single batch's gradient is mostly noise, so these are low even for a good predictor of the expected gradient.
+
+        Args:
+            phase: BP, or WARM_UP, in which a predictor has only begun to learn.
         """
-        return self._metrics.summary()
+        return self._metrics.summary(phase.value)
 
     def large_batch_quality(self, closures: Iterable[Callable[[], Tensor]]) -> dict[str, dict[str, float]]:
         """Compare a prediction, and one batch's own gradient, with the mean gradient of many batches at the present weights.
@@ -344,7 +347,7 @@ class AdaGP:
         if phase is Phase.GP:
             self.predictor.predict(self._error)
         elif self.schedule.uses_prediction:
-            quality = self._learn(scaled)
+            quality = self._learn(phase, scaled)
         if self._clip_norm is not None:
             nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], self._clip_norm)
         if scaled:
@@ -355,7 +358,7 @@ class AdaGP:
         self._error = None
         return quality
 
-    def _learn(self, scaled: bool) -> float | None:
+    def _learn(self, phase: Phase, scaled: bool) -> float | None:
         if scaled and not all(bool(torch.isfinite(g).all()) for x in self.layers if (g := x.weight.grad) is not None):
             self.predictor.predict(None)  # the scaler overflowed and will skip this step: nothing to learn from
             return None
@@ -363,9 +366,10 @@ class AdaGP:
         if self._measure_every == 0 or done % self._measure_every:
             self.predictor.learn(None, self._error)
             return None
-        self._metrics.start()
+        self._metrics.start(phase.value)
         self.predictor.learn(self._metrics.score, self._error)
-        return self._metrics.finish()
+        quality = self._metrics.finish()
+        return None if quality is None else float(quality)
 
 
 def _predicted_modules(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[tuple[nn.Module, Layer]]:
