@@ -178,9 +178,8 @@ def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
         ("engine, AlwaysBP", AlwaysBP()),
     ):
         engine = AdaGP(net, sgd(), schedule=schedule)
-        batches = engine.epoch(iter(int, 1))
-        next(batches)
-        opened.append((engine, batches))
+        engine.begin_epoch()
+        opened.append(engine)
         kinds[name] = lambda engine=engine: engine.step(loss)
     times = {name: [] for name in kinds}
     for turn in range(repeats + 1):
@@ -191,8 +190,7 @@ def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
                 torch.cuda.synchronize()
             if turn:  # the first is a warm-up
                 times[name].append(1e3 * (time.perf_counter() - start))
-    for engine, batches in opened:
-        batches.close()
+    for engine in opened:
         engine.close()
     medians = {name: statistics.median(values) for name, values in times.items()}
     plan = LadderSchedule().segments(90, 1000)

@@ -20,7 +20,7 @@ _AVERAGED = 5
 
 
 class DivergedError(RuntimeError):
-    """Training left the range of finite numbers; the record says at which epoch."""
+    """Training left the range of finite numbers; the message says from which batch on."""
 
     def __init__(self, reason: str, rows: list[dict]) -> None:
         super().__init__(reason)
@@ -54,7 +54,7 @@ def fit(
         on_epoch: called with each finished row.
 
     Raises:
-        DivergedError: the loss of a true-gradient batch is NaN or infinite.
+        DivergedError: the loss of a batch is NaN or infinite; raised at the end of its epoch.
         UsageError: the checkpoint is not one of this run.
     """
     model, optimizer = engine.model, engine.optimizer
@@ -70,17 +70,17 @@ def fit(
         start, losses, phases = time.perf_counter(), [], Counter()
         model.train()
         loader.set_epoch(epoch)
-        for position, batch in enumerate(engine.epoch(loader)):
-            if skip is not None and skip.phase(epoch, position) is Phase.GP:
-                phases["skipped"] += 1
-            else:
-                try:
+        try:
+            for position, batch in enumerate(engine.epoch(loader)):
+                if skip is not None and skip.phase(epoch, position) is Phase.GP:
+                    phases["skipped"] += 1
+                else:
                     step = engine.step(lambda batch=batch: loss(model, batch))
-                except FloatingPointError as error:
-                    raise DivergedError(f"epoch {epoch + 1}, batch {position + 1}: {error}", rows) from error
-                losses.append(step.loss)
-                phases[step.phase.value] += 1
-            decay.step()
+                    losses.append(step.loss)
+                    phases[step.phase.value] += 1
+                decay.step()
+        except FloatingPointError as error:
+            raise DivergedError(str(error), rows) from error
         seconds = time.perf_counter() - start
         model.eval()
         with torch.no_grad():
