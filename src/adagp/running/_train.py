@@ -1,4 +1,4 @@
-"""From a run's configuration to its result record."""
+"""Training one run in this process: from its configuration to its record."""
 
 import contextlib
 import math
@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ._provenance import provenance
-from ._run import METHODS, Run
+from ._configuration import METHODS, Run
 
 
-def execute(
+def train(
     run: Run,
     *,
     device: str = "cpu",
