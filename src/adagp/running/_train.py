@@ -1,16 +1,16 @@
-"""From a run's configuration to its result record."""
+"""Training one run in this process: from its configuration to its record."""
 
 import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
 
+from ._configuration import METHODS, Run
 from ._provenance import provenance
-from ._run import METHODS, Run
 from ._store import SCHEMA
 
 
-def execute(
+def train(
     run: Run,
     *,
     device: str = "cpu",

@@ -15,10 +15,7 @@ from pathlib import Path
 from .. import _paths
 from .._errors import UsageError, unknown
 from .._files import write_atomic
-from ._plan import Profile
-from ._provenance import digest, package_code
-from ._run import Run
-
+from ..running import Profile, Run, digest, local_store, package_code
 
 PER_MODEL = "model"
 """The notebook that is executed once a model."""
@@ -40,12 +37,12 @@ class Job:
     """Name of the executed notebook, without its ending: the book's page."""
 
 
-def available() -> dict[str, Path]:
+def available_notebooks() -> dict[str, Path]:
     """Notebook sources by name, in the order of their numbers."""
     return {path.stem: path for path in sorted(_paths.notebooks().glob("*.ipynb"))}
 
 
-def jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[str, object] | None = None) -> list[Job]:
+def notebook_jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[str, object] | None = None) -> list[Job]:
     """The executions that a profile makes: every notebook once, ``PER_MODEL`` once a model.
 
     Args:
@@ -55,7 +52,7 @@ def jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[str, objec
     Raises:
         UsageError: an unknown notebook or parameter.
     """
-    sources = available()
+    sources = available_notebooks()
     wanted = [_find(name, sources) for name in only] or list(sources)
     plan = []
     for name in wanted:
@@ -76,13 +73,20 @@ def jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[str, objec
     return plan
 
 
-def needs(job: Job, profile: Profile) -> list[Run]:
+def needed_runs(job: Job, profile: Profile) -> list[Run]:
     """The runs whose records the notebook reads: one model's, all, or none."""
     source = job.notebook.read_text()
-    if "ex.results(" in source:
+    if "evidence.results(" in source:
         model = "transformer" if "transformer" in job.page else dict(job.parameters).get("model")
         return profile.runs(model)
-    return profile.study.runs() if "ex.study_results(" in source else []
+    return profile.study.runs() if "evidence.study_results(" in source else []
+
+
+def results_digest(profile: Profile) -> str:
+    """Hash of every result that a notebook may read: this machine's of the profile, the committed ones, the claims."""
+    store = local_store()
+    artifact = _paths.root() / "artifact"
+    return digest([*(store.path(run) for run in profile.runs()), _paths.recorded(), artifact / "claims.yml"])
 
 
 def _find(name: str, sources: dict[str, Path]) -> str:
@@ -111,7 +115,7 @@ def declared_parameters(notebook: Path) -> list[str]:
     raise UsageError(f"{notebook} has no cell tagged 'parameters'; tag the cell that sets profile")
 
 
-def execute(
+def execute_notebooks(
     plan: list[Job], folder: Path, *, jobs: int | None = None, report: Callable[[str], None], inputs: str = ""
 ) -> list[Job]:
     """Execute what is out of date into ``folder``; returns the jobs that ran.

@@ -1,10 +1,10 @@
-"""The recipes: which runs each profile makes. ``full`` is the paper's scale; the others are edits of it."""
+"""Which runs each profile makes. ``full`` is the paper's scale; the others are edits of it."""
 
 from dataclasses import dataclass, replace
 
 from .._errors import unknown
 from ..models import available
-from ._run import METHODS, Run
+from ._configuration import METHODS, Run
 
 MAIN_METHODS = ("bp", "adagp", "coast")
 CONTROLS = tuple(METHODS)

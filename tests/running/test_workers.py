@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from adagp._errors import UsageError
-from adagp.experiments import Store, execute, profile, run_all, run_one
+from adagp.running import Store, train, profile, run_all, run_one
 
 pytestmark = pytest.mark.xdist_group("runner")
 RUN = dataclasses.replace(profile("smoke").run("vgg13", "adagp"), train_limit=128, test_limit=64, epochs=3, batch_size=64)
@@ -26,7 +26,7 @@ def without_times(record):
 @pytest.fixture(scope="module")
 def reference():
     """The record of a run that nothing disturbed."""
-    return execute(RUN)
+    return train(RUN)
 
 
 def test_a_record_tells_what_ran_and_where(reference):
@@ -39,8 +39,8 @@ def test_a_record_tells_what_ran_and_where(reference):
 
 
 def test_the_same_seed_gives_the_same_bits(reference):
-    assert without_times(execute(RUN)) == without_times(reference)
-    other = execute(dataclasses.replace(RUN, seed=1))
+    assert without_times(train(RUN)) == without_times(reference)
+    other = train(dataclasses.replace(RUN, seed=1))
     assert without_times(other) != without_times(reference)
 
 
@@ -76,7 +76,7 @@ def test_a_killed_worker_is_replaced_and_its_run_finished(tmp_path, reference):
 
 
 def test_workers_end_with_a_killed_runner(tmp_path):
-    script = f"from adagp.experiments import *; run_all([Run.from_config({RUN.config()!r})], Store(__import__('pathlib').Path({str(tmp_path)!r})), jobs=1)"
+    script = f"from adagp.running import *; run_all([Run.from_config({RUN.config()!r})], Store(__import__('pathlib').Path({str(tmp_path)!r})), jobs=1)"
     runner = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
     assert "epoch 1/3" in runner.stderr.readline()
     runner.kill()

@@ -12,7 +12,7 @@ from multiprocessing import connection, get_context
 from filelock import FileLock, Timeout
 
 from .._errors import UsageError
-from ._run import Run
+from ._configuration import Run
 from ._store import Store
 
 _TRIES = 3  # a run whose worker dies (out of memory, kill -9) is started so many times
@@ -37,7 +37,7 @@ def run_one(
         Timeout: another process is at this run.
         UsageError: the store cannot be written to.
     """
-    from ._execute import execute
+    from ._train import train
 
     try:
         store.folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def run_one(
             record = store.get(run, current=current)
             if record is None:
                 checkpoint = store.work / f"{run.name}.pt"
-                record = execute(run, device=device, checkpoint=checkpoint, on_epoch=on_epoch)
+                record = train(run, device=device, checkpoint=checkpoint, on_epoch=on_epoch)
                 store.put(run, record)
                 checkpoint.unlink(missing_ok=True)
             return record

@@ -3,17 +3,13 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .. import _paths
-from ._plan import Profile
-from ._plan import profile as find_profile
-from ._provenance import digest
-from ._run import Run
-from ._runner import run_all
-from ._store import Store
+from ..running import Run, local_store, recorded_store, run_all
+from ..running import profile as find_profile
 
 if TYPE_CHECKING:
     import pandas as pd
 
+OWN_SETTINGS = "ADA-GP at the study's settings"
 _CONFIG = ("model", "dataset", "method", "seed", "width", "epochs")
 
 
@@ -25,21 +21,14 @@ def results(profile: str, model: str | None = None) -> list[dict]:
 def _made(runs: list[Run]) -> list[dict]:
     import torch
 
-    store = Store(_paths.runs())
+    store = local_store()
     run_all(runs, store, device="cuda" if torch.cuda.is_available() else "cpu")
     return [store.get(run) for run in runs]
 
 
-def results_digest(profile: Profile) -> str:
-    """Hash of every result that a notebook may read: this machine's of the profile, the committed ones, the claims."""
-    store = Store(_paths.runs())
-    artifact = _paths.root() / "artifact"
-    return digest([*(store.path(run) for run in profile.runs()), _paths.recorded(), artifact / "claims.yml"])
-
-
 def recorded() -> list[dict]:
     """The committed records, made at a larger scale."""
-    return list(Store(_paths.recorded() / "runs"))
+    return list(recorded_store())
 
 
 def largest(records: Iterable[dict]) -> list[dict]:
@@ -93,11 +82,6 @@ def quality(records: Iterable[dict]) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=[*_CONFIG, "phase", "layer", "depth", "cosine", "sign", "mse", "mape", "norm_ratio"])
 
 
-def mean_std(frame: "pd.DataFrame", by: list[str], value: str = "score") -> "pd.DataFrame":
-    """Mean, sample standard deviation and n of ``value`` over the runs of each group."""
-    return frame.groupby(by, sort=False)[value].agg(["mean", "std", "count"]).rename(columns={"count": "n"}).reset_index()
-
-
 def study_results(profile: str) -> list[dict]:
     """The records of the profile's study; what is missing is trained first."""
     study = find_profile(profile).study
@@ -116,3 +100,35 @@ def page_records(profile: str, records: Iterable[dict]) -> list[dict]:
     chosen = find_profile(profile)
     names = {run.name for model in chosen.models for run in chosen.runs(model)}
     return [record for record in records if record["name"] in names]
+
+
+def variants(profile: str) -> "pd.DataFrame":
+    """One row a run of the study's ablations: ADA-GP at the study's settings, with one setting changed, and adaptive.
+
+    Returns:
+        Columns setting, seed, score, difference (points, to the run at the study's settings with the same seed), gp and
+        batches (how many were in Phase GP, and all).
+    """
+    import pandas as pd
+
+    study, store = find_profile(profile).study, local_store()
+    rows = []
+    for seed in range(study.seeds):
+        own, *rest = (run for run in study.by_method(seed) if run.method in ("adagp", "adaptive"))
+        runs = {OWN_SETTINGS: own} | study.by_variant(seed) | {run.method: run for run in rest}
+        records = {setting: store.get(run) for setting, run in runs.items()}
+        base = records[OWN_SETTINGS]["result"]["score"]
+        for setting, record in records.items():
+            batches = pd.DataFrame([row["batches"] for row in record["curves"]]).sum()
+            score = record["result"]["score"]
+            rows.append(
+                {
+                    "setting": setting,
+                    "seed": seed,
+                    "score": score,
+                    "difference": None if score is None or base is None else score - base,
+                    "gp": batches.get("gp", 0),
+                    "batches": batches.sum(),
+                }
+            )
+    return pd.DataFrame(rows).astype({"score": float, "difference": float})

@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from .. import _paths
 from .._errors import UsageError
 from .._files import write_json
 from ._provenance import training_code
-from ._run import Run
+from ._configuration import Run
 
 SCHEMA = 2  # 2: prediction quality by phase, accuracy of averaged weights
 _REQUIRED = {"schema": int, "name": str, "config": dict, "result": dict, "curves": list, "provenance": dict}
@@ -50,7 +51,7 @@ class Store:
             UsageError: the folder cannot be written to, or the record does not fit the schema.
         """
         path = self.path(run)
-        check(record, path)
+        require_record(record, path)
         write_json(path, record)
         return path
 
@@ -63,6 +64,16 @@ class Store:
             yield read(path)
 
 
+def local_store() -> Store:
+    """The records of the runs made on this machine."""
+    return Store(_paths.runs())
+
+
+def recorded_store() -> Store:
+    """The committed records; locks and checkpoints stay outside git."""
+    return Store(_paths.recorded() / "runs", work=_paths.runs() / "work")
+
+
 def read(path: Path) -> dict:
     """One record from its file.
 
@@ -73,11 +84,11 @@ def read(path: Path) -> dict:
         record = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the record {path}: {error}; delete it to run it again") from error
-    check(record, path)
+    require_record(record, path)
     return record
 
 
-def check(record: object, path: Path) -> None:
+def require_record(record: object, path: Path) -> None:
     """Refuse what is not a record.
 
     Raises:

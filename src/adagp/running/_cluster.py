@@ -10,8 +10,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .._errors import UsageError
-from ._run import Run
-from ._runner import outcome, title
+from ._configuration import Run
+from ._workers import outcome, title
 from ._store import Store
 
 _RETRIES = 3  # of a task whose worker or node is lost
@@ -46,7 +46,7 @@ def run_on_ray(
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise UsageError(f"no Ray cluster answers at {address} ({reason}); start one with ray start --head") from error
-    task = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, max_retries=_RETRIES)(_train)
+    task = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, max_retries=_RETRIES)(train_on_node)
     try:
         with contextlib.ExitStack() as locks:
             store.work.mkdir(parents=True, exist_ok=True)
@@ -88,17 +88,17 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
 
 
-def _train(config: dict, device: str) -> dict:
+def train_on_node(config: dict, device: str) -> dict:
     """On the node: train, with the checkpoint in its temporary folder."""
     import platform
 
-    from ._execute import execute
+    from ._train import train
 
     run = Run.from_config(config)
     folder = Path(tempfile.gettempdir()) / "adagp-checkpoints"
     folder.mkdir(exist_ok=True)
     checkpoint = folder / f"{run.name}.pt"
-    record = execute(run, device=device, checkpoint=checkpoint)
+    record = train(run, device=device, checkpoint=checkpoint)
     checkpoint.unlink(missing_ok=True)
     record["provenance"]["machine"]["node"] = platform.node()
     return record

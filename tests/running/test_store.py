@@ -7,7 +7,7 @@ import pytest
 
 from adagp._errors import UsageError
 from adagp._files import write_atomic
-from adagp.experiments import Run, Store
+from adagp.running import Run, Store
 
 RUN = Run(model="vgg13", dataset="digits", method="bp")
 

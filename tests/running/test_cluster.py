@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from adagp import UsageError
-from adagp.experiments import Store, profile, run_on_ray
+from adagp.running import Store, profile, run_on_ray
 
 pytestmark = pytest.mark.xdist_group("ray")
 BASE = dataclasses.replace(profile("smoke").run("vgg13", "bp"), train_limit=256, test_limit=64, epochs=4)
@@ -38,7 +38,7 @@ def test_records_survive_a_killed_worker(cluster, tmp_path):
         deadline = time.monotonic() + 60
         while not killed and time.monotonic() < deadline:
             for process in psutil.process_iter(["cmdline"]):
-                if (process.info["cmdline"] or [""])[0].startswith("ray::_train"):
+                if (process.info["cmdline"] or [""])[0].startswith("ray::train_on_node"):
                     time.sleep(1.0)  # it is importing or training
                     os.kill(process.pid, signal.SIGKILL)
                     killed.append(process.pid)

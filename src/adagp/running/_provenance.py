@@ -14,7 +14,7 @@ from .. import _paths
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A result depends on these; a change of the accelerator, a figure or the command line does not touch it.
-_TRAINING = ("predictors", "schedule", "training", "models", "data", "experiments/_run.py", "experiments/_execute.py")
+_TRAINING = ("predictors", "schedule", "training", "models", "data", "running/_configuration.py", "running/_train.py")
 
 
 def digest(paths: list[Path]) -> str:

@@ -1,16 +1,11 @@
 """Sentences and tables that the notebooks show, made from records so that no figure is typed by hand."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .. import _paths
+from ..evidence import Claim, Measured, largest, mean_std, paired_interval, recorded, summary
 from ..figures.style import LABELS, METRICS
-from ._claims import Claim, frame
-from ._frames import mean_std
-from ._plan import profile as find_profile
-from ._run import METHODS
-from ._store import Store
+from ..running import METHODS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +34,6 @@ def describe(runs: "pd.DataFrame"):
 def recorded_scale():
     """One paragraph for any page: at which scale the recorded runs behind the verdicts on accuracy were made."""
     from IPython.display import HTML
-
-    from ._frames import largest, recorded, summary
 
     records = [record for record in largest(recorded()) if record["result"]["metric"] == "accuracy"]
     if not records:
@@ -124,41 +117,30 @@ def control_table(runs: "pd.DataFrame"):
 
 
 def _paired(differences: "pd.Series") -> str:
-    """Mean of paired differences with Student's 95 % interval; without an interval for fewer than three."""
-    from scipy.stats import t
-
-    values = differences.dropna()
-    if values.empty:
+    """Mean of paired differences, with its 95 % interval where there are enough."""
+    mean, half = paired_interval(differences)
+    if mean != mean:
         return "–"
-    if len(values) < 3:
-        return f"{values.mean():+.2f}"
-    half = t.ppf(0.975, len(values) - 1) * values.std() / len(values) ** 0.5
-    return f"{values.mean():+.2f} [{values.mean() - half:+.2f}, {values.mean() + half:+.2f}]"
+    return f"{mean:+.2f}" if half is None else f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
 
 
-def variant_table(profile: str):
-    """ADA-GP with one setting changed: score, paired difference to ADA-GP's own settings, share of GP batches."""
+def variant_table(variants: "pd.DataFrame"):
+    """ADA-GP with one setting changed: score, paired difference to ADA-GP's own settings, share of GP batches.
+
+    Args:
+        variants: ``evidence.variants``; its first setting is the study's own.
+    """
     import pandas as pd
 
-    study = find_profile(profile).study
-    store = Store(_paths.runs())
-    base = {seed: store.get(replace(study.base, method="adagp", seed=seed)) for seed in range(study.seeds)}
-    groups = {"ADA-GP at the study's settings": list(base.values())}
-    for name in study.variants:
-        groups[name] = [store.get(study.by_variant(seed)[name]) for seed in range(study.seeds)]
-    if "adaptive" in study.methods:
-        groups["adaptive"] = [store.get(replace(study.base, method="adaptive", seed=seed)) for seed in range(study.seeds)]
     rows = []
-    for name, records in groups.items():
-        scores = pd.Series([record["result"]["score"] for record in records], dtype=float)
-        own = pd.Series([record["result"]["score"] for record in base.values()], dtype=float)
-        batches = pd.DataFrame([row["batches"] for record in records for row in record["curves"]]).sum()
+    for setting, runs in variants.groupby("setting", sort=False):
+        scores = runs["score"]
         rows.append(
             {
-                "setting": name,
+                "setting": setting,
                 "test accuracy (%)": _score(scores.mean(), scores.std(), int(scores.count())),
-                "difference (points)": "" if records is groups["ADA-GP at the study's settings"] else _paired(scores - own),
-                "share of GP": f"{100 * batches.get('gp', 0) / batches.sum():.0f} %",
+                "difference (points)": _paired(runs["difference"]) if rows else "",
+                "share of GP": f"{100 * runs['gp'].sum() / runs['batches'].sum():.0f} %",
             }
         )
     return html_table(pd.DataFrame(rows))
@@ -232,9 +214,44 @@ def overhead_table(table: "pd.DataFrame"):
     return html_table(shown)
 
 
+def claims_table(claims: Iterable[Claim]) -> str:
+    """The claims as text for a terminal."""
+    rows = [("claim", "paper", "recorded", "this run", "verdict")]
+    for claim in claims:
+        rows.append(
+            (
+                f"{claim.id} ({claim.source})",
+                "-" if claim.paper is None else f"{claim.paper:g} {claim.unit}",
+                _text(claim.recorded, claim.unit),
+                _text(claim.current, claim.unit),
+                claim.verdict + (" (moved!)" if claim.moved else ""),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
 def claims_page(claims: Iterable[Claim]):
-    """The claims table of the book."""
-    return html_table(frame(claims))
+    """The claims as the book's table."""
+    import pandas as pd
+
+    rows = [
+        {
+            "claim": claim.sentence,
+            "by": claim.source,
+            "verdict": claim.verdict,
+            "paper": "–" if claim.paper is None else f"{claim.paper:g} {claim.unit}",
+            "recorded": _text(claim.recorded, claim.unit),
+            "this run": _text(claim.current, claim.unit),
+        }
+        for claim in claims
+    ]
+    return html_table(pd.DataFrame(rows))
+
+
+def _text(measured: Measured | None, unit: str) -> str:
+    return "not run" if measured is None else f"{measured.value:.2f} {unit} ({measured.n})"
 
 
 def html_table(table: "pd.DataFrame", caption: str = ""):

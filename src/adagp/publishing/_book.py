@@ -12,7 +12,7 @@ import yaml
 
 from .. import _paths
 from .._files import write_atomic
-from ._provenance import digest
+from ..running import digest
 
 
 # What makes browsers log errors on pages opened from the file system: fonts may not be preloaded there (they load later all
@@ -29,7 +29,7 @@ class BookError(RuntimeError):
     """Sphinx warned or failed; the message holds its words."""
 
 
-def build(executed: Path) -> tuple[Path, bool]:
+def build_book(executed: Path) -> tuple[Path, bool]:
     """Build the HTML book; returns its first page and whether anything had to be done.
 
     Chapters and executed notebooks are put together under ``book/_build/source``, with a table of contents that

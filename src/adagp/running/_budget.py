@@ -1,20 +1,12 @@
-"""Recording: the next missing runs of a plan, as many as fit a time budget, kept with the project."""
+"""The next missing runs of a plan, as many as fit a time budget, kept with the project."""
 
-import re
 import time
 from collections.abc import Callable
 
-from .. import _paths
-from .._errors import UsageError
-from ._plan import Profile
-from ._run import Run
-from ._runner import run_all
-from ._store import Store
-
-
-def recorded_store() -> Store:
-    """The committed results; locks and checkpoints stay outside git."""
-    return Store(_paths.recorded() / "runs", work=_paths.runs() / "work")
+from ._configuration import Run
+from ._profiles import Profile
+from ._store import recorded_store
+from ._workers import run_all
 
 
 def record(
@@ -41,15 +33,3 @@ def _cost(run: Run) -> tuple[int, float]:
 
     macs = acc.workload(run.model, dataset=run.dataset, batch=1).macs()
     return run.seed, macs * run.width**2 * run.trained_epochs()
-
-
-def seconds(text: str) -> float:
-    """'90', '90s', '25m' or '2h' in seconds.
-
-    Raises:
-        UsageError: anything else.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if not match or float(match[1]) <= 0:
-        raise UsageError(f"a time budget is a positive number with s, m or h, such as 25m; got {text!r}")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from adagp._errors import UsageError
-from adagp.experiments import NotebookError, execute_notebooks, notebook_jobs, profile
+from adagp.publishing import NotebookError, execute_notebooks, notebook_jobs
+from adagp.running import profile
 
 SMOKE = profile("smoke")
 

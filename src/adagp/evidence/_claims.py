@@ -10,10 +10,9 @@ import yaml
 from .. import _paths
 from .._errors import UsageError
 from .._files import write_json
-from ._analysis import zoo_workloads
+from ..running import Profile, local_store
+from ._computed import zoo_workloads
 from ._frames import largest, recorded
-from ._plan import Profile
-from ._store import Store
 
 _SAME = 1e-6  # relative: a deterministic value that moved by more has changed
 
@@ -78,9 +77,10 @@ class Claim:
         return asdict(self) | {"verdict": self.verdict, "moved": self.moved}
 
 
-def check(profile: Profile) -> list[Claim]:
+def check_claims(profile: Profile) -> list[Claim]:
     """Measure every claim: on each model's largest recorded scale, and on this machine's runs of ``profile``."""
-    mine = [record for run in profile.runs() if (record := Store(_paths.runs()).get(run, current=True))]
+    store = local_store()
+    mine = [record for run in profile.runs() if (record := store.get(run, current=True))]
     kept, fixed = largest(recorded()), _read_fixed()
     claims = []
     for entry in yaml.safe_load((_paths.root() / "artifact" / "claims.yml").read_text()):
@@ -97,47 +97,6 @@ def check(profile: Profile) -> list[Claim]:
 def record_fixed(claims: Iterable[Claim]) -> None:
     """Commit-to-be: the deterministic values as they are now, which later checks compare with."""
     write_json(_fixed_path(), {claim.id: asdict(claim.current) for claim in claims if claim.deterministic})
-
-
-def table(claims: Iterable[Claim]) -> str:
-    """The claims as text for a terminal."""
-    rows = [("claim", "paper", "recorded", "this run", "verdict")]
-    for claim in claims:
-        rows.append(
-            (
-                f"{claim.id} ({claim.source})",
-                "-" if claim.paper is None else f"{claim.paper:g} {claim.unit}",
-                _text(claim.recorded, claim.unit),
-                _text(claim.current, claim.unit),
-                claim.verdict + (" (moved!)" if claim.moved else ""),
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def frame(claims: Iterable[Claim]):
-    """The claims as a pandas table for the book, sentences wrapped by the page."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        [
-            {
-                "claim": claim.sentence,
-                "by": claim.source,
-                "verdict": claim.verdict,
-                "paper": "–" if claim.paper is None else f"{claim.paper:g} {claim.unit}",
-                "recorded": _text(claim.recorded, claim.unit),
-                "this run": _text(claim.current, claim.unit),
-            }
-            for claim in claims
-        ]
-    )
-
-
-def _text(measured: Measured | None, unit: str) -> str:
-    return "not run" if measured is None else f"{measured.value:.2f} {unit} ({measured.n})"
 
 
 def _fixed_path():
@@ -219,7 +178,7 @@ def mean_energy_saving() -> Measured:
     return Measured(value=100 * measured.value, n=measured.n)
 
 
-def value(claim: str) -> float:
+def claim_value(claim: str) -> float:
     """The value of a deterministic claim as the code gives it now, by the claim's id."""
     entries = yaml.safe_load((_paths.root() / "artifact" / "claims.yml").read_text())
     return MEASURES[{entry["id"]: entry["measure"] for entry in entries}[claim]]().value

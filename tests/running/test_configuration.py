@@ -6,7 +6,7 @@ import json
 import pytest
 
 from adagp._errors import UsageError
-from adagp.experiments import METHODS, PROFILES, Run
+from adagp.running import METHODS, PROFILES, Run
 from adagp.schedule import Phase
 
 BASE = Run(model="vgg13", dataset="digits", method="adagp")
