@@ -87,6 +87,17 @@ def input_shape(name: str, dataset: str) -> tuple[int, ...]:
     return (3, size, size)
 
 
+def classes(dataset: str) -> int:
+    """Classes of a data set, or tokens of its vocabulary.
+
+    Raises:
+        UsageError: an unknown data set.
+    """
+    if dataset not in SHAPES:
+        raise unknown("data set", dataset, SHAPES)
+    return SHAPES[dataset].classes
+
+
 def example_input(name: str, dataset: str, batch: int, device: str = "cpu") -> tuple[Tensor, ...]:
     """Inputs of the right shape, for counting and tracing; their content means nothing."""
     shape = input_shape(name, dataset)
