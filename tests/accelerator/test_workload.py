@@ -123,7 +123,7 @@ def test_a_transposed_convolution_is_refused_by_name():
 
 
 def test_a_strided_input_gradient_multiplies_no_inserted_zeros():
-    layer = acc.Layer(
+    layer = acc.LayerShape(
         name="x", kind="conv", batch=2, in_channels=4, out_channels=8, in_size=(8, 8), out_size=(4, 4),
         kernel=(3, 3), stride=(2, 2),
     )  # fmt: skip
@@ -133,4 +133,4 @@ def test_a_strided_input_gradient_multiplies_no_inserted_zeros():
 
 def test_a_size_below_one_is_refused_by_name():
     with pytest.raises(UsageError, match="layer 'x': out_channels must be 1 or more, got 0"):
-        acc.Layer(name="x", kind="linear", batch=1, in_channels=1, out_channels=0)
+        acc.LayerShape(name="x", kind="linear", batch=1, in_channels=1, out_channels=0)

@@ -6,7 +6,7 @@ from ._cycles import DATAFLOWS, SYSTOLIC, gemm_cycles
 from ._designs import DESIGNS, Design
 from ._energy import LEVELS, EnergyTable
 from ._hardware import Hardware, hardware, presets
-from ._layer import PASSES, Convolution, Layer
+from ._layer import PASSES, Convolution, LayerShape
 from ._memory import Traffic, dram_traffic
 from ._parallel import PipelineReport, simulate_pipeline
 from ._pipeline import PIPELINES, PipelineSchedule, Task, pipeline
@@ -17,7 +17,7 @@ from ._workload import Workload, workload
 
 __all__ = [
     "ADAGP_DESIGNS", "DATAFLOWS", "DESIGNS", "LEVELS", "PASSES", "PIPELINES", "SYSTOLIC",
-    "Convolution", "Design", "EnergyTable", "Hardware", "Layer", "PipelineReport", "PipelineSchedule",
+    "Convolution", "Design", "EnergyTable", "Hardware", "LayerShape", "PipelineReport", "PipelineSchedule",
     "PredictorShape", "Report", "Task", "Traffic", "Workload",
     "area", "area_power", "dram_traffic", "eyeriss_anchors", "gemm_cycles", "hardware", "ladder_bound", "pipeline", "presets",
     "sensitivity", "simulate", "simulate_pipeline", "sweep", "workload",

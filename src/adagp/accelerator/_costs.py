@@ -17,7 +17,7 @@ import numpy as np
 from ._counts import Counts, count
 from ._energy import LEVELS, EnergyTable
 from ._hardware import Hardware
-from ._layer import PASSES, Layer
+from ._layer import PASSES, LayerShape
 from ._memory import dram_traffic
 from ._predictor import PredictorShape
 from ._workload import Workload
@@ -66,11 +66,11 @@ def _extra(n: int, *, dram=0.0, macs=0.0, buffer=0.0) -> Cost:
     return Cost(cycles=np.zeros(n), dram_words=dram, accesses=accesses)
 
 
-def _of(layers: Sequence[Layer], attribute: str) -> np.ndarray:
+def _of(layers: Sequence[LayerShape], attribute: str) -> np.ndarray:
     return np.array([getattr(layer, attribute) for layer in layers], np.float64)
 
 
-def _learns(layer: Layer) -> bool:
+def _learns(layer: LayerShape) -> bool:
     return layer.parameters > 0 and layer.weight_grad
 
 
@@ -142,7 +142,7 @@ def predictor_costs(
 
 
 @lru_cache(maxsize=256)
-def _predicted(workload: Workload, shape: PredictorShape) -> tuple[list[Layer], list[int], tuple[tuple[Layer, ...], ...]]:
+def _predicted(workload: Workload, shape: PredictorShape) -> tuple[list[LayerShape], list[int], tuple[tuple[LayerShape, ...], ...]]:
     """The layers with a prediction, their positions, and for each the predictor's two layers."""
     at = [index for index, layer in enumerate(workload.layers) if _learns(layer)]
     layers = [workload.layers[index] for index in at]

@@ -10,7 +10,7 @@ PASSES = ("forward", "input gradient", "weight gradient")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class LayerShape:
     """A convolution, a linear layer or a batched product of activations, with every size that costs something.
 
     A linear layer is a convolution with a 1x1 window whose ``batch`` counts rows (samples times tokens); a product of

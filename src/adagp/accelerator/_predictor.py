@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .._errors import UsageError
-from ._layer import Layer
+from ._layer import LayerShape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,20 +36,20 @@ class PredictorShape:
         """Inputs of the fully connected layer."""
         return self.channels * self.map_size**2
 
-    def layers(self, layer: Layer) -> tuple[Layer, Layer]:
+    def layers(self, layer: LayerShape) -> tuple[LayerShape, LayerShape]:
         """The convolution and the fully connected layer of one prediction, for one weighted layer."""
         samples = layer.groups * layer.out_channels
-        conv = Layer(
+        conv = LayerShape(
             name=f"{layer.name} predictor conv", kind="conv", batch=samples, in_channels=1, out_channels=self.channels,
             in_size=(self.pool, self.pool), out_size=(self.map_size, self.map_size),
             kernel=(self.kernel, self.kernel), stride=(self.stride, self.stride), input_grad=False,
         )  # fmt: skip
-        linear = Layer(
+        linear = LayerShape(
             name=f"{layer.name} predictor linear", kind="linear", batch=samples, in_channels=self.features,
             out_channels=layer.window,
         )  # fmt: skip
         return conv, linear
 
-    def weights(self, layer: Layer) -> int:
+    def weights(self, layer: LayerShape) -> int:
         """Predictor weights that one layer's prediction needs."""
         return sum(part.parameters for part in self.layers(layer))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .._errors import UsageError
-from ._layer import PASSES, Layer
+from ._layer import PASSES, LayerShape
 
 aten = torch.ops.aten
 _POOLING = {
@@ -28,7 +28,7 @@ class Workload:
     name: str
     dataset: str | None = None
     batch: int
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerShape, ...]
 
     @cached_property
     def _hash(self) -> int:
@@ -153,7 +153,7 @@ def _describe(args: tuple) -> str:
     return ", ".join(f"{tuple(a.shape)} {a.dtype}" if isinstance(a, Tensor) else repr(a) for a in args)
 
 
-def _trace(module: nn.Module, args: tuple, name: str) -> tuple[Layer, ...]:
+def _trace(module: nn.Module, args: tuple, name: str) -> tuple[LayerShape, ...]:
     with _where_we_are(module) as stack, _Recorder(module, stack) as recorder, torch.enable_grad():
         try:
             module(*args)
@@ -194,7 +194,7 @@ class _Recorder(TorchDispatchMode):
         # A transposed view of a weight is another tensor on the same storage.
         self._weights = {p.untyped_storage()._cdata: n.rpartition(".")[0] for n, p in module.named_parameters()}
         self._stack = stack
-        self.layers: list[Layer] = []
+        self.layers: list[LayerShape] = []
         # Which layer's output a tensor holds, perhaps normalized or reshaped; kept alive so that ids are unique.
         self._holds: dict[int, tuple[int, Tensor]] = {}
         self._needed_whole: set[int] = set()
@@ -222,7 +222,7 @@ class _Recorder(TorchDispatchMode):
         self._follow(func, args, out[0] if isinstance(out, tuple) else out, is_product=len(self.layers) > before)
         return out
 
-    def finished(self) -> tuple[Layer, ...]:
+    def finished(self) -> tuple[LayerShape, ...]:
         """The layers, each with what a forward pass alone has to hand on of its output."""
         return tuple(
             replace(layer, handed_on=self._pooled[i])
@@ -259,7 +259,7 @@ class _Recorder(TorchDispatchMode):
             return prod(sizes[:-1]), sizes[-1]
 
         self.layers.append(
-            Layer(
+            LayerShape(
                 name=self._name(weight), kind="conv", batch=x.shape[0], groups=groups,
                 in_channels=weight.shape[1], out_channels=weight.shape[0] // groups,
                 in_size=plane(x.shape[2:]), out_size=plane(out.shape[2:]),
@@ -271,7 +271,7 @@ class _Recorder(TorchDispatchMode):
     def _product(self, a: Tensor, b: Tensor) -> None:
         is_weight = b.untyped_storage()._cdata in self._weights
         self.layers.append(
-            Layer(
+            LayerShape(
                 name=self._name(b), kind="linear" if is_weight else "matmul", batch=a.shape[0],
                 in_channels=a.shape[1], out_channels=b.shape[1],
                 input_grad=a.requires_grad, weight_grad=b.requires_grad,
@@ -280,7 +280,7 @@ class _Recorder(TorchDispatchMode):
 
     def _batched(self, a: Tensor, b: Tensor) -> None:
         self.layers.append(
-            Layer(
+            LayerShape(
                 name=self._name(), kind="matmul", batch=a.shape[1], groups=a.shape[0],
                 in_channels=a.shape[2], out_channels=b.shape[2],
                 input_grad=a.requires_grad, weight_grad=b.requires_grad,

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from ._layer import Layer
+from ._layer import LayerShape
 from ._workload import Workload, trace_zoo
 
 CNN_DATASETS = ("cifar10", "cifar100", "imagenet")
@@ -30,19 +30,19 @@ def _table() -> dict:
 
 
 @cache
-def _layers(name: str, dataset: str) -> tuple[Layer, ...]:
+def _layers(name: str, dataset: str) -> tuple[LayerShape, ...]:
     entry = _table()[name]
     return tuple(_unpack(entry["names"][n], entry["shapes"][s]) for n, s in entry["layers"][dataset])
 
 
-def _pack(x: Layer) -> list:
+def _pack(x: LayerShape) -> list:
     sizes = [*x.in_size, *x.out_size, *x.kernel, *x.stride]
     return [x.kind, x.batch, x.groups, x.in_channels, x.out_channels, *sizes, x.input_grad, x.weight_grad, x.handed_on]
 
 
-def _unpack(name: str, row: list) -> Layer:
+def _unpack(name: str, row: list) -> LayerShape:
     kind, batch, groups, ci, co, ih, iw, oh, ow, kh, kw, sh, sw, input_grad, weight_grad, handed_on = row
-    return Layer(
+    return LayerShape(
         name=name, kind=kind, batch=batch, groups=groups, in_channels=ci, out_channels=co, in_size=(ih, iw),
         out_size=(oh, ow), kernel=(kh, kw), stride=(sh, sw), input_grad=input_grad, weight_grad=weight_grad,
         handed_on=handed_on,
