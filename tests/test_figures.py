@@ -33,3 +33,12 @@ def test_every_method_and_design_has_a_colour_and_a_name():
 
     for name in (*METHODS, "baseline", "low", "efficient", "max", "ws", "os", "is", "rs"):
         assert name in figures.style.COLORS and name in figures.style.LABELS
+
+
+def test_the_reorganization_shows_the_predictors_own_sizes():
+    from adagp.predictors import SharedNetwork
+
+    network = SharedNetwork()
+    shapes = dict(figures.reorganization()[1].values)
+    sizes = [int(size) for size in shapes["small conv"].split(" × ")]
+    assert sizes[1] * sizes[2] * sizes[3] == network.features and sizes[1] == network.channels

@@ -134,3 +134,47 @@ def test_a_strided_input_gradient_multiplies_no_inserted_zeros():
 def test_a_size_below_one_is_refused_by_name():
     with pytest.raises(UsageError, match="layer 'x': out_channels must be 1 or more, got 0"):
         acc.LayerShape(name="x", kind="linear", batch=1, in_channels=1, out_channels=0)
+
+
+def test_batch_statistics_need_the_whole_map():
+    def handed(norm):
+        net = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), norm, nn.ReLU(), nn.MaxPool2d(2))
+        return [layer.handed_words for layer in acc.workload(net, torch.empty(2, 4, 8, 8)).layers]
+
+    assert handed(nn.BatchNorm2d(4)) == handed(nn.GroupNorm(2, 4)) == handed(nn.InstanceNorm2d(4)) == [2 * 4 * 8 * 8]
+    assert handed(nn.BatchNorm2d(4).eval()) == handed(nn.Identity()) == [2 * 4 * 4 * 4]
+
+
+@pytest.mark.parametrize(
+    ("product", "shape"),
+    [
+        (lambda w, x: w @ x, (6, 5)), (lambda w, x: x.t() @ w.t(), (6, 5)), (lambda w, x: w @ x, (3, 6, 5)),
+        (lambda w, x: torch.einsum("ok,bkt->bot", w, x), (3, 6, 5)),
+    ],
+)  # fmt: skip
+def test_a_product_with_a_parameter_is_a_linear_layer_from_either_side(product, shape):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.empty(4, 6))
+
+        def forward(self, x):
+            return product(self.weight, x)
+
+    (layer,) = acc.workload(Net(), torch.empty(*shape)).layers
+    rows = torch.Size(shape).numel() // 6
+    assert (layer.kind, layer.batch, layer.in_channels, layer.out_channels) == ("linear", rows, 6, 4)
+    assert layer.parameters == 24 and not layer.input_grad
+
+
+def test_experts_weights_are_parameters_of_as_many_groups():
+    class Experts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.empty(3, 6, 4))
+
+        def forward(self, x):
+            return torch.bmm(x, self.weight)
+
+    (layer,) = acc.workload(Experts(), torch.empty(3, 5, 6)).layers
+    assert (layer.kind, layer.groups, layer.batch, layer.parameters) == ("linear", 3, 5, 72)
