@@ -46,7 +46,7 @@ def test_batches_without_a_backward_pass_stream(p, m, n):
 
 
 @given(
-    st.sampled_from(acc.PIPELINES),
+    st.sampled_from(tuple(acc.PIPELINES)),
     st.integers(1, 3),
     st.integers(1, 4),
     st.text("BG", min_size=1, max_size=4),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -89,10 +91,9 @@ def test_only_what_pooling_leaves_is_handed_on():
         def __init__(self):
             super().__init__()
             self.a, self.b, self.c = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
-            self.norm = nn.BatchNorm2d(4)
 
         def forward(self, x):
-            x = F.max_pool2d(F.relu(self.norm(self.a(x))), 2)
+            x = F.max_pool2d(F.relu(self.a(x)), 2)
             x = self.b(x)  # its whole output is also added to a later one
             return F.relu(x + self.c(x)).mean((2, 3))
 
@@ -117,9 +118,37 @@ def test_a_module_without_a_product_is_refused():
         acc.workload(nn.ReLU(), torch.empty(2, 3))
 
 
-def test_a_transposed_convolution_is_refused_by_name():
-    with pytest.raises(UsageError, match="'0' is a transposed convolution"):
-        acc.workload(nn.Sequential(nn.ConvTranspose2d(3, 3, 2)), torch.empty(2, 3, 4, 4))
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (nn.ConvTranspose2d(6, 4, 3, stride=2, padding=1, output_padding=1), (2, 6, 5, 5)),
+        (nn.ConvTranspose2d(6, 4, (2, 3), groups=2), (2, 6, 5, 4)),
+        (nn.Conv1d(6, 4, 5, stride=2, padding=2), (2, 6, 30)), (nn.Conv1d(6, 6, 3, groups=6), (2, 6, 30)),
+        (nn.ConvTranspose1d(6, 4, 4, stride=2), (2, 6, 9)), (nn.Conv3d(6, 4, 3), (2, 6, 4, 5, 6)),
+    ],
+)  # fmt: skip
+def test_transposed_and_one_dimensional_convolutions_do_the_work_that_torch_counts(module, shape):
+    net, x = nn.Sequential(nn.Conv2d(6, 6, 1) if len(shape) == 4 else nn.Identity(), module), torch.randn(*shape)
+    work = acc.workload(net, x.requires_grad_(len(shape) != 4))
+    layer = work.layers[-1]
+    assert layer.output_words == net(x).numel() and layer.input_words == x.numel()
+    assert layer.parameters == module.weight.numel()
+    assert (work.macs("forward"), work.macs() + too_many(work)) == counted_by_torch(net, x)
+    assert acc.simulate(work, epochs=20).cycles > 0
+
+
+def test_a_transposed_convolutions_traffic_is_its_mirrors():
+    layer = acc.workload(nn.ConvTranspose2d(64, 48, 4, stride=2, padding=1), torch.empty(8, 64, 16, 16)).layers[0]
+    own, mirror = (acc.dram_traffic([x], acc.Hardware(buffer_bytes=40_000)).words[0] for x in (layer, layer.mirror))
+    assert (own[[0, 1, 2]] == mirror[[1, 0, 2]][:, ::-1]).all()
+    assert replace(layer.mirror.mirror, input_grad=False) == layer
+    assert (own >= [layer.input_words, layer.weight_words, layer.output_words]).all()
+
+
+def test_a_long_signal_is_cut_along_its_only_axis():
+    layer = acc.workload(nn.Conv1d(64, 64, 9, padding=4), torch.empty(1, 64, 100_000)).layers[0]
+    words = acc.dram_traffic([layer], acc.Hardware()).words[0, 0]
+    assert words[1] == layer.weight_words and words[0] < 1.1 * layer.input_words
 
 
 def test_a_strided_input_gradient_multiplies_no_inserted_zeros():

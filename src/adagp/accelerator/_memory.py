@@ -19,7 +19,7 @@ import numpy as np
 
 from .._errors import UsageError
 from ._hardware import Hardware
-from ._layer import PASSES, LayerShape
+from ._layer import MIRRORED, PASSES, LayerShape
 from ._memo import by_row
 from ._tiling import IMPOSSIBLE, search
 
@@ -33,7 +33,8 @@ class Traffic:
     words: np.ndarray
     """Reads and writes together (int64)."""
     tiles: np.ndarray
-    """The tiling chosen: axes layer, pass, (images, output rows, filters, input channels) of a tile (int64)."""
+    """The tiling chosen: axes layer, pass, (images, output rows, filters, input channels) of a tile (int64); of a transposed
+    convolution, its mirror's."""
 
 
 def dram_traffic(layers: Sequence[LayerShape], hardware: Hardware) -> Traffic:
@@ -57,10 +58,19 @@ def _dram_traffic(layers: tuple[LayerShape, ...], capacity: int, side: int, buff
             f"hardware field buffer_bytes {buffer_bytes} holds no tile of layer {layers[layer].name!r} ({PASSES[kind]}); "
             "give more bytes, or an array of fewer PEs"
         )
-    return Traffic(words=best[..., 1:4], tiles=best[..., 4:])
+    words = best[..., 1:4].copy()
+    mirrored = [x.transposed for x in layers]
+    words[mirrored] = words[mirrored][..., ::-1]  # X of the mirror is Y
+    return Traffic(words=words, tiles=best[..., 4:])
 
 
 def pass_row(x: LayerShape, kind: str) -> tuple[int, ...]:
-    """The columns of ``_tiling.Passes`` for one pass."""
-    sizes = (*x.in_size, *x.out_size, *x.kernel, x.stride[0])
+    """The columns of ``_tiling.Passes`` for one pass.
+
+    A transposed convolution is its mirror's other pass. Maps of a single row are cut along their columns instead.
+    """
+    if x.transposed:
+        return pass_row(x.mirror, MIRRORED[kind])
+    turn = -1 if x.in_size[0] == x.out_size[0] == x.kernel[0] == 1 else 1
+    sizes = (*x.in_size[::turn], *x.out_size[::turn], *x.kernel[::turn], x.stride[::turn][0])
     return (x.batch, x.groups, x.in_channels, x.out_channels, *sizes, _WRITTEN[kind])

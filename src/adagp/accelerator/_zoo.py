@@ -1,6 +1,6 @@
 """The zoo's layers as a table, so that a sweep need not build and trace forty networks.
 
-``data/zoo.json`` holds what ``_workload.trace_zoo`` finds for each model and data set; a test traces them anew and
+``data/zoo.json`` holds what ``trace_zoo`` finds for each model and data set; a test traces them anew and
 compares. After a change of ``adagp.models``: ``python -m adagp.accelerator._zoo``.
 """
 
@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ._layer import LayerShape
-from ._workload import Workload, trace_zoo
+from ._workload import Workload
 
 CNN_DATASETS = ("cifar10", "cifar100", "imagenet")
 _FILE = Path("data") / "zoo.json"
@@ -22,6 +22,21 @@ def lookup(name: str, dataset: str) -> Workload | None:
     if entry is None or dataset not in entry["layers"]:
         return None
     return Workload(name=name, dataset=dataset, batch=2, layers=_layers(name, dataset))
+
+
+@cache
+def trace_zoo(name: str, dataset: str, width: float = 1.0) -> Workload:
+    """Build a model of the zoo on the meta device and trace it with a batch of 2."""
+    import torch
+
+    from .. import models
+    from ._trace import layers_of
+
+    # Batch 2 and not 1: torch's batch norm refuses a single value per channel in training.
+    with torch.device("meta"):
+        network = models.create(name, dataset=dataset, width=width)
+    example = models.example_input(name, dataset=dataset, batch=2, device="meta")
+    return Workload(name=name, dataset=dataset, batch=2, layers=layers_of(network, example, name))
 
 
 @cache
@@ -66,7 +81,7 @@ def build() -> dict:
         for dataset in datasets(name):
             layers[dataset] = [
                 (names.setdefault(layer.name, len(names)), shapes.setdefault(json.dumps(_pack(layer)), len(shapes)))
-                for layer in trace_zoo(name, dataset, 1.0).layers
+                for layer in trace_zoo(name, dataset).layers
             ]
         table[name] = {"names": list(names), "layers": layers, "shapes": [json.loads(shape) for shape in shapes]}
     return table
