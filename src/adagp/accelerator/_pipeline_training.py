@@ -77,7 +77,7 @@ def simulate_pipeline(
         applied = {Component.PREDICTION: helper.applied}
         learned = {Component.PREDICTION: helper.compared, Component.LEARNING: helper.learning}
     passes = sum(part.time(hardware) for part in (forward | backward).values())
-    starts = _balanced(passes, stages)
+    starts = balanced(passes, stages)
     spans = [slice(a, b) for a, b in zip(starts, [*starts[1:], None], strict=True)]
 
     def by_stage(parts: Parts) -> np.ndarray:
@@ -129,7 +129,7 @@ def _groups(segment: Segment) -> dict[str, int]:
     return {(often * n + rare if rare == "B" else rare + often * n): count for n, count in groups.items() if count}
 
 
-def _balanced(times: np.ndarray, stages: int) -> list[int]:
+def balanced(times: np.ndarray, stages: int) -> list[int]:
     """Where each stage starts: the cut of a row into contiguous parts whose largest sum is smallest."""
     n = len(times)
     total = np.concatenate([[0.0], np.cumsum(times)])
