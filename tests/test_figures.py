@@ -1,5 +1,8 @@
 """Figures are files a reader can use, and drawing leaves matplotlib as it was."""
 
+import json
+from pathlib import Path
+
 import matplotlib as mpl
 import pandas as pd
 import pytest
@@ -33,3 +36,23 @@ def test_every_method_and_design_has_a_colour_and_a_name():
 
     for name in (*METHODS, "baseline", "low", "efficient", "max", "ws", "os", "is", "rs"):
         assert name in figures.style.COLORS and name in figures.style.LABELS
+
+
+def test_the_reorganization_shows_the_predictors_own_sizes():
+    from adagp.predictors import PredictorSize
+
+    size, shapes = PredictorSize(), dict(figures.reorganization()[1].values)
+    assert [int(side) for side in shapes["small conv"].split(" × ")][1:] == [size.channels, size.side, size.side]
+
+
+def test_the_pipeline_pages_parameters_reach_its_sweep(monkeypatch):
+    from adagp import evidence
+
+    asked = []
+    table = pd.DataFrame({"model": ["x"], "speedup": [1.0]})
+    monkeypatch.setattr(evidence, "pipeline_sweep", lambda *arguments: asked.append(arguments) or table)
+    monkeypatch.setattr(figures, "glue", lambda **values: None)
+    page = json.loads((Path(__file__).parents[1] / "notebooks" / "11_pipelines.ipynb").read_text())
+    parameters, first = ["".join(cell["source"]) for cell in page["cells"] if cell["cell_type"] == "code"][:2]
+    exec(f"{parameters}\nstages, micro_batches = 6, 12\n{first}", {})
+    assert asked == [([2, 6, 12], 12)]

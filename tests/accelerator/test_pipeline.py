@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from adagp import accelerator as acc
 from adagp._errors import UsageError
+from adagp.schedule import LadderSchedule
 
 stages, micro = st.integers(1, 6), st.integers(1, 10)
 time = st.integers(1, 5)
@@ -45,7 +46,7 @@ def test_batches_without_a_backward_pass_stream(p, m, n):
 
 
 @given(
-    st.sampled_from(acc.PIPELINES),
+    st.sampled_from(tuple(acc.PIPELINES)),
     st.integers(1, 3),
     st.integers(1, 4),
     st.text("BG", min_size=1, max_size=4),
@@ -81,3 +82,27 @@ def test_a_schedule_is_physical(scheme, half, pairs, batches, f, b):
 def test_bad_input_is_named(change, message):
     with pytest.raises(UsageError, match=message):
         acc.pipeline(**({"scheme": "gpipe", "stages": 4, "micro_batches": 4, "forward": 1, "backward": 2} | change))
+
+
+def test_a_pipeline_without_a_predictor_is_its_own_baseline():
+    work = acc.workload("vgg13", dataset="cifar10", batch=128)
+    assert acc.simulate_pipeline(work, design="baseline").speedup == 1
+
+
+@pytest.mark.parametrize("scheme", acc.PIPELINES)
+def test_an_array_of_its_own_takes_prediction_off_the_pipelines_time(scheme):
+    work = acc.workload("vgg13", dataset="cifar10", batch=128)
+    low, efficient, own = (acc.simulate_pipeline(work, scheme=scheme, design=d).speedup for d in ("low", "efficient", "max"))
+    assert low <= efficient < own < acc.ladder_bound(backward=2.6)[0]
+
+
+@pytest.mark.parametrize(("ratio", "batches"), [((9, 1), 390), ((4, 1), 391), ((1, 12), 390), ((3, 2), 11), ((1, 0), 5)])
+def test_a_pipeline_runs_the_batches_that_the_schedule_plans(ratio, batches):
+    schedule = LadderSchedule(warm_up_epochs=1, rungs=(), final=ratio)
+    work = acc.workload("mobilenet_v2", dataset="cifar10", batch=8)
+    report = acc.simulate_pipeline(work, schedule=schedule, epochs=3, batches_per_epoch=batches)
+    planned = schedule.segments(3, batches)
+    for phase, letter in (("gp", "G"), ("bp", "B")):
+        made = sum(number * group.count(letter) for group, number in report.groups.items())
+        due = sum(s.epochs * (getattr(s, phase) + (s.warm_up if phase == "bp" else 0)) for s in planned)
+        assert made == due

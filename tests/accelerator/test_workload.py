@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -89,10 +91,9 @@ def test_only_what_pooling_leaves_is_handed_on():
         def __init__(self):
             super().__init__()
             self.a, self.b, self.c = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
-            self.norm = nn.BatchNorm2d(4)
 
         def forward(self, x):
-            x = F.max_pool2d(F.relu(self.norm(self.a(x))), 2)
+            x = F.max_pool2d(F.relu(self.a(x)), 2)
             x = self.b(x)  # its whole output is also added to a later one
             return F.relu(x + self.c(x)).mean((2, 3))
 
@@ -117,13 +118,41 @@ def test_a_module_without_a_product_is_refused():
         acc.workload(nn.ReLU(), torch.empty(2, 3))
 
 
-def test_a_transposed_convolution_is_refused_by_name():
-    with pytest.raises(UsageError, match="'0' is a transposed convolution"):
-        acc.workload(nn.Sequential(nn.ConvTranspose2d(3, 3, 2)), torch.empty(2, 3, 4, 4))
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (nn.ConvTranspose2d(6, 4, 3, stride=2, padding=1, output_padding=1), (2, 6, 5, 5)),
+        (nn.ConvTranspose2d(6, 4, (2, 3), groups=2), (2, 6, 5, 4)),
+        (nn.Conv1d(6, 4, 5, stride=2, padding=2), (2, 6, 30)), (nn.Conv1d(6, 6, 3, groups=6), (2, 6, 30)),
+        (nn.ConvTranspose1d(6, 4, 4, stride=2), (2, 6, 9)), (nn.Conv3d(6, 4, 3), (2, 6, 4, 5, 6)),
+    ],
+)  # fmt: skip
+def test_transposed_and_one_dimensional_convolutions_do_the_work_that_torch_counts(module, shape):
+    net, x = nn.Sequential(nn.Conv2d(6, 6, 1) if len(shape) == 4 else nn.Identity(), module), torch.randn(*shape)
+    work = acc.workload(net, x.requires_grad_(len(shape) != 4))
+    layer = work.layers[-1]
+    assert layer.output_words == net(x).numel() and layer.input_words == x.numel()
+    assert layer.parameters == module.weight.numel()
+    assert (work.macs("forward"), work.macs() + too_many(work)) == counted_by_torch(net, x)
+    assert acc.simulate(work, epochs=20).cycles > 0
+
+
+def test_a_transposed_convolutions_traffic_is_its_mirrors():
+    layer = acc.workload(nn.ConvTranspose2d(64, 48, 4, stride=2, padding=1), torch.empty(8, 64, 16, 16)).layers[0]
+    own, mirror = (acc.dram_traffic([x], acc.Hardware(buffer_bytes=40_000)).words[0] for x in (layer, layer.mirror))
+    assert (own[[0, 1, 2]] == mirror[[1, 0, 2]][:, ::-1]).all()
+    assert replace(layer.mirror.mirror, input_grad=False) == layer
+    assert (own >= [layer.input_words, layer.weight_words, layer.output_words]).all()
+
+
+def test_a_long_signal_is_cut_along_its_only_axis():
+    layer = acc.workload(nn.Conv1d(64, 64, 9, padding=4), torch.empty(1, 64, 100_000)).layers[0]
+    words = acc.dram_traffic([layer], acc.Hardware()).words[0, 0]
+    assert words[1] == layer.weight_words and words[0] < 1.1 * layer.input_words
 
 
 def test_a_strided_input_gradient_multiplies_no_inserted_zeros():
-    layer = acc.Layer(
+    layer = acc.LayerShape(
         name="x", kind="conv", batch=2, in_channels=4, out_channels=8, in_size=(8, 8), out_size=(4, 4),
         kernel=(3, 3), stride=(2, 2),
     )  # fmt: skip
@@ -133,4 +162,48 @@ def test_a_strided_input_gradient_multiplies_no_inserted_zeros():
 
 def test_a_size_below_one_is_refused_by_name():
     with pytest.raises(UsageError, match="layer 'x': out_channels must be 1 or more, got 0"):
-        acc.Layer(name="x", kind="linear", batch=1, in_channels=1, out_channels=0)
+        acc.LayerShape(name="x", kind="linear", batch=1, in_channels=1, out_channels=0)
+
+
+def test_batch_statistics_need_the_whole_map():
+    def handed(norm):
+        net = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), norm, nn.ReLU(), nn.MaxPool2d(2))
+        return [layer.handed_words for layer in acc.workload(net, torch.empty(2, 4, 8, 8)).layers]
+
+    assert handed(nn.BatchNorm2d(4)) == handed(nn.GroupNorm(2, 4)) == handed(nn.InstanceNorm2d(4)) == [2 * 4 * 8 * 8]
+    assert handed(nn.BatchNorm2d(4).eval()) == handed(nn.Identity()) == [2 * 4 * 4 * 4]
+
+
+@pytest.mark.parametrize(
+    ("product", "shape"),
+    [
+        (lambda w, x: w @ x, (6, 5)), (lambda w, x: x.t() @ w.t(), (6, 5)), (lambda w, x: w @ x, (3, 6, 5)),
+        (lambda w, x: torch.einsum("ok,bkt->bot", w, x), (3, 6, 5)),
+    ],
+)  # fmt: skip
+def test_a_product_with_a_parameter_is_a_linear_layer_from_either_side(product, shape):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.empty(4, 6))
+
+        def forward(self, x):
+            return product(self.weight, x)
+
+    (layer,) = acc.workload(Net(), torch.empty(*shape)).layers
+    rows = torch.Size(shape).numel() // 6
+    assert (layer.kind, layer.batch, layer.in_channels, layer.out_channels) == ("linear", rows, 6, 4)
+    assert layer.parameters == 24 and not layer.input_grad
+
+
+def test_experts_weights_are_parameters_of_as_many_groups():
+    class Experts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.empty(3, 6, 4))
+
+        def forward(self, x):
+            return torch.bmm(x, self.weight)
+
+    (layer,) = acc.workload(Experts(), torch.empty(3, 5, 6)).layers
+    assert (layer.kind, layer.groups, layer.batch, layer.parameters) == ("linear", 3, 5, 72)

@@ -207,21 +207,21 @@ def test_beam_search_with_one_beam_is_greedy_and_more_beams_score_no_worse():
     torch.manual_seed(0)
     model = models.create("transformer", dataset="numbers", width=1 / 8, layers=1).eval()
     source = torch.randint(4, 200, (3, 6))
-    tokens = torch.full((3, 1), models.BOS)
+    tokens = torch.full((3, 1), data.BOS)
     with torch.no_grad():
         for _ in range(9):
             logits = model(source, tokens)[:, -1]
-            logits[:, models.PAD] = -torch.inf
+            logits[:, data.PAD] = -torch.inf
             tokens = torch.cat([tokens, logits.argmax(1, keepdim=True)], 1)
     greedy = decode(model, source, longest=10)
     for mine, expected in zip(greedy.tolist(), tokens.tolist(), strict=True):
-        end = expected.index(models.EOS) + 1 if models.EOS in expected else len(expected)
+        end = expected.index(data.EOS) + 1 if data.EOS in expected else len(expected)
         assert mine[:end] == expected[:end]
 
     def score(rows):
         with torch.no_grad():
             logits = model(source, rows[:, :-1]).log_softmax(-1)
-        picked = logits.gather(2, rows[:, 1:, None])[..., 0] * (rows[:, 1:] != models.PAD)
-        return picked.sum(1) / (rows[:, 1:] != models.PAD).sum(1)
+        picked = logits.gather(2, rows[:, 1:, None])[..., 0] * (rows[:, 1:] != data.PAD)
+        return picked.sum(1) / (rows[:, 1:] != data.PAD).sum(1)
 
     assert score(decode(model, source, beam=4, longest=10)).mean() >= score(greedy).mean() - 1e-5

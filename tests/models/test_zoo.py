@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from adagp import UsageError, models
+from adagp import UsageError, data, models
 from adagp import accelerator as acc
 from adagp.evidence import collection_table
 
@@ -63,7 +63,7 @@ def test_the_transformer_is_causal_and_ignores_padding():
         later = target.clone()
         later[:, 4:] = 5
         torch.testing.assert_close(model(source, later)[:, :4], logits[:, :4])
-        padded = torch.cat([source, torch.full((2, 3), models.PAD)], 1)
+        padded = torch.cat([source, torch.full((2, 3), data.PAD)], 1)
         torch.testing.assert_close(model(padded, target), logits, rtol=1e-4, atol=1e-5)
     assert logits.shape == (2, 6, 200)
 

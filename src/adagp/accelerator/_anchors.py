@@ -4,25 +4,25 @@ from functools import cache
 
 from ._counts import count
 from ._hardware import hardware, read_table
-from ._layer import Layer
+from ._layer import LayerShape
 from ._memory import dram_traffic
 
 
-def _layer(name: str, batch: int, groups: int, channels: int, filters: int, size: int, kernel: int, stride: int) -> Layer:
-    return Layer(
+def _layer(name: str, batch: int, groups: int, channels: int, filters: int, size: int, kernel: int, stride: int) -> LayerShape:
+    return LayerShape(
         name=name, kind="conv", batch=batch, groups=groups, in_channels=channels, out_channels=filters,
         in_size=((size - 1) * stride + kernel,) * 2, out_size=(size,) * 2, kernel=(kernel,) * 2, stride=(stride,) * 2,
     )  # fmt: skip
 
 
-def alexnet(batch: int) -> list[Layer]:
+def alexnet(batch: int) -> list[LayerShape]:
     """The convolutions of AlexNet with its two groups (Krizhevsky et al., NeurIPS 2012); padding counts as input."""
     shapes = [(1, 3, 96, 55, 11, 4), (2, 48, 128, 27, 5, 1), (1, 256, 384, 13, 3, 1), (2, 192, 192, 13, 3, 1)]
     shapes.append((2, 192, 128, 13, 3, 1))
     return [_layer(f"conv{i}", batch, *shape) for i, shape in enumerate(shapes, 1)]
 
 
-def vgg16(batch: int) -> list[Layer]:
+def vgg16(batch: int) -> list[LayerShape]:
     """The convolutions of VGG-16 (Simonyan and Zisserman, ICLR 2015); padding counts as input."""
     layers, channels = [], 3
     for block, (filters, repeats, size) in enumerate(

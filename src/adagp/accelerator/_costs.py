@@ -11,15 +11,18 @@ Choices that hold for every design, the baseline too, each on the side that flat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
+from ..predictors import PredictorSize
+from ._components import PASSES, Component
 from ._counts import Counts, count
 from ._energy import LEVELS, EnergyTable
 from ._hardware import Hardware
-from ._layer import PASSES, Layer
+from ._layer import LayerShape
 from ._memory import dram_traffic
-from ._predictor import PredictorShape
+from ._predictor import predictor_layers
 from ._workload import Workload
 
 X, W, Y = range(3)
@@ -44,12 +47,36 @@ class Cost:
         """Axes: layer, level; in the table's unit."""
         return self.accesses * np.array([getattr(table, level) for level in LEVELS])
 
+    def take(self, layers: slice) -> "Cost":
+        """The cost of some layers alone."""
+        return Cost(cycles=self.cycles[layers], dram_words=self.dram_words[layers], accesses=self.accesses[layers])
+
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
             cycles=self.cycles + other.cycles,
             dram_words=self.dram_words + other.dram_words,
             accesses=self.accesses + other.accesses,
         )
+
+
+class NetworkCosts(NamedTuple):
+    """What the network itself costs, layer by layer."""
+
+    full: dict[Component, Cost]
+    """The three passes and the update of the weights, in a batch with a backward pass."""
+    forward_alone: Cost
+    """The forward pass of a batch without one."""
+
+
+class PredictorCosts(NamedTuple):
+    """What the predictor costs, by the layer that it predicts for."""
+
+    applied: Cost
+    """A prediction in Phase GP."""
+    compared: Cost
+    """A prediction beside the true gradient."""
+    learning: Cost
+    """A step of the predictor's training."""
 
 
 def _cost(counts: Counts, kind: int, dram: np.ndarray) -> Cost:
@@ -66,50 +93,48 @@ def _extra(n: int, *, dram=0.0, macs=0.0, buffer=0.0) -> Cost:
     return Cost(cycles=np.zeros(n), dram_words=dram, accesses=accesses)
 
 
-def _of(layers: Sequence[Layer], attribute: str) -> np.ndarray:
+def _of(layers: Sequence[LayerShape], attribute: str) -> np.ndarray:
     return np.array([getattr(layer, attribute) for layer in layers], np.float64)
 
 
-def _learns(layer: Layer) -> bool:
+def _learns(layer: LayerShape) -> bool:
     return layer.parameters > 0 and layer.weight_grad
 
 
 @lru_cache(maxsize=256)
-def network_costs(workload: Workload, hardware: Hardware, dataflow: str) -> dict[str, Cost]:
-    """The network's own components: its three passes, the forward pass of a GP batch, the update of the weights."""
+def network_costs(workload: Workload, hardware: Hardware, dataflow: str) -> NetworkCosts:
+    """The network's own components."""
     layers = workload.layers
     counts = count(layers, hardware, dataflow)
     words = dram_traffic(layers, hardware).words * (counts.macs > 0)[..., None]
     dram = words.sum(-1).astype(np.float64)
     learned = _of(layers, "parameters") * [_learns(layer) for layer in layers]
     dram[:, WEIGHT_GRADIENT] -= learned
-    costs = {name: _cost(counts, kind, dram[:, kind]) for kind, name in enumerate(PASSES)}
+    full = {Component(name): _cost(counts, kind, dram[:, kind]) for kind, name in enumerate(PASSES)}
+    full[Component.UPDATE] = _extra(len(layers), dram=4 * learned, macs=2 * learned)
     # No backward pass will ask for the whole output: where pooling follows, only the pooled map leaves the chip.
     kept_back = _of(layers, "output_words") - _of(layers, "handed_words")
-    costs["forward in GP"] = _cost(counts, FORWARD, dram[:, FORWARD] - kept_back)
-    costs["update"] = _extra(len(layers), dram=4 * learned, macs=2 * learned)
-    return costs
+    return NetworkCosts(full=full, forward_alone=_cost(counts, FORWARD, dram[:, FORWARD] - kept_back))
 
 
 @lru_cache(maxsize=256)
 def predictor_costs(
-    workload: Workload, hardware: Hardware, dataflow: str, shape: PredictorShape, memory_bytes: int
-) -> dict[str, Cost]:
+    workload: Workload, hardware: Hardware, dataflow: str, size: PredictorSize, memory_bytes: int
+) -> PredictorCosts:
     """The predictor's components, charged to the layers it predicts for.
 
-    - "predictor forward in GP": averaging the output over the batch (one addition and one read and write of the buffer
-      for each element), the convolution and the fully connected layer. The prediction is applied as it leaves the
-      array, so it never reaches DRAM.
-    - "predictor forward in BP": the same, but the pooled averages wait in DRAM until the true gradient is there, and
-      the difference between prediction and true gradient is written, for training needs it twice.
-    - "predictor training": the true gradient is read back for the comparison; then the gradients of both predictor
+    - applied: averaging the output over the batch (one addition and one read and write of the buffer for each element), the
+      convolution and the fully connected layer. The prediction is applied as it leaves the array, so it never reaches DRAM.
+    - compared: the same, but the pooled averages wait in DRAM until the true gradient is there, and the difference
+      between prediction and true gradient is written, for training needs it twice.
+    - learning: the true gradient is read back for the comparison; then the gradients of both predictor
       layers, added to those of the layers before (a read and a write of every gradient), and one step of Adam for the
       whole batch, as ``adagp.predictors``' shared network does it. Adam (the weights and two moments, read and written)
       is charged to the first layer, whose backward pass is the last.
 
     Weights that fit ``memory_bytes`` stay on the chip; Adam's moments do not.
     """
-    layers, at, parts = _predicted(workload, shape)
+    layers, at, parts = _predicted(workload, size)
     n, total = len(layers), len(workload.layers)
     outputs = _of(layers, "output_words")
     in_gp = _extra(n, macs=outputs, buffer=2 * outputs)
@@ -137,16 +162,15 @@ def predictor_costs(
         first = np.arange(n) == 0
         adam = 4 * weights.max() + 2 * (weights * streamed).max()
         training = training + _extra(n, dram=first * adam, macs=first * 6 * weights.max())
-    costs = {"predictor forward in GP": in_gp, "predictor forward in BP": in_bp, "predictor training": training}
-    return {name: _spread(cost, at, total) for name, cost in costs.items()}
+    return PredictorCosts(*(_spread(cost, at, total) for cost in (in_gp, in_bp, training)))
 
 
 @lru_cache(maxsize=256)
-def _predicted(workload: Workload, shape: PredictorShape) -> tuple[list[Layer], list[int], tuple[tuple[Layer, ...], ...]]:
+def _predicted(workload: Workload, size: PredictorSize) -> tuple[list[LayerShape], list[int], tuple[tuple[LayerShape, ...], ...]]:
     """The layers with a prediction, their positions, and for each the predictor's two layers."""
     at = [index for index, layer in enumerate(workload.layers) if _learns(layer)]
     layers = [workload.layers[index] for index in at]
-    return layers, at, tuple(zip(*(shape.layers(layer) for layer in layers), strict=True))
+    return layers, at, tuple(zip(*(predictor_layers(size, layer) for layer in layers), strict=True))
 
 
 def _spread(cost: Cost, at: list[int], n: int) -> Cost:

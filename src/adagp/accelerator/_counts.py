@@ -9,7 +9,7 @@ import numpy as np
 from .._errors import unknown
 from ._cycles import DATAFLOWS, SYSTOLIC, folds, systolic_cycles
 from ._hardware import Hardware
-from ._layer import PASSES, Convolution, Layer
+from ._layer import PASSES, Convolution, LayerShape
 from ._memo import by_row
 from ._row_stationary import row_stationary
 
@@ -28,7 +28,7 @@ class Counts:
     """Words read from and written to the global buffer by the array (the DRAM's side is added with its traffic)."""
 
 
-def count(layers: Sequence[Layer], hardware: Hardware, dataflow: str) -> Counts:
+def count(layers: Sequence[LayerShape], hardware: Hardware, dataflow: str) -> Counts:
     """Counts of all passes; a pass that does not take place counts 0. Raises UsageError for an unknown dataflow."""
     if dataflow not in DATAFLOWS:
         raise unknown("dataflow", dataflow, DATAFLOWS)
@@ -44,7 +44,7 @@ def count(layers: Sequence[Layer], hardware: Hardware, dataflow: str) -> Counts:
 
 
 @lru_cache(maxsize=256)
-def _convolutions(layers: tuple[Layer, ...]) -> tuple[np.ndarray, list[int]]:
+def _convolutions(layers: tuple[LayerShape, ...]) -> tuple[np.ndarray, list[int]]:
     """All convolutions of all passes, one a row, and the layer and pass that each belongs to (as one index)."""
     convs, where = [], []
     for index, layer in enumerate(layers):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from .._errors import UsageError, unknown
 from ._hardware import read_table
 
-LEVELS = ("mac", "rf", "noc", "buffer", "dram")
+LEVELS = {"mac": "arithmetic", "rf": "registers", "noc": "between PEs", "buffer": "global buffer", "dram": "DRAM"}
+"""Where energy goes, and what to call it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,16 +1,18 @@
-"""One weighted layer as the matrix products of its forward and backward passes."""
+"""The shape of one weighted layer, as the matrix products of its forward and backward passes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import NamedTuple
 
 from .._errors import UsageError
+from ._components import PASSES
 
-PASSES = ("forward", "input gradient", "weight gradient")
+MIRRORED = dict(zip(PASSES, (PASSES[1], PASSES[0], PASSES[2]), strict=True))
+"""Which pass of its mirror each pass of a transposed convolution is."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class LayerShape:
     """A convolution, a linear layer or a batched product of activations, with every size that costs something.
 
     A linear layer is a convolution with a 1x1 window whose ``batch`` counts rows (samples times tokens); a product of
@@ -35,6 +37,8 @@ class Layer:
     """False where nothing upstream needs a gradient, as in a network's first layer."""
     weight_grad: bool = True
     """False for a frozen parameter (or a second operand that needs no gradient)."""
+    transposed: bool = False
+    """True for a transposed convolution: its forward pass is the input gradient of its ``mirror``, and the other way round."""
     handed_on: int = 0
     """Elements that the forward pass alone needs of the output: fewer than ``output_words`` where pooling is all that
     follows, for then the pooled map can leave the chip in its place. 0 stands for ``output_words``."""
@@ -60,7 +64,8 @@ class Layer:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one pass; the three passes have the same number."""
-        return self.groups * self.rows * self.out_channels * self.window
+        placed = self.in_size if self.transposed else self.out_size  # where the window lies
+        return self.groups * self.batch * placed[0] * placed[1] * self.out_channels * self.window
 
     @property
     def input_words(self) -> int:
@@ -87,6 +92,14 @@ class Layer:
         """Elements of the layer's weight parameter; 0 for a ``matmul``."""
         return 0 if self.kind == "matmul" else self.weight_words
 
+    @property
+    def mirror(self) -> "LayerShape":
+        """The convolution from this layer's output to its input, with the same weights."""
+        return replace(
+            self, transposed=not self.transposed, in_channels=self.out_channels, out_channels=self.in_channels,
+            in_size=self.out_size, out_size=self.in_size, input_grad=True, handed_on=0,
+        )  # fmt: skip
+
     def convolutions(self, kind: str) -> "list[Convolution]":
         """The convolutions of one pass, equal ones counted; empty for a pass that does not take place.
 
@@ -97,7 +110,11 @@ class Layer:
           as the forward pass, so that the work is the useful work, as torch's FlopCounterMode counts it.
         - weight gradient: batch and channels change places. X is the input with the samples as its channels, dY the
           filter, the window's positions the output.
+
+        A transposed convolution has its mirror's: forward and input gradient change places.
         """
+        if self.transposed:
+            return self.mirror.convolutions(MIRRORED[kind]) if self.input_grad or kind != "input gradient" else []
         b, g, ci, co = self.batch, self.groups, self.in_channels, self.out_channels
         (kh, kw), (oh, ow), stride = self.kernel, self.out_size, self.stride[0]
         if kind == "forward":

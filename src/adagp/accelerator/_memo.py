@@ -25,3 +25,8 @@ def by_row(rows: np.ndarray, compute: Callable[[np.ndarray], np.ndarray], *key: 
         cases = np.frombuffer(b"".join(new), rows.dtype).reshape(len(new), -1)
         found.update(zip(new, compute(cases), strict=True))
     return np.array([found[name] for name in names])
+
+
+def forget() -> None:
+    """Drop all that was computed, so that the next answer is computed anew."""
+    _found.cache_clear()

@@ -11,9 +11,45 @@ copy. As in SCALE-Sim's forms for the systolic arrays, the network on chip deliv
 silicon's three buses do stall, which is most of what separates this model from the chip (see ``eyeriss_anchors``).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ._hardware import Hardware, read_table
+from ._layer import Convolution
+
+# What a mapping may choose, in Eyeriss's letters; each is cut to what the scratchpads and the array hold.
+FILTERS = (1, 4, 8, 16, 24)  # p
+CHANNELS = (1, 2, 4, 12)  # q
+SHARED = ("none", "strips", "units")  # s: sets side by side work on one strip, on an image's strips, on strips of all images
+REPLICAS = (1, 2, 4, 8, 0)  # t; 0: as many as there is room for
+
+
+class Sets(NamedTuple):
+    """A convolution cut into PE sets: columns (one row a convolution) or numbers."""
+
+    rows: np.ndarray
+    """PEs of a set along the filter's rows, ..."""
+    strip: np.ndarray
+    """... and along the output's rows."""
+    width: np.ndarray
+    """Filter taps of a row that a PE holds."""
+    channels: np.ndarray
+    """Channels, counted again for each fold of the filter."""
+    strips: np.ndarray
+    """Strips of an image."""
+    slots: np.ndarray
+    """Sets that the array holds at once."""
+
+
+class Mapping(NamedTuple):
+    """Filters and channels interleaved in a PE (p, q), and sets side by side (s, t, r)."""
+
+    p: np.ndarray
+    q: np.ndarray
+    s: np.ndarray
+    t: np.ndarray
+    r: np.ndarray
 
 
 def row_stationary(convs: np.ndarray, hardware: Hardware) -> np.ndarray:
@@ -21,50 +57,91 @@ def row_stationary(convs: np.ndarray, hardware: Hardware) -> np.ndarray:
 
     The mapping is the one with the fewest cycles, then the fewest buffer accesses.
     """
-    pads = {key: entry["value"] for key, entry in read_table("eyeriss.toml")["scratchpads"].items()}
-    count, N, C, M, R, S, E, F, step, dilation = (column[:, None] for column in convs.T)
-    # A product without a window has no rows to keep: its M x K operand is one row of K channels.
-    flat = (R == 1) & (S == 1) & (step == 1) | (E == 1) & (F == 1)
-    N, C, E, F, R, S = (np.where(flat, a, b) for a, b in ((1, N), (C * R * S, C), (1, E), (N * E * F, F), (1, R), (1, S)))
-
-    rows, width = np.minimum(R, hardware.rows), np.minimum(S, pads["input"])
-    channels = C * -(-R // rows) * -(-S // width)
-    strips = -(-E // hardware.cols)
-    strip = -(-E // strips)
-    slots = (hardware.rows // rows) * (hardware.cols // strip)
-
-    p, q, share, t = (
-        grid.reshape(1, -1) for grid in np.meshgrid([1, 4, 8, 16, 24], [1, 2, 4, 12], [0, 1, 2], [1, 2, 4, 8, 0])
-    )
-    q = np.minimum(np.minimum(q, pads["input"] // width), channels)
-    p = np.minimum(np.minimum(p, pads["sum"]), np.minimum(M, np.maximum(pads["filter"] // (q * width), 1)))
-    units = N * strips
-    s = np.choose(share, [np.ones_like(slots), np.minimum(slots, strips), np.minimum(slots, units)])
-    t = np.minimum(np.where(t == 0, slots // s, np.minimum(t, slots // s)), -(-M // p))
-    r = np.minimum(slots // (s * t), -(-channels // q))
-
-    m_tiles, c_tiles, rounds = -(-M // (p * t)), -(-channels // (q * r)), -(-units // s)
-    # Filters stay in their scratchpads for as many rounds as the buffer has room for their sums.
-    room = hardware.buffer_bytes // (2 * hardware.word_bytes)
-    held = np.where(c_tiles == 1, rounds, np.clip(room // (s * p * t * strip * F), 1, rounds))
-    loads = m_tiles * c_tiles * -(-rounds // held)
-    side_by_side = np.maximum(hardware.cols // strip, 1)
-    fill = p * q * width * np.minimum(side_by_side, t * r)
-    cycles = loads * fill + m_tiles * c_tiles * rounds * (p * q * width * F + rows)
-
-    macs = count * N * C * M * R * S * E * F
-    pes = rows * strip * s * t * r
-    in_rows, in_width = (strip - 1) * step + (rows - 1) * dilation + 1, (F - 1) * step + (width - 1) * dilation + 1
-    filter_words = loads * p * q * width
-    input_words = m_tiles * c_tiles * rounds * q
-    sums = N * M * E * F
-    buffer = filter_words * rows * t * r + input_words * s * r * in_rows * in_width + sums * (2 * c_tiles - 1)
-    delivered = (filter_words + input_words * in_width) * pes
-    noc = delivered + macs // (count * q * width)
-
-    count, macs = count[:, 0], macs[:, 0]
+    conv = _laid_out(Convolution(*(column[:, None] for column in convs.T)))
+    pads = scratchpads()
+    sets = cut_into_sets(conv, hardware, pads)
+    mapping = _mappings(conv, sets, pads)
+    cycles, delivered, noc, buffer = _counts(conv, sets, mapping, hardware)
     best = np.argmin(cycles + buffer / 2**50, axis=1)
     chosen = [array[np.arange(len(convs)), best] for array in (cycles, delivered, noc, buffer)]
-    cycles, delivered, noc, buffer = (count * array for array in chosen)
+    cycles, delivered, noc, buffer = (conv.count[:, 0] * array for array in chosen)
+    macs = (conv.count * _macs(conv))[:, 0]
     # Every MAC reads an input, a weight and a sum and writes the sum; what is delivered is written first.
     return np.stack([macs, cycles, 4 * macs + delivered, noc, buffer], -1)
+
+
+def scratchpads() -> dict[str, int]:
+    """Words of a PE's three scratchpads: "filter", "input", "sum"."""
+    return {key: entry["value"] for key, entry in read_table("eyeriss.toml")["scratchpads"].items()}
+
+
+def _macs(conv: Convolution):
+    return conv.N * conv.C * conv.M * conv.R * conv.S * conv.E * conv.F
+
+
+def _laid_out(conv: Convolution) -> Convolution:
+    """A product without a window has no rows to keep: its M x K operand is one row of K channels."""
+    flat = (conv.R == 1) & (conv.S == 1) & (conv.step == 1) | (conv.E == 1) & (conv.F == 1)
+
+    def either(product, window):
+        return np.where(flat, product, window)
+
+    return conv._replace(
+        N=either(1, conv.N), C=either(conv.C * conv.R * conv.S, conv.C), R=either(1, conv.R), S=either(1, conv.S),
+        E=either(1, conv.E), F=either(conv.N * conv.E * conv.F, conv.F),
+    )  # fmt: skip
+
+
+def cut_into_sets(conv: Convolution, hardware: Hardware, pads: dict[str, int]) -> Sets:
+    """Fold what is larger than the array: filter rows and taps into channels, output rows into strips."""
+    rows, width = np.minimum(conv.R, hardware.rows), np.minimum(conv.S, pads["input"])
+    strips = -(-conv.E // hardware.cols)
+    strip = -(-conv.E // strips)
+    return Sets(
+        rows=rows, strip=strip, width=width, strips=strips,
+        channels=conv.C * -(-conv.R // rows) * -(-conv.S // width),
+        slots=(hardware.rows // rows) * (hardware.cols // strip),
+    )  # fmt: skip
+
+
+def _mappings(conv: Convolution, sets: Sets, pads: dict[str, int]) -> Mapping:
+    """All mappings, along the second axis."""
+    p, q, shared, t = (
+        grid.reshape(1, -1) for grid in np.meshgrid(FILTERS, CHANNELS, range(len(SHARED)), REPLICAS)
+    )
+    q = np.minimum(np.minimum(q, pads["input"] // sets.width), sets.channels)
+    p = np.minimum(np.minimum(p, pads["sum"]), np.minimum(conv.M, np.maximum(pads["filter"] // (q * sets.width), 1)))
+    one, strips, units = np.ones_like(sets.slots), sets.strips, conv.N * sets.strips
+    s = np.choose(shared, [one, np.minimum(sets.slots, strips), np.minimum(sets.slots, units)])
+    left = sets.slots // s
+    t = np.minimum(np.where(t == 0, left, np.minimum(t, left)), -(-conv.M // p))
+    r = np.minimum(left // t, -(-sets.channels // q))
+    return Mapping(p, q, s, t, r)
+
+
+def _counts(conv: Convolution, sets: Sets, mapping: Mapping, hardware: Hardware) -> tuple[np.ndarray, ...]:
+    """Cycles, words delivered to PEs, words on the network, and buffer accesses of one convolution."""
+    (p, q, s, t, r), (rows, strip, width, channels, strips, _) = mapping, sets
+    filter_tiles, channel_tiles = -(-conv.M // (p * t)), -(-channels // (q * r))
+    rounds = -(-conv.N * strips // s)
+    passes = filter_tiles * channel_tiles * rounds
+    # Filters stay in their scratchpads for as many rounds as half of the buffer has room for their sums.
+    room = hardware.buffer_bytes // (2 * hardware.word_bytes)
+    held = np.where(channel_tiles == 1, rounds, np.clip(room // (s * p * t * strip * conv.F), 1, rounds))
+    loads = filter_tiles * channel_tiles * -(-rounds // held)
+
+    filter_words = p * q * width  # of a PE
+    on_a_row = np.minimum(np.maximum(hardware.cols // strip, 1), t * r)  # sets with filters of their own
+    cycles = loads * filter_words * on_a_row + passes * (filter_words * conv.F + rows)
+
+    in_rows = (strip - 1) * conv.step + (rows - 1) * conv.dilation + 1
+    in_width = (conv.F - 1) * conv.step + (width - 1) * conv.dilation + 1
+    sums = conv.N * conv.M * conv.E * conv.F
+    buffer = (
+        loads * filter_words * rows * t * r
+        + passes * q * s * r * in_rows * in_width
+        + sums * (2 * channel_tiles - 1)
+    )
+    delivered = (loads * filter_words + passes * q * in_width) * rows * strip * s * t * r
+    noc = delivered + _macs(conv) // (q * width)  # a sum goes on to the next PE after q * width MACs
+    return cycles, delivered, noc, buffer

@@ -3,15 +3,13 @@
 from dataclasses import asdict, dataclass, field
 
 from .._errors import UsageError
+from ..data import FACTS
+from ..predictors import PredictorSize
 from ..schedule import LadderSchedule, Schedule
 from ._designs import Batch, Design, batches
 from ._energy import LEVELS, EnergyTable
 from ._hardware import Hardware
-from ._predictor import PredictorShape
 from ._workload import Workload
-
-TRAINING_SAMPLES = {"cifar10": 50_000, "cifar100": 50_000, "imagenet": 1_281_167, "multi30k": 29_000}
-"""Training samples of each data set: Krizhevsky 2009; Russakovsky et al. 2015; Elliott et al. 2016."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +161,7 @@ def simulate(
     schedule: Schedule | None = None,
     epochs: int = 90,
     batches_per_epoch: int | None = None,
-    predictor: PredictorShape | None = None,
+    predictor: PredictorSize | None = None,
 ) -> Report:
     """Simulate a training run of ``workload`` with ADA-GP in one design, and without.
 
@@ -176,22 +174,22 @@ def simulate(
         hardware: the default is ``Hardware()``.
         schedule: any schedule that answers ``segments``; the default is the paper's ladder.
         epochs: 90 by default (our choice: the length of the usual ImageNet recipe).
-        batches_per_epoch: the default is the data set's training samples (50,000 for your own module) over the
+        batches_per_epoch: the default is the data set's training samples (CIFAR-10's for your own network) over the
             batch, rounded up.
-        predictor: the predictor's sizes; the default is ``PredictorShape()``.
+        predictor: the predictor's sizes; the default is ``PredictorSize()``.
 
     Raises:
         UsageError: an unknown design, dataflow or energy table, epochs or batches below 1, a buffer that holds no tile.
     """
     chosen, hardware = Design.named(design), hardware or Hardware()
     if batches_per_epoch is None:
-        batches_per_epoch = -(-TRAINING_SAMPLES.get(workload.dataset or "", 50_000) // workload.batch)
+        batches_per_epoch = -(-FACTS[workload.dataset or "cifar10"].train_samples // workload.batch)
     if epochs < 1 or batches_per_epoch < 1:
         raise UsageError(f"epochs and batches_per_epoch must be 1 or more, got {epochs} and {batches_per_epoch}")
     plan = (schedule or LadderSchedule()).segments(epochs, batches_per_epoch)
-    shape = predictor or PredictorShape()
-    phases = batches(workload, chosen, dataflow, hardware, shape)
-    baseline = batches(workload, Design(name="baseline"), dataflow, hardware, shape)["bp"]
+    size = predictor or PredictorSize()
+    phases = batches(workload, chosen, dataflow, hardware, size)
+    baseline = batches(workload, Design(name="baseline"), dataflow, hardware, size)["bp"]
     return Report(
         workload=workload, design=chosen, dataflow=dataflow, hardware=hardware, baseline=baseline, phases=phases,
         numbers={phase: sum(s.epochs * getattr(s, phase) for s in plan) for phase in ("warm_up", "bp", "gp")},

@@ -1,6 +1,6 @@
 """The zoo's layers as a table, so that a sweep need not build and trace forty networks.
 
-``data/zoo.json`` holds what ``_workload.trace_zoo`` finds for each model and data set; a test traces them anew and
+``data/zoo.json`` holds what ``trace_zoo`` finds for each model and data set; a test traces them anew and
 compares. After a change of ``adagp.models``: ``python -m adagp.accelerator._zoo``.
 """
 
@@ -9,8 +9,8 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from ._layer import Layer
-from ._workload import Workload, trace_zoo
+from ._layer import LayerShape
+from ._workload import Workload
 
 CNN_DATASETS = ("cifar10", "cifar100", "imagenet")
 _FILE = Path("data") / "zoo.json"
@@ -25,24 +25,39 @@ def lookup(name: str, dataset: str) -> Workload | None:
 
 
 @cache
+def trace_zoo(name: str, dataset: str, width: float = 1.0) -> Workload:
+    """Build a model of the zoo on the meta device and trace it with a batch of 2."""
+    import torch
+
+    from .. import models
+    from ._trace import layers_of
+
+    # Batch 2 and not 1: torch's batch norm refuses a single value per channel in training.
+    with torch.device("meta"):
+        network = models.create(name, dataset=dataset, width=width)
+    example = models.example_input(name, dataset=dataset, batch=2, device="meta")
+    return Workload(name=name, dataset=dataset, batch=2, layers=layers_of(network, example, name))
+
+
+@cache
 def _table() -> dict:
     return json.loads((files(__package__) / str(_FILE)).read_text(encoding="utf-8"))
 
 
 @cache
-def _layers(name: str, dataset: str) -> tuple[Layer, ...]:
+def _layers(name: str, dataset: str) -> tuple[LayerShape, ...]:
     entry = _table()[name]
     return tuple(_unpack(entry["names"][n], entry["shapes"][s]) for n, s in entry["layers"][dataset])
 
 
-def _pack(x: Layer) -> list:
+def _pack(x: LayerShape) -> list:
     sizes = [*x.in_size, *x.out_size, *x.kernel, *x.stride]
     return [x.kind, x.batch, x.groups, x.in_channels, x.out_channels, *sizes, x.input_grad, x.weight_grad, x.handed_on]
 
 
-def _unpack(name: str, row: list) -> Layer:
+def _unpack(name: str, row: list) -> LayerShape:
     kind, batch, groups, ci, co, ih, iw, oh, ow, kh, kw, sh, sw, input_grad, weight_grad, handed_on = row
-    return Layer(
+    return LayerShape(
         name=name, kind=kind, batch=batch, groups=groups, in_channels=ci, out_channels=co, in_size=(ih, iw),
         out_size=(oh, ow), kernel=(kh, kw), stride=(sh, sw), input_grad=input_grad, weight_grad=weight_grad,
         handed_on=handed_on,
@@ -66,7 +81,7 @@ def build() -> dict:
         for dataset in datasets(name):
             layers[dataset] = [
                 (names.setdefault(layer.name, len(names)), shapes.setdefault(json.dumps(_pack(layer)), len(shapes)))
-                for layer in trace_zoo(name, dataset, 1.0).layers
+                for layer in trace_zoo(name, dataset).layers
             ]
         table[name] = {"names": list(names), "layers": layers, "shapes": [json.loads(shape) for shape in shapes]}
     return table

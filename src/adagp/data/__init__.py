@@ -5,22 +5,13 @@ from pathlib import Path
 from .._errors import unknown
 from ._base import Dataset, Images, Sentences
 from ._digits import load_digits
+from ._facts import BOS, EOS, FACTS, PAD, SPECIAL, Facts
 from ._folders import load_cifar, load_imagenet
 from ._translation import load_multi30k, load_numbers
 
-_DESCRIPTIONS = {
-    "digits": "scanned digits of scikit-learn as 3x32x32; embedded",
-    "cifar10": "CIFAR-10: a folder tree under $ADAGP_DATA/cifar10, else torchvision's download",
-    "cifar100": "CIFAR-100: a folder tree under $ADAGP_DATA/cifar100, else torchvision's download",
-    "imagenet": "ImageNet: a folder tree under $ADAGP_DATA/imagenet, read as it is needed",
-    "multi30k": "English-German captions: files under $ADAGP_DATA/multi30k, else the corpus's repository",
-    "numbers": "English-German number words, generated; embedded",
-}
-
-
 def available() -> dict[str, str]:
     """Names of the data sets and where each comes from, in a line."""
-    return dict(_DESCRIPTIONS)
+    return {name: facts.source for name, facts in FACTS.items()}
 
 
 def load(name: str, root: Path | None = None, size: int = 224) -> Dataset:
@@ -33,8 +24,8 @@ def load(name: str, root: Path | None = None, size: int = 224) -> Dataset:
     Raises:
         UsageError: an unknown name; files that are missing or damaged, named by path.
     """
-    if name not in _DESCRIPTIONS:
-        raise unknown("data set", name, _DESCRIPTIONS)
+    if name not in FACTS:
+        raise unknown("data set", name, FACTS)
     if name == "digits":
         return load_digits()
     if name == "numbers":
@@ -46,4 +37,6 @@ def load(name: str, root: Path | None = None, size: int = 224) -> Dataset:
     return load_cifar(name, root)
 
 
-__all__ = ["Dataset", "Images", "Sentences", "available", "load"]
+__all__ = [
+    "BOS", "EOS", "FACTS", "PAD", "SPECIAL", "Dataset", "Facts", "Images", "Sentences", "available", "load",
+]  # fmt: skip

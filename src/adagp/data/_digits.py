@@ -3,6 +3,7 @@
 import numpy as np
 
 from ._base import Dataset, Images, fingerprint, statistics
+from ._facts import FACTS
 
 
 def load_digits() -> Dataset:
@@ -22,7 +23,7 @@ def load_digits() -> Dataset:
     mean, std = statistics(images[:cut])
     return Dataset(
         name="digits",
-        note="digits (scikit-learn)",
+        note=FACTS["digits"].title,
         task="images",
         splits={
             "train": Images(images=images[:cut], labels=labels[:cut]),

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from .._errors import UsageError
 from ._base import Dataset, Images, data_root, fingerprint, statistics, user_cache
+from ._facts import FACTS
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 _SPLITS = ("train", "test")
@@ -29,7 +30,7 @@ def load_cifar(name: str, root: Path | None = None) -> Dataset:
         UsageError: a split, class or image is missing or unreadable; or no data and no network.
     """
     root = data_root() if root is None else root
-    title = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}[name]
+    title = FACTS[name].title
     if (root / name).is_dir():
         listing = class_folders(root / name)
         files = [path for split in _SPLITS for paths in listing[split].values() for path in paths]
@@ -71,7 +72,7 @@ def load_imagenet(root: Path | None = None, size: int = 224) -> Dataset:
     )
     return Dataset(
         name="imagenet",
-        note="ImageNet",
+        note=FACTS["imagenet"].title,
         task="images",
         splits=splits,
         fingerprint=fingerprint(facts.encode()),  # of names and sizes: reading all of it would take an hour

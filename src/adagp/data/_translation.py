@@ -10,10 +10,9 @@ import numpy as np
 
 from .._errors import UsageError
 from ._base import Dataset, Sentences, data_root, fingerprint
+from ._facts import FACTS, SPECIAL
 from ._folders import cached
 
-SPECIAL = ("[PAD]", "[BOS]", "[EOS]", "[UNK]")
-"""Numbers 0 to 3 of every vocabulary."""
 _MULTI30K = {"train": "train", "val": "val", "test": "test_2016_flickr"}
 _ADDRESS = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
 _CHECKSUMS = {  # SHA-256 of the corpus's own files
@@ -38,7 +37,7 @@ def load_numbers() -> Dataset:
     english = [num2words(n).replace(",", "") for n in numbers]
     german = [num2words(n, lang="de") for n in numbers]
     splits = _split(english, german, (5_000, 500, 500))
-    return _dataset("numbers", "number words (num2words)", splits, vocabulary=200, bleu_tokens="char")
+    return _dataset("numbers", splits, bleu_tokens="char")
 
 
 def load_multi30k(root: Path | None = None) -> Dataset:
@@ -58,7 +57,7 @@ def load_multi30k(root: Path | None = None) -> Dataset:
                 f"{folder}/{stem}: {len(lines['en'])} English and {len(lines['de'])} German lines; both need as many"
             )
         splits[split] = Sentences(source=lines["en"], target=lines["de"])
-    return _dataset("multi30k", "Multi30k (2016)", splits, vocabulary=8_000, bleu_tokens="13a")
+    return _dataset("multi30k", splits, bleu_tokens="13a")
 
 
 def _lines(path: Path) -> list[str]:
@@ -97,18 +96,18 @@ def _split(source: list[str], target: list[str], sizes: Iterable[int]) -> dict[s
     return splits
 
 
-def _dataset(name: str, note: str, splits: dict[str, Sentences], vocabulary: int, bleu_tokens: str) -> Dataset:
+def _dataset(name: str, splits: dict[str, Sentences], bleu_tokens: str) -> Dataset:
     text = json.dumps([[split.source, split.target] for split in splits.values()], ensure_ascii=False).encode()
     print_ = fingerprint(text)
 
     def train(folder: Path) -> None:
-        made = _train_tokenizer([*splits["train"].source, *splits["train"].target], vocabulary)
+        made = _train_tokenizer([*splits["train"].source, *splits["train"].target], FACTS[name].classes)
         (folder / "tokenizer.json").write_text(made)
 
     folder = cached(data_root(), f"{name}-tokenizer-{print_[:16]}", train)
     return Dataset(
         name=name,
-        note=note,
+        note=FACTS[name].title,
         task="translation",
         splits=splits,
         fingerprint=print_,

@@ -1,6 +1,7 @@
 """Tables that are computed, without training: counts of the models, workloads of the zoo, pipelines."""
 
 import json
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,7 @@ def collection_table() -> "pd.DataFrame":
     )
 
 
-def pipeline_sweep(micro_batches: int = 4) -> "pd.DataFrame":
+def pipeline_sweep(stages: Iterable[int] = (2, 4, 8), micro_batches: int = 4) -> "pd.DataFrame":
     """Speed-up of each pipeline by ADA-GP over itself: columns model, scheme, stages, speedup (CIFAR-10 shape)."""
     import pandas as pd
 
@@ -94,9 +95,9 @@ def pipeline_sweep(micro_batches: int = 4) -> "pd.DataFrame":
         if work.dataset not in ("cifar10", "multi30k"):
             continue
         for scheme in acc.PIPELINES:
-            for stages in (2, 4, 8):
-                report = acc.simulate_pipeline(work, scheme=scheme, stages=stages, micro_batches=micro_batches)
-                rows.append((work.name, scheme, stages, report.speedup))
+            for number in stages:
+                report = acc.simulate_pipeline(work, scheme=scheme, stages=number, micro_batches=micro_batches)
+                rows.append((work.name, scheme, number, report.speedup))
     return pd.DataFrame(rows, columns=["model", "scheme", "stages", "speedup"])
 
 
@@ -104,12 +105,11 @@ def pipeline_schedules(stages: int, micro_batches: int) -> "dict[str, PipelineSc
     """Two batches on each scheme, without ADA-GP (two BP batches) and with it (one GP and one BP batch)."""
     from .. import accelerator as acc
 
-    names = {"gpipe": "GPipe", "dapple": "DAPPLE", "chimera": "Chimera"}
     settings = {"stages": stages, "micro_batches": micro_batches, "forward": 1.0, "backward": 2.0}
     drawn = {}
-    for scheme in acc.PIPELINES:
-        drawn[names[scheme]] = acc.pipeline(scheme, batches="BB", **settings)
-        drawn[f"{names[scheme]} with ADA-GP"] = acc.pipeline(scheme, batches="GB", predictor=0.25, **settings)
+    for scheme, title in acc.PIPELINES.items():
+        drawn[title] = acc.pipeline(scheme, batches="BB", **settings)
+        drawn[f"{title} with ADA-GP"] = acc.pipeline(scheme, batches="GB", predictor=0.25, **settings)
     return drawn
 
 

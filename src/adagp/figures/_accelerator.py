@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..accelerator import LEVELS, PIPELINES, Component
 from . import style
 
 if TYPE_CHECKING:
@@ -13,20 +14,14 @@ if TYPE_CHECKING:
 
 PAPER_SPEEDUP, PAPER_SAVING = 1.47, 0.34  # the abstract's two means
 
-LEVEL_LABELS = {
-    "mac": ("arithmetic", style.BLACK), "rf": ("registers", style.GREY), "noc": ("between PEs", style.SKY),
-    "buffer": ("global buffer", style.ORANGE), "dram": ("DRAM", style.VERMILION),
-}  # fmt: skip
-COMPONENT_LABELS = {
-    "forward": ("forward", style.SKY), "input gradient": ("input gradient", style.BLUE),
-    "weight gradient": ("weight gradient", style.BLACK), "update": ("update", style.GREY),
-    "predictor forward": ("prediction", style.ORANGE), "predictor training": ("predictor's training", style.VERMILION),
-}  # fmt: skip
+LEVEL_COLORS = dict(zip(LEVELS, (style.BLACK, style.GREY, style.SKY, style.ORANGE, style.VERMILION), strict=True))
+COMPONENT_COLORS = dict(
+    zip(Component, (style.SKY, style.BLUE, style.BLACK, style.GREY, style.ORANGE, style.VERMILION), strict=True)
+)
 PART_COLORS = {
     "PE array": style.BLUE, "buffer": style.SKY, "averaging": style.BLACK, "predictor memory": style.ORANGE,
     "predictor array": style.VERMILION,
 }  # fmt: skip
-PIPELINE_LABELS = {"gpipe": "GPipe", "dapple": "DAPPLE", "chimera": "Chimera"}
 
 
 def speedup(sweep: "pd.DataFrame", quantity: str = "speedup") -> tuple["Figure", "pd.DataFrame"]:
@@ -93,16 +88,18 @@ def energy(reports: Sequence["Report"]) -> tuple["Figure", "pd.DataFrame"]:
     frames: dict[tuple[str, str], pd.DataFrame] = {}
     for report in reports:
         for (model, run), frame in report.to_frame().groupby(["model", "run"], sort=False):
-            levels = frame.groupby("component", sort=False)[[f"energy_{level}" for level in LEVEL_LABELS]].sum()
+            levels = frame.groupby("component", sort=False)[[f"energy_{level}" for level in LEVELS]].sum()
             share = (levels / report.baseline_energy).rename(columns=lambda name: name.removeprefix("energy_"))
             part = share.melt(ignore_index=False, var_name="level", value_name="share").reset_index()
             frames[model, run] = part.assign(model=model, run=run)  # the baseline of a model is in every report: once
     data = pd.concat(frames.values())[["model", "run", "component", "level", "share"]]
     one_model = data["model"].nunique() == 1
+    components = {name.value: (name.value, color) for name, color in COMPONENT_COLORS.items()}
+    levels = {name: (LEVELS[name], color) for name, color in LEVEL_COLORS.items()}
     names = [style.LABELS[run] if one_model else f"{model}, {style.LABELS[run]}" for model, run in frames]
     with style.use():
         figure, panels = plt.subplots(1, 2, sharey=True, figsize=(9.4, 1.3 + 0.36 * len(names)))
-        for axes, by, labels in ((panels[0], "component", COMPONENT_LABELS), (panels[1], "level", LEVEL_LABELS)):
+        for axes, by, labels in ((panels[0], "component", components), (panels[1], "level", levels)):
             totals = data.groupby(["model", "run", by], sort=False)["share"].sum()
             left = [0.0] * len(names)
             for part, (label, color) in labels.items():
@@ -122,12 +119,8 @@ def layer_cycles(report: "Report") -> tuple["Figure", "pd.DataFrame"]:
     """Cycles of one Phase-BP batch by layer: forward, backward (both gradients and the update), predictor."""
     import matplotlib.pyplot as plt
 
-    groups = {
-        "forward": "forward", "input gradient": "backward", "weight gradient": "backward", "update": "backward",
-        "predictor forward": "predictor", "predictor training": "predictor",
-    }  # fmt: skip
     frame = report.layers()
-    frame["group"] = frame["component"].map(groups)
+    frame["group"] = [Component(name).group for name in frame["component"]]
     data = frame.groupby(["position", "layer", "group"], sort=False)["cycles"].sum().reset_index()
     names = list(data.drop_duplicates("position")["layer"])
     with style.use():
@@ -248,7 +241,7 @@ def pipelines(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
             y = [stages.index(n) + 0.22 * (i - (len(schemes) - 1) / 2) for n in rows["stages"]]
             axes.hlines(y, rows["min"], rows["max"], color=colors[scheme], linewidth=1.4)
             axes.plot(
-                rows["mean"], y, linestyle="", marker="osD"[i % 3], color=colors[scheme], label=PIPELINE_LABELS[scheme]
+                rows["mean"], y, linestyle="", marker="osD"[i % 3], color=colors[scheme], label=PIPELINES[scheme]
             )
         axes.set_yticks(range(len(stages)), [f"{n} stages" for n in stages])
         axes.set_ylim(len(stages) - 0.5, -0.5)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ..predictors import PredictorSize
 from . import style
 
 if TYPE_CHECKING:
@@ -73,12 +74,12 @@ def reorganization(out_ch: int = 64, in_ch: int = 32, kernel: int = 3) -> tuple[
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    row = in_ch * kernel * kernel
+    size, row = PredictorSize(), in_ch * kernel * kernel
     stages = [
         ("layer output", f"batch × {out_ch} × h × w"),
         ("mean over batch", f"{out_ch} × 1 × h × w"),
-        ("pooling", f"{out_ch} × 1 × p × p"),
-        ("small conv", f"{out_ch} × c × p × p"),
+        ("pooling", f"{out_ch} × 1 × {size.pool} × {size.pool}"),
+        ("small conv", f"{out_ch} × {size.channels} × {size.side} × {size.side}"),
         ("fully connected", f"{out_ch} × {row}"),
         ("weight gradient", f"{out_ch} × {in_ch} × {kernel} × {kernel}"),
     ]

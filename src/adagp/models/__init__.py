@@ -2,16 +2,12 @@
 
 from ._summary import summary
 from ._surgery import small_image_stem, thin
-from ._transformer import BOS, EOS, PAD, Transformer
-from ._zoo import available, classes, create, example_input, input_shape
+from ._transformer import Transformer
+from ._zoo import available, create, example_input, input_shape
 
 __all__ = [
-    "BOS",
-    "EOS",
-    "PAD",
     "Transformer",
     "available",
-    "classes",
     "create",
     "example_input",
     "input_shape",

@@ -13,9 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from .._errors import UsageError
-
-PAD, BOS, EOS = 0, 1, 2
-"""Token numbers that every vocabulary of this project reserves."""
+from ..data import PAD
 
 
 class Attention(nn.Module):

@@ -1,40 +1,19 @@
 """The paper's fourteen models by name, at any width and at the shape of any data set."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from .._errors import UsageError, unknown
+from ..data import FACTS, Facts
 from ._surgery import initialize, small_image_stem, thin, thin_dropout
 
 CNNS = (
     "vgg13", "vgg16", "vgg19", "resnet50", "resnet101", "resnet152", "densenet121", "densenet161", "densenet169",
     "densenet201", "inception_v3", "inception_v4", "mobilenet_v2",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """What a data set asks of a model."""
-
-    classes: int
-    """Classes, or tokens of the vocabulary."""
-    size: int
-    """Side of an image in pixels, or tokens of a sentence."""
-
-
-SHAPES = {
-    "digits": Shape(classes=10, size=32),
-    "cifar10": Shape(classes=10, size=32),
-    "cifar100": Shape(classes=100, size=32),
-    "imagenet": Shape(classes=1000, size=224),
-    "multi30k": Shape(classes=8000, size=32),  # our tokenizer's vocabulary; sentences of about 15 words, padded
-    "numbers": Shape(classes=200, size=24),
-}
-_TRANSLATION = ("multi30k", "numbers")
 
 
 def available() -> list[str]:
@@ -60,7 +39,7 @@ def create(
     Raises:
         UsageError: an unknown name, a data set of the other kind, or a width that leaves a fraction of a channel.
     """
-    shape = _shape(name, dataset)
+    shape = _facts(name, dataset)
     classes = classes or shape.classes
     if name == "transformer":
         return _transformer(classes, width, options)
@@ -79,23 +58,12 @@ def create(
 
 def input_shape(name: str, dataset: str) -> tuple[int, ...]:
     """(3, height, width) of an image, or (tokens,) of a sentence."""
-    shape = _shape(name, dataset)
+    shape = _facts(name, dataset)
     if name == "transformer":
         return (shape.size,)
     # Both inceptions were published for 299x299.
     size = 299 if shape.size == 224 and name.startswith("inception") else shape.size
     return (3, size, size)
-
-
-def classes(dataset: str) -> int:
-    """Classes of a data set, or tokens of its vocabulary.
-
-    Raises:
-        UsageError: an unknown data set.
-    """
-    if dataset not in SHAPES:
-        raise unknown("data set", dataset, SHAPES)
-    return SHAPES[dataset].classes
 
 
 def example_input(name: str, dataset: str, batch: int, device: str = "cpu") -> tuple[Tensor, ...]:
@@ -106,13 +74,14 @@ def example_input(name: str, dataset: str, batch: int, device: str = "cpu") -> t
     return (torch.zeros(batch, *shape, device=device),)
 
 
-def _shape(name: str, dataset: str) -> Shape:
+def _facts(name: str, dataset: str) -> Facts:
     if name not in available():
         raise unknown("model", name, available())
-    fitting = [d for d in SHAPES if (d in _TRANSLATION) == (name == "transformer")]
+    kind = "translation" if name == "transformer" else "images"
+    fitting = [d for d, facts in FACTS.items() if facts.kind == kind]
     if dataset not in fitting:
         raise unknown(f"data set for {name}", dataset, fitting)
-    return SHAPES[dataset]
+    return FACTS[dataset]
 
 
 def _transformer(vocabulary: int, width: float, options: dict) -> nn.Module:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from ..data import FACTS
 from ._configuration import Run
 from ._profiles import Profile
 from ._store import recorded_store
@@ -32,5 +33,5 @@ def _cost(run: Run) -> tuple[int, float]:
     from .. import accelerator as acc
 
     macs = acc.workload(run.model, dataset=run.dataset, batch=1).macs()
-    samples = run.train_limit or 50_000  # of CIFAR-10; Multi30k has fewer
+    samples = run.train_limit or FACTS[run.dataset].train_samples
     return run.seed, macs * run.width**2 * samples * run.trained_epochs()

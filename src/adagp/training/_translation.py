@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from ..data import Dataset, Sentences
-from ..models import BOS, EOS, PAD
+from ..data import BOS, EOS, PAD, Dataset, Sentences
 
 
 class Translation:

@@ -18,7 +18,8 @@ import numpy as np
 
 from .._errors import UsageError, unknown
 
-PIPELINES = ("gpipe", "dapple", "chimera")
+PIPELINES = {"gpipe": "GPipe", "dapple": "DAPPLE", "chimera": "Chimera"}
+"""Names of the schemes, and what to call them."""
 
 
 @dataclass(frozen=True, kw_only=True)

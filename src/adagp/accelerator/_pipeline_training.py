@@ -1,0 +1,150 @@
+"""A network cut into pipeline stages, trained with and without ADA-GP."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .._errors import UsageError
+from ..predictors import PredictorSize
+from ..schedule import LadderSchedule, Schedule, Segment
+from ._components import Component
+from ._costs import network_costs, predictor_costs
+from ._designs import Design
+from ._hardware import Hardware
+from ._pipeline_schedule import PipelineSchedule, pipeline
+from ._time_line import Parts, batch_cycles
+from ._workload import Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineReport:
+    """What ``simulate_pipeline`` found. Times are cycles of the whole training."""
+
+    scheme: str
+    stages: int
+    micro_batches: int
+    cycles: float
+    baseline_cycles: float
+    baseline_batch: PipelineSchedule = field(repr=False)
+    """One batch with a backward pass, without a predictor."""
+    groups: dict[str, int] = field(repr=False)
+    """How often each group of batches ran, e.g. "GGGGB"."""
+    group: PipelineSchedule = field(repr=False)
+    """ADA-GP's batches of one group of the schedule's most common ratio."""
+
+    @property
+    def speedup(self) -> float:
+        """The same pipeline without ADA-GP over the pipeline with it."""
+        return self.baseline_cycles / self.cycles
+
+
+def simulate_pipeline(
+    workload: Workload,
+    *,
+    scheme: str = "dapple",
+    stages: int = 4,
+    micro_batches: int = 4,
+    design: str = "efficient",
+    dataflow: str = "ws",
+    hardware: Hardware | None = None,
+    schedule: Schedule | None = None,
+    epochs: int = 90,
+    batches_per_epoch: int = 390,
+    predictor: PredictorSize | None = None,
+) -> PipelineReport:
+    """Train ``workload`` on a pipeline of ``stages`` accelerators, one stage each.
+
+    Stages are contiguous runs of layers, cut so that the slowest stage is as fast as can be. The predictor runs on its
+    stage's accelerator (in the design "max" on the second array there), once a batch (outputs are averaged over all micro-batches first). Batches of an epoch are taken
+    group by group, e.g. four GP batches and one BP batch, and groups do not overlap.
+
+    Raises:
+        UsageError: as ``pipeline``, and a batch that micro_batches does not divide, or fewer layers than stages.
+    """
+    hardware, size = hardware or Hardware(), predictor or PredictorSize()
+    if workload.batch % micro_batches:
+        raise UsageError(f"batch {workload.batch} does not divide into {micro_batches} micro_batches")
+    if stages > len(workload.layers):
+        raise UsageError(f"{workload.name} has {len(workload.layers)} layers, too few for {stages} stages")
+    chosen = Design.named(design)
+    small = network_costs(workload.with_batch(workload.batch // micro_batches), hardware, dataflow).full
+    forward, update = {Component.FORWARD: small[Component.FORWARD]}, {Component.UPDATE: small[Component.UPDATE]}
+    backward = {name: small[name] for name in (Component.INPUT_GRADIENT, Component.WEIGHT_GRADIENT)}
+    applied, learned = {}, {}
+    if chosen.predictor:
+        helper = predictor_costs(workload, hardware, dataflow, size, chosen.predictor_memory_bytes)
+        applied = {Component.PREDICTION: helper.applied}
+        learned = {Component.PREDICTION: helper.compared, Component.LEARNING: helper.learning}
+    passes = sum(part.time(hardware) for part in (forward | backward).values())
+    starts = balanced(passes, stages)
+    spans = [slice(a, b) for a, b in zip(starts, [*starts[1:], None], strict=True)]
+
+    def by_stage(parts: Parts) -> np.ndarray:
+        staged = [{name: part.take(span) for name, part in parts.items()} for span in spans]
+        return np.array([batch_cycles(stage, hardware, own_array=chosen.own_array) for stage in staged])
+
+    # What comes once a batch (update, predictor) follows the last micro-batch through the stage; an array of its own
+    # takes it on while that passes. In a batch with a backward pass it comes on each copy of the stage and is spread over the
+    # backward passes there.
+    copies = 2 if scheme == "chimera" else 1
+    ahead, back = by_stage(forward), by_stage(backward)
+    predict = by_stage(forward | applied | update) - ahead
+
+    def run(batches: str, learned: Parts) -> PipelineSchedule:
+        once = by_stage(backward | learned | update) - back
+        return pipeline(
+            scheme, micro_batches=micro_batches, forward=ahead, predictor=predict,
+            backward=back + copies * once / micro_batches, batches=batches,
+        )  # fmt: skip
+
+    segments = (schedule or LadderSchedule()).segments(epochs, batches_per_epoch)
+    total = sum(s.epochs * s.batches for s in segments)
+    baseline = run("B", {})
+    groups: Counter[str] = Counter()
+    for segment in segments:
+        for group, number in _groups(segment).items() if chosen.predictor else [("B", segment.batches)]:
+            groups[group] += segment.epochs * number
+    runs = {group: run(group, learned) for group in groups}
+    predicted = [group for group in groups if "G" in group]
+    return PipelineReport(
+        scheme=scheme, stages=stages, micro_batches=micro_batches, baseline_batch=baseline, groups=dict(groups),
+        cycles=sum(number * float(runs[group].makespan) for group, number in groups.items()),
+        baseline_cycles=total * float(baseline.makespan),
+        group=runs[max(predicted, key=groups.__getitem__, default="B")],
+    )  # fmt: skip
+
+
+def _groups(segment: Segment) -> dict[str, int]:
+    """The groups of batches of one epoch, e.g. "GGGGB", and how many there are of each.
+
+    They are as equal as can be: an epoch whose batches are no multiple of the ratio has some groups that are one longer.
+    """
+    rare, often = ("B", "G") if segment.gp > segment.bp + segment.warm_up else ("G", "B")
+    number = {"G": segment.gp, "B": segment.bp + segment.warm_up}
+    if not number[rare]:
+        return {often: number[often]}
+    length, longer = divmod(number[often], number[rare])
+    groups = {length: number[rare] - longer, length + 1: longer}
+    return {(often * n + rare if rare == "B" else rare + often * n): count for n, count in groups.items() if count}
+
+
+def balanced(times: np.ndarray, stages: int) -> list[int]:
+    """Where each stage starts: the cut of a row into contiguous parts whose largest sum is smallest."""
+    n = len(times)
+    total = np.concatenate([[0.0], np.cumsum(times)])
+    # best[i]: smallest largest sum of the first i layers in the stages so far, at least one layer in each.
+    best, starts = total.copy(), []
+    best[0] = np.inf
+    for _ in range(stages - 1):
+        new, cut = np.full(n + 1, np.inf), np.zeros(n + 1, int)
+        for i in range(1, n + 1):
+            largest = np.maximum(best[:i], total[i] - total[:i])
+            cut[i] = int(largest.argmin())
+            new[i] = largest[cut[i]]
+        best, starts = new, [*starts, cut]
+    ends, i = [], n
+    for cut in reversed(starts):
+        i = int(cut[i])
+        ends.append(i)
+    return [0, *reversed(ends)]

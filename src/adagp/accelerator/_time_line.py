@@ -1,0 +1,49 @@
+"""How long a batch takes: its passes in order, layer by layer, on one array or on two.
+
+A batch is what each layer does in each component (``dict[Component, Cost]``, one entry a layer, zero where the layer does
+not take part). Layers go forward first to last, then backward last to first. A layer that goes backward is updated with its true
+gradient, and the predictor works on it after its backward pass; a layer that does not is predicted and updated after its
+forward pass. So Phase BP, Phase GP, and a batch in which only some layers go backward need no rules of their own.
+"""
+
+import numpy as np
+
+from ._components import Component
+from ._costs import Cost
+from ._hardware import Hardware
+
+Parts = dict[Component, Cost]
+
+
+def batch_cycles(parts: Parts, hardware: Hardware, *, own_array: bool) -> float:
+    """Cycles of a batch from its first to its last.
+
+    Args:
+        own_array: whether the predictor has an array of its own, which works on a layer while the main array is
+            at the next. The last prediction of a batch overlaps nothing (our choice: the next batch could start meanwhile, but
+            its first layers may be waiting for their own update).
+    """
+    if not own_array:
+        return sum(float(part.time(hardware).sum()) for part in parts.values())
+    cycles = two_arrays(*_jobs(parts, hardware))
+    # Two arrays share one memory channel.
+    return max(cycles, sum(float(part.dram_words.sum()) for part in parts.values()) / hardware.dram_words_per_cycle)
+
+
+def _jobs(parts: Parts, hardware: Hardware) -> tuple[np.ndarray, np.ndarray]:
+    """The main array's jobs in order, and what each then gives the predictor's array to do."""
+    zeros = np.zeros(len(next(iter(parts.values())).cycles))
+    time = {component: parts[component].time(hardware) if component in parts else zeros for component in Component}
+    gradients = time[Component.INPUT_GRADIENT] + time[Component.WEIGHT_GRADIENT]
+    backward, update = gradients > 0, time[Component.UPDATE]
+    predictor = time[Component.PREDICTION] + time[Component.LEARNING]
+    main = [time[Component.FORWARD], np.where(backward, gradients + update, 0.0)[::-1]]
+    beside = [np.where(backward, 0.0, predictor + update), np.where(backward, predictor, 0.0)[::-1]]
+    return np.concatenate(main), np.concatenate(beside)
+
+
+def two_arrays(first: np.ndarray, second: np.ndarray) -> float:
+    """When the last is done, where job i takes first[i] on one array and then second[i] on the other, each array in order."""
+    done = np.cumsum(first)
+    after = np.cumsum(second[::-1])[::-1]  # all of the second array's work from job i on
+    return float((done + after).max())

@@ -1,0 +1,53 @@
+"""What each data set is, in numbers: the one place that models, loaders and the accelerator read."""
+
+from dataclasses import dataclass
+
+SPECIAL = ("[PAD]", "[BOS]", "[EOS]", "[UNK]")
+"""Tokens 0 to 3 of every vocabulary."""
+PAD, BOS, EOS = range(3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Facts of a data set that do not need its files."""
+
+    title: str
+    """What to call it where results are shown."""
+    kind: str
+    """'images' or 'translation'."""
+    size: int
+    """Side of the images a model gets in pixels, or tokens of a sentence."""
+    classes: int
+    """Classes, or tokens of the vocabulary."""
+    train_samples: int
+    source: str
+    """Where it comes from, in a line."""
+
+
+FACTS = {
+    "digits": Facts(
+        title="digits (scikit-learn)", kind="images", size=32, classes=10, train_samples=1_437,
+        source="scanned digits of scikit-learn as 3x32x32; embedded",
+    ),
+    "cifar10": Facts(
+        title="CIFAR-10", kind="images", size=32, classes=10, train_samples=50_000,  # Krizhevsky 2009
+        source="CIFAR-10: a folder tree under $ADAGP_DATA/cifar10, else torchvision's download",
+    ),
+    "cifar100": Facts(
+        title="CIFAR-100", kind="images", size=32, classes=100, train_samples=50_000,  # Krizhevsky 2009
+        source="CIFAR-100: a folder tree under $ADAGP_DATA/cifar100, else torchvision's download",
+    ),
+    "imagenet": Facts(
+        title="ImageNet", kind="images", size=224, classes=1000, train_samples=1_281_167,  # Russakovsky et al. 2015
+        source="ImageNet: a folder tree under $ADAGP_DATA/imagenet, read as it is needed",
+    ),
+    # Elliott et al. 2016; our tokenizer's vocabulary; sentences of about 15 words, padded.
+    "multi30k": Facts(
+        title="Multi30k (2016)", kind="translation", size=32, classes=8000, train_samples=29_000,
+        source="English-German captions: files under $ADAGP_DATA/multi30k, else the corpus's repository",
+    ),
+    "numbers": Facts(
+        title="number words (num2words)", kind="translation", size=24, classes=200, train_samples=5_000,
+        source="English-German number words, generated; embedded",
+    ),
+}  # fmt: skip

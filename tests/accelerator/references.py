@@ -1,0 +1,140 @@
+"""Plain references for the dense parts of ``adagp.accelerator``: written for reading, slow, scalar, no numpy."""
+
+from itertools import permutations, product
+from math import ceil
+
+IRRELEVANT = {"X": "n", "W": "m", "Y": "c"}  # the loop that a tensor does not depend on
+WRITTEN = {"forward": "Y", "input gradient": "X", "weight gradient": "W"}
+
+
+class Tiling:
+    """One way to run one pass of a layer: loops over m, n, c (outermost first), tile sizes, and what each place spans.
+
+    ``spans[tensor]`` is how many of the innermost loops the tensor's place in the buffer covers in full: 0 holds a tile.
+    The tile of m is ``images`` whole images, or ``rows`` rows of one image.
+    """
+
+    def __init__(self, layer, kind, order, spans, *, images, rows, n, c):
+        self.layer, self.kind, self.order, self.spans = layer, kind, order, spans
+        self.images, self.rows, self.n, self.c = images, rows, n, c
+        (kh, _), s = layer.kernel, layer.stride[0]
+        self.x_halo = 0 if kind == "input gradient" else max(kh - s, 0)
+        self.y_halo = ceil(kh / s) - 1 if kind == "input gradient" else 0
+
+    def covers(self, tensor, loop):
+        return self.order.index(loop) >= 3 - self.spans[tensor]
+
+    def place(self, tensor):
+        """Words of the largest content of the tensor's place."""
+        x, c = self.layer, (self.layer.in_channels if self.covers(tensor, "c") else self.c)
+        n = x.out_channels if self.covers(tensor, "n") else self.n
+        if tensor == "W":
+            return n * c * x.kernel[0] * x.kernel[1]
+        if self.covers(tensor, "m"):
+            in_rows, out_rows = x.batch * x.in_size[0], x.batch * x.out_size[0]
+        elif self.rows == x.out_size[0]:
+            in_rows, out_rows = self.images * x.in_size[0], self.images * x.out_size[0]
+        else:
+            in_rows, out_rows = self.rows * x.stride[0] + self.x_halo, self.rows + self.y_halo
+        return c * in_rows * x.in_size[1] if tensor == "X" else n * out_rows * x.out_size[1]
+
+    def places(self):
+        """One place each, two for the tensors that change fastest: one in use, one being filled."""
+        pace = {}
+        for tensor, still in IRRELEVANT.items():
+            pace[tensor] = max((i for i, loop in enumerate(self.order) if loop != still and not self.covers(tensor, loop)), default=-1)
+        return {tensor: 2 if pace[tensor] == max(pace.values()) >= 0 else 1 for tensor in pace}
+
+    def size(self):
+        return sum(number * self.place(tensor) for tensor, number in self.places().items())
+
+    def tiles(self):
+        """The steps of each loop: m as (first image, images, first row, rows, is not the image's first tile)."""
+        x = self.layer
+        m = [
+            (b, min(self.images, x.batch - b), r, min(self.rows, x.out_size[0] - r))
+            for b in range(0, x.batch, self.images)
+            for r in range(0, x.out_size[0], self.rows)
+        ]
+        n = [(i, min(self.n, x.out_channels - i)) for i in range(0, x.out_channels, self.n)]
+        c = [(i, min(self.c, x.in_channels - i)) for i in range(0, x.in_channels, self.c)]
+        return {"m": m, "n": n, "c": c}
+
+    def words(self):
+        """Words of X, W, Y over DRAM: walk the loops, and whenever a place's content changes, count what crosses."""
+        steps = self.tiles()
+        moved, held, seen = dict.fromkeys("XWY", 0), {}, dict.fromkeys("XWY", frozenset())
+        for at in product(*(steps[loop] for loop in self.order)):
+            now = dict(zip(self.order, at, strict=True))
+            for tensor, still in IRRELEVANT.items():
+                key = tuple(now[loop] for loop in self.order if loop != still and not self.covers(tensor, loop))
+                if held.get(tensor) == key:
+                    continue
+                held[tensor] = key
+                content = self.content(tensor, now, steps)
+                if tensor == WRITTEN[self.kind]:  # it is written when it leaves; sums begun earlier come back first
+                    moved[tensor] += content * (2 if key in seen[tensor] else 1)
+                else:
+                    moved[tensor] += content
+                seen[tensor] |= {key}
+        return tuple(self.layer.groups * moved[tensor] for tensor in "XWY")
+
+    def content(self, tensor, now, steps):
+        x = self.layer
+        c = x.in_channels if self.covers(tensor, "c") else now["c"][1]
+        n = x.out_channels if self.covers(tensor, "n") else now["n"][1]
+        if tensor == "W":
+            return n * c * x.kernel[0] * x.kernel[1]
+        # A place that covers the loop over m holds each row once; a tile fetches the rows it shares with the one before again.
+        cut = [(now["m"][1], now["m"][2], now["m"][3])] if not self.covers(tensor, "m") else [(x.batch, 0, x.out_size[0])]
+        images, first, rows = cut[0]
+        if tensor == "X":
+            own = self.x_rows(first, rows) + (self.x_halo if first else 0)
+            return images * c * own * x.in_size[1]
+        return images * n * (rows + (self.y_halo if first else 0)) * x.out_size[1]
+
+    def x_rows(self, first, rows):
+        """Input rows of a tile of output rows: all rows of an image belong to one tile, the last tile has the rest."""
+        x = self.layer
+        end = x.in_size[0] if first + rows == x.out_size[0] else min((first + rows) * x.stride[0], x.in_size[0])
+        return end - min(first * x.stride[0], x.in_size[0])
+
+
+def least_traffic(layer, kind, capacity, side):
+    """The fewest words of any legal tiling (brute force), or None where no tiling fits."""
+    window = layer.kernel[0] * layer.kernel[1]
+    ns = [n for n in range(1, layer.out_channels + 1) if n >= min(layer.out_channels, side)]
+    cs = [c for c in range(1, layer.in_channels + 1) if c * window >= min(layer.in_channels * window, side)]
+    ms = [(1, r) for r in range(1, layer.out_size[0])] + [(b, layer.out_size[0]) for b in range(1, layer.batch + 1)]
+    best = None
+    for order in map("".join, permutations("mnc")):
+        # A place may also cover the loops inside the one that its tensor does not depend on: then it moves once.
+        inside = {tensor: 2 - order.index(still) for tensor, still in IRRELEVANT.items()}
+        for covered in product(*((0, inside[t]) if inside[t] else (0,) for t in "XWY")):
+            spans = dict(zip("XWY", covered, strict=True))
+            for n, c, (images, rows) in product(ns, cs, ms):
+                tiling = Tiling(layer, kind, order, spans, images=images, rows=rows, n=n, c=c)
+                if tiling.size() <= capacity:
+                    total = sum(traffic(tiling))
+                    best = total if best is None else min(best, total)
+    return best
+
+
+def traffic(tiling):
+    """``Tiling.words`` without the walk: each tensor's words times its visits."""
+    steps, x = {loop: len(s) for loop, s in tiling.tiles().items()}, tiling.layer
+    row_tiles = ceil(x.out_size[0] / tiling.rows)
+    words = []
+    for tensor, still in IRRELEVANT.items():
+        inner = tiling.order[tiling.order.index(still) + 1 :]
+        visits = steps[still] if any(steps[loop] > 1 and not tiling.covers(tensor, loop) for loop in inner) else 1
+        if tensor == WRITTEN[tiling.kind]:
+            visits = 2 * visits - 1
+        again = 0 if tiling.covers(tensor, "m") else row_tiles - 1
+        once = {
+            "X": x.in_channels * (x.in_size[0] + again * tiling.x_halo) * x.in_size[1] * x.batch,
+            "W": x.weight_words // x.groups,
+            "Y": x.out_channels * (x.out_size[0] + again * tiling.y_halo) * x.out_size[1] * x.batch,
+        }
+        words.append(x.groups * visits * once[tensor])
+    return tuple(words)

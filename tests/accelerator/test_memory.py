@@ -1,0 +1,70 @@
+"""DRAM traffic: the search finds what brute force finds, whatever else is in the call."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from references import IRRELEVANT, Tiling, least_traffic, traffic
+
+from adagp import accelerator as acc
+from adagp._errors import UsageError
+from adagp.accelerator import _memo
+
+
+
+
+@st.composite
+def convolutions(draw):
+    kernel, stride = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    rows, cols = draw(st.integers(1, 5)), draw(st.integers(1, 3))
+    return acc.LayerShape(
+        name="x", kind="conv", batch=draw(st.integers(1, 3)), groups=draw(st.integers(1, 2)),
+        in_channels=draw(st.integers(1, 5)), out_channels=draw(st.integers(1, 5)),
+        in_size=((rows - 1) * stride + kernel, (cols - 1) * stride + kernel), out_size=(rows, cols),
+        kernel=(kernel, kernel), stride=(stride, stride),
+    )  # fmt: skip
+
+
+@given(convolutions(), st.sampled_from(acc.PASSES), st.integers(10, 700), st.integers(1, 4))
+@settings(max_examples=40)
+def test_the_search_finds_the_least_traffic_of_all_legal_tilings(layer, kind, capacity, side):
+    chip = acc.Hardware(rows=side, cols=side, buffer_bytes=2 * capacity)
+    expected = {p: least_traffic(layer, p, capacity, side) for p in acc.PASSES}
+    if None in expected.values():
+        with pytest.raises(UsageError, match=f"buffer_bytes {2 * capacity} holds no tile of layer 'x'"):
+            acc.dram_traffic([layer], chip)
+    else:
+        assert int(acc.dram_traffic([layer], chip).words[0, acc.PASSES.index(kind)].sum()) == expected[kind]
+
+
+@given(
+    convolutions(), st.sampled_from(acc.PASSES), st.permutations("mnc"), st.sets(st.sampled_from("XWY")),
+    st.integers(1, 5), st.integers(1, 5), st.integers(1, 5), st.booleans(),
+)  # fmt: skip
+def test_the_references_formula_is_the_walk_over_its_loops(layer, kind, order, covering, n, c, m, whole):
+    order = "".join(order)
+    spans = {t: 2 - order.index(still) if t in covering else 0 for t, still in IRRELEVANT.items()}
+    rows = layer.out_size[0] if whole else min(m, layer.out_size[0])
+    tiling = Tiling(layer, kind, order, spans, images=m if whole else 1, rows=rows, n=n, c=c)
+    assert traffic(tiling) == tiling.words()
+
+
+def test_a_layers_traffic_does_not_depend_on_the_others_in_the_call():
+    layers, chip = acc.workload("densenet201", dataset="cifar10", batch=128).layers, acc.Hardware()
+    _memo.forget()
+    together = acc.dram_traffic(layers, chip).words
+    _memo.forget()
+    alone = [acc.dram_traffic([layer], chip).words[0] for layer in layers]
+    assert (together == alone).all()
+
+
+def test_a_tensor_may_stay_while_the_others_stream():
+    # VGG13's second convolution: its weights fill two thirds of the buffer; rows of X and Y pass by, each once but for the halo.
+    layer = acc.workload("vgg13", dataset="cifar10", batch=128).layers[1]
+    x, w, y = acc.dram_traffic([layer], acc.Hardware()).words[0, 0]
+    assert w == layer.weight_words and y == layer.output_words
+    assert layer.input_words < x < 1.3 * layer.input_words
+
+
+def test_a_partial_last_tile_is_charged_as_what_it_is():
+    layer = next(x for x in acc.workload("resnet50", dataset="cifar10", batch=128).layers if x.name == "layer1.0.conv1")
+    assert acc.dram_traffic([layer], acc.Hardware()).words[0, 0, 0] == layer.input_words == 8_388_608
