@@ -10,6 +10,7 @@ except ModuleNotFoundError as error:
 from . import _golden as golden
 from ._array import PE, Array
 from ._designs import DESIGNS, matrix_unit
+from ._fingerprint import fingerprint
 from ._gemm import Gemm
 from ._host import Answers, HostPort, Script
 from ._matrix_unit import MatrixUnit
@@ -19,7 +20,8 @@ from ._sizes import Sizes
 from ._verilog import run_iverilog, run_netlist, testbench, verilog
 
 __all__ = [
-    "DESIGNS", "PE", "Answers", "Array", "Gemm", "HostPort", "MatrixUnit", "Product", "Script", "Sizes", "compare_gemm", "golden",
+    "DESIGNS", "PE", "Answers", "Array", "Gemm", "HostPort", "MatrixUnit", "Product", "Script", "Sizes", "compare_gemm",
+    "fingerprint", "golden",
     "matrix_unit", "multiply", "product_result", "product_script", "product_sizes", "run_iverilog", "run_netlist", "run_pysim", "testbench",
     "verilog",
 ]  # fmt: skip
