@@ -11,10 +11,10 @@ GOAL_SECONDS, GOAL_GIB = 3.0, 1.0
 def sweep() -> None:
     """In a fresh process: what a user waits for after the import."""
     from adagp import accelerator as acc
-    from adagp import experiments as ex
+    from adagp import evidence
 
     start = time.perf_counter()
-    table = acc.sweep(ex.zoo_workloads())
+    table = acc.sweep(evidence.zoo_workloads())
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     marks = "".join(f" * goal {g:g} {u}" for v, g, u in ((seconds, GOAL_SECONDS, "s"), (peak, GOAL_GIB, "GiB")) if v > g)

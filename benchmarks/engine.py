@@ -56,9 +56,8 @@ def steps(name: str, precision: str, device: str, batch: int) -> dict:
         ("BP", LadderSchedule(warm_up_epochs=10**6)),
     ):
         engine = AdaGP(model, optimizer, schedule=schedule)
-        stream = engine.epoch(iter(int, 1))
-        next(stream)
-        kinds[label] = lambda engine=engine, stream=stream: engine.step(loss)
+        engine.begin_epoch()
+        kinds[label] = lambda engine=engine: engine.step(loss)
     return kinds
 
 

@@ -4,6 +4,7 @@ import adagp
 import adagp._torchvision  # noqa: F401  before Lightning: it imports torchvision, which needs help beside a CPU build of torch
 import lightning
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
@@ -30,23 +31,23 @@ class AdaGPClassifier(lightning.LightningModule):
     def on_train_start(self) -> None:
         optimizer = self.optimizers().optimizer
         self.engine = adagp.AdaGP(
-            self.model, optimizer, schedule=self.schedule, predictor=self.predictor, backward=self.manual_backward
-        )
+            self.model, optimizer, schedule=self.schedule, predictor=self.predictor, backward=self.manual_backward,
+            process_group=dist.group.WORLD if dist.is_initialized() else None,  # Lightning replicates around the model
+        )  # fmt: skip
         if self._restored is not None:
             self.engine.load_state_dict(self._restored)
 
     def on_train_epoch_start(self) -> None:
-        self._batches = self.engine.epoch(iter(int, 1))  # the engine counts; the batches are Lightning's
+        self.engine.begin_epoch()  # the engine counts; the batches are Lightning's
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
-        next(self._batches)
         x, y = batch
         step = self.engine.step(lambda: F.cross_entropy(self.model(x), y))
         self.log("loss", step.loss)
         self.log("predicted", float(step.phase is adagp.Phase.GP))
 
     def on_train_epoch_end(self) -> None:
-        self._batches.close()
+        self.engine.end_epoch()
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         if self.engine is not None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from adagp import rtl
 from adagp._files import write_json
-from adagp.experiments import provenance
+from adagp.running import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".venv-hardware"
@@ -131,12 +131,15 @@ def netlist_equal() -> dict[str, object]:
     bias = rng.integers(-1000, 1000, n)
     sizes = rtl.product_sizes(m, n, k, rows=side, cols=side)
     _, netlist = asic(rtl.MatrixUnit(sizes), "matrix_unit")
-    script = rtl.product_script(inputs, weights, bias, sizes)
+    script = rtl.Script()
+    script.fill("output", np.zeros((side, sizes.output_depth), int))  # gates know no initial value, and all words are read
+    product = rtl.product_script(inputs, weights, bias, sizes)
+    script.steps += product.steps
     width = len(rtl.MatrixUnit(sizes).host.stream_data)
     answers = rtl.run_netlist(netlist, "matrix_unit", script, stream_width=width, also=[cells() / "stdcells.v"])
-    product = rtl.product_result(answers, m, n, sizes)
-    equal = np.array_equal(product.outputs, rtl.golden.gemm(inputs, weights, bias))
-    return {"rows": side, "cols": side, "M": m, "N": n, "K": k, "busy_cycles": product.busy_cycles, "equal": bool(equal)}
+    result = rtl.product_result(answers, m, n, sizes)
+    equal = np.array_equal(result.outputs, rtl.golden.gemm(inputs, weights, bias))
+    return {"rows": side, "cols": side, "M": m, "N": n, "K": k, "busy_cycles": result.busy_cycles, "equal": bool(equal)}
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from adagp import accelerator as acc
 from adagp import models
 from adagp._files import write_json
-from adagp.experiments import provenance
+from adagp.running import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".venv-scalesim"

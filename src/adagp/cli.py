@@ -4,6 +4,7 @@ Exit codes: 0 success, 1 a run or a check failed, 2 bad usage (one line says wha
 """
 
 import json
+import re
 import sys
 import time
 from typing import Annotated
@@ -40,38 +41,38 @@ def reproduce(
     jobs: Annotated[int, typer.Option(help="Processes at once; 0: one a core.", min=0)] = 0,
 ) -> None:
     """Train, model the accelerator, execute the notebooks, build the book and print the claims."""
-    from . import _paths, experiments as ex
+    from . import _paths, evidence, publishing, running
 
     began = time.monotonic()
-    chosen = ex.profile(profile)
+    chosen = running.profile(profile)
     if parameter and not only:
         raise UsageError("--param goes with --only: name the notebook that takes it")
-    plan = ex.notebook_jobs(chosen, only, _pairs(parameter))
-    store = ex.Store(_paths.runs())
-    runs = list(dict.fromkeys(run for job in plan for run in ex.notebook_runs(job, chosen)))
+    plan = publishing.notebook_jobs(chosen, only, _pairs(parameter))
+    store = running.local_store()
+    runs = list(dict.fromkeys(run for job in plan for run in publishing.needed_runs(job, chosen)))
     missing = store.missing(runs)
     say(f"1/4 training: {len(missing)} of {len(runs)} runs to do (profile {profile}), results in {store.folder}")
-    ex.run_all(runs, store, jobs=jobs or None, device=_device(), report=say)
+    running.run_all(runs, store, jobs=jobs or None, device=_device(), report=say)
     folder = _paths.output() / profile / "executed"
     say(f"2/4 notebooks: {len(plan)}, into {folder}")
-    ex.execute_notebooks(plan, folder, jobs=jobs or None, report=say, inputs=ex.results_digest(chosen))
+    publishing.execute_notebooks(plan, folder, jobs=jobs or None, report=say, inputs=publishing.results_digest(chosen))
     say("3/4 book")
-    page, built = ex.build_book(folder)
+    page, built = publishing.build_book(folder)
     say(f"    {'built' if built else 'nothing changed'}: {page}")
     say(f"4/4 claims ({time.monotonic() - began:.0f} s so far)")
-    print(ex.claims_table(ex.check_claims(chosen)))
+    print(publishing.claims_table(evidence.check_claims(chosen)))
     say(f"open {page}")
 
 
 @app.command()
 def book(profile: ProfileOption = "quick") -> None:
     """Build the book from the notebooks executed last."""
-    from . import _paths, experiments as ex
+    from . import _paths, publishing, running
 
-    folder = _paths.output() / ex.profile(profile).name / "executed"
+    folder = _paths.output() / running.profile(profile).name / "executed"
     if not list(folder.glob("*.ipynb")):
         raise UsageError(f"no executed notebooks in {folder}: run adagp reproduce --profile {profile} first")
-    print(ex.build_book(folder)[0])
+    print(publishing.build_book(folder)[0])
 
 
 @app.command()
@@ -90,9 +91,9 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train one model with one method and keep its record."""
-    from . import _paths, experiments as ex
+    from . import running
 
-    run = ex.Run(
+    run = running.Run(
         model=model,
         dataset=dataset,
         method=method,
@@ -105,8 +106,8 @@ def train(
         train_limit=train_limit or None,
         precision=precision,
     )
-    store = ex.Store(_paths.runs())
-    record = ex.run_one(run, store, device=_device(), on_epoch=lambda row: say(ex.progress_line(run, row)))
+    store = running.local_store()
+    record = running.run_one(run, store, device=_device(), on_epoch=lambda row: say(running.progress_line(run, row)))
     if as_json:
         print(json.dumps(record))
     else:
@@ -146,15 +147,15 @@ def sweep(
     jobs: Annotated[int, typer.Option(help="Without --ray: processes at once; 0: one a core.", min=0)] = 0,
 ) -> None:
     """Make the missing runs of a profile, on this machine or on a Ray cluster; no notebooks."""
-    from . import _paths, experiments as ex
+    from . import running
 
-    chosen = ex.profile(profile)
+    chosen = running.profile(profile)
     runs = [run for name in model for run in chosen.runs(name)] if model else chosen.runs()
-    store = ex.Store(_paths.runs())
+    store = running.local_store()
     if ray:
-        left = ex.run_on_ray(runs, store, address=ray, gpus=gpus_per_run, report=say)
+        left = running.run_on_ray(runs, store, address=ray, gpus=gpus_per_run, report=say)
     else:
-        left = ex.run_all(runs, store, jobs=jobs or None, device=_device(), report=say)
+        left = running.run_all(runs, store, jobs=jobs or None, device=_device(), report=say)
     print(f"{len(runs) - len(left)} of {len(runs)} runs are in {store.folder}")
 
 
@@ -166,11 +167,11 @@ def record(
     jobs: Annotated[int, typer.Option(help="Runs at once; 0: one a core, or one on an accelerator.", min=0)] = 0,
 ) -> None:
     """Make the next missing runs of the plan and keep their records under artifact/recorded."""
-    from . import experiments as ex
+    from . import running
 
     device = device or _device()
-    chosen = ex.profile(profile or ("reduced" if device == "cpu" else "full"))
-    left = ex.record(chosen, time_budget=ex.seconds(time_budget), jobs=jobs or None, device=device, report=say)
+    chosen = running.profile(profile or ("reduced" if device == "cpu" else "full"))
+    left = running.record(chosen, time_budget=_seconds(time_budget), jobs=jobs or None, device=device, report=say)
     total = len(chosen.runs())
     print(f"{total - len(left)} of {total} runs of plan {chosen.name} are recorded; {len(left)} left")
     for run in left[:5]:
@@ -184,13 +185,13 @@ def check(
     keep: Annotated[bool, typer.Option("--keep", help="Record the deterministic values as they are now.")] = False,
 ) -> None:
     """Compare each claim with its recorded value and with the last run; exit 1 if a deterministic one has moved."""
-    from . import experiments as ex
+    from . import evidence, publishing, running
 
-    claims = ex.check_claims(ex.profile(profile))
+    claims = evidence.check_claims(running.profile(profile))
     if keep:
-        ex.record_fixed(claims)
-        claims = ex.check_claims(ex.profile(profile))
-    print(json.dumps([claim.to_dict() for claim in claims]) if as_json else ex.claims_table(claims))
+        evidence.record_fixed(claims)
+        claims = evidence.check_claims(running.profile(profile))
+    print(json.dumps([claim.to_dict() for claim in claims]) if as_json else publishing.claims_table(claims))
     moved = [claim.id for claim in claims if claim.moved]
     if moved:
         say(f"adagp: deterministic values moved away from their recorded ones: {', '.join(moved)}")
@@ -231,9 +232,9 @@ def info(as_json: JsonOption = False) -> None:
     """Versions, machine, folders and every valid name."""
     import adagp
 
-    from . import _paths, data, experiments as ex, models, predictors
+    from . import _paths, data, models, predictors, publishing, running
 
-    origin = ex.provenance(_device())
+    origin = running.provenance(_device())
     facts = {
         "adagp": adagp.__version__,
         "checkout": str(_paths.root()),
@@ -241,10 +242,10 @@ def info(as_json: JsonOption = False) -> None:
         "machine": origin["machine"],
         "models": list(models.available()),
         "datasets": list(data.available()),
-        "methods": {name: method.description for name, method in ex.METHODS.items()},
+        "methods": {name: method.description for name, method in running.METHODS.items()},
         "predictors": dict(predictors.available()),
-        "profiles": list(ex.PROFILES),
-        "notebooks": list(ex.available_notebooks()),
+        "profiles": list(running.PROFILES),
+        "notebooks": list(publishing.available_notebooks()),
     }
     if as_json:
         print(json.dumps(facts))
@@ -274,6 +275,14 @@ def _sizes(text: str) -> tuple[int, int, int]:
     return m, n, k
 
 
+def _seconds(text: str) -> float:
+    """'90', '90s', '25m' or '2h' in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if not match or float(match[1]) <= 0:
+        raise UsageError(f"a time budget is a positive number with s, m or h, such as 25m; got {text!r}")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
 def _pairs(texts: list[str]) -> dict[str, object]:
     import yaml
 
@@ -299,10 +308,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         say("adagp: stopped; what was finished is kept, run the same command to continue")
         return 130
-    except Exception as error:
-        from . import experiments as ex
-
-        if not isinstance(error, ex.EXPECTED):
-            raise
+    except RuntimeError as error:  # a run, a notebook or the book failed, and its message says which
         say(f"adagp: {error}")
         return 1

@@ -7,7 +7,7 @@ import torch
 
 from adagp import UsageError, models
 from adagp import accelerator as acc
-from adagp.experiments import collection_table
+from adagp.evidence import collection_table
 
 CNNS = [name for name in models.available() if name != "transformer"]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from adagp.predictors import Layer, SharedNetwork
+from adagp.predictors import Layer, SharedNetwork, mean_over
 from adagp.predictors._reference import ReferenceNetwork, learn
 from adagp.predictors._shared import reorganize
 
@@ -28,7 +28,7 @@ def layers_and_outputs(memory_format):
 
 
 def reference_for(network, layers):
-    reference = ReferenceNetwork(max(layer.shape[1] for layer in layers), network.pool, network.channels)
+    reference = ReferenceNetwork(max(layer.shape[1] for layer in layers), network.size)
     for theirs, ours in zip(reference.parameters(), network.parameters(), strict=True):
         theirs.data.copy_(ours.data)
     return reference
@@ -41,8 +41,8 @@ def four_dimensional(output):
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_prediction_and_learning_equal_the_reference(memory_format):
     layers, outputs = layers_and_outputs(memory_format)
-    network = SharedNetwork(normalize=False, lr=1e-2)
-    network.bind(layers)
+    network = SharedNetwork(normalize=False, lr=1e-2, zero_start=False)
+    network.bind(layers, mean_over(None))
     reference = reference_for(network, layers)
     optimizer = torch.optim.Adam(reference.parameters(), lr=1e-2)
     for step in range(5):
@@ -71,7 +71,7 @@ def test_normalized_targets_are_gradients_over_their_running_scale():
     sizes = []
     for scale in (1.0, 1e6):
         network = SharedNetwork(lr=1e-2)
-        network.bind(layers)
+        network.bind(layers, mean_over(None))
         generator = torch.Generator().manual_seed(1)
         for _ in range(20):
             for layer, output in zip(layers, outputs, strict=True):
@@ -89,11 +89,22 @@ def test_normalized_targets_are_gradients_over_their_running_scale():
 def test_a_layer_never_trained_on_is_not_moved_by_noise():
     layers, outputs = layers_and_outputs(torch.contiguous_format)
     network = SharedNetwork()
-    network.bind(layers)
+    network.bind(layers, mean_over(None))
     network.see(layers[0], outputs[0], outputs[0])
     network.predict(None)
     assert layers[0].weight.grad.abs().max() == 0
     assert layers[1].weight.grad is None
+
+
+def test_an_untrained_predictor_coasts_unless_it_starts_as_usual():
+    layers, outputs = layers_and_outputs(torch.contiguous_format)
+    for zero_start in (True, False):
+        network = SharedNetwork(normalize=False, zero_start=zero_start)
+        network.bind(layers, mean_over(None))
+        for layer, output in zip(layers, outputs, strict=True):
+            network.see(layer, output, output)
+        network.predict(None)
+        assert all(bool((layer.weight.grad == 0).all()) == zero_start for layer in layers)
 
 
 def test_the_gate_turns_an_uninformative_predictor_into_coasting():
@@ -101,7 +112,7 @@ def test_the_gate_turns_an_uninformative_predictor_into_coasting():
     applied = {}
     for informative in (True, False):
         network = SharedNetwork(gate=True, lr=1e-2)
-        network.bind(layers)
+        network.bind(layers, mean_over(None))
         generator = torch.Generator().manual_seed(2)
         for step in range(200):
             for layer, output in zip(layers, outputs, strict=True):

@@ -15,7 +15,7 @@ def learning_curves(curves: "pd.DataFrame", metric: str = "accuracy") -> tuple["
     """Test score over epochs, one line a method: the mean over seeds, with the range over seeds shaded.
 
     Args:
-        curves: ``experiments.curves`` of one model.
+        curves: ``evidence.curves`` of one model.
     """
     import matplotlib.pyplot as plt
 
@@ -66,7 +66,7 @@ def followed(curves: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """Share of Phase GP in every epoch as trained, one line a method: the mean over seeds, the range shaded.
 
     Args:
-        curves: ``experiments.curves`` of one model; an adaptive schedule's plan is known only afterwards.
+        curves: ``evidence.curves`` of one model; an adaptive schedule's plan is known only afterwards.
     """
     import matplotlib.pyplot as plt
 
@@ -94,7 +94,7 @@ def scores(table: "pd.DataFrame", metric: str = "accuracy") -> tuple["Figure", "
     """One row a model, one dot a method: mean over seeds with a bar of one standard deviation.
 
     Args:
-        table: columns model, method, mean, std, n (``experiments.mean_std``).
+        table: columns model, method, mean, std, n (``evidence.mean_std``).
     """
     import matplotlib.pyplot as plt
     import numpy as np
@@ -126,7 +126,7 @@ def predictor_quality(quality: "pd.DataFrame", figure_of_merit: str = "cosine") 
     A single batch's gradient is mostly noise, so even a perfect predictor of the expected gradient would not reach 1.
 
     Args:
-        quality: ``experiments.quality`` of one model and method.
+        quality: ``evidence.quality`` of one model and method.
     """
     import matplotlib.pyplot as plt
 
@@ -151,7 +151,7 @@ def quality_by_method(quality: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"
     """Cosine of prediction and true gradient by layer, one line a predictor: the mean over seeds.
 
     Args:
-        quality: ``experiments.quality`` of several methods on one model.
+        quality: ``evidence.quality`` of several methods on one model.
     """
     import matplotlib.pyplot as plt
 
@@ -175,7 +175,7 @@ def controls(runs: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """Score of each method, one dot a seed and a bar for the mean, best at the top.
 
     Args:
-        runs: ``experiments.summary`` of one model at one scale.
+        runs: ``evidence.summary`` of one model at one scale.
     """
     import matplotlib.pyplot as plt
 

@@ -16,20 +16,19 @@ def summary(name: str, dataset: str = "imagenet") -> dict[str, int]:
     """
     import torch
 
-    from ..predictors import PREDICTABLE, Layer, SharedNetwork
+    from ..predictors import PREDICTABLE, Layer, PredictorSize
 
     with torch.device("meta"):
         model = create(name, dataset)
     layers = [Layer(name=n, module=m, index=0) for n, m in model.named_modules() if isinstance(m, PREDICTABLE)]
-    network = SharedNetwork()
+    predictor = PredictorSize()
     row = max(layer.shape[1] for layer in layers)
     largest = max(layer.weight.numel() for layer in layers)
-    convolution = 10 * network.channels  # 3x3 weights and a bias each
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "predicted_layers": len(layers),
         "predicted_weights": sum(layer.weight.numel() for layer in layers),
         "largest_row": row,
-        "predictor_parameters": convolution + (network.features + 1) * row,
-        "predictor_parameters_flat": convolution + (network.features + 1) * largest,
+        "predictor_parameters": predictor.parameters(row),
+        "predictor_parameters_flat": predictor.parameters(largest),
     }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .._errors import UsageError, unknown
-from ._surgery import initialize, small_image_stem, thin
+from ._surgery import initialize, small_image_stem, thin, thin_dropout
 
 CNNS = (
     "vgg13", "vgg16", "vgg19", "resnet50", "resnet101", "resnet152", "densenet121", "densenet161", "densenet169",
@@ -111,7 +111,8 @@ def _transformer(vocabulary: int, width: float, options: dict) -> nn.Module:
     for key, value in settings.items():
         if value != int(value):
             raise UsageError(f"width {width:g} makes {key} {value:g}; choose a width such as 1/2, 1/4 or 1/8")
-    return Transformer(vocabulary, **{key: int(value) for key, value in settings.items()} | options)
+    dropout = {"dropout": thin_dropout(0.1, width)}  # 0.1 at full width (Vaswani et al. 2017, section 5.4)
+    return Transformer(vocabulary, **{key: int(value) for key, value in settings.items()} | dropout | options)
 
 
 def _check_size(model: nn.Module, inputs: tuple, *, name: str, dataset: str, size: int) -> None:

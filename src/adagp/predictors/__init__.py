@@ -4,18 +4,20 @@ A new predictor is one file with a class of the ``GradientPredictor`` protocol a
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from .._errors import UsageError, unknown
-from ._base import PREDICTABLE, GradientPredictor, Layer, Score, mean_over_replicas
-from ._controls import Coast, MovingAverage, Oracle, Previous
+from ._base import PREDICTABLE, GradientPredictor, Layer, Mean, Needs, Score, mean_over
+from ._controls import Coast, MovingAverage, Oracle
 from ._error_projection import ErrorProjection
 from ._shared import SharedNetwork, Shuffled
+from ._size import PredictorSize
 
 _REGISTRY: dict[str, tuple[Callable[..., GradientPredictor], str]] = {
     "shared-network": (SharedNetwork, "the paper's: one small network for all layers, from their activations"),
     "coast": (Coast, "a zero gradient: momentum and weight decay go on; prediction must beat it"),
     "ema": (MovingAverage, "a moving average of the true gradients"),
-    "previous": (Previous, "the last true gradient again"),
+    "previous": (partial(MovingAverage, decay=0.0), "the last true gradient again"),
     "shuffled": (Shuffled, "the shared network fed another batch's activations: a control"),
     "oracle": (Oracle, "the true gradient by backpropagation: the upper bound"),
     "error-projection": (ErrorProjection, "ours: the output error projected onto every layer"),
@@ -42,7 +44,6 @@ def create(name: str, **options: object) -> GradientPredictor:
 
 
 __all__ = [
-    "PREDICTABLE", "Coast", "ErrorProjection", "GradientPredictor", "Layer", "MovingAverage", "Oracle", "Previous",
-    "Score", "SharedNetwork", "Shuffled", "available", "create",
-    "mean_over_replicas",
+    "PREDICTABLE", "Coast", "ErrorProjection", "GradientPredictor", "Layer", "Mean", "MovingAverage", "Needs", "Oracle",
+    "PredictorSize", "Score", "SharedNetwork", "Shuffled", "available", "create", "mean_over",
 ]  # fmt: skip

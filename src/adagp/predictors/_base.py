@@ -1,10 +1,11 @@
 """What every source of Phase-GP gradients is, and the layers it sees."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ PREDICTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 """Modules whose weight has one row an output channel, the shape that tensor reorganization gives."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, frozen=True)
 class Layer:
     """One predicted layer: a module, seen through the matrix of its weight gradient.
 
@@ -24,7 +25,6 @@ class Layer:
     module: nn.Module
     index: int
     """Position among the model's predicted layers."""
-    buffer: Tensor | None = field(default=None, repr=False)
 
     @property
     def weight(self) -> nn.Parameter:
@@ -37,78 +37,104 @@ class Layer:
         rows = self.module.out_channels if isinstance(self.module, nn.ConvTranspose2d) else weight.shape[0]
         return rows, weight.numel() // rows
 
+    @property
+    def channels_last(self) -> bool:
+        """Whether the weight's input channels lie innermost in memory."""
+        weight = self.weight
+        return weight.dim() == 4 and not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
+
+    def in_memory_order(self, rows: Float[Tensor, "n row"]) -> Float[Tensor, "n row"]:
+        """Rows whose columns follow the weight's axes (in_ch, kh, kw), with their columns as the weight lies in memory."""
+        if not self.channels_last:
+            return rows
+        return rows.unflatten(1, self.weight.shape[1:]).permute(0, 2, 3, 1).reshape(rows.shape)
+
     def matrix(self, gradient: Tensor) -> Float[Tensor, "out_ch row"]:
         """A gradient of the weight's shape as a matrix; a view where memory allows (all but ConvTranspose2d)."""
         if isinstance(self.module, nn.ConvTranspose2d):  # (in, out/groups, kh, kw)
             groups = self.module.groups
             parts = gradient.unflatten(0, (groups, -1)).transpose(1, 2)  # (groups, out/groups, in/groups, kh, kw)
             return parts.reshape(self.shape)
-        weight = self.weight
-        if weight.dim() == 4 and not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last):
+        if self.channels_last:
             return gradient.permute(0, 2, 3, 1).reshape(self.shape)
         return gradient.reshape(self.shape)
 
-    def gradient_buffer(self) -> tuple[Tensor, Float[Tensor, "out_ch row"]]:
+    def new_gradient(self) -> tuple[Tensor, Float[Tensor, "out_ch row"]]:
         """Memory for a gradient in the weight's own format, and the matrix that writes into it.
 
-        For ConvTranspose2d the matrix is separate memory: call ``put`` after writing it.
+        For ConvTranspose2d the matrix is separate memory: ``put`` copies it back.
         """
-        if self.buffer is None or self.buffer.device != self.weight.device or self.buffer.stride() != self.weight.stride():
-            self.buffer = torch.empty_like(self.weight)
-        return self.buffer, self.matrix(self.buffer)
+        gradient = torch.empty_like(self.weight, requires_grad=False)
+        return gradient, self.matrix(gradient)
 
-    def put(self, matrix: Float[Tensor, "out_ch row"]) -> None:
-        """Make ``matrix`` the weight's gradient."""
-        buffer, view = self.gradient_buffer()
+    def put(self, matrix: Float[Tensor, "out_ch row"], gradient: Tensor | None = None) -> None:
+        """Make ``matrix`` the weight's gradient; ``gradient`` is the memory it may already be written in."""
+        if gradient is None:
+            gradient, _ = self.new_gradient()
+        view = self.matrix(gradient)
         if isinstance(self.module, nn.ConvTranspose2d):
             groups = self.module.groups
-            out_ch, row = self.shape
+            out_ch, _ = self.shape
             parts = matrix.reshape(groups, out_ch // groups, -1, *self.weight.shape[2:]).transpose(1, 2)
-            buffer.copy_(parts.reshape(self.weight.shape))
+            gradient.copy_(parts.reshape(self.weight.shape))
         elif view.data_ptr() != matrix.data_ptr():
             view.copy_(matrix)
-        self.weight.grad = buffer
+        self.weight.grad = gradient
 
 
-def mean_over_replicas(tensor: Tensor) -> Tensor:
-    """The mean of a tensor over the processes of data-parallel training, in place; alone, the tensor itself.
+Mean = Callable[[Tensor], Tensor]
+"""The mean of a tensor over the replicas of the model, in place; the tensor itself where there is one replica."""
+
+
+def mean_over(group: "dist.ProcessGroup | None") -> Mean:
+    """The mean over the processes of a group that train replicas of one model; None: there is one replica.
 
     Gradients assigned by hand bypass DistributedDataParallel's reducer, so what they are made from is averaged instead:
     it is small, and equal inputs keep the replicas equal.
     """
-    import torch.distributed as dist
+    if group is None:
+        return lambda tensor: tensor
 
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(tensor)
-        tensor /= dist.get_world_size()
-    return tensor
+    def mean(tensor: Tensor) -> Tensor:
+        dist.all_reduce(tensor, group=group)
+        return tensor.div_(group.size())
+
+    return mean
 
 
 Score = Callable[[Layer, Tensor, Tensor], None]
 """(layer, predicted matrix, true matrix): called on BP batches before the predictor learns from the batch."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a source of gradients asks of the engine in a Phase-GP batch, besides the forward pass."""
+
+    outputs: bool = True
+    """``see`` is wanted; without it the forward pass carries no hooks' work."""
+    error: bool = False
+    """The gradient of the loss with respect to the last layer's output: backpropagation through the loss alone."""
+    backward: bool = False
+    """Backpropagation after all (the oracle)."""
+
+
 @runtime_checkable
 class GradientPredictor(Protocol):
     """Where a Phase-GP gradient comes from.
 
-    A batch goes: ``see`` for every use of a layer in the forward pass, then either ``learn`` (warm-up and BP, when
-    the true gradients are in ``weight.grad``) or ``predict`` (GP).
+    An optimizer step goes: ``see`` for every use of a layer in its forward passes, then one of ``learn`` (warm-up and BP,
+    when the true gradients are in ``weight.grad``), ``predict`` (GP) and ``forget`` (the step is given up). After any of the three,
+    nothing that was seen is left.
     """
 
-    sees: bool
-    """Whether ``see`` is wanted; without it the forward pass carries no hooks' work."""
-    uses_error: bool
-    """Whether Phase GP needs the gradient of the loss with respect to the last layer's output."""
-    uses_backward: bool
-    """Whether Phase GP runs backpropagation after all (the oracle)."""
+    needs: Needs
 
-    def bind(self, layers: Sequence[Layer]) -> None:
-        """Called once, with the layers of the model in order of definition."""
+    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
+        """Called once, with the layers of the model in order of definition, and the mean over its replicas."""
         ...
 
     def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
-        """One use of a layer in the forward pass; tensors are detached."""
+        """One use of a layer in the forward pass; tensors are detached, of whatever type the user's autocast chose."""
         ...
 
     def learn(self, score: Score | None, error: Tensor | None) -> None:
@@ -119,10 +145,16 @@ class GradientPredictor(Protocol):
         """Put a gradient on the weight of every layer that was reached."""
         ...
 
+    def forget(self) -> None:
+        """Drop what was seen since the last ``learn`` or ``predict``."""
+        ...
+
     def num_parameters(self) -> int:
         """Trained parameters of the predictor."""
         ...
 
-    def state_dict(self) -> dict: ...
+    def state_dict(self) -> dict:
+        """All that later predictions depend on, what was seen and not yet used included."""
+        ...
 
     def load_state_dict(self, state: dict) -> None: ...

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .._errors import UsageError
-from ._base import Layer, Score, mean_over_replicas
+from ._base import Layer, Mean, Needs, Score
 
 
 class ErrorProjection:
@@ -27,17 +27,15 @@ class ErrorProjection:
         ridge: regularization, relative to the mean eigenvalue of sum S S^T.
     """
 
-    sees = True
-    uses_error = True
-    uses_backward = False
+    needs = Needs(error=True)
 
     def __init__(self, *, decay: float = 0.95, ridge: float = 1e-2) -> None:
         if not 0 <= decay < 1 or ridge <= 0:
             raise UsageError(f"error-projection needs 0 <= decay < 1 and ridge > 0, got {decay} and {ridge}")
         self.decay, self.ridge = decay, ridge
 
-    def bind(self, layers: Sequence[Layer]) -> None:
-        self.layers = layers
+    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
+        self.layers, self._mean = layers, mean
         self.sums: dict[int, tuple[Tensor, Tensor]] = {}
         self._patches: dict[int, Tensor | None] = {}
 
@@ -54,13 +52,7 @@ class ErrorProjection:
             return None
         if error.dim() > 2:  # a sequence of outputs: their errors add up
             error = error.flatten(1, -2).sum(1)
-        product = mean_over_replicas(error.float().t() @ patches)
-        # Columns in the order of the weight's memory, as in Layer.matrix.
-        shaped = product.reshape(product.shape[0], *layer.weight.shape[1:])
-        weight = layer.weight
-        if weight.dim() == 4 and not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last):
-            shaped = shaped.permute(0, 2, 3, 1)
-        return shaped.reshape(product.shape)
+        return layer.in_memory_order(self._mean(error.float().t() @ patches))
 
     def _predicted(self, layer: Layer, statistic: Tensor | None) -> Tensor | None:
         if statistic is None or layer.index not in self.sums:
@@ -87,7 +79,7 @@ class ErrorProjection:
                 self.sums[layer.index][1].mul_(self.decay).add_(squared)
             else:
                 self.sums[layer.index] = crossed, squared
-        self._patches = {}
+        self.forget()
 
     @torch.no_grad()
     def predict(self, error: Tensor | None) -> None:
@@ -95,9 +87,12 @@ class ErrorProjection:
             layer = self.layers[index]
             predicted = self._predicted(layer, self._statistic(layer, error))
             if predicted is None:
-                layer.weight.grad = layer.gradient_buffer()[0].zero_()
+                layer.weight.grad = layer.new_gradient()[0].zero_()
             else:
                 layer.put(predicted)
+        self.forget()
+
+    def forget(self) -> None:
         self._patches = {}
 
     def num_parameters(self) -> int:
@@ -128,13 +123,14 @@ def patch_means(module: nn.Module, inputs: Tensor) -> Float[Tensor, "batch row"]
         inputs = inputs[:, :, None]
     pair = lambda value: (1, *value) if isinstance(module, nn.Conv1d) else value  # noqa: E731
     (kh, kw), (sh, sw), (dh, dw) = pair(module.kernel_size), pair(module.stride), pair(module.dilation)
+    padding_mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
     if module.padding == "same":
         total = [d * (k - 1) for d, k in zip(pair(module.dilation), pair(module.kernel_size), strict=True)]
         ph, pw = total[0] // 2, total[1] // 2
-        inputs = F.pad(inputs, (pw, total[1] - pw, ph, total[0] - ph))
+        inputs = F.pad(inputs, (pw, total[1] - pw, ph, total[0] - ph), mode=padding_mode)
     elif module.padding != "valid":
         ph, pw = (0, *module.padding) if isinstance(module, nn.Conv1d) else module.padding
-        inputs = F.pad(inputs, (pw, pw, ph, ph))
+        inputs = F.pad(inputs, (pw, pw, ph, ph), mode=padding_mode)
     out_h = (inputs.shape[2] - dh * (kh - 1) - 1) // sh + 1
     out_w = (inputs.shape[3] - dw * (kw - 1) - 1) // sw + 1
     means = [

@@ -5,15 +5,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ._size import PredictorSize
+
 
 class ReferenceNetwork(nn.Module):
     """Pooling, a small convolution, a fully connected layer; a layer uses the first ``row`` outputs."""
 
-    def __init__(self, longest_row: int, pool: int = 8, channels: int = 4) -> None:
+    def __init__(self, longest_row: int, size: PredictorSize) -> None:
         super().__init__()
-        self.pool = pool
-        self.conv = nn.Conv2d(1, channels, kernel_size=3, stride=2, padding=1)
-        self.linear = nn.Linear(channels * (-(-pool // 2)) ** 2, longest_row)
+        self.pool = size.pool
+        self.conv = nn.Conv2d(1, size.channels, size.kernel, stride=size.stride, padding=size.kernel // 2)
+        self.linear = nn.Linear(size.features, longest_row)
 
     def forward(self, output: Float[Tensor, "batch out_ch h w"], row: int) -> Float[Tensor, "out_ch row"]:
         samples = output.mean(dim=0)[:, None]  # (out_ch, 1, h, w): each output channel is one sample

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .._errors import UsageError
-from ._base import Layer, Score, mean_over_replicas
+from ._base import Layer, Mean, Needs, Score
+from ._size import PredictorSize
 
 
 def reorganize(output: Tensor, kind: str) -> Float[Tensor, "out_ch 1 h w"]:
@@ -51,63 +52,65 @@ class SharedNetwork:
     The network learns by Adam on the mean squared error, averaged over layers, whose gradients are written out here: no
     autograd graph over all layers is built.
 
+    Its last layer starts at zero (our choice: the paper's initialization is not public), so that an untrained predictor coasts. With
+    the usual initialization it starts as one fixed random direction, which Adam at 1e-4 takes thousands of steps to forget and which
+    Phase GP would apply coherently, batch after batch.
+
     Args:
-        pool: side of the pooled map.
+        pool: side of the pooled map; with ``channels`` it makes another ``PredictorSize``.
         channels: maps of the convolution.
         lr: Adam's learning rate (the paper's is recalled as 1e-4).
         normalize: train on gradients divided by their layer's running root mean square, and multiply predictions by
             it. Our choice: layers' gradients differ by orders of magnitude and raw targets train badly. False for the ablation.
         gate: scale what is applied by a running least-squares gain <pred, true> / <pred, pred>, never negative, so that
             an uninformative predictor turns into coasting. Ours; the paper has none.
+        zero_start: whether the last layer starts at zero; False draws it as PyTorch draws a Linear layer: a control.
         seed: of the initial weights, drawn from a generator of their own: the model's random numbers are untouched.
     """
 
-    sees = True
-    uses_error = False
-    uses_backward = False
+    needs = Needs()
     _decay = 0.9  # of the running root mean square and of the gate's sums: about ten batches
 
     def __init__(
         self,
         *,
-        pool: int = 8,
-        channels: int = 4,
+        pool: int = PredictorSize.pool,
+        channels: int = PredictorSize.channels,
         lr: float = 1e-4,
         normalize: bool = True,
         gate: bool = False,
+        zero_start: bool = True,
         seed: int = 0,
     ) -> None:
-        for name, value in (("pool", pool), ("channels", channels), ("lr", lr)):
-            if value <= 0:
-                raise UsageError(f"shared-network option {name} must be positive, got {value}")
-        self.pool, self.channels, self.lr = pool, channels, lr
-        self.normalize, self.gate, self.seed = normalize, gate, seed
+        if lr <= 0:
+            raise UsageError(f"shared-network option lr must be positive, got {lr}")
+        self.size, self.lr = PredictorSize(pool=pool, channels=channels), lr
+        self.normalize, self.gate, self.zero_start, self.seed = normalize, gate, zero_start, seed
         self.layers: Sequence[Layer] = ()
 
-    @property
-    def features(self) -> int:
-        """Inputs of the fully connected layer."""
-        return self.channels * (-(-self.pool // 2)) ** 2
-
-    def bind(self, layers: Sequence[Layer]) -> None:
-        self.layers = layers
+    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
+        self.layers, self._mean = layers, mean
         device = layers[0].weight.device
         generator = torch.Generator().manual_seed(self.seed)
 
         def uniform(*shape: int, fan_in: int) -> Tensor:  # the usual initialization of PyTorch's layers
             return (torch.rand(*shape, generator=generator) * 2 - 1).mul_(fan_in**-0.5).to(device).requires_grad_()
 
-        longest = max(layer.shape[1] for layer in layers)
-        self.conv_weight = uniform(self.channels, 1, 3, 3, fan_in=9)
-        self.conv_bias = uniform(self.channels, fan_in=9)
-        self.linear_weight = uniform(longest, self.features, fan_in=self.features)
-        self.linear_bias = uniform(longest, fan_in=self.features)
+        size, longest = self.size, max(layer.shape[1] for layer in layers)
+        self.conv_weight = uniform(size.channels, 1, size.kernel, size.kernel, fan_in=size.kernel**2)
+        self.conv_bias = uniform(size.channels, fan_in=size.kernel**2)
+        self.linear_weight = uniform(longest, size.features, fan_in=size.features)
+        self.linear_bias = uniform(longest, fan_in=size.features)
+        if self.zero_start:
+            self.linear_weight.data.zero_()
+            self.linear_bias.data.zero_()
         self.optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
         count = len(layers)
         self.mean_square = torch.zeros(count, device=device)
         self.batches = torch.zeros(count, device=device)
         self.gain = torch.zeros(count, 2, device=device)  # running <pred, true>, <pred, pred>
-        self._pooled: dict[int, tuple[Tensor, int]] = {}
+        self.pooled: dict[int, tuple[Tensor, int]] = {}
+        """What was seen: by layer, the mean over its uses of its pooled maps, and how many uses."""
 
     def parameters(self) -> list[Tensor]:
         """The network's weights."""
@@ -118,23 +121,26 @@ class SharedNetwork:
 
     def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
         kind = "linear" if isinstance(layer.module, torch.nn.Linear) else "conv"
-        pooled = F.adaptive_avg_pool2d(reorganize(output, kind), self.pool)
-        if layer.index in self._pooled:  # a module used twice: the mean of its uses
-            before, uses = self._pooled[layer.index]
+        pooled = F.adaptive_avg_pool2d(reorganize(output, kind), self.size.pool)
+        uses = 0
+        if layer.index in self.pooled:  # a module used twice: the mean of its uses
+            before, uses = self.pooled[layer.index]
             pooled = before + (pooled - before) / (uses + 1)
-            self._pooled[layer.index] = pooled, uses + 1
-        else:
-            self._pooled[layer.index] = pooled, 1
+        self.pooled[layer.index] = pooled, uses + 1
+
+    def forget(self) -> None:
+        self.pooled = {}
 
     def _take_pooled(self) -> tuple[list[Layer], Tensor | None]:
-        """The layers reached in this batch and their pooled maps, one under the other."""
-        reached = [self.layers[index] for index in sorted(self._pooled)]
-        maps = [self._pooled[layer.index][0] for layer in reached]
-        self._pooled = {}
-        return reached, mean_over_replicas(torch.cat(maps)) if maps else None
+        """The layers reached in this step and their pooled maps, one under the other."""
+        reached = [self.layers[index] for index in sorted(self.pooled)]
+        maps = [self.pooled[layer.index][0] for layer in reached]
+        self.forget()
+        return reached, self._mean(torch.cat(maps)) if maps else None
 
     def _hidden(self, maps: Float[Tensor, "rows 1 pool pool"]) -> Float[Tensor, "rows features"]:
-        return F.conv2d(maps, self.conv_weight, self.conv_bias, stride=2, padding=1).relu_().flatten(1)
+        stride, padding = self.size.stride, self.size.kernel // 2
+        return F.conv2d(maps, self.conv_weight, self.conv_bias, stride=stride, padding=padding).relu_().flatten(1)
 
     @torch.no_grad()
     def predict(self, error: Tensor | None) -> None:
@@ -143,7 +149,7 @@ class SharedNetwork:
             return
         scale = self._scales(reached)
         for layer, hidden, factor in zip(reached, self._split(reached, self._hidden(maps)), scale, strict=True):
-            _, matrix = layer.gradient_buffer()
+            gradient, matrix = layer.new_gradient()
             row = matrix.shape[1]
             bias, weight = self.linear_bias[:row] * factor, self.linear_weight[:row]
             # The scale goes onto the small factors of the product, so that the large result is written once.
@@ -152,7 +158,7 @@ class SharedNetwork:
                 torch.addmm(bias, hidden, weight.t(), out=matrix)
             else:
                 matrix = torch.addmm(bias, hidden, weight.t())
-            layer.put(matrix)
+            layer.put(matrix, gradient)
 
     @torch.no_grad()
     def learn(self, score: Score | None, error: Tensor | None) -> None:
@@ -194,11 +200,12 @@ class SharedNetwork:
 
     def _update(self, maps: Tensor, hidden: Tensor, into_hidden: Tensor, into_weight: Tensor, into_bias: Tensor) -> None:
         """Backpropagate through the rectifier and the convolution, then one step of Adam."""
-        side = -(-self.pool // 2)
-        inner = (into_hidden * (hidden > 0)).unflatten(1, (self.channels, side * side)).transpose(0, 1)
+        channels, kernel, stride, side = self.size.channels, self.size.kernel, self.size.stride, self.size.side
+        inner = (into_hidden * (hidden > 0)).unflatten(1, (channels, side * side)).transpose(0, 1)
         # Views of the padded maps: F.unfold of thousands of small maps takes ten times as long.
-        patches = F.pad(maps, (1, 1, 1, 1))[:, 0].unfold(1, 3, 2).unfold(2, 3, 2)[:, :side, :side]
-        grads = (inner.reshape(self.channels, -1) @ patches.reshape(-1, 9)).view(self.conv_weight.shape)
+        padded = F.pad(maps, (kernel // 2,) * 4)[:, 0]
+        patches = padded.unfold(1, kernel, stride).unfold(2, kernel, stride)[:, :side, :side]
+        grads = (inner.reshape(channels, -1) @ patches.reshape(-1, kernel**2)).view(self.conv_weight.shape)
         for parameter, gradient in zip(self.parameters(), (grads, inner.sum((1, 2)), into_weight, into_bias), strict=True):
             parameter.grad = gradient
         self.optimizer.step()
@@ -229,7 +236,8 @@ class SharedNetwork:
 
     def state_dict(self) -> dict:
         state = {"parameters": [p.detach().clone() for p in self.parameters()], "optimizer": self.optimizer.state_dict()}
-        return state | {name: getattr(self, name).clone() for name in ("mean_square", "batches", "gain")}
+        state |= {name: getattr(self, name).clone() for name in ("mean_square", "batches", "gain")}
+        return state | {"pooled": {index: (maps.clone(), uses) for index, (maps, uses) in self.pooled.items()}}
 
     def load_state_dict(self, state: dict) -> None:
         for parameter, value in zip(self.parameters(), state["parameters"], strict=True):
@@ -242,26 +250,55 @@ class SharedNetwork:
         self.optimizer.load_state_dict(state["optimizer"])
         for name in ("mean_square", "batches", "gain"):
             getattr(self, name).copy_(state[name])
+        device = self.mean_square.device
+        self.pooled = {index: (maps.to(device), uses) for index, (maps, uses) in state["pooled"].items()}
 
 
-class Shuffled(SharedNetwork):
-    """The shared network fed the activations of the batch before: a control. It keeps the statistics of real activations
-    and takes away what belongs to this batch."""
+class Shuffled:
+    """The shared network fed the activations of the step before: a control. It keeps the statistics of real activations
+    and takes away what belongs to this batch.
 
-    def bind(self, layers: Sequence[Layer]) -> None:
-        super().bind(layers)
+    Args:
+        options: as for ``SharedNetwork``.
+    """
+
+    needs = Needs()
+
+    def __init__(self, **options: object) -> None:
+        self.network = SharedNetwork(**options)
+
+    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
+        self.network.bind(layers, mean)
         self._before: dict[int, Tensor] = {}
 
-    def _take_pooled(self) -> tuple[list[Layer], Tensor | None]:
-        now = {index: pooled for index, (pooled, _) in self._pooled.items()}
-        for index, pooled in now.items():
-            self._pooled[index] = self._before.get(index, pooled), 1
+    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
+        self.network.see(layer, inputs, output)
+
+    def _exchange(self) -> None:
+        """Give the network what was seen in the step before, and keep what was seen in this one."""
+        now = {index: maps for index, (maps, _) in self.network.pooled.items()}
+        self.network.pooled = {index: (self._before.get(index, maps), 1) for index, maps in now.items()}
         self._before = now
-        return super()._take_pooled()
+
+    def learn(self, score: Score | None, error: Tensor | None) -> None:
+        self._exchange()
+        self.network.learn(score, error)
+
+    def predict(self, error: Tensor | None) -> None:
+        self._exchange()
+        self.network.predict(error)
+
+    def forget(self) -> None:
+        self.network.forget()
+
+    def num_parameters(self) -> int:
+        return self.network.num_parameters()
 
     def state_dict(self) -> dict:
-        return super().state_dict() | {"before": {index: pooled.clone() for index, pooled in self._before.items()}}
+        before = {index: maps.clone() for index, maps in self._before.items()}
+        return {"network": self.network.state_dict(), "before": before}
 
     def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(state)
-        self._before = dict(state["before"])
+        self.network.load_state_dict(state["network"])
+        device = self.network.mean_square.device
+        self._before = {index: maps.to(device) for index, maps in state["before"].items()}

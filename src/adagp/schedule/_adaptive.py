@@ -41,6 +41,7 @@ class AdaptiveSchedule:
     """One entry a decision: batches seen, ratio, reason."""
 
     uses_prediction: ClassVar[bool] = True
+    observes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.least <= self.start <= self.most:

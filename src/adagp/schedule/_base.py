@@ -39,6 +39,8 @@ class Schedule(Protocol):
 
     uses_prediction: bool
     """False where no batch is ever in Phase GP: then nothing is predicted, learned or watched."""
+    observes: bool
+    """Whether ``observe`` is wanted: it takes numbers, for which the engine waits for the device after every step."""
 
     def phase(self, epoch: int, batch: int) -> Phase:
         """The phase of batch number ``batch`` (from 0) in epoch number ``epoch`` (from 0)."""
@@ -49,7 +51,8 @@ class Schedule(Protocol):
         ...
 
     def observe(self, phase: Phase, loss: float, quality: float | None) -> None:
-        """Called after each batch with its loss and, on BP batches, the predictor's mean cosine (None elsewhere)."""
+        """Called after each optimizer step with its last loss and, where it was measured, the predictor's mean cosine (else None); both
+        are means over the replicas of the model."""
         ...
 
     def state_dict(self) -> dict: ...

@@ -25,6 +25,7 @@ class LadderSchedule:
     """(GP batches, BP batches) for all remaining epochs."""
 
     uses_prediction: ClassVar[bool] = True
+    observes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.warm_up_epochs < 0:
@@ -91,6 +92,7 @@ class AlwaysBP:
     """Plain backpropagation in every batch: the baseline."""
 
     uses_prediction: ClassVar[bool] = False
+    observes: ClassVar[bool] = False
 
     def __str__(self) -> str:
         return "true gradients in every batch"

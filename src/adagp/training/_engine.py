@@ -1,16 +1,18 @@
 """The drop-in engine: a user's model, optimizer and loop, with some batches updated from predicted gradients."""
 
-import warnings
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from .. import predictors
 from .._errors import UsageError
-from ..predictors import PREDICTABLE, GradientPredictor, Layer, mean_over_replicas
+from ..predictors import PREDICTABLE, GradientPredictor, Layer, mean_over
 from ..schedule import LadderSchedule, Phase, Schedule
 from ._metrics import LayerMetrics, compare
 
@@ -22,7 +24,19 @@ class Step:
     loss: Tensor
     """Scalar, detached."""
     phase: Phase
-    """The phase that ran: BP where a Phase-GP batch had a non-finite loss and fell back."""
+
+
+@dataclass
+class Position:
+    """Where training is."""
+
+    epoch: int = 0
+    batch: int = 0
+    """The next batch of the epoch that is trained on."""
+    call: int = 0
+    """Calls of ``step`` already made for the present optimizer step, below ``accumulate``."""
+    phase: Phase = Phase.BP
+    """Of the present optimizer step, fixed by its first call."""
 
 
 class AdaGP:
@@ -43,19 +57,29 @@ class AdaGP:
     optimizer leaves them alone (our choice; the paper speaks of weights only). Statistics of batch normalization follow every
     forward pass.
 
+    A step sees (outputs of layers, while the closure runs), then learns or predicts, then forgets. A step that raises is forgotten whole,
+    with the accumulated calls before it. No step waits for the device, unless the schedule observes (``AdaptiveSchedule``) or a
+    scaler is used; so a loss that is not finite is reported when its epoch ends.
+
     Args:
         model: any module with at least one predicted layer.
-        optimizer: the user's own; its param_groups and state_dict stay as they are.
+        optimizer: the user's own; its param_groups and state_dict stay as they are. One that Accelerate prepared for
+            float16 brings its scaler along.
         schedule: decides the phase of each batch; the default is the paper's ladder.
         predictor: a name of ``adagp.predictors.available()``, or a ``GradientPredictor``.
         accumulate: calls of ``step`` for one optimizer step; all of them are in one phase. The closure's loss is not divided.
+            An incomplete group at the end of an epoch is given up.
         clip_norm: largest total gradient norm, true or predicted.
         scaler: a ``torch.amp.GradScaler`` for float16 training.
         backward: called with the loss instead of ``loss.backward()`` (Accelerate's and Lightning's own, say).
-        measure_every: compare predictions with true gradients on every so many BP batches (see ``metrics``); 0: never.
+        measure_every: compare predictions with true gradients on every so many true-gradient steps of the optimizer
+            (see ``metrics``); 0: never.
+        process_group: the processes that train replicas of this model. DistributedDataParallel's own unless given; name it
+            where something around the model replicates it, as Lightning does.
 
     Raises:
-        UsageError: the model has no predicted layer, or an argument is out of range.
+        UsageError: the model has no predicted layer or has lazy parameters, the optimizer needs a closure of its own, or an
+            argument is out of range.
     """
 
     def __init__(
@@ -70,30 +94,39 @@ class AdaGP:
         scaler: "torch.amp.GradScaler | None" = None,
         backward: Callable[[Tensor], None] | None = None,
         measure_every: int = 8,
+        process_group: "dist.ProcessGroup | None" = None,
     ) -> None:
         for name, value, least in (("accumulate", accumulate, 1), ("measure_every", measure_every, 0)):
             if value < least:
                 raise UsageError(f"{name} must be {least} or more, got {value}")
         if clip_norm is not None and clip_norm <= 0:
             raise UsageError(f"clip_norm must be positive or None, got {clip_norm}")
+        _check_optimizer(optimizer)
         self.model, self.optimizer = model, optimizer
         self.schedule: Schedule = LadderSchedule() if schedule is None else schedule
         self.predictor = predictors.create(predictor) if isinstance(predictor, str) else predictor
-        if self.predictor.uses_error and accumulate > 1:
+        if self.predictor.needs.error and accumulate > 1:
             raise UsageError("a predictor that uses the output error pairs it with one forward pass; set accumulate to 1")
-        self.counts: Counter[str] = Counter()
-        self.fallbacks = 0
-        self._accumulate, self._clip_norm, self._scaler = accumulate, clip_norm, scaler
+        # Accelerate's optimizer keeps the scaler to itself: its backward scales the loss, its step unscales and skips.
+        theirs = getattr(optimizer, "scaler", None)
+        self._scaler, self._scales_itself = (scaler, False) if theirs is None else (theirs, True)
+        self._bare: torch.optim.Optimizer = optimizer.optimizer if self._scales_itself else optimizer
+        self._accumulate, self._clip_norm = accumulate, clip_norm
         self._backward = backward or (lambda loss: loss.backward())
-        self._replicated = isinstance(model, nn.parallel.DistributedDataParallel)
         modules = _predicted_modules(model, optimizer)
         self.layers = list(dict.fromkeys(layer for _, layer in modules))
-        self.predictor.bind(self.layers)
-        self._metrics = LayerMetrics(self.layers)
-        self._measure_every = measure_every
-        self._epoch = self._batch = self._resume_at = self._generation = 0
-        self._inside = self._stepped = False
-        self._calls, self._group = 0, Phase.BP
+        if process_group is None and isinstance(model, nn.parallel.DistributedDataParallel):
+            process_group = model.process_group
+        self._mean = mean_over(process_group)
+        self.predictor.bind(self.layers, self._mean)
+        self._metrics, self._measure_every = LayerMetrics(self.layers), measure_every
+        self._device_type = self.layers[0].weight.device.type
+        self.counts: Counter[str] = Counter()
+        self._true_steps = 0  # of the optimizer, with true gradients
+        self._at = Position()
+        self._inside = False
+        self._loop: object = None  # the present call of ``epoch``
+        self._first_bad: Tensor | None = None  # batch of the epoch's first loss that is not finite, or infinity
         self._watching = False
         self._last = self.layers[-1].index  # the layer whose output carries the error: the last one reached
         self._output: Tensor | None = None
@@ -107,69 +140,106 @@ class AdaGP:
 
         After ``load_state_dict`` in mid-epoch, the batches that were already trained on are skipped: the loader must
         give the same batches in the same order again. Leaving the loop early ends the epoch.
+
+        Raises:
+            FloatingPointError: at the end, where a loss of the epoch was NaN or infinite.
         """
-        self._generation += 1
-        generation = self._generation
-        skip, self._resume_at = self._resume_at, 0
-        self._inside, self._calls = True, 0
+        self.begin_epoch()
+        self._loop = mine = object()
+        skip = self._at.batch
         try:
-            for position, batch in enumerate(loader):
-                if position < skip:
+            for number, batch in enumerate(loader):
+                if number < skip:
                     continue
-                self._batch, self._stepped = position, False
+                self._at.batch = number
                 yield batch
-        finally:
-            if generation == self._generation:  # not a forgotten loop that is collected late
-                self._inside = self._stepped = False
-                self._epoch, self._batch = self._epoch + 1, 0
+        except BaseException:
+            if self._loop is mine:  # not a forgotten loop that is collected late
+                self._close_epoch()
+            raise
+        self.end_epoch()
+
+    def begin_epoch(self) -> None:
+        """Start or, after ``load_state_dict`` in mid-epoch, continue an epoch whose batches do not come from ``epoch``.
+
+        For loops that belong to somebody else (Lightning's, say): ``begin_epoch``, any number of ``step``, ``end_epoch``.
+        """
+        if self._inside:
+            self._close_epoch()
+        self._inside = True
+
+    def end_epoch(self) -> None:
+        """End the epoch that ``begin_epoch`` started.
+
+        Raises:
+            FloatingPointError: a loss of the epoch was NaN or infinite.
+        """
+        epoch, first_bad = self._at.epoch, self._first_bad
+        self._close_epoch()
+        if first_bad is None:
+            return
+        met = float(self._mean(first_bad.isfinite().float())) > 0  # on any replica: all of them stop
+        if met:
+            where = f"batch {float(first_bad):.0f}" if first_bad.isfinite() else "a batch of another replica"
+            raise FloatingPointError(
+                f"the loss is not finite from epoch {epoch}, {where} on; lower the learning rate or clip the gradient"
+            )
+
+    def _close_epoch(self) -> None:
+        self._give_up()
+        self._inside, self._loop, self._first_bad = False, None, None
+        self._at = Position(epoch=self._at.epoch + 1)
 
     @property
     def position(self) -> tuple[int, int]:
         """(epoch, batch) that is trained on next, both from 0."""
-        return self._epoch, (self._batch + self._stepped if self._inside else self._resume_at)
+        return self._at.epoch, self._at.batch
 
     @property
     def phase(self) -> Phase:
         """The phase that the schedule gives to the current batch."""
-        return self.schedule.phase(self._epoch, self._batch // self._accumulate)
+        return self.schedule.phase(self._at.epoch, self._at.batch // self._accumulate)
 
     def step(self, closure: Callable[[], Tensor]) -> Step:
         """Train on one batch.
 
         Args:
-            closure: runs the forward pass and returns the scalar loss; it calls neither backward nor the optimizer. It
-                is called once, or twice where Phase GP met a non-finite loss.
+            closure: runs the forward pass and returns the scalar loss; it calls neither backward nor the optimizer.
 
         Raises:
-            UsageError: called outside ``epoch``, or the closure returned no scalar tensor.
-            FloatingPointError: the loss of a true-gradient batch is NaN or infinite.
+            UsageError: called outside of an epoch, or the closure returned no scalar tensor.
         """
         if not self._inside:
             raise UsageError("step was called outside of epoch: iterate with `for batch in engine.epoch(loader)`")
-        if self._calls == 0:
+        if self._at.call == 0:
             self.optimizer.zero_grad(set_to_none=True)
-            self._group = self.phase
-        loss = None
-        if self._group is Phase.GP and not self.predictor.uses_backward:
-            loss = self._forward_only(closure)
-        if loss is None:
-            loss = self._with_backward(closure)
-        phase = self._group
-        self._calls += 1
-        if self._calls == self._accumulate:
-            self._calls = 0
-            quality = self._update(phase)
-            self.schedule.observe(phase, float(loss), quality)
+            self._at.phase = self.phase
+        phase = self._at.phase
+        try:
+            predicting = phase is Phase.GP and not self.predictor.needs.backward
+            loss = self._forward_only(closure) if predicting else self._with_backward(closure)
+            self._at.call += 1
+            if self._at.call == self._accumulate:
+                self._at.call = 0
+                self._update(phase, loss)
+        except BaseException:
+            self._give_up()
+            raise
+        bad = torch.where(loss.isfinite(), torch.inf, float(self._at.batch)).reshape(())
+        self._first_bad = bad if self._first_bad is None else torch.minimum(self._first_bad, bad)
         self.counts[phase.value] += 1
-        self._stepped = True
+        self._at.batch += 1
         return Step(loss, phase)
 
-    def metrics(self) -> dict[str, dict[str, float]]:
-        """Means over measured BP batches of each layer's prediction quality: cosine, sign, mse, mape, norm_ratio.
+    def metrics(self, phase: Phase = Phase.BP) -> dict[str, dict[str, float]]:
+        """Means over the measured batches of ``phase`` of each layer's prediction quality: cosine, sign, mse, mape, norm_ratio.
 
         A single batch's gradient is mostly noise, so these are low even for a good predictor of the expected gradient.
+
+        Args:
+            phase: BP, or WARM_UP, in which a predictor has only begun to learn.
         """
-        return self._metrics.summary()
+        return self._metrics.summary(phase.value)
 
     def large_batch_quality(self, closures: Iterable[Callable[[], Tensor]]) -> dict[str, dict[str, float]]:
         """Compare a prediction, and one batch's own gradient, with the mean gradient of many batches at the present weights.
@@ -194,24 +264,26 @@ class AdaGP:
         predictor = self.predictor.state_dict()
         mean: list[Tensor | None] = [None] * len(weights)
         single: list[Tensor | None] = mean
+        predicted: list[Tensor | None] = mean
         for number, closure in enumerate(closures):
             loss = self._run(closure) if number == 0 else closure()
-            if number == 0:
-                self._error = None if self._output is None else torch.autograd.grad(loss, self._output, retain_graph=True)[0]
+            error = None
+            if number == 0 and self._output is not None:
+                error = torch.autograd.grad(loss, self._output, retain_graph=True)[0]
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-            single = list(gradients) if number == 0 else single
             mean = [g if m is None else m if g is None else m + g for m, g in zip(mean, gradients, strict=True)]
             if number == 0:
+                single = list(gradients)
                 for weight in weights:
                     weight.grad = None
-                self.predictor.predict(self._error)
-                predicted = [None if weight.grad is None else weight.grad.clone() for weight in weights]
+                self.predictor.predict(error)
+                predicted = [weight.grad for weight in weights]
         for parameter, gradient in zip(self.model.parameters(), kept[0], strict=True):
             parameter.grad = gradient
         for buffer, value in zip(self.model.buffers(), kept[1], strict=True):
             buffer.copy_(value)
         self.predictor.load_state_dict(predictor)
-        self._error = None
+        self._output = None
         return {
             layer.name: {
                 "prediction": float(compare(layer.matrix(p), layer.matrix(m))[0]),
@@ -222,12 +294,17 @@ class AdaGP:
         }
 
     def state_dict(self) -> dict:
-        """Position, predictor, schedule and counts; the model and the optimizer keep state dicts of their own."""
+        """Position, predictor, schedule and counts; the model and the optimizer keep state dicts of their own.
+
+        Inside a group of ``accumulate`` calls the gradients collected so far are part of it.
+        """
+        at = self._at
         return {
             "layers": self._signature(),
-            "position": list(self.position),
+            "position": {"epoch": at.epoch, "batch": at.batch, "call": at.call, "phase": at.phase.value},
+            "gradients": [None if p.grad is None else p.grad.clone() for p in self._parameters()] if at.call else [],
             "counts": dict(self.counts),
-            "fallbacks": self.fallbacks,
+            "true_steps": self._true_steps,
             "last": self._last,
             "predictor": self.predictor.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -247,8 +324,11 @@ class AdaGP:
                 f"this state is of another model: layer {name!r} has weights {theirs.get(name, 'missing')} there and "
                 f"{mine.get(name, 'missing')} here; load it into an engine around the model it came from"
             )
-        self._epoch, self._resume_at = state["position"]
-        self.counts, self.fallbacks, self._last = Counter(state["counts"]), state["fallbacks"], state["last"]
+        self._inside, self._loop, self._first_bad = False, None, None
+        self._at = Position(**{**state["position"], "phase": Phase(state["position"]["phase"])})
+        for parameter, gradient in zip(self._parameters() if self._at.call else [], state["gradients"], strict=True):
+            parameter.grad = None if gradient is None else torch.empty_like(parameter, requires_grad=False).copy_(gradient)
+        self.counts, self._true_steps, self._last = Counter(state["counts"]), state["true_steps"], state["last"]
         self.predictor.load_state_dict(state["predictor"])
         self.schedule.load_state_dict(state["schedule"])
         self._metrics.load_state_dict(state["metrics"])
@@ -259,18 +339,25 @@ class AdaGP:
             hook.remove()
         self._hooks = []
 
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
     def _signature(self) -> dict[str, list[int]]:
         return {layer.name: list(layer.weight.shape) for layer in self.layers}
+
+    def _plain(self) -> torch.autocast:
+        """The engine's own arithmetic is in its tensors' own types, whatever autocast the user's loop runs in."""
+        return torch.autocast(self._device_type, enabled=False)
 
     def _hook(self, layer: Layer) -> Callable:
         def hook(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
             if not self._watching:
                 return None
             self._reached = layer.index
-            if self.predictor.sees:
-                with torch.no_grad():
+            if self.predictor.needs.outputs:
+                with torch.no_grad(), self._plain():
                     self.predictor.see(layer, inputs[0].detach(), output.detach())
-            if not self.predictor.uses_error or layer.index != self._last:
+            if not self.predictor.needs.error or layer.index != self._last:
                 return None
             if not torch.is_grad_enabled():
                 # Autograd from the last layer's output to the loss only; the context in _forward_only ends it.
@@ -294,82 +381,91 @@ class AdaGP:
             raise UsageError(f"the closure must return the loss as a scalar tensor, got {got}")
         return loss
 
-    def _finite(self, loss: Tensor) -> bool:
-        flag = torch.isfinite(loss.detach()).float()
-        if self._replicated:  # all replicas take the same path
-            flag = mean_over_replicas(flag)
-        return bool(flag == 1)
-
-    def _forward_only(self, closure: Callable[[], Tensor]) -> Tensor | None:
-        """Phase GP's forward pass; None where the loss is not finite, with the batch handed over to BP."""
+    def _forward_only(self, closure: Callable[[], Tensor]) -> Tensor:
         with torch.no_grad():
             loss = self._run(closure)
-        if self._finite(loss):
-            self._error = None if self._output is None else torch.autograd.grad(loss, self._output)[0]
-            return loss.detach()
-        self.fallbacks += 1
-        if self.fallbacks == 1:
-            warnings.warn(
-                f"the loss of a Phase-GP batch is {float(loss)} (epoch {self._epoch}, batch {self._batch}); this batch "
-                "and others like it are trained with backpropagation instead",
-                stacklevel=3,
-            )
-        self.predictor.predict(None)  # forgets what it has seen
-        self.optimizer.zero_grad(set_to_none=True)
-        self._group = Phase.BP
-        return None
+        self._error = None if self._output is None else torch.autograd.grad(loss, self._output)[0]
+        return loss.detach()
 
     def _with_backward(self, closure: Callable[[], Tensor]) -> Tensor:
         loss = self._run(closure)
         if not loss.requires_grad:
             raise UsageError("the closure's loss has no gradient: do not detach it, nor run the closure under no_grad")
-        if not self._finite(loss):
-            raise FloatingPointError(
-                f"the loss is {float(loss.detach())} in epoch {self._epoch}, batch {self._batch}; lower the learning rate or clip"
-            )
         if self._output is not None:
             self._output.retain_grad()
-        self._backward(loss if self._scaler is None else self._scaler.scale(loss))
+        scaled = self._scaler is not None and not self._scales_itself
+        self._backward(self._scaler.scale(loss) if scaled else loss)
         self._error = None if self._output is None else self._output.grad
         return loss.detach()
 
-    def _update(self, phase: Phase) -> float | None:
-        """Predict or learn, then the optimizer's step. Returns the mean cosine where it was measured."""
+    def _update(self, phase: Phase, loss: Tensor) -> None:
+        """Predict or learn, then the optimizer's step."""
+        true = phase is not Phase.GP or self.predictor.needs.backward
+        scaler = self._scaler if true else None
         quality = None
-        scaled = self._scaler is not None and (phase is not Phase.GP or self.predictor.uses_backward)
-        if scaled:
-            self._scaler.unscale_(self.optimizer)
+        if scaler is not None:
+            scaler.unscale_(self._bare)
             if self._error is not None:
-                self._error = self._error / self._scaler.get_scale()
-        if phase is Phase.GP:
-            self.predictor.predict(self._error)
-        elif self.schedule.uses_prediction:
-            quality = self._learn(scaled)
+                self._error = self._error / scaler.get_scale()
+        with self._plain():
+            if phase is Phase.GP:
+                self.predictor.predict(self._error)
+            elif self.schedule.uses_prediction:
+                quality = self._learn(phase)
+        self._output = self._error = None
         if self._clip_norm is not None:
-            nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], self._clip_norm)
-        if scaled:
-            self._scaler.step(self.optimizer)
-            self._scaler.update()
-        else:
-            self.optimizer.step()
-        self._error = None
-        return quality
+            nn.utils.clip_grad_norm_(self._parameters(), self._clip_norm)
+        if scaler is not None and not self._scales_itself:
+            scaler.step(self.optimizer)
+            scaler.update()
+        else:  # a predicted gradient was never scaled
+            (self.optimizer if true else self._bare).step()
+        self._true_steps += phase is not Phase.GP
+        if self.schedule.observes:
+            # Replicas that saw other data must come to the same decision.
+            seen = float(self._mean(loss.clone().float()))
+            self.schedule.observe(phase, seen, None if quality is None else float(self._mean(quality)))
 
-    def _learn(self, scaled: bool) -> float | None:
-        if scaled and not all(bool(torch.isfinite(g).all()) for x in self.layers if (g := x.weight.grad) is not None):
-            self.predictor.predict(None)  # the scaler overflowed and will skip this step: nothing to learn from
+    def _learn(self, phase: Phase) -> Tensor | None:
+        """The predictor's own step; the mean cosine over layers where it was measured."""
+        if self._scaler is not None and not self._gradients_are_finite():
+            self.predictor.forget()  # the scaler overflowed and will skip this step: nothing to learn from
             return None
-        done = self.counts[Phase.WARM_UP.value] + self.counts[Phase.BP.value]
-        if self._measure_every == 0 or done % self._measure_every:
+        if self._measure_every == 0 or self._true_steps % self._measure_every:
             self.predictor.learn(None, self._error)
             return None
-        self._metrics.start()
+        self._metrics.start(phase.value)
         self.predictor.learn(self._metrics.score, self._error)
         return self._metrics.finish()
+
+    def _gradients_are_finite(self) -> bool:
+        gradients = [layer.weight.grad for layer in self.layers if layer.weight.grad is not None]
+        # One wait for all layers; gradients are equal on all replicas.
+        return not gradients or bool(torch.stack([gradient.isfinite().all() for gradient in gradients]).all())
+
+    def _give_up(self) -> None:
+        """Forget an optimizer step that is not finished: an exception, or an incomplete group."""
+        self.predictor.forget()
+        self._output = self._error = None
+        if self._at.call:
+            self._at.call = 0
+            self.optimizer.zero_grad(set_to_none=True)
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    closure = inspect.signature(getattr(optimizer, "optimizer", optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise UsageError(
+            f"{type(optimizer).__name__} calls the forward pass itself, several times a step, which leaves no batch to predict; "
+            "use an optimizer whose step needs no closure, such as SGD or Adam"
+        )
 
 
 def _predicted_modules(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[tuple[nn.Module, Layer]]:
     """Modules whose weight the optimizer trains and a predictor can answer for; modules with one weight share a layer."""
+    lazy = next((name for name, parameter in model.named_parameters() if is_lazy(parameter)), None)
+    if lazy is not None:
+        raise UsageError(f"parameter {lazy} has no shape yet: run the model on one batch, then build optimizer and engine")
     trained = {id(p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
     found: dict[int, Layer] = {}
     modules = []

@@ -1,10 +1,11 @@
 """The training loop of the experiments: epochs, evaluation, curves and checkpoints around the engine."""
 
+import contextlib
 import io
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -14,9 +15,17 @@ from .._errors import UsageError
 from .._files import write_atomic
 from ..schedule import Phase, Schedule
 
+_AVERAGED = 5
+"""Epochs at the end whose weights are averaged: our choice; Kaddour's own range is 3 to 10."""
+
 
 class DivergedError(RuntimeError):
-    """Training left the range of finite numbers; the record says at which epoch."""
+    """Training left the range of finite numbers; the message says from which batch on."""
+
+    def __init__(self, reason: str, rows: list[dict]) -> None:
+        super().__init__(reason)
+        self.rows = rows
+        """The finished epochs' rows, those before a resumption included."""
 
 
 def fit(
@@ -32,6 +41,9 @@ def fit(
 ) -> list[dict]:
     """Train for ``epochs`` and return one row an epoch: loss, test figures, batches by phase, seconds.
 
+    The last row also has ``averaged``: the test figures of the mean of the weights after each of the last five epochs (LAWA, Kaddour
+    2022, arXiv 2209.14981), with the statistics of batch normalization computed anew. The training itself is untouched by it.
+
     Args:
         engine: an ``AdaGP`` around the model and its optimizer. The learning rate falls along a cosine to 0, a step a batch.
         loader: yields batches; ``set_epoch(e)`` fixes their order and augmentation, so a resumed run sees the same ones.
@@ -42,7 +54,7 @@ def fit(
         on_epoch: called with each finished row.
 
     Raises:
-        DivergedError: the loss of a true-gradient batch is NaN or infinite.
+        DivergedError: the loss of a batch is NaN or infinite; raised at the end of its epoch.
         UsageError: the checkpoint is not one of this run.
     """
     model, optimizer = engine.model, engine.optimizer
@@ -51,23 +63,24 @@ def fit(
         optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(1.0, step / (epochs * per_epoch))))
     )
     rows: list[dict] = []
+    average = WeightAverage(model)
     if checkpoint is not None and checkpoint.exists():
-        rows = _restore(checkpoint, model, optimizer, engine, decay)
+        rows = _restore(checkpoint, model, optimizer, engine, decay, average)
     for epoch in range(len(rows), epochs):
         start, losses, phases = time.perf_counter(), [], Counter()
         model.train()
         loader.set_epoch(epoch)
-        for position, batch in enumerate(engine.epoch(loader)):
-            if skip is not None and skip.phase(epoch, position) is Phase.GP:
-                phases["skipped"] += 1
-            else:
-                try:
+        try:
+            for position, batch in enumerate(engine.epoch(loader)):
+                if skip is not None and skip.phase(epoch, position) is Phase.GP:
+                    phases["skipped"] += 1
+                else:
                     step = engine.step(lambda batch=batch: loss(model, batch))
-                except FloatingPointError as error:
-                    raise DivergedError(f"epoch {epoch + 1}, batch {position + 1}: {error}") from error
-                losses.append(step.loss)
-                phases[step.phase.value] += 1
-            decay.step()
+                    losses.append(step.loss)
+                    phases[step.phase.value] += 1
+                decay.step()
+        except FloatingPointError as error:
+            raise DivergedError(str(error), rows) from error
         seconds = time.perf_counter() - start
         model.eval()
         with torch.no_grad():
@@ -79,20 +92,69 @@ def fit(
             "batches": dict(phases),
             "train_seconds": round(seconds, 3),
         }
+        if epoch >= epochs - _AVERAGED:
+            average.add()
+        if epoch + 1 == epochs:
+            with average.applied(loader):
+                row["averaged"] = evaluate(model)
+        row["seconds"] = round(time.perf_counter() - start, 3)
         rows.append(row)
         if checkpoint is not None:
-            _save(checkpoint, model, optimizer, engine, decay, rows)
+            _save(checkpoint, model, optimizer, engine, decay, average, rows)
         on_epoch(row)
     return rows
 
 
-def _save(path: Path, model, optimizer, engine, decay, rows: list[dict]) -> None:
+class WeightAverage:
+    """The mean of a model's parameters over the times it was asked to ``add`` them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self.count = 0
+        self.mean: list[torch.Tensor] = []
+
+    @torch.no_grad()
+    def add(self) -> None:
+        """Take the parameters as they are now into the mean."""
+        self.count += 1
+        if self.count == 1:
+            self.mean = [p.detach().clone() for p in self._model.parameters()]
+        for mean, parameter in zip(self.mean, self._model.parameters(), strict=True):
+            mean.lerp_(parameter, 1 / self.count)
+
+    @contextlib.contextmanager
+    def applied(self, loader) -> Iterator[None]:
+        """The model with the mean as its parameters, in eval mode, batch normalization's statistics taken anew from ``loader``;
+        parameters, statistics and mode are as before afterwards."""
+        kept = {name: value.clone() for name, value in self._model.state_dict().items()}
+        training = self._model.training
+        try:
+            with torch.no_grad():
+                for parameter, mean in zip(self._model.parameters(), self.mean, strict=True):
+                    parameter.copy_(mean)
+                torch.optim.swa_utils.update_bn(loader, self._model)
+                self._model.eval()
+                yield
+        finally:
+            self._model.load_state_dict(kept)
+            self._model.train(training)
+
+    def state_dict(self) -> dict:
+        return {"count": self.count, "mean": self.mean}
+
+    def load_state_dict(self, state: dict) -> None:
+        device = next(self._model.parameters()).device
+        self.count, self.mean = state["count"], [value.to(device) for value in state["mean"]]
+
+
+def _save(path: Path, model, optimizer, engine, decay, average: WeightAverage, rows: list[dict]) -> None:
     buffer = io.BytesIO()
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "engine": engine.state_dict(),
         "decay": decay.state_dict(),
+        "average": average.state_dict(),
         "rows": rows,
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -102,13 +164,14 @@ def _save(path: Path, model, optimizer, engine, decay, rows: list[dict]) -> None
     write_atomic(path, buffer.getvalue())
 
 
-def _restore(path: Path, model, optimizer, engine, decay) -> list[dict]:
+def _restore(path: Path, model, optimizer, engine, decay, average: WeightAverage) -> list[dict]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         engine.load_state_dict(state["engine"])
         decay.load_state_dict({**state["decay"], "lr_lambdas": [None]})
+        average.load_state_dict(state["average"])
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"cannot continue from the checkpoint {path}: {reason}; delete it to start anew") from error

@@ -39,35 +39,36 @@ def compare(predicted: Float[Tensor, "out_ch row"], true: Float[Tensor, "out_ch 
 
 
 class LayerMetrics:
-    """Running sums of ``compare`` by layer; nothing leaves the device until ``summary``."""
+    """Running sums of ``compare`` by phase and layer; nothing leaves the device until ``summary``."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
-        self._sums: dict[int, Tensor] = {}
-        self._counts: dict[int, int] = {}
+        self._sums: dict[tuple[str, int], Tensor] = {}
+        self._counts: dict[tuple[str, int], int] = {}
+        self._phase = ""
         self._cosines: list[Tensor] = []
 
-    def start(self) -> None:
-        """A new batch is measured."""
-        self._cosines = []
+    def start(self, phase: str) -> None:
+        """A new batch of this phase is measured."""
+        self._phase, self._cosines = phase, []
 
     def score(self, layer: Layer, predicted: Tensor, true: Tensor) -> None:
         """Add one layer's comparison."""
-        figures = compare(predicted, true)
+        key, figures = (self._phase, layer.index), compare(predicted, true)
         self._cosines.append(figures[0])
-        self._sums[layer.index] = self._sums[layer.index] + figures if layer.index in self._sums else figures
-        self._counts[layer.index] = self._counts.get(layer.index, 0) + 1
+        self._sums[key] = self._sums[key] + figures if key in self._sums else figures
+        self._counts[key] = self._counts.get(key, 0) + 1
 
-    def finish(self) -> float | None:
-        """Mean cosine over the layers of this batch; None if none was compared."""
-        return float(torch.stack(self._cosines).mean()) if self._cosines else None
+    def finish(self) -> Tensor | None:
+        """Mean cosine over the layers of this batch, on their device; None if none was compared."""
+        return torch.stack(self._cosines).mean() if self._cosines else None
 
-    def summary(self) -> dict[str, dict[str, float]]:
-        """{layer name: {figure: mean over the measured batches}}, in the order of the layers."""
+    def summary(self, phase: str) -> dict[str, dict[str, float]]:
+        """{layer name: {figure: mean over the measured batches of this phase}}, in the order of the layers."""
         return {
-            layer.name: dict(zip(NAMES, (self._sums[layer.index] / self._counts[layer.index]).tolist(), strict=True))
+            layer.name: dict(zip(NAMES, (self._sums[key] / self._counts[key]).tolist(), strict=True))
             for layer in self._layers
-            if layer.index in self._sums
+            if (key := (phase, layer.index)) in self._sums
         }
 
     def state_dict(self) -> dict:
@@ -75,5 +76,5 @@ class LayerMetrics:
 
     def load_state_dict(self, state: dict) -> None:
         device = self._layers[0].weight.device
-        self._sums = {index: value.to(device) for index, value in state["sums"].items()}
+        self._sums = {key: value.to(device) for key, value in state["sums"].items()}
         self._counts = dict(state["counts"])

@@ -1,0 +1,125 @@
+"""Tables that are computed, without training: counts of the models, workloads of the zoo, pipelines."""
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING
+
+from .. import _paths
+from .._errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..accelerator import PipelineSchedule, Workload
+
+
+@cache
+def zoo_workloads(model: str | None = None) -> "tuple[Workload, ...]":
+    """The paper's pairs of model and data set at batch 128: 13 networks on three, the Transformer on Multi30k."""
+    from .. import accelerator as acc
+    from .. import models
+    from ..accelerator._zoo import datasets
+
+    return tuple(
+        acc.workload(name, dataset=dataset, batch=128)
+        for name in ([model] if model else models.available())
+        for dataset in datasets(name)
+    )
+
+
+def model_table(dataset: str) -> "pd.DataFrame":
+    """One row a model at the shape of ``dataset`` (the Transformer always at Multi30k's): counts for one input."""
+    import pandas as pd
+
+    from .. import accelerator as acc
+    from .. import models
+
+    rows = []
+    for name in models.available():
+        shape = "multi30k" if name == "transformer" else dataset
+        facts = models.summary(name, shape)
+        work = acc.workload(name, dataset=shape, batch=1)
+        rows.append(
+            {
+                "model": name,
+                "parameters": facts["parameters"],
+                "forward": work.macs("forward"),
+                "backward": work.macs("input gradient") + work.macs("weight gradient"),
+                "predicted layers": facts["predicted_layers"],
+                "longest row": facts["largest_row"],
+                "predictor": facts["predictor_parameters"],
+                "predictor without reorganization": facts["predictor_parameters_flat"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+# Parameters in millions that the public collection weiaicunzai/pytorch-cifar100 prints for 100 classes, and what sets ours apart.
+_COLLECTION = {
+    "vgg13": (28.7, ""),
+    "resnet50": (23.7, ""),
+    "resnet101": (42.7, ""),
+    "resnet152": (58.3, ""),
+    "densenet121": (7.0, ""),
+    "densenet161": (26.0, "printed there in whole millions"),
+    "densenet201": (18.0, "printed there in whole millions"),
+    "inception_v3": (22.3, "written anew there; ours is torchvision's"),
+    "inception_v4": (41.3, ""),
+    "mobilenet_v2": (2.36, ""),
+}
+
+
+def collection_table() -> "pd.DataFrame":
+    """Parameters at CIFAR-100 shape in millions: ours, those of a public collection, and the reason for a difference."""
+    import pandas as pd
+
+    from .. import models
+
+    return pd.DataFrame(
+        [
+            {"model": name, "ours": models.summary(name, "cifar100")["parameters"] / 1e6, "collection": theirs, "reason": reason}
+            for name, (theirs, reason) in _COLLECTION.items()
+        ]
+    )
+
+
+def pipeline_sweep(micro_batches: int = 4) -> "pd.DataFrame":
+    """Speed-up of each pipeline by ADA-GP over itself: columns model, scheme, stages, speedup (CIFAR-10 shape)."""
+    import pandas as pd
+
+    from .. import accelerator as acc
+
+    rows = []
+    for work in zoo_workloads():
+        if work.dataset not in ("cifar10", "multi30k"):
+            continue
+        for scheme in acc.PIPELINES:
+            for stages in (2, 4, 8):
+                report = acc.simulate_pipeline(work, scheme=scheme, stages=stages, micro_batches=micro_batches)
+                rows.append((work.name, scheme, stages, report.speedup))
+    return pd.DataFrame(rows, columns=["model", "scheme", "stages", "speedup"])
+
+
+def pipeline_schedules(stages: int, micro_batches: int) -> "dict[str, PipelineSchedule]":
+    """Two batches on each scheme, without ADA-GP (two BP batches) and with it (one GP and one BP batch)."""
+    from .. import accelerator as acc
+
+    names = {"gpipe": "GPipe", "dapple": "DAPPLE", "chimera": "Chimera"}
+    settings = {"stages": stages, "micro_batches": micro_batches, "forward": 1.0, "backward": 2.0}
+    drawn = {}
+    for scheme in acc.PIPELINES:
+        drawn[names[scheme]] = acc.pipeline(scheme, batches="BB", **settings)
+        drawn[f"{names[scheme]} with ADA-GP"] = acc.pipeline(scheme, batches="GB", predictor=0.25, **settings)
+    return drawn
+
+
+def scalesim_record() -> dict:
+    """The recorded comparison with SCALE-Sim.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    path = _paths.recorded() / "validation_scalesim.json"
+    if not path.exists():
+        raise UsageError(f"no comparison is recorded at {path}: run make validate")
+    return json.loads(path.read_text())

@@ -1,0 +1,144 @@
+"""Figures that are measured on this machine each time a page is made: step times, predictions against a large batch."""
+
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+from ..running import METHODS, provenance
+from ..running import profile as find_profile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
+    """Median times of one training step of each kind on this machine, taken in turn.
+
+    Returns:
+        table (milliseconds by step) and glue: n, machine, ladder (speed-up of 90 epochs with these steps), limit (the
+        same with a free predictor).
+    """
+    import pandas as pd
+    import torch
+    import torch.nn.functional as F
+
+    from .. import models
+    from ..accelerator import ladder_bound
+    from ..schedule import AlwaysBP, LadderSchedule
+    from ..training import AdaGP
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(0)
+    net = models.create(model, dataset="cifar10").to(device, memory_format=torch.channels_last)
+    x = torch.randn(batch, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
+    y = torch.randint(10, (batch,), device=device)
+
+    def loss():
+        return F.cross_entropy(net(x), y)
+
+    def sgd():
+        return torch.optim.SGD(net.parameters(), lr=1e-6, momentum=0.9)
+
+    plain = sgd()
+
+    def forward_only():
+        with torch.no_grad():
+            loss()
+        plain.step()
+
+    def backpropagation():
+        plain.zero_grad(set_to_none=True)
+        loss().backward()
+        plain.step()
+
+    kinds = {"forward pass and optimizer": forward_only, "plain backpropagation": backpropagation}
+    always_gp = LadderSchedule(warm_up_epochs=0, rungs=(), final=(1, 0))
+    always_bp = LadderSchedule(warm_up_epochs=10**6)
+    opened = []
+    for name, schedule in (
+        ("ADA-GP, Phase GP", always_gp),
+        ("ADA-GP, Phase BP", always_bp),
+        ("engine, AlwaysBP", AlwaysBP()),
+    ):
+        engine = AdaGP(net, sgd(), schedule=schedule)
+        engine.begin_epoch()
+        opened.append(engine)
+        kinds[name] = lambda engine=engine: engine.step(loss)
+    times = {name: [] for name in kinds}
+    for turn in range(repeats + 1):
+        for name, run in kinds.items():
+            start = time.perf_counter()
+            run()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if turn:  # the first is a warm-up
+                times[name].append(1e3 * (time.perf_counter() - start))
+    for engine in opened:
+        engine.close()
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    plan = LadderSchedule().segments(90, 1000)
+    gp = sum(s.epochs * s.gp for s in plan) / 90_000
+    adagp = gp * medians["ADA-GP, Phase GP"] + (1 - gp) * medians["ADA-GP, Phase BP"]
+    backward = medians["plain backpropagation"] / medians["forward pass and optimizer"] - 1
+    table = pd.DataFrame(
+        [
+            {
+                "step": name,
+                "median (ms)": f"{median:.0f}",
+                "range (ms)": f"{min(times[name]):.0f} to {max(times[name]):.0f}",
+                "against plain backpropagation": f"{median / medians['plain backpropagation']:.2f}",
+            }
+            for name, median in medians.items()
+        ]
+    )
+    machine = provenance(device)["machine"]
+    return {
+        "table": table,
+        "glue": {
+            "n": repeats,
+            "machine": f"{machine['processor']}, {torch.get_num_threads()} thread(s)"
+            if device == "cpu"
+            else machine["device"],
+            "ladder": medians["plain backpropagation"] / adagp,
+            "limit": ladder_bound(backward=backward)[0],
+        },
+    }
+
+
+def large_batch(profile: str, *, batches: int = 16) -> "pd.DataFrame":
+    """Predictions against the mean gradient of many batches: the profile's study model after its warm-up, on this machine.
+
+    Returns:
+        Columns method, layer, prediction and batch (cosines with the mean over ``batches`` batches), samples.
+    """
+    from dataclasses import replace
+
+    import pandas as pd
+    import torch
+
+    from .. import data, models
+    from ..predictors import create
+    from ..training import AdaGP, task_for
+
+    base = find_profile(profile).study.base
+    dataset = data.load(base.dataset)
+    task = task_for(dataset, batch_size=base.batch_size)
+    rows = []
+    for method in ("adagp", "error-projection", "ema", "previous"):
+        run = replace(base, method=method)
+        torch.manual_seed(run.seed)
+        model = models.create(run.model, dataset=run.dataset, width=run.width).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.SGD(model.parameters(), lr=run.lr, momentum=0.9, weight_decay=run.weight_decay)
+        schedule = replace(run.ladder(), warm_up_epochs=run.epochs)
+        engine = AdaGP(model, optimizer, schedule=schedule, predictor=create(METHODS[method].predictor))
+        loader = task.loader("train", seed=run.seed, limit=run.train_limit)
+        for epoch in range(run.warm_up_epochs + 1):
+            loader.set_epoch(epoch)
+            for batch in engine.epoch(loader):
+                engine.step(lambda batch=batch: task.loss(model, batch))
+        seen = [batch for batch, _ in zip(loader, range(batches), strict=False)]
+        quality = engine.large_batch_quality([lambda batch=batch: task.loss(model, batch) for batch in seen])
+        engine.close()
+        samples = sum(len(batch[1]) for batch in seen)
+        rows += [{"method": method, "layer": layer, "samples": samples} | figures for layer, figures in quality.items()]
+    return pd.DataFrame(rows)

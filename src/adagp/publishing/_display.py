@@ -1,0 +1,277 @@
+"""Sentences and tables that the notebooks show, made from records so that no figure is typed by hand."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ..evidence import Claim, Measured, largest, mean_std, paired_interval, recorded, summary
+from ..figures.style import LABELS, METRICS
+from ..running import METHODS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.display import Markdown
+
+
+def describe(runs: "pd.DataFrame"):
+    """One sentence a scale: what was trained on which data, how large, how often.
+
+    Args:
+        runs: ``summary`` of the records.
+    """
+    if runs.empty:
+        return _markdown(NOTHING)
+    sentences = []
+    for (data, width, epochs, samples), rows in runs.groupby(["data", "width", "epochs", "train_samples"], sort=False):
+        seeds = sorted(rows.groupby(["model", "method"])["seed"].nunique().unique())
+        count = "one seed" if seeds == [1] else f"{' to '.join(dict.fromkeys(map(str, (seeds[0], seeds[-1]))))} seeds"
+        sentences.append(
+            f"{_names(rows['model'].unique())} at {width:g} of the published width on {samples:,} samples of {data}, "
+            f"{epochs} epochs, {count} a method."
+        )
+    return _markdown("**Scale:** " + " ".join(sentences))
+
+
+def recorded_scale():
+    """One paragraph for any page: at which scale the recorded runs behind the verdicts on accuracy were made."""
+    from IPython.display import HTML
+
+    records = [record for record in largest(recorded()) if record["result"]["metric"] == "accuracy"]
+    if not records:
+        return HTML("<p>No run has been recorded yet, so there are no verdicts on accuracy.</p>")
+    sentences = describe(summary(records)).data.removeprefix("**Scale:** ")
+    return HTML(f"<p>Verdicts on accuracy rest on recorded runs far below the paper's scale: {sentences}</p>")
+
+
+NOTHING = "*No recorded run of this kind has been committed yet: `adagp record` makes them.*"
+
+
+def _names(models: Iterable[str]) -> str:
+    models = list(models)
+    return models[0] if len(models) == 1 else f"{len(models)} models"
+
+
+def score_table(*parts: "pd.DataFrame"):
+    """Scores as mean ± standard deviation (n), one table a scale: rows are models and columns methods, or the reverse for one model.
+
+    Args:
+        parts: ``summary`` of this run's records, then of the recorded ones.
+    """
+    import pandas as pd
+
+    titles = ("this run", "recorded") if len(parts) == 2 else ("",)
+    tables = []
+    for title, runs in zip(titles, parts, strict=True):
+        for (data, width, epochs, samples, metric), scale in runs.groupby(
+            ["data", "width", "epochs", "train_samples", "metric"], sort=False
+        ):
+            cells = {
+                (model, method): _score(*figures)
+                for model, method, *figures in mean_std(scale, ["model", "method"]).itertuples(index=False)
+            }
+            models, methods = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+            if len(models) > 1:
+                rows = [{"model": m} | {LABELS[k]: cells.get((m, k), "–") for k in methods} for m in models]
+            else:
+                rows = [
+                    {"method": LABELS[k], METRICS[metric]: cells[models[0], k], "what": METHODS[k].description}
+                    for k in methods
+                ]
+            caption = f"{METRICS[metric]}, {data}, {samples:,} samples, width {width:g}, {epochs} epochs"
+            tables.append(html_table(pd.DataFrame(rows), caption=f"{title}: {caption}".removeprefix(": ")))
+    return _joined(tables)
+
+
+def _score(mean: float, std: float, n: int) -> str:
+    if n == 0:
+        return "diverged"
+    return f"{mean:.2f} ± {std:.2f} ({n})" if n > 1 else f"{mean:.2f} (1)"
+
+
+def _joined(tables: list):
+    from IPython.display import HTML
+
+    return HTML("".join(table.data for table in tables)) if tables else _markdown(NOTHING)
+
+
+def control_table(runs: "pd.DataFrame"):
+    """Each method's score, and its paired difference to BP, to coasting and to equal-cost BP with a 95 % interval."""
+    import pandas as pd
+
+    if runs.empty:
+        return _markdown(NOTHING)
+    scores = runs.pivot_table(index="seed", columns="method", values="score")
+    order = runs.groupby("method")["score"].mean().sort_values(ascending=False).index
+    rows = []
+    for method in order:
+        if method not in scores:
+            continue
+        values = scores[method].dropna()
+        row = {"method": LABELS[method], METRICS[runs["metric"].iloc[0]]: _score(values.mean(), values.std(), len(values))}
+        for reference in ("bp", "coast", "equal-cost"):
+            if reference in scores:
+                row[f"minus {LABELS[reference]}"] = (
+                    "" if reference == method else _paired(scores[method] - scores[reference])
+                )
+        rows.append(row)
+    return html_table(pd.DataFrame(rows), caption="Points; differences are paired over seeds, with a 95 % interval")
+
+
+def _paired(differences: "pd.Series") -> str:
+    """Mean of paired differences, with its 95 % interval where there are enough."""
+    mean, half = paired_interval(differences)
+    if mean != mean:
+        return "–"
+    return f"{mean:+.2f}" if half is None else f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
+
+
+def variant_table(variants: "pd.DataFrame"):
+    """ADA-GP with one setting changed: score, paired difference to ADA-GP's own settings, share of GP batches.
+
+    Args:
+        variants: ``evidence.variants``; its first setting is the study's own.
+    """
+    import pandas as pd
+
+    rows = []
+    for setting, runs in variants.groupby("setting", sort=False):
+        scores = runs["score"]
+        rows.append(
+            {
+                "setting": setting,
+                "test accuracy (%)": _score(scores.mean(), scores.std(), int(scores.count())),
+                "difference (points)": _paired(runs["difference"]) if rows else "",
+                "share of GP": f"{100 * runs['gp'].sum() / runs['batches'].sum():.0f} %",
+            }
+        )
+    return html_table(pd.DataFrame(rows))
+
+
+def quality_table(quality: "pd.DataFrame", otherwise: str = NOTHING):
+    """Mean of each figure of prediction quality over layers and seeds, one row a predictor."""
+    import pandas as pd
+
+    if quality.empty:
+        return _markdown(f"*{otherwise.strip('*')}*")
+    figures = {"cosine": "cosine", "sign": "sign", "mse": "mse", "mape": "mape", "norm_ratio": "norm ratio"}
+    means = quality.groupby("method", sort=False)[list(figures)].mean()
+    rows = [
+        {"predictor": LABELS[method]} | {title: f"{row[key]:.3g}" for key, title in figures.items()}
+        for method, row in means.sort_values("cosine", ascending=False).iterrows()
+    ]
+    return html_table(pd.DataFrame(rows))
+
+
+def large_batch_table(table: "pd.DataFrame"):
+    """Mean cosine over layers with a large batch's gradient: of each prediction, and of one batch's own gradient."""
+    import pandas as pd
+
+    means = table.groupby("method", sort=False)[["prediction", "batch"]].mean()
+    rows = [
+        {
+            "predictor": LABELS[method],
+            "prediction": f"{row['prediction']:.3f}",
+            "one batch's own gradient": f"{row['batch']:.3f}",
+        }
+        for method, row in means.iterrows()
+    ]
+    return html_table(pd.DataFrame(rows), caption=f"Cosine with the mean gradient of {table['samples'].iloc[0]:,} samples")
+
+
+def show_models(table: "pd.DataFrame"):
+    """The table of models, large counts in millions."""
+    import pandas as pd
+
+    rows = pd.DataFrame(
+        {
+            "model": table["model"],
+            "parameters": table["parameters"].map("{:,}".format),
+            "forward (M MAC)": (table["forward"] / 1e6).map("{:,.0f}".format),
+            "backward (M MAC)": (table["backward"] / 1e6).map("{:,.0f}".format),
+            "predicted layers": table["predicted layers"],
+            "longest row": table["longest row"].map("{:,}".format),
+            "predictor": table["predictor"].map("{:,}".format),
+            "predictor without reorganization": table["predictor without reorganization"].map("{:,}".format),
+        }
+    )
+    return html_table(rows)
+
+
+def sweep_table(sweep: "pd.DataFrame", quantity: str, by: str = "model"):
+    """Speed-up or energy saving, one row a model (or data set), one column a dataflow and design."""
+    scale, form = (100, "{:.1f}") if quantity == "energy_saving" else (1, "{:.2f}")
+    table = sweep.pivot_table(index=by, columns=["dataflow", "design"], values=quantity, sort=False) * scale
+    table.loc["mean"] = table.mean()
+    table.columns = [f"{dataflow} {LABELS[design]}" for dataflow, design in table.columns]
+    caption = "Energy saving (%)" if quantity == "energy_saving" else "Speed-up (x)"
+    return html_table(table.map(form.format).reset_index(), caption=caption)
+
+
+def overhead_table(table: "pd.DataFrame"):
+    """Area and power of each design as ``accelerator.area_power`` gives them."""
+    shown = table.copy()
+    for column in shown.select_dtypes("number"):
+        shown[column] = shown[column].map("{:.3g}".format)
+    return html_table(shown)
+
+
+def claims_table(claims: Iterable[Claim]) -> str:
+    """The claims as text for a terminal."""
+    rows = [("claim", "paper", "recorded", "this run", "verdict")]
+    for claim in claims:
+        rows.append(
+            (
+                f"{claim.id} ({claim.source})",
+                "-" if claim.paper is None else f"{claim.paper:g} {claim.unit}",
+                _text(claim.recorded, claim.unit),
+                _text(claim.current, claim.unit),
+                claim.verdict + (" (moved!)" if claim.moved else ""),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def claims_page(claims: Iterable[Claim]):
+    """The claims as the book's table."""
+    import pandas as pd
+
+    rows = [
+        {
+            "claim": claim.sentence,
+            "by": claim.source,
+            "verdict": claim.verdict,
+            "paper": "–" if claim.paper is None else f"{claim.paper:g} {claim.unit}",
+            "recorded": _text(claim.recorded, claim.unit),
+            "this run": _text(claim.current, claim.unit),
+        }
+        for claim in claims
+    ]
+    return html_table(pd.DataFrame(rows))
+
+
+def _text(measured: Measured | None, unit: str) -> str:
+    return "not run" if measured is None else f"{measured.value:.2f} {unit} ({measured.n})"
+
+
+def html_table(table: "pd.DataFrame", caption: str = ""):
+    """A table the book can scroll on a phone, without the index."""
+    from IPython.display import HTML
+
+    body = table.to_html(index=False, border=0, classes="adagp-table", escape=True, na_rep="–")
+    for verdict in ("holds", "differs"):
+        body = body.replace(f"<td>{verdict}</td>", f'<td class="{verdict}">{verdict}</td>')
+    if caption:
+        body = body.replace("<thead>", f"<caption>{caption}</caption><thead>", 1)
+    return HTML(f'<div class="adagp-scroll">{body}</div>')
+
+
+def nothing_recorded():
+    """What a page shows in place of a recorded figure that is not there."""
+    return _markdown(NOTHING)
+
+
+def _markdown(text: str) -> "Markdown":
+    from IPython.display import Markdown
+
+    return Markdown(text)

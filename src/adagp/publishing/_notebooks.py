@@ -1,0 +1,214 @@
+"""Executing notebooks with papermill, each once a change of what it depends on."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import _paths
+from .._errors import UsageError, unknown
+from .._files import write_atomic
+from ..running import Profile, Run, digest, local_store, package_code
+
+PER_MODEL = "model"
+"""The notebook that is executed once a model."""
+
+
+class NotebookError(RuntimeError):
+    """A notebook raised; the message names the notebook, the error and where its output is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One execution of one notebook."""
+
+    notebook: Path
+    """Source, without output."""
+    parameters: tuple[tuple[str, object], ...]
+    """What papermill injects."""
+    page: str
+    """Name of the executed notebook, without its ending: the book's page."""
+
+
+def available_notebooks() -> dict[str, Path]:
+    """Notebook sources by name, in the order of their numbers."""
+    return {path.stem: path for path in sorted(_paths.notebooks().glob("*.ipynb"))}
+
+
+def notebook_jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[str, object] | None = None) -> list[Job]:
+    """The executions that a profile makes: every notebook once, ``PER_MODEL`` once a model.
+
+    Args:
+        only: notebook names, or the numbers they start with; none means all.
+        parameters: override notebook parameters (with ``only``).
+
+    Raises:
+        UsageError: an unknown notebook or parameter.
+    """
+    sources = available_notebooks()
+    wanted = [_find(name, sources) for name in only] or list(sources)
+    plan = []
+    for name in wanted:
+        declared = declared_parameters(sources[name])
+        given = dict(parameters or {})
+        for key in given:
+            if key not in declared:
+                raise unknown(f"parameter of notebook {name}", key, declared)
+        given = {"profile": profile.name} | given
+        if name == PER_MODEL:
+            models = [given["model"]] if "model" in given else profile.models
+            for model in models:
+                profile.runs(model)  # refuses a model that is not in the profile, before anything runs
+                chosen = given | {"model": model}
+                plan.append(Job(notebook=sources[name], parameters=tuple(chosen.items()), page=f"{name}-{model}"))
+        else:
+            plan.append(Job(notebook=sources[name], parameters=tuple(given.items()), page=name))
+    return plan
+
+
+def needed_runs(job: Job, profile: Profile) -> list[Run]:
+    """The runs whose records the notebook reads: one model's, all, or none."""
+    source = job.notebook.read_text()
+    if "evidence.results(" in source:
+        model = "transformer" if "transformer" in job.page else dict(job.parameters).get("model")
+        return profile.runs(model)
+    return profile.study.runs() if "evidence.study_results(" in source else []
+
+
+def results_digest(profile: Profile) -> str:
+    """Hash of every result that a notebook may read: this machine's of the profile, the committed ones, the claims."""
+    store = local_store()
+    artifact = _paths.root() / "artifact"
+    return digest([*(store.path(run) for run in profile.runs()), _paths.recorded(), artifact / "claims.yml"])
+
+
+def _find(name: str, sources: dict[str, Path]) -> str:
+    matches = [known for known in sources if known == name or known.split("_")[0] == name]
+    if not matches:
+        raise unknown("notebook", name, sources)
+    return matches[0]
+
+
+def declared_parameters(notebook: Path) -> list[str]:
+    """Names assigned in the notebook's ``parameters`` cell: papermill only warns about others.
+
+    Raises:
+        UsageError: not a notebook, or one without such a cell.
+    """
+    import ast
+
+    try:
+        cells = json.loads(notebook.read_text())["cells"]
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"{notebook} is not a notebook: {error}; restore it with git checkout") from error
+    for cell in cells:
+        if "parameters" in cell["metadata"].get("tags", []):
+            tree = ast.parse("".join(cell["source"]))
+            return [target.id for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    raise UsageError(f"{notebook} has no cell tagged 'parameters'; tag the cell that sets profile")
+
+
+def execute_notebooks(
+    plan: list[Job], folder: Path, *, jobs: int | None = None, report: Callable[[str], None], inputs: str = ""
+) -> list[Job]:
+    """Execute what is out of date into ``folder``; returns the jobs that ran.
+
+    A notebook is up to date while its source, parameters, the package and ``inputs`` (a hash of the results it reads)
+    are those of its last execution.
+
+    Raises:
+        NotebookError: a notebook raised.
+    """
+    stale = [job for job in plan if _stamp(folder, job).get("key") != _key(job, inputs)]
+    count = max(1, min(jobs or os.cpu_count() or 1, len(stale) or 1))
+    threads = max(1, (os.cpu_count() or 1) // count)
+    began, finished = time.monotonic(), 0
+
+    def one(job: Job) -> Job:
+        nonlocal finished
+        start = time.monotonic()
+        _papermill(job, folder, threads)
+        write_atomic(folder / f"{job.page}.json", json.dumps({"key": _key(job, inputs)}))
+        finished += 1
+        elapsed = int(time.monotonic() - began)
+        report(
+            f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {finished}/{len(stale)} notebooks | "
+            f"{job.page} in {time.monotonic() - start:.0f} s"
+        )
+        return job
+
+    with ThreadPoolExecutor(count) as pool:
+        futures = [pool.submit(one, job) for job in stale]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _key(job: Job, inputs: str) -> str:
+    # The time of the last change counts too: `touch` is how a user of make says "run this again".
+    parts = [digest([job.notebook]), str(job.notebook.stat().st_mtime_ns), repr(job.parameters), package_code(), inputs]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _stamp(folder: Path, job: Job) -> dict:
+    try:
+        return json.loads((folder / f"{job.page}.json").read_text()) if (folder / f"{job.page}.ipynb").exists() else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _papermill(job: Job, folder: Path, threads: int) -> None:
+    """One notebook in a process of its own; the result takes its place only when it is whole."""
+    import yaml
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        made = Path(temporary) / f"{job.page}.ipynb"
+        command = [
+            sys.executable,
+            "-m",
+            "papermill",
+            str(job.notebook),
+            str(made),
+            "--no-progress-bar",
+            "--kernel",
+            "python3",
+        ]
+        command += ["--log-level", "ERROR", "--parameters_yaml", yaml.safe_dump(dict(job.parameters))]
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(threads),
+            "ADAGP_HOME": str(_paths.root()),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        }
+        answer = subprocess.run(command, cwd=_paths.notebooks(), env=environment, capture_output=True, text=True)
+        if answer.returncode != 0:
+            kept = folder / f"{job.page}.failed.ipynb"
+            if made.exists():
+                made.replace(kept)
+            lines = [line for line in answer.stderr.strip().splitlines() if line.strip()] or ["no message"]
+            raise NotebookError(f"notebook {job.page} failed: {lines[-1]} (its output: {kept})")
+        _tidy(made, dict(job.parameters))
+        made.replace(folder / f"{job.page}.ipynb")
+
+
+def _tidy(made: Path, parameters: dict[str, object]) -> None:
+    """Write the parameters' values where a text cell names them as ``{{name}}`` (a page's title cannot be an output)."""
+    notebook = json.loads(made.read_text())
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            text = "".join(cell["source"])
+            for name, value in parameters.items():
+                text = text.replace("{{" + name + "}}", str(value))
+            cell["source"] = text
+        elif "injected-parameters" in cell["metadata"].get("tags", []):
+            cell["metadata"]["tags"].append("remove-cell")  # the page shows the notebook's own cell, folded
+    made.write_text(json.dumps(notebook, indent=1))

@@ -1,0 +1,15 @@
+"""From a run's configuration to its record: profiles, training, worker processes, a cluster, the store."""
+
+from ._budget import record
+from ._cluster import run_on_ray
+from ._configuration import METHODS, Method, Run
+from ._profiles import PROFILES, Profile, profile
+from ._provenance import digest, package_code, provenance
+from ._store import Store, local_store, recorded_store
+from ._train import train
+from ._workers import progress_line, run_all, run_one
+
+__all__ = [
+    "METHODS", "PROFILES", "Method", "Profile", "Run", "Store", "digest", "local_store", "package_code", "profile",
+    "progress_line", "provenance", "record", "recorded_store", "run_all", "run_on_ray", "run_one", "train",
+]  # fmt: skip

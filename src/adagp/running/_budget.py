@@ -1,0 +1,35 @@
+"""The next missing runs of a plan, as many as fit a time budget, kept with the project."""
+
+import time
+from collections.abc import Callable
+
+from ._configuration import Run
+from ._profiles import Profile
+from ._store import recorded_store
+from ._workers import run_all
+
+
+def record(
+    profile: Profile, *, time_budget: float, jobs: int | None, device: str, report: Callable[[str], None] | None = None
+) -> list[Run]:
+    """Make missing runs of the plan, cheapest first, until the budget is spent; returns the runs that are left.
+
+    A run that the budget cuts off keeps its checkpoint and continues in the next session. Records made by earlier code
+    count: a recorded result says which code made it.
+
+    Args:
+        time_budget: seconds.
+        jobs: processes at once; on a large accelerator several small runs fill it better than one.
+    """
+    store = recorded_store()
+    runs = sorted(store.missing(profile.runs(), current=False), key=_cost)
+    deadline = time.monotonic() + time_budget
+    return run_all(runs, store, jobs=jobs, device=device, report=report, deadline=deadline, current=False)
+
+
+def _cost(run: Run) -> tuple[int, float]:
+    """Seeds in turn, so that every method has n runs before one has n + 1; within a seed by the work to do."""
+    from .. import accelerator as acc
+
+    macs = acc.workload(run.model, dataset=run.dataset, batch=1).macs()
+    return run.seed, macs * run.width**2 * run.trained_epochs()

@@ -1,0 +1,160 @@
+"""What one training run is: a frozen configuration with a name of its own."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+from .._errors import UsageError, unknown
+from ..models import input_shape
+from ..schedule import AlwaysBP, LadderSchedule, Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How a run trains: which schedule, and where a Phase-GP gradient comes from."""
+
+    description: str
+    """One line for tables and help."""
+    predictor: str = "shared-network"
+    """A name of ``adagp.predictors``; irrelevant where the schedule has no GP batches."""
+    options: tuple[tuple[str, object], ...] = ()
+    """Keyword arguments of the predictor."""
+    schedule: str = "ladder"
+    """'ladder', 'adaptive' or 'always-bp'."""
+    skip: bool = False
+    """Drop the schedule's GP batches instead of running them: the same BP batches only."""
+    equal_cost: bool = False
+    """Plain BP for as many epochs as ADA-GP's saved time buys, its learning-rate decay fitted to them."""
+
+
+METHODS: dict[str, Method] = {
+    "bp": Method(description="backpropagation in every batch: the baseline", schedule="always-bp"),
+    "adagp": Method(description="ADA-GP with normalized targets (ours): the ladder and one shared predictor network"),
+    "coast": Method(description="zero gradients in Phase GP: momentum and weight decay go on", predictor="coast"),
+    "skip": Method(description="the same BP batches, Phase-GP batches dropped", schedule="always-bp", skip=True),
+    "equal-cost": Method(description="BP for as many epochs as ADA-GP's time buys", schedule="always-bp", equal_cost=True),
+    "ema": Method(description="a moving average of true gradients in Phase GP", predictor="ema"),
+    "previous": Method(description="the last true gradient again in Phase GP", predictor="previous"),
+    "shuffled": Method(description="ADA-GP whose predictor sees another batch's activations", predictor="shuffled"),
+    "error-projection": Method(description="our predictor from the output error", predictor="error-projection"),
+    "adagp-gate": Method(description="ADA-GP with our least-squares gate", options=(("gate", True),)),
+    "adagp-literal": Method(description="ADA-GP taken literally: raw targets", options=(("normalize", False),)),
+    "adagp-default-init": Method(
+        description="ADA-GP whose predictor starts as PyTorch starts a layer, not at zero", options=(("zero_start", False),)
+    ),
+    "adaptive": Method(description="ADA-GP whose ratio follows what it measures", schedule="adaptive"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run. Its name hashes the fields that differ from these defaults, so the defaults never change.
+
+    Raises:
+        UsageError: a field is out of range or names something unknown.
+    """
+
+    model: str
+    """A name of ``adagp.models``."""
+    dataset: str
+    """A name of ``adagp.data``."""
+    method: str
+    """A key of ``METHODS``."""
+    seed: int = 0
+    """Seeds the initial weights, the order of the data and the augmentation."""
+    width: float = 1.0
+    """Share of the published channel counts."""
+    epochs: int = 90
+    """Epochs of the schedule; ``equal-cost`` runs fewer."""
+    batch_size: int = 128
+    """Samples a batch."""
+    train_limit: int | None = None
+    """Train on the first so many samples only."""
+    test_limit: int | None = None
+    """Test on the first so many samples only."""
+    optimizer: str = "sgd"
+    """'sgd' (momentum 0.9, as recalled of the paper) or 'adam'."""
+    lr: float = 0.1
+    """Initial learning rate; it falls to 0 along a cosine over the run (our choice: no validation set is needed)."""
+    weight_decay: float = 5e-4
+    """L2 penalty."""
+    warm_up_epochs: int = 10
+    """Epochs of the ladder before prediction starts."""
+    rungs: tuple[tuple[int, int, int], ...] = ((4, 4, 1), (4, 3, 1), (4, 2, 1))
+    """(epochs, GP, BP) of the ladder."""
+    final: tuple[int, int] = (1, 1)
+    """(GP, BP) of the ladder's remaining epochs."""
+    precision: str = "float32"
+    """'float32', or 'bfloat16' for autocast."""
+    predictor_options: tuple[tuple[str, object], ...] = field(default=())
+    """More keyword arguments for the predictor, for ablations."""
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise unknown("method", self.method, METHODS)
+        input_shape(self.model, self.dataset)  # refuses an unknown model, or a data set of another kind
+        for name in ("width", "epochs", "batch_size", "lr"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
+        for name, valid in (("optimizer", ("sgd", "adam")), ("precision", ("float32", "bfloat16"))):
+            if getattr(self, name) not in valid:
+                raise unknown(name, getattr(self, name), valid)
+        self.ladder()
+
+    def ladder(self) -> LadderSchedule:
+        """The paper's schedule with this run's numbers."""
+        return LadderSchedule(warm_up_epochs=self.warm_up_epochs, rungs=self.rungs, final=self.final)
+
+    def schedule(self) -> Schedule:
+        """The schedule the engine follows."""
+        kind = METHODS[self.method].schedule
+        if kind == "always-bp":
+            return AlwaysBP()
+        if kind == "adaptive":
+            from ..schedule import AdaptiveSchedule
+
+            return AdaptiveSchedule(warm_up_epochs=self.warm_up_epochs)
+        return self.ladder()
+
+    def trained_epochs(self) -> int:
+        """Epochs this run trains.
+
+        For ``equal-cost`` the ladder's cost in epochs of plain BP, where a backward pass costs two forward passes
+        and a prediction nothing: (3 BP + 1 GP batches) / 3, rounded to a whole epoch and at least 1.
+        """
+        if not METHODS[self.method].equal_cost:
+            return self.epochs
+        thousand = 1000  # batches an epoch: enough for the ratio to be exact to a tenth of a percent
+        cost = sum(s.epochs * (3 * (s.warm_up + s.bp) + s.gp) for s in self.ladder().segments(self.epochs, thousand))
+        return max(1, round(cost / (3 * thousand)))
+
+    def config(self) -> dict:
+        """All fields, as JSON holds them."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @property
+    def name(self) -> str:
+        """Readable and unique: the same configuration always has the same name."""
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        changed = {k: v for k, v in dataclasses.asdict(self).items() if v != defaults[k]}
+        digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:10]
+        return f"{self.model}-{self.dataset}-{self.method}-s{self.seed}-{digest}"
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Run":
+        """The run that ``config()`` came from.
+
+        Raises:
+            UsageError: an unknown key, or a value out of range.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        for key in config:
+            if key not in known:
+                raise unknown("run setting", key, known)
+        return cls(**{k: _tuples(v) for k, v in config.items()})
+
+
+def _tuples(value: object) -> object:
+    """JSON's lists as the tuples they were."""
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

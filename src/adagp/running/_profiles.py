@@ -1,0 +1,154 @@
+"""Which runs each profile makes. ``full`` is the paper's scale; the others are edits of it."""
+
+from dataclasses import dataclass, replace
+
+from .._errors import unknown
+from ..models import available
+from ._configuration import METHODS, Run
+
+MAIN_METHODS = ("bp", "adagp", "coast")
+CONTROLS = tuple(METHODS)
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "no warm-up": {"warm_up_epochs": 0},
+    "warm-up twice as long": {"warm_up_epochs": 2},  # times the study's own
+    "GP:BP 1:1 throughout": {"rungs": ()},
+    "GP:BP 4:1 throughout": {"rungs": (), "final": (4, 1)},
+    "predictor of 16 features": {"predictor_options": (("pool", 4),)},
+    "predictor of 256 features": {"predictor_options": (("pool", 16),)},
+}
+"""One change each of ADA-GP's settings, for the ablations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One model in depth: every method, and every variant of ADA-GP's settings."""
+
+    base: Run
+    """What all runs share."""
+    methods: tuple[str, ...] = CONTROLS
+    variants: tuple[str, ...] = tuple(VARIANTS)
+    seeds: int = 3
+    """Runs of each, with seeds 0, 1, ..."""
+
+    def runs(self) -> list[Run]:
+        """All runs, seed by seed, so that every method has n runs before one has n + 1."""
+        return [run for seed in range(self.seeds) for run in (*self.by_method(seed), *self.by_variant(seed).values())]
+
+    def by_method(self, seed: int) -> list[Run]:
+        """One run a method."""
+        return [replace(self.base, method=method, seed=seed) for method in self.methods]
+
+    def by_variant(self, seed: int) -> dict[str, Run]:
+        """ADA-GP with one setting changed, by the change's name."""
+        made = {}
+        for name in self.variants:
+            change = dict(VARIANTS[name])
+            if change.get("warm_up_epochs"):
+                change["warm_up_epochs"] *= self.base.warm_up_epochs
+            made[name] = replace(self.base, method="adagp", seed=seed, **change)
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """One scale at which everything is run."""
+
+    name: str
+    models: tuple[str, ...]
+    """Models that are trained and have a page."""
+    methods: tuple[str, ...]
+    """Methods that every model is trained with."""
+    seeds: int
+    """Runs of each, with seeds 0, 1, ..."""
+    base: Run
+    """What the runs of convolutional networks share; model, method and seed are replaced."""
+    translation: Run
+    """What the runs of the Transformer share."""
+    study: Study
+    """The model that is studied in depth."""
+
+    def runs(self, model: str | None = None) -> list[Run]:
+        """All runs, or those of one model's page, in the order they are made.
+
+        Raises:
+            UsageError: the model is not one of this profile.
+        """
+        if model is not None and model not in self.models:
+            raise unknown(f"model in profile {self.name}", model, self.models)
+        pages = [
+            self.run(name, method, seed)
+            for seed in range(self.seeds)
+            for name in ([model] if model else self.models)
+            for method in self.methods
+        ]
+        studied = self.study.runs() if model is None else []
+        return list(dict.fromkeys(pages + studied))
+
+    def run(self, model: str, method: str, seed: int = 0) -> Run:
+        """One run of this profile."""
+        base = self.translation if model == "transformer" else self.base
+        return replace(base, model=model, method=method, seed=seed)
+
+
+_BASE = Run(model="vgg13", dataset="cifar10", method="bp", lr=0.05)
+_TRANSLATION = replace(_BASE, model="transformer", dataset="multi30k", optimizer="adam", lr=5e-4, weight_decay=0.0)
+FULL = Profile(
+    name="full",
+    models=tuple(available()),
+    methods=(*MAIN_METHODS, "equal-cost"),
+    seeds=3,
+    base=_BASE,
+    translation=_TRANSLATION,
+    study=Study(base=_BASE),
+)
+# Short ladders keep the paper's shape: a warm-up, every ratio once, then 1:1.
+_SHORT = {"warm_up_epochs": 2, "rungs": ((1, 4, 1), (1, 3, 1), (1, 2, 1)), "batch_size": 64}
+# What CPUs can record of CIFAR-10 and Multi30k: one network at a quarter of its width for 20 of 90 epochs, the Transformer on
+# a third of the pairs, and every method on still less.
+_REDUCED = replace(_BASE, width=0.25, train_limit=15_000, test_limit=2_000, epochs=20, **_SHORT)
+REDUCED = replace(
+    FULL,
+    name="reduced",
+    models=("vgg13", "transformer"),
+    base=_REDUCED,
+    translation=replace(
+        _TRANSLATION, width=0.25, lr=1e-3, train_limit=10_000, test_limit=200, epochs=4, batch_size=64, warm_up_epochs=1,
+        rungs=((1, 4, 1),),
+    ),
+    study=replace(FULL.study, base=replace(_REDUCED, train_limit=6_000, epochs=12), variants=()),
+)
+QUICK = replace(
+    FULL,
+    name="quick",
+    methods=MAIN_METHODS,
+    seeds=1,
+    # Batches of 32 train much further than batches of 64 in the same time.
+    base=replace(_BASE, dataset="digits", width=0.125, train_limit=512, epochs=8, **_SHORT | {"batch_size": 32}),
+    # The Transformer needs more batches than the networks on digits before it translates anything.
+    translation=replace(
+        _TRANSLATION, dataset="numbers", width=0.125, lr=1e-3, train_limit=4_000, test_limit=256, epochs=8, **_SHORT
+    ),
+    study=Study(base=replace(_BASE, dataset="digits", width=0.125, epochs=12, **_SHORT)),
+)
+_TINY = {"train_limit": 320, "test_limit": 64, "epochs": 3, "warm_up_epochs": 1, "rungs": ((1, 4, 1),)}
+SMOKE = replace(
+    QUICK,
+    name="smoke",
+    models=("vgg13", "transformer"),
+    base=replace(QUICK.base, **_TINY),
+    translation=replace(QUICK.translation, **_TINY),
+    study=replace(QUICK.study, base=replace(QUICK.study.base, **_TINY), variants=("no warm-up",), seeds=1),
+)
+PROFILES = {profile.name: profile for profile in (SMOKE, QUICK, REDUCED, FULL)}
+
+
+def profile(name: str) -> Profile:
+    """A profile by name.
+
+    Raises:
+        UsageError: no such profile.
+    """
+    if name not in PROFILES:
+        raise unknown("profile", name, PROFILES)
+    return PROFILES[name]

@@ -1,0 +1,95 @@
+"""Where a result comes from: code, versions, machine and date."""
+
+import ast
+import hashlib
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from .. import _paths
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+# A result depends on these; a change of the accelerator, a figure or the command line does not touch it.
+_TRAINING = ("predictors", "schedule", "training", "models", "data", "running/_configuration.py", "running/_train.py")
+
+
+def digest(paths: list[Path]) -> str:
+    """A short hash of the files' names and contents, folders searched for Python and data files."""
+    files = []
+    for path in paths:
+        files += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.exists() else []
+    total = hashlib.sha256()
+    for file in files:
+        if file.suffix != ".pyc" and not file.name.startswith("."):
+            total.update(f"{file.name}\0".encode() + file.read_bytes())
+    return total.hexdigest()[:16]
+
+
+@cache
+def training_code() -> str:
+    """Hash of the code that a training result depends on: its statements, without comments and docstrings."""
+    total = hashlib.sha256()
+    for part in _TRAINING:
+        path = _PACKAGE / part
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            total.update(f"{file.relative_to(_PACKAGE)}\0{_statements(file.read_text(encoding='utf-8'))}".encode())
+    return total.hexdigest()[:16]
+
+
+def _statements(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            is_text = [isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) for s in node.body]
+            node.body = [s for s, text in zip(node.body, is_text, strict=True) if not text] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+@cache
+def package_code() -> str:
+    """Hash of the whole package."""
+    return digest([_PACKAGE])
+
+
+@cache
+def _commit() -> str:
+    answer = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=_paths.root(), capture_output=True, text=True
+    )
+    return answer.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def provenance(device: str = "cpu") -> dict:
+    """Code, versions, machine and date of a result made now on ``device``."""
+    import torch
+
+    return {
+        "code": training_code(),
+        "commit": _commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in ("torch", "torchvision", "timm", "numpy", "adagp")},
+        },
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        },
+    }

@@ -1,0 +1,114 @@
+"""Training one run in this process: from its configuration to its record."""
+
+import contextlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from ._configuration import METHODS, Run
+from ._provenance import provenance
+from ._store import SCHEMA
+
+
+def train(
+    run: Run,
+    *,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[dict], None] = lambda row: None,
+) -> dict:
+    """Train one run and return its record (see ``Store``). A run that diverges has a record that says so.
+
+    Args:
+        device: 'cpu', 'cuda', 'cuda:1' or 'mps'.
+        checkpoint: continue from here, and save here after every epoch.
+        on_epoch: called with each epoch's row of the curves.
+    """
+    import torch
+
+    from .. import data, models
+    from ..predictors import create as create_predictor
+    from ..schedule import Phase
+    from ..training import AdaGP, DivergedError, fit, task_for
+
+    method = METHODS[run.method]
+    dataset = data.load(run.dataset, size=models.input_shape(run.model, run.dataset)[-1])
+    torch.manual_seed(run.seed)
+    model = models.create(run.model, dataset=run.dataset, width=run.width)
+    memory_format = torch.channels_last if dataset.task == "images" else torch.contiguous_format
+    model = model.to(device=device, memory_format=memory_format)
+    predictor = create_predictor(method.predictor, **dict(method.options + run.predictor_options))
+    engine = AdaGP(model, _optimizer(run, model), schedule=run.schedule(), predictor=predictor)
+    task = task_for(dataset, device=device, batch_size=run.batch_size)
+    train = task.loader("train", seed=run.seed, limit=run.train_limit)
+    test = task.loader("test", limit=run.test_limit)
+
+    def autocast() -> contextlib.AbstractContextManager:
+        if run.precision == "bfloat16":
+            return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def loss(model, batch):
+        with autocast():
+            return task.loss(model, batch)
+
+    def evaluate(model):
+        with autocast():
+            return task.evaluate(model, test)
+
+    diverged = None
+    try:
+        curves = fit(
+            engine,
+            train,
+            loss,
+            evaluate,
+            epochs=run.trained_epochs(),
+            skip=run.ladder() if method.skip else None,
+            checkpoint=checkpoint,
+            on_epoch=on_epoch,
+        )
+    except DivergedError as error:
+        diverged, curves = str(error), error.rows
+    finally:
+        engine.close()
+    last = curves[-3:]
+    result = {
+        "diverged": diverged,
+        "metric": task.metric,
+        # The mean of the last three epochs is a steadier figure than the last one.
+        "score": sum(row[task.metric] for row in last) / len(last) if last and diverged is None else None,
+        # Of the mean of the last epochs' weights: a second column, for every method alike.
+        "averaged_score": curves[-1]["averaged"][task.metric] if curves and "averaged" in curves[-1] else None,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "predictor_parameters": engine.predictor.num_parameters(),
+        "train_samples": len(train.labels),
+        "seconds": round(sum(row["seconds"] for row in curves), 2),  # of all parts of an interrupted run
+        "quality": {phase.value: engine.metrics(phase) for phase in (Phase.WARM_UP, Phase.BP)},
+    }
+    origin = provenance(device) | {"data": {"name": dataset.note, "fingerprint": dataset.fingerprint}}
+    return {
+        "schema": SCHEMA,
+        "name": run.name,
+        "config": run.config(),
+        "result": _numbers(result),
+        "curves": _numbers(curves),
+        "provenance": origin,
+    }
+
+
+def _numbers(value):
+    """JSON has neither infinity nor NaN: what left the range of numbers is recorded as null."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _optimizer(run: Run, model):
+    import torch
+
+    if run.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), lr=run.lr, betas=(0.9, 0.98), weight_decay=run.weight_decay)
+    return torch.optim.SGD(model.parameters(), lr=run.lr, momentum=0.9, weight_decay=run.weight_decay)

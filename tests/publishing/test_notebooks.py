@@ -1,0 +1,72 @@
+"""Executing notebooks: only what is out of date, never with an unknown parameter, failures named."""
+
+import json
+import shutil
+
+import pytest
+
+from adagp._errors import UsageError
+from adagp.publishing import NotebookError, execute_notebooks, notebook_jobs
+from adagp.running import profile
+
+SMOKE = profile("smoke")
+
+
+def notebook(source):
+    cells = [("parameters", 'profile = "quick"\nvalue = 1'), (None, source)]
+    return {
+        "cells": [
+            {"cell_type": "code", "id": f"c{i}", "metadata": {"tags": [tag] if tag else []}, "source": text,
+             "outputs": [], "execution_count": None}
+            for i, (tag, text) in enumerate(cells)
+        ]
+        + [{"cell_type": "markdown", "id": "m", "metadata": {}, "source": "# Value {{value}}"}],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def notebooks(checkout):
+    """A checkout whose only notebook is a tiny one."""
+    folder = checkout / "notebooks"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "01_tiny.ipynb").write_text(json.dumps(notebook("print(profile, value * 2)")))
+    return folder
+
+
+def test_a_notebook_is_executed_once_a_change(notebooks, tmp_path):
+    lines = []
+    plan = notebook_jobs(SMOKE, ["01"], {"value": 21})
+    assert execute_notebooks(plan, tmp_path, report=lines.append) == plan
+    made = json.loads((tmp_path / "01_tiny.ipynb").read_text())
+    assert "smoke 42" in json.dumps(made) and "# Value 21" in json.dumps(made)
+    assert len(lines) == 1 and "1/1 notebooks | 01_tiny" in lines[0]
+    assert execute_notebooks(plan, tmp_path, report=lines.append) == []
+    assert execute_notebooks(plan, tmp_path, report=lines.append, inputs="new results") == plan
+
+
+def test_a_failing_notebook_leaves_the_last_good_one(notebooks, tmp_path):
+    plan = notebook_jobs(SMOKE)
+    execute_notebooks(plan, tmp_path, report=lambda line: None)
+    good = (tmp_path / "01_tiny.ipynb").read_text()
+    (notebooks / "01_tiny.ipynb").write_text(json.dumps(notebook("raise ValueError('seven is odd')")))
+    with pytest.raises(NotebookError, match="01_tiny failed: ValueError: seven is odd"):
+        execute_notebooks(plan, tmp_path, report=lambda line: None)
+    assert (tmp_path / "01_tiny.ipynb").read_text() == good
+    assert "seven is odd" in (tmp_path / "01_tiny.failed.ipynb").read_text()
+
+
+@pytest.mark.parametrize(
+    ("only", "parameters", "words"),
+    [
+        (["99"], {}, "unknown notebook '99'; choose from: .*16_claims"),
+        (["model"], {"modle": "vgg13"}, "unknown parameter of notebook model 'modle'; choose from: model, profile"),
+        (["model"], {"model": "vgg12"}, "unknown model in profile smoke 'vgg12'"),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_runs(checkout, only, parameters, words):
+    with pytest.raises(UsageError, match=words):
+        notebook_jobs(SMOKE, only, parameters)

@@ -1,0 +1,112 @@
+"""Runs survive being stopped, and are never made twice."""
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from filelock import FileLock, Timeout
+
+from adagp._errors import UsageError
+from adagp.running import Store, train, profile, run_all, run_one
+
+pytestmark = pytest.mark.xdist_group("runner")
+RUN = dataclasses.replace(profile("smoke").run("vgg13", "adagp"), train_limit=128, test_limit=64, epochs=3, batch_size=64)
+
+
+def without_times(record):
+    curves = [{k: v for k, v in row.items() if k != "train_seconds"} for row in record["curves"]]
+    return curves, record["result"]["score"], record["result"]["quality"]
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """The record of a run that nothing disturbed."""
+    return train(RUN)
+
+
+def test_a_record_tells_what_ran_and_where(reference):
+    assert [row["batches"] for row in reference["curves"]] == [{"warm-up": 2}, {"gp": 2}, {"gp": 1, "bp": 1}]
+    assert reference["config"] == RUN.config()
+    origin = reference["provenance"]
+    assert len(origin["data"]["fingerprint"]) == 64 and origin["versions"]["torch"] and origin["machine"]["processor"]
+    assert 0 <= reference["result"]["score"] <= 100
+    assert all(-1 <= layer["cosine"] <= 1 for layer in reference["result"]["quality"].values())
+
+
+def test_the_same_seed_gives_the_same_bits(reference):
+    assert without_times(train(RUN)) == without_times(reference)
+    other = train(dataclasses.replace(RUN, seed=1))
+    assert without_times(other) != without_times(reference)
+
+
+def test_a_run_stopped_after_an_epoch_continues_to_the_same_bits(tmp_path, reference):
+    def stop(row):
+        raise KeyboardInterrupt
+
+    store = Store(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run_one(RUN, store, on_epoch=stop)
+    assert store.get(RUN) is None
+    epochs = []
+    record = run_one(RUN, store, on_epoch=lambda row: epochs.append(row["epoch"]))
+    assert epochs == [2, 3] and without_times(record) == without_times(reference)
+    assert [path.suffix for path in (tmp_path / "work").iterdir()] in ([], [".lock"])
+
+
+def test_a_killed_worker_is_replaced_and_its_run_finished(tmp_path, reference):
+    lines = []
+
+    def kill_once(line):
+        if "epoch 1/" in line and not any("died" in seen for seen in lines):
+            (worker,) = multiprocessing.active_children()
+            os.kill(worker.pid, signal.SIGKILL)
+        lines.append(line)
+
+    store = Store(tmp_path)
+    assert run_all([RUN], store, jobs=1, report=kill_once) == []
+    assert any("its process died; starting it again (2 of 3)" in line for line in lines)
+    # Bits depend on the number of threads, which a worker sets by the machine; batches by phase do not.
+    assert [row["batches"] for row in store.get(RUN)["curves"]] == [row["batches"] for row in reference["curves"]]
+    assert run_all([RUN], store, report=lambda line: pytest.fail(f"ran again: {line}")) == []
+
+
+def test_workers_end_with_a_killed_runner(tmp_path):
+    script = f"from adagp.running import *; run_all([Run.from_config({RUN.config()!r})], Store(__import__('pathlib').Path({str(tmp_path)!r})), jobs=1)"
+    runner = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    assert "epoch 1/3" in runner.stderr.readline()
+    runner.kill()
+    runner.wait()
+    # The lock is free again once the orphaned worker has noticed, within a second or so.
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            record = run_one(RUN, Store(tmp_path))
+            break
+        except Timeout:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    assert [row["epoch"] for row in record["curves"]] == [1, 2, 3]
+
+
+def test_a_run_that_another_process_holds_is_left_to_it(tmp_path):
+    (tmp_path / "work").mkdir()
+    with FileLock(tmp_path / "work" / f"{RUN.name}.lock"), pytest.raises(Timeout):
+        run_one(RUN, Store(tmp_path))
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / f"{RUN.name}.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(UsageError, match="cannot continue from the checkpoint .*delete it to start anew"):
+        run_one(RUN, Store(tmp_path))
+
+
+def test_an_unwritable_store_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write to .*file/store"):
+        run_one(RUN, Store(tmp_path / "file" / "store"))
