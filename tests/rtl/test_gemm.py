@@ -95,7 +95,7 @@ FAULTS = {
     "a wrong fold count": ("_gemm", 'row_fold == job["row_folds"] - 1', 'row_fold >= job["row_folds"] - 2'),
     "a missing partial sum": ("_gemm", "Mux(now.first, biases.read[c].data, outputs.read[c].data)", "biases.read[c].data"),
     "an unmasked row beyond K": ("_gemm", "array.weights[c].eq(Mux(used_now, ", "array.weights[c].eq(Mux(1, "),
-    "a lost update of a sum over the batch": ("_gemm", "averages.write[c].en.eq(used & now.sum)", "averages.write[c].en.eq(used & now.sum & now.new)"),
+    "a lost update of a sum over the batch": ("_gemm", "en.eq(used & now.sum)", "en.eq(used & now.sum & now.new)"),
     "an unmasked output": ("_gemm", 'now.valid & (now.whole | (c < job["last_cols"]))', "1"),
     "an array that stops a cycle early": ("_gemm", "(s.rows + s.cols - 3)", "(s.rows + s.cols - 4)"),
     "a PE that forgets the sum from above": ("_array", "self.sum_in + self.weight", "self.weight"),
@@ -176,10 +176,31 @@ def test_bad_input_is_one_line(arguments, message, capsys, tmp_path, monkeypatch
 
 
 def test_without_amaranth_the_command_says_so():
-    probe = "import sys; sys.modules['amaranth'] = None; from adagp.cli import main; sys.exit(main(['hardware', '--gemm', '1,1,1']))"
+    probe = (
+        "import sys; sys.modules['amaranth'] = None; from adagp.cli import main; sys.exit(main(['hardware', '--gemm', '1']))"
+    )
     ran = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.strip().splitlines() == ["adagp: adagp.rtl needs amaranth: pip install 'adagp[rtl]'"]
+
+
+def test_the_recorded_synthesis_is_of_the_hardware_that_is_here():
+    from adagp import evidence
+
+    record = evidence.hardware_record()
+    assert record["sources"] == rtl.fingerprint(), "the RTL has changed since it was synthesized: run make hardware"
+    assert record["netlist"]["equal"]
+    facts = record["netlist"]
+    model = acc.gemm_cycles(facts["M"], facts["N"], facts["K"], rows=facts["rows"], cols=facts["cols"])
+    assert facts["busy_cycles"] == model
+    assert [block["xc7"]["DSP"] for block in record["blocks"].values()] == [1, 16, 180]  # one multiplier a PE
+
+
+def test_a_handshake_is_start_busy_and_done_three_cycles_later():
+    start, busy, done = ([row[name] for row in rtl.handshake_trace()] for name in ("start", "busy", "done"))
+    assert start == [1] + [0] * (len(start) - 1)
+    assert busy == [0] + [1] * acc.gemm_cycles(3, 2, 2, rows=2, cols=2) + [0] * 3
+    assert done == [0] * (len(done) - 1) + [1]
 
 
 def test_adagp_itself_does_not_import_amaranth():

@@ -17,7 +17,8 @@ def matrix_unit(design: str, *, rows: int, cols: int, width: int = 16, sum_width
     """The array, its controller and memories as ``design`` has them.
 
     "baseline" has neither averaging nor room for the predictor; "low" sums outputs over the batch and takes the predictor's
-    weights from outside as they are loaded; "efficient" also has room for them in the weight banks.
+    weights from outside as they are loaded; "efficient" also has room for them in the weight banks. The port for weights from
+    outside is in every unit: it costs a register and a choice a column, and a baseline can use it as well.
 
     Raises:
         UsageError: an unknown design, an array without PEs, a sum that ``sum_width`` cannot hold.
@@ -25,7 +26,7 @@ def matrix_unit(design: str, *, rows: int, cols: int, width: int = 16, sum_width
     if design not in (*DESIGNS, "max"):
         raise unknown("design", design, DESIGNS)
     if design == "max":
-        raise UsageError("design max is not one block in RTL; it is two: take efficient, and baseline for the predictor's array")
+        raise UsageError("design max is not one block in RTL but two: take efficient, and baseline for the predictor")
     for name, value in (("rows", rows), ("cols", cols)):
         if not 1 <= value <= 128:
             raise UsageError(f"{name} must be 1 to 128, got {value}")

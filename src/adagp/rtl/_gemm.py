@@ -170,7 +170,8 @@ class Gemm(Elaboratable):
         return m
 
     def _feed(
-        self, m: Module, array: Array, inputs: Bank, weights: Bank, address: Value, weight_address: Value, load: Value, used: Value
+        self, m: Module, array: Array, inputs: Bank, weights: Bank,
+        address: Value, weight_address: Value, load: Value, used: Value
     ) -> None:
         """Memories to the array: addresses of operands row after row, a row of weights to all columns at once."""
         for r, port in enumerate(inputs.read):

@@ -22,6 +22,7 @@ class MatrixUnit(Elaboratable):
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
         self.host = HostPort(sizes.cols * sizes.width)
+        self.busy = Signal()
 
     @property
     def ports(self) -> list[Signal]:
@@ -32,7 +33,7 @@ class MatrixUnit(Elaboratable):
         host = self.host
         m.submodules.gemm = gemm = Gemm(self.sizes)
         busy, total, running = Signal(32), Signal(32), Signal()
-        m.d.comb += [gemm.start.eq(host.start), host.done.eq(gemm.done)]
+        m.d.comb += [gemm.start.eq(host.start), host.done.eq(gemm.done), self.busy.eq(gemm.busy)]
         with m.If(host.start):
             m.d.sync += [busy.eq(0), total.eq(1), running.eq(1)]
         with m.Elif(running):

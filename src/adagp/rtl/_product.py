@@ -109,7 +109,7 @@ def multiply(
 
     Args:
         inputs, weights: integers that fit ``width`` bits.
-        period: positions of an output map: rows m of equal m % period are summed as well, as ADA-GP's averaging does it; 0: none.
+        period: positions of an output map: rows m of equal m % period are summed as well, as ADA-GP averages; 0: none.
         streamed: the weights come from outside as they are loaded (design LOW), not from the weight banks.
         run: the simulator, ``run_pysim`` or ``run_iverilog``.
 
@@ -149,3 +149,17 @@ def compare_gemm(shape: tuple[int, int, int], *, rows: int, cols: int) -> dict[s
         "model_cycles": gemm_cycles(m, n, k, rows=rows, cols=cols),
         "equal": bool(np.array_equal(product.outputs, inputs @ weights)),
     }  # fmt: skip
+
+
+def handshake_trace(rows: int = 2, cols: int = 2) -> list[dict[str, int]]:
+    """The host's signals and the array's busy, cycle by cycle, of a product of one fold with three rows."""
+    sizes = product_sizes(3, cols, rows, rows=rows, cols=cols)
+    unit, trace = MatrixUnit(sizes), []
+
+    def probe(ctx) -> None:
+        host = unit.host
+        trace.append({"start": ctx.get(host.start), "busy": ctx.get(unit.busy), "done": ctx.get(host.done)})
+
+    ones = np.ones((3, rows), int), np.ones((rows, cols), int)
+    run_pysim(unit, product_script(*ones, np.zeros(cols, int), sizes), probe)
+    return trace
