@@ -199,6 +199,35 @@ def check(
 
 
 @app.command()
+def hardware(
+    rows: Annotated[int, typer.Option(help="PEs along the reduction.")] = 4,
+    cols: Annotated[int, typer.Option(help="PEs along the outputs.")] = 4,
+    design: Annotated[str, typer.Option(help="baseline, low or efficient.")] = "efficient",
+    verilog: Annotated[str, typer.Option(help="Write the design's Verilog to this file.")] = "",
+    gemm: Annotated[str, typer.Option(help="M,N,K: simulate a product of random integers.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Write the array's Verilog, or simulate a matrix product on it."""
+    from pathlib import Path
+
+    from . import rtl
+    from ._files import write_atomic
+
+    if not verilog and not gemm:
+        raise UsageError("nothing to do: give --verilog FILE or --gemm M,N,K")
+    facts: dict[str, object] = {"rows": rows, "cols": cols}
+    if verilog:
+        unit = rtl.matrix_unit(design, rows=rows, cols=cols)
+        write_atomic(Path(verilog), rtl.verilog(unit, "matrix_unit", f"design {design}, {rows} x {cols} PEs"))
+        facts |= {"design": design, "verilog": verilog}
+    if gemm:
+        facts |= rtl.compare_gemm(_sizes(gemm), rows=rows, cols=cols)
+    print(json.dumps(facts) if as_json else "\n".join(f"{name:13} {value}" for name, value in facts.items()))
+    if facts.get("equal") is False:
+        raise typer.Exit(1)
+
+
+@app.command()
 def info(as_json: JsonOption = False) -> None:
     """Versions, machine, folders and every valid name."""
     import adagp
@@ -236,6 +265,14 @@ def _device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _sizes(text: str) -> tuple[int, int, int]:
+    try:
+        m, n, k = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--gemm takes three integers M,N,K, e.g. 7,11,13, got {text!r}") from None
+    return m, n, k
 
 
 def _seconds(text: str) -> float:

@@ -13,6 +13,7 @@ from ._accelerator import (
     sensitivity,
     speedup,
 )
+from ._hardware import handshake, hardware_blocks
 from ._method import designs, phases, reorganization
 from ._show import glue, show
 from ._training import (
@@ -27,7 +28,8 @@ from ._training import (
 )
 
 __all__ = [
-    "area_and_power", "batch_size", "controls", "designs", "energy", "eyeriss", "followed", "gantt", "glue", "layer_cycles",
-    "learning_curves", "phases", "pipelines", "plan", "predictor_quality", "predictor_start", "quality_by_method", "reorganization",
+    "area_and_power", "batch_size", "controls", "designs", "energy", "eyeriss", "followed", "gantt", "glue", "handshake",
+    "hardware_blocks", "layer_cycles", "learning_curves", "phases", "pipelines", "plan", "predictor_quality", "predictor_start",
+    "quality_by_method", "reorganization",
     "scalesim", "scores", "sensitivity", "show", "speedup", "style",
 ]  # fmt: skip
