@@ -7,11 +7,14 @@ import json
 import re
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._errors import UsageError
+from ._errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from . import accelerator as acc
 
 app = typer.Typer(
     help="Train with predicted gradients, model the accelerator, reproduce every table and figure.",
@@ -116,26 +119,109 @@ def train(
         print(f"{run.name}: {outcome} ({result['seconds']:.0f} s)\n{store.path(run)}")
 
 
+_INPUT_HELP = "For a module: its argument's shape, 8,3,64,64 or 8,77:int; repeatable."
+NetworkArgument = Annotated[
+    str, typer.Argument(help="A model's name, a SCALE-Sim topology (net.csv), or package.module:attribute.")
+]
+DatasetOption = Annotated[str, typer.Option(help="For a model's name: gives the input's shape.")]
+BatchOption = Annotated[
+    int | None, typer.Option(help="Samples a batch; unless given 128 for a name, else the file's or the input's.")
+]
+HardwareOption = Annotated[str, typer.Option(help="A preset (paper-180pe, eyeriss-168pe, tpu-128x128) or a file (my.toml).")]
+
+
 @app.command()
 def simulate(
-    model: Annotated[str, typer.Argument(help="A model's name; adagp info lists them.")],
-    dataset: Annotated[str, typer.Option(help="Gives the input's shape.")] = "cifar10",
+    network: NetworkArgument,
+    dataset: DatasetOption = "cifar10",
     dataflow: Annotated[str, typer.Option(help="ws, os, is or rs.")] = "ws",
-    design: Annotated[str, typer.Option(help="baseline, low, efficient or max.")] = "efficient",
-    hardware: Annotated[str, typer.Option(help="A preset: paper-180pe, eyeriss-168pe, tpu-128x128.")] = "paper-180pe",
-    batch: Annotated[int, typer.Option(help="Samples a batch.")] = 128,
+    design: Annotated[str, typer.Option(help="baseline, low, efficient, max, or a design of the hardware file.")] = "efficient",
+    hardware: HardwareOption = "paper-180pe",
+    batch: BatchOption = None,
+    input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
     epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
+    layers: Annotated[str, typer.Option(help="Also write each layer's share to this file (.csv or .json).")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Speed-up and energy of training one network on an accelerator with ADA-GP."""
+    """Speed-up and energy of training one network on an accelerator with ADA-GP, and where the cycles go."""
     from . import accelerator as acc
 
-    work = acc.workload(model, dataset=dataset, batch=batch)
-    report = acc.simulate(work, design=design, dataflow=dataflow, hardware=acc.hardware(hardware), epochs=epochs)
-    if as_json:
-        print(json.dumps(report.to_dict()))
-    else:
-        print(report)
+    if layers and not layers.endswith((".csv", ".json")):
+        raise UsageError(f"--layers takes a file that ends in .csv or .json, got {layers!r}")
+    chip = _hardware(hardware)
+    work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
+    report = acc.simulate(work, design=chip.design(design), dataflow=dataflow, hardware=chip.hardware, epochs=epochs)
+    if layers:
+        table = report.mean_layers()
+        _write(layers, table.to_csv(index=False) if layers.endswith(".csv") else table.to_json(orient="records", indent=1) + "\n")
+    print(json.dumps(report.to_dict()) if as_json else report)
+
+
+@app.command()
+def explore(
+    networks: Annotated[list[str], typer.Argument(help="Models, topologies or package.module:attribute, as for simulate.")],
+    out: Annotated[str, typer.Option(help="The table (.csv).")],
+    dataset: DatasetOption = "cifar10",
+    dataflow: Annotated[str, typer.Option(help="Dataflows with commas.")] = "ws,os,is,rs",
+    design: Annotated[str, typer.Option(help="Designs with commas.")] = "low,efficient,max",
+    batch: Annotated[str, typer.Option(help="Batch sizes with commas; the network's own unless given.")] = "",
+    array: Annotated[str, typer.Option(help="Array shapes with commas, such as 12x15,16x16; the hardware's unless given.")] = "",
+    hardware: HardwareOption = "paper-180pe",
+    input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
+    epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
+    figure: Annotated[str, typer.Option(help="Also draw it (.svg, .png or .pdf).")] = "",
+) -> None:
+    """Sweep dataflows, designs, batch sizes and array shapes into one tidy table, and a figure of it."""
+    from . import accelerator as acc
+
+    chip = _hardware(hardware)
+    if not out.endswith(".csv"):
+        raise UsageError(f"--out takes a file that ends in .csv, got {out!r}")
+    if figure and not figure.endswith((".svg", ".png", ".pdf")):
+        raise UsageError(f"--figure takes a file that ends in .svg, .png or .pdf, got {figure!r}")
+    batches = [_whole("--batch", text) for text in _listed(batch)] or [None]
+    arrays = [_array(text) for text in _listed(array)] or [None]
+    designs = [chip.design(name) for name in _listed(design)]
+    works = [acc.find_workload(name, dataset=dataset, inputs=tuple(input_shape)) for name in networks]
+    table = acc.explore(
+        works, batches=batches, arrays=arrays, hardware=chip.hardware, dataflows=_listed(dataflow), designs=designs, epochs=epochs
+    )
+    _write(out, table.to_csv(index=False))
+    best = table.loc[table["speedup"].idxmax()]
+    print(f"{len(table)} simulations in {out}")
+    print(
+        f"fastest against its baseline: {best['model']}, {best['dataflow']}, {best['design']}, batch {best['batch']}, "
+        f"{best['rows']}x{best['cols']} PEs: {best['speedup']:.3f}x, energy saving {best['energy_saving']:.1%}"
+    )
+    if figure:
+        from . import figures
+
+        figures.save(figures.explored(table)[0], figure)
+        print(f"figure in {figure}")
+
+
+@app.command()
+def export(
+    network: NetworkArgument,
+    dataset: DatasetOption = "cifar10",
+    batch: BatchOption = None,
+    input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
+    passes: Annotated[str, typer.Option(help="forward, input-gradient, weight-gradient; with commas.")] = "forward",
+    form: Annotated[str, typer.Option("--format", help="scalesim: its GEMM topology.")] = "scalesim",
+    out: Annotated[str, typer.Option(help="The file; standard output unless given.")] = "",
+) -> None:
+    """Write a network's matrix products for another simulator."""
+    from . import accelerator as acc
+
+    if form != "scalesim":
+        raise unknown("format", form, ["scalesim"])
+    work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
+    text = acc.write_topology(work, [name.replace("-", " ") for name in _listed(passes)])
+    if not out:
+        print(text, end="")
+        return
+    _write(out, text)
+    print(f"{text.count(chr(10)) - 1} products in {out}")
 
 
 @app.command()
@@ -199,8 +285,18 @@ def check(
 
 
 @app.command()
-def info(as_json: JsonOption = False) -> None:
-    """Versions, machine, folders and every valid name."""
+def info(
+    as_json: JsonOption = False,
+    template: Annotated[str, typer.Option(help="Print a file to start from instead: hardware.")] = "",
+) -> None:
+    """Versions, machine, folders and every valid name; or a template."""
+    if template:
+        if template != "hardware":
+            raise unknown("template", template, ["hardware"])
+        from .accelerator import hardware_template
+
+        print(hardware_template(), end="")
+        return
     import adagp
 
     from . import _paths, data, models, predictors, publishing, running
@@ -228,6 +324,40 @@ def info(as_json: JsonOption = False) -> None:
                 print(f"  {name:18} {text}")
         else:
             print(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+def _hardware(name: str) -> "acc.HardwareFile":
+    """A preset by name, or what a file describes."""
+    from . import accelerator as acc
+
+    if name.endswith(".toml"):
+        return acc.read_hardware(name)
+    return acc.HardwareFile(hardware=acc.hardware(name), designs={})
+
+
+def _write(path: str, text: str) -> None:
+    from pathlib import Path
+
+    from ._files import write_atomic
+
+    write_atomic(Path(path), text)
+
+
+def _listed(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _whole(option: str, text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise UsageError(f"{option} takes whole numbers above 0, got {text!r}")
+    return int(text)
+
+
+def _array(text: str) -> tuple[int, int]:
+    rows, x, cols = text.partition("x")
+    if not x:
+        raise UsageError(f"an array's shape is ROWSxCOLS, such as 12x15; got {text!r}")
+    return _whole("--array", rows), _whole("--array", cols)
 
 
 def _device() -> str:

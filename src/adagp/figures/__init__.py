@@ -5,6 +5,7 @@ from ._accelerator import (
     area_and_power,
     batch_size,
     energy,
+    explored,
     eyeriss,
     gantt,
     layer_cycles,
@@ -14,11 +15,11 @@ from ._accelerator import (
     speedup,
 )
 from ._method import designs, phases, reorganization
-from ._show import glue, show
+from ._show import glue, save, show
 from ._training import controls, followed, learning_curves, plan, predictor_quality, quality_by_method, scores
 
 __all__ = [
-    "area_and_power", "batch_size", "controls", "designs", "energy", "eyeriss", "followed", "gantt", "glue", "layer_cycles",
-    "learning_curves", "phases", "pipelines", "plan", "predictor_quality", "quality_by_method", "reorganization",
+    "area_and_power", "batch_size", "controls", "designs", "energy", "explored", "eyeriss", "followed", "gantt", "glue",
+    "layer_cycles",    "learning_curves", "phases", "pipelines", "plan", "predictor_quality", "quality_by_method", "reorganization", "save",
     "scalesim", "scores", "sensitivity", "show", "speedup", "style",
 ]  # fmt: skip
