@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/adagp
 REPRODUCE_FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test book check record bench validate lock clean
+.PHONY: help setup reproduce test book check record bench validate hardware lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench: setup  ## time the engine, the loaders and the accelerator model
 
 validate: setup  ## run SCALE-Sim in an environment of its own and compare cycle counts
 	@$(VENV)/bin/python validation/run_scalesim.py
+
+hardware: setup  ## synthesize the RTL in an environment of its own; needs iverilog and opensta
+	@$(VENV)/bin/python validation/run_hardware.py
 
 lock: setup  ## write constraints.txt from the installed environment
 	@$(VENV)/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt

@@ -7,14 +7,12 @@ import json
 import re
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from . import _simulation
 from ._errors import UsageError, unknown
-
-if TYPE_CHECKING:
-    from . import accelerator as acc
 
 app = typer.Typer(
     help="Train with predicted gradients, model the accelerator, reproduce every table and figure.",
@@ -119,111 +117,6 @@ def train(
         print(f"{run.name}: {outcome} ({result['seconds']:.0f} s)\n{store.path(run)}")
 
 
-_INPUT_HELP = "For a module: its argument's shape, 8,3,64,64 or 8,77:int; repeatable."
-NetworkArgument = Annotated[
-    str, typer.Argument(help="A model's name, a SCALE-Sim topology (net.csv), or package.module:attribute.")
-]
-DatasetOption = Annotated[str, typer.Option(help="For a model's name: gives the input's shape.")]
-BatchOption = Annotated[
-    int | None, typer.Option(help="Samples a batch; unless given 128 for a name, else the file's or the input's.")
-]
-HardwareOption = Annotated[str, typer.Option(help="A preset (paper-180pe, eyeriss-168pe, tpu-128x128) or a file (my.toml).")]
-
-
-@app.command()
-def simulate(
-    network: NetworkArgument,
-    dataset: DatasetOption = "cifar10",
-    dataflow: Annotated[str, typer.Option(help="ws, os, is or rs.")] = "ws",
-    design: Annotated[str, typer.Option(help="baseline, low, efficient, max, or a design of the hardware file.")] = "efficient",
-    hardware: HardwareOption = "paper-180pe",
-    batch: BatchOption = None,
-    input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
-    epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
-    layers: Annotated[str, typer.Option(help="Also write each layer's share to this file (.csv or .json).")] = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Speed-up and energy of training one network on an accelerator with ADA-GP, and where the cycles go."""
-    from . import accelerator as acc
-
-    if layers and not layers.endswith((".csv", ".json")):
-        raise UsageError(f"--layers takes a file that ends in .csv or .json, got {layers!r}")
-    chip = _hardware(hardware)
-    work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
-    report = acc.simulate(work, design=chip.design(design), dataflow=dataflow, hardware=chip.hardware, epochs=epochs)
-    if layers:
-        table = report.mean_layers()
-        _write(layers, table.to_csv(index=False) if layers.endswith(".csv") else table.to_json(orient="records", indent=1) + "\n")
-    print(json.dumps(report.to_dict()) if as_json else report)
-
-
-@app.command()
-def explore(
-    networks: Annotated[list[str], typer.Argument(help="Models, topologies or package.module:attribute, as for simulate.")],
-    out: Annotated[str, typer.Option(help="The table (.csv).")],
-    dataset: DatasetOption = "cifar10",
-    dataflow: Annotated[str, typer.Option(help="Dataflows with commas.")] = "ws,os,is,rs",
-    design: Annotated[str, typer.Option(help="Designs with commas.")] = "low,efficient,max",
-    batch: Annotated[str, typer.Option(help="Batch sizes with commas; the network's own unless given.")] = "",
-    array: Annotated[str, typer.Option(help="Array shapes with commas, such as 12x15,16x16; the hardware's unless given.")] = "",
-    hardware: HardwareOption = "paper-180pe",
-    input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
-    epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
-    figure: Annotated[str, typer.Option(help="Also draw it (.svg, .png or .pdf).")] = "",
-) -> None:
-    """Sweep dataflows, designs, batch sizes and array shapes into one tidy table, and a figure of it."""
-    from . import accelerator as acc
-
-    chip = _hardware(hardware)
-    if not out.endswith(".csv"):
-        raise UsageError(f"--out takes a file that ends in .csv, got {out!r}")
-    if figure and not figure.endswith((".svg", ".png", ".pdf")):
-        raise UsageError(f"--figure takes a file that ends in .svg, .png or .pdf, got {figure!r}")
-    batches = [_whole("--batch", text) for text in _listed(batch)] or [None]
-    arrays = [_array(text) for text in _listed(array)] or [None]
-    designs = [chip.design(name) for name in _listed(design)]
-    works = [acc.find_workload(name, dataset=dataset, inputs=tuple(input_shape)) for name in networks]
-    table = acc.explore(
-        works, batches=batches, arrays=arrays, hardware=chip.hardware, dataflows=_listed(dataflow), designs=designs, epochs=epochs
-    )
-    _write(out, table.to_csv(index=False))
-    best = table.loc[table["speedup"].idxmax()]
-    print(f"{len(table)} simulations in {out}")
-    print(
-        f"fastest against its baseline: {best['model']}, {best['dataflow']}, {best['design']}, batch {best['batch']}, "
-        f"{best['rows']}x{best['cols']} PEs: {best['speedup']:.3f}x, energy saving {best['energy_saving']:.1%}"
-    )
-    if figure:
-        from . import figures
-
-        figures.save(figures.explored(table)[0], figure)
-        print(f"figure in {figure}")
-
-
-@app.command()
-def export(
-    network: NetworkArgument,
-    dataset: DatasetOption = "cifar10",
-    batch: BatchOption = None,
-    input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
-    passes: Annotated[str, typer.Option(help="forward, input-gradient, weight-gradient; with commas.")] = "forward",
-    form: Annotated[str, typer.Option("--format", help="scalesim: its GEMM topology.")] = "scalesim",
-    out: Annotated[str, typer.Option(help="The file; standard output unless given.")] = "",
-) -> None:
-    """Write a network's matrix products for another simulator."""
-    from . import accelerator as acc
-
-    if form != "scalesim":
-        raise unknown("format", form, ["scalesim"])
-    work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
-    text = acc.write_topology(work, [name.replace("-", " ") for name in _listed(passes)])
-    if not out:
-        print(text, end="")
-        return
-    _write(out, text)
-    print(f"{text.count(chr(10)) - 1} products in {out}")
-
-
 @app.command()
 def sweep(
     profile: ProfileOption = "quick",
@@ -285,6 +178,35 @@ def check(
 
 
 @app.command()
+def hardware(
+    rows: Annotated[int, typer.Option(help="PEs along the reduction.")] = 4,
+    cols: Annotated[int, typer.Option(help="PEs along the outputs.")] = 4,
+    design: Annotated[str, typer.Option(help="baseline, low or efficient.")] = "efficient",
+    verilog: Annotated[str, typer.Option(help="Write the design's Verilog to this file.")] = "",
+    gemm: Annotated[str, typer.Option(help="M,N,K: simulate a product of random integers.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Write the array's Verilog, or simulate a matrix product on it."""
+    from pathlib import Path
+
+    from . import rtl
+    from ._files import write_atomic
+
+    if not verilog and not gemm:
+        raise UsageError("nothing to do: give --verilog FILE or --gemm M,N,K")
+    facts: dict[str, object] = {"rows": rows, "cols": cols}
+    if verilog:
+        unit = rtl.matrix_unit(design, rows=rows, cols=cols)
+        write_atomic(Path(verilog), rtl.verilog(unit, "matrix_unit", f"design {design}, {rows} x {cols} PEs"))
+        facts |= {"design": design, "verilog": verilog}
+    if gemm:
+        facts |= rtl.compare_gemm(_sizes(gemm), rows=rows, cols=cols)
+    print(json.dumps(facts) if as_json else "\n".join(f"{name:13} {value}" for name, value in facts.items()))
+    if facts.get("equal") is False:
+        raise typer.Exit(1)
+
+
+@app.command()
 def info(
     as_json: JsonOption = False,
     template: Annotated[str, typer.Option(help="Print a file to start from instead: hardware.")] = "",
@@ -326,38 +248,8 @@ def info(
             print(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
 
 
-def _hardware(name: str) -> "acc.HardwareFile":
-    """A preset by name, or what a file describes."""
-    from . import accelerator as acc
-
-    if name.endswith(".toml"):
-        return acc.read_hardware(name)
-    return acc.HardwareFile(hardware=acc.hardware(name), designs={})
-
-
-def _write(path: str, text: str) -> None:
-    from pathlib import Path
-
-    from ._files import write_atomic
-
-    write_atomic(Path(path), text)
-
-
-def _listed(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _whole(option: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise UsageError(f"{option} takes whole numbers above 0, got {text!r}")
-    return int(text)
-
-
-def _array(text: str) -> tuple[int, int]:
-    rows, x, cols = text.partition("x")
-    if not x:
-        raise UsageError(f"an array's shape is ROWSxCOLS, such as 12x15; got {text!r}")
-    return _whole("--array", rows), _whole("--array", cols)
+for _command in _simulation.COMMANDS:
+    app.command()(_command)
 
 
 def _device() -> str:
@@ -366,6 +258,14 @@ def _device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _sizes(text: str) -> tuple[int, int, int]:
+    try:
+        m, n, k = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--gemm takes three integers M,N,K, e.g. 7,11,13, got {text!r}") from None
+    return m, n, k
 
 
 def _seconds(text: str) -> float:

@@ -36,7 +36,7 @@ def test_a_record_of_other_code_is_made_again(tmp_path):
     [
         ("{", "cannot read the record"),
         ("[]", "is not a result record"),
-        (json.dumps(record(schema=99)), "has schema 99, this version of adagp reads up to 1"),
+        (json.dumps(record(schema=99)), "has schema 99, this version of adagp reads up to 2"),
         (json.dumps(record(curves={})), "field 'curves' must be list, got dict"),
     ],
 )

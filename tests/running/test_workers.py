@@ -19,7 +19,7 @@ RUN = dataclasses.replace(profile("smoke").run("vgg13", "adagp"), train_limit=12
 
 
 def without_times(record):
-    curves = [{k: v for k, v in row.items() if k != "train_seconds"} for row in record["curves"]]
+    curves = [{k: v for k, v in row.items() if k not in ("train_seconds", "seconds")} for row in record["curves"]]
     return curves, record["result"]["score"], record["result"]["quality"]
 
 
@@ -35,7 +35,7 @@ def test_a_record_tells_what_ran_and_where(reference):
     origin = reference["provenance"]
     assert len(origin["data"]["fingerprint"]) == 64 and origin["versions"]["torch"] and origin["machine"]["processor"]
     assert 0 <= reference["result"]["score"] <= 100
-    assert all(-1 <= layer["cosine"] <= 1 for layer in reference["result"]["quality"].values())
+    assert all(-1 <= layer["cosine"] <= 1 for layer in reference["result"]["quality"]["bp"].values())
 
 
 def test_the_same_seed_gives_the_same_bits(reference):
@@ -110,3 +110,32 @@ def test_an_unwritable_store_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write to .*file/store"):
         run_one(RUN, Store(tmp_path / "file" / "store"))
+
+
+def test_a_checkpoint_of_other_behaviour_is_not_continued(tmp_path):
+    def stop(row):
+        raise KeyboardInterrupt
+
+    checkpoint = tmp_path / "run.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(RUN, checkpoint=checkpoint, behaviour={"bp": [1.0]}, on_epoch=stop)
+    with pytest.raises(UsageError, match="made by code that trains differently; delete it to start anew"):
+        train(RUN, checkpoint=checkpoint, behaviour={"bp": [2.0]})
+
+
+def test_a_resumed_run_that_diverges_keeps_its_earlier_curve(tmp_path):
+    def stop(row):
+        raise KeyboardInterrupt
+
+    run = dataclasses.replace(RUN, lr=1e6, warm_up_epochs=3)
+    checkpoint = tmp_path / "run.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(dataclasses.replace(run, lr=0.05), checkpoint=checkpoint, on_epoch=stop)
+    import torch
+
+    state = torch.load(checkpoint, weights_only=True)
+    state["decay"]["base_lrs"] = [float("inf")]  # from the second epoch's last step on nothing is finite
+    torch.save(state, checkpoint)
+    record = train(dataclasses.replace(run, lr=0.05), checkpoint=checkpoint)
+    assert record["result"]["diverged"] and [row["epoch"] for row in record["curves"]] == [1, 2]
+    assert record["result"]["seconds"] == pytest.approx(sum(row["seconds"] for row in record["curves"]), abs=0.01)

@@ -1,11 +1,19 @@
 """From records to evidence: tidy tables, statistics, and each claim against what was measured."""
 
 from ._claims import Claim, Measured, check_claims, claim_value, record_fixed
-from ._computed import collection_table, model_table, pipeline_schedules, pipeline_sweep, scalesim_record, zoo_workloads
+from ._computed import (
+    collection_table,
+    hardware_record,
+    model_table,
+    pipeline_schedules,
+    pipeline_sweep,
+    scalesim_record,
+    zoo_workloads,
+)
 from ._frames import (
     by_method,
     curves,
-    largest,
+    mean_std,
     page_records,
     quality,
     recorded,
@@ -14,11 +22,12 @@ from ._frames import (
     summary,
     variants,
 )
-from ._measured import large_batch, step_times
-from ._statistics import mean_std, paired_interval
+from ._measured import large_batch, predictor_start, step_times
+from ._rules import LEAST_UPDATES, Interval, interval, largest, pairs, score, verdict, warm_up_updates
 
 __all__ = [
-    "Claim", "Measured", "by_method", "check_claims", "claim_value", "collection_table", "curves", "large_batch", "largest", "mean_std",
-    "model_table", "page_records", "paired_interval", "pipeline_schedules", "pipeline_sweep", "quality", "record_fixed",
-    "recorded", "results", "scalesim_record", "step_times", "study_results", "summary", "variants", "zoo_workloads",
+    "LEAST_UPDATES", "Claim", "Interval", "Measured", "by_method", "check_claims", "claim_value", "collection_table", "curves",
+    "hardware_record", "interval", "large_batch", "largest", "mean_std", "model_table", "page_records", "pairs", "pipeline_schedules",
+    "pipeline_sweep", "predictor_start", "quality", "record_fixed", "recorded", "results", "scalesim_record", "score",
+    "step_times", "study_results", "summary", "variants", "verdict", "warm_up_updates", "zoo_workloads",
 ]  # fmt: skip

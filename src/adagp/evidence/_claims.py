@@ -12,7 +12,8 @@ from .._errors import UsageError
 from .._files import write_json
 from ..running import Profile, local_store
 from ._computed import zoo_workloads
-from ._frames import largest, recorded
+from ._frames import recorded
+from ._rules import LEAST_PAIRS, LEAST_UPDATES, interval, largest, pairs, verdict
 
 _SAME = 1e-6  # relative: a deterministic value that moved by more has changed
 
@@ -25,8 +26,13 @@ class Measured:
     """In the claim's unit."""
     n: str
     """What it was measured on, in words with counts."""
-    enough: bool = True
-    """Whether a verdict may rest on it: at least three paired runs of some model."""
+    low: float | None = None
+    """Ends of the 95 % interval; both the value itself where it is computed; None where too little was measured for one."""
+    high: float | None = None
+    scale: str = ""
+    """Of runs: model, width, samples, epochs."""
+    missing: str = ""
+    """What keeps a verdict from resting on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +57,33 @@ class Claim:
     """From this machine's runs, or computed now."""
 
     @property
+    def judged(self) -> Measured | None:
+        """What the verdict rests on: the value computed now, or the recorded runs nearest to the paper's scale."""
+        return self.current if self.deterministic else self.recorded
+
+    @property
     def verdict(self) -> str:
-        """'holds', 'differs' or 'not run'; from the recorded scale where there is one, and never from too few runs."""
-        measured = self.current if self.deterministic else self.recorded or self.current
-        if measured is None or not measured.enough:
-            return "not run"
+        """'holds', 'differs' or 'open' (``evidence.verdict``)."""
+        measured = self.judged
+        if measured is None or measured.missing:
+            return "open"
         ((rule, bound),) = self.holds.items()
-        value = measured.value
-        kept = {
-            "within": lambda: abs(value - self.paper) <= bound,
-            "at_least": lambda: value >= bound,
-            "at_most": lambda: value <= bound,
-        }[rule]()
-        return "holds" if kept else "differs"
+        return verdict(measured.low, measured.high, rule, bound, self.paper)
+
+    @property
+    def would_change(self) -> str:
+        """What would change the verdict, in words."""
+        ((rule, bound),) = self.holds.items()
+        if self.deterministic:
+            edge = {"within": "more than {} from the paper's value", "at_least": "below {}", "at_most": "above {}"}[rule]
+            return f"a change of the model of the accelerator, or of the networks, that moves the value {edge.format(f'{bound:g}')}"
+        measured = self.judged
+        if measured is None:
+            return "recorded runs of both methods"
+        if measured.missing:
+            return measured.missing
+        sides = f"an interval wholly on one side of {bound:g}: more seeds, or more models"
+        return sides if self.verdict == "open" else f"an interval that reaches to the other side of {bound:g}"
 
     @property
     def moved(self) -> bool:
@@ -74,11 +94,11 @@ class Claim:
 
     def to_dict(self) -> dict:
         """For JSON, with the verdict."""
-        return asdict(self) | {"verdict": self.verdict, "moved": self.moved}
+        return asdict(self) | {"verdict": self.verdict, "would_change": self.would_change, "moved": self.moved}
 
 
 def check_claims(profile: Profile) -> list[Claim]:
-    """Measure every claim: on each model's largest recorded scale, and on this machine's runs of ``profile``."""
+    """Measure every claim: on each model's recorded scale nearest to the paper's, and on this machine's runs of ``profile``."""
     store = local_store()
     mine = [record for run in profile.runs() if (record := store.get(run, current=True))]
     kept, fixed = largest(recorded()), _read_fixed()
@@ -114,29 +134,44 @@ def _read_fixed() -> dict:
 
 
 def _paired_gap(records: list[dict], method: str, reference: str) -> Measured | None:
-    """Mean over models of the mean paired difference in accuracy, method minus reference, at one scale a model.
+    """Paired differences in accuracy over all models and seeds, method minus reference, each model at one scale.
 
     BLEU has points of another size, so the Transformer stays out of the mean; its page has the figures.
     """
-    scores: dict[tuple, dict[str, float]] = {}
-    for record in records:
-        config = record["config"]
-        if record["result"]["score"] is not None and record["result"]["metric"] == "accuracy":
-            scale = tuple(sorted((k, repr(v)) for k, v in config.items() if k != "method"))
-            scores.setdefault((config["model"], scale), {})[config["method"]] = record["result"]["score"]
-    gaps: dict[str, list[float]] = {}
-    for (model, _), by_method in scores.items():
-        if method in by_method and reference in by_method:
-            gaps.setdefault(model, []).append(by_method[method] - by_method[reference])
-    if not gaps:
+    accuracies = [record for record in records if record["result"]["metric"] == "accuracy"]
+    gaps = pairs(accuracies, method, reference)
+    found = interval(gaps["difference"])
+    if found is None:
         return None
-    means = [sum(values) / len(values) for values in gaps.values()]
-    pairs = sum(len(values) for values in gaps.values())
+    models = sorted(gaps["model"].unique())
+    mine = [record for record in accuracies if record["config"]["model"] in models and record["config"]["method"] == method]
+    lost = sum(record["result"]["diverged"] is not None for record in mine)
+    updates = int(gaps["updates"].min())
+    missing = ""
+    if updates < LEAST_UPDATES:
+        missing = f"a warm-up of at least {LEAST_UPDATES:,} updates of the predictor; these runs have {updates:,}"
+    elif found.low is None:
+        missing = f"at least {LEAST_PAIRS} pairs; there {'is' if found.pairs == 1 else 'are'} {found.pairs}"
     return Measured(
-        value=sum(means) / len(means),
-        n=f"{_count(len(gaps), 'model')}, {_count(pairs, 'pair')}",
-        enough=max(map(len, gaps.values())) >= 3,
+        value=found.mean,
+        low=found.low,
+        high=found.high,
+        n=f"{_count(len(models), 'model')}, {_count(found.pairs, 'pair')}" + (f", {lost} diverged" if lost else ""),
+        scale="; ".join(sorted({_scale(record) for record in mine})),
+        missing=missing,
     )
+
+
+def _scale(record: dict) -> str:
+    config = record["config"]
+    return (
+        f"{config['model']}, width {config['width']:g}, {record['result']['train_samples']:,} samples of "
+        f"{record['provenance']['data']['name']}, {config['epochs']} epochs"
+    )
+
+
+def _computed(value: float, n: str) -> Measured:
+    return Measured(value=value, low=value, high=value, n=n)
 
 
 def _count(n: int, noun: str) -> str:
@@ -164,7 +199,7 @@ def _mean_over_models(column: str) -> Measured:
 
     table = acc.sweep(zoo_workloads(), designs=["efficient"], dataflows=["ws"])
     by_model = table.groupby("model")[column].mean()
-    return Measured(value=float(by_model.mean()), n=_count(len(by_model), "model"))
+    return _computed(float(by_model.mean()), _count(len(by_model), "model"))
 
 
 def mean_speedup() -> Measured:
@@ -175,7 +210,7 @@ def mean_speedup() -> Measured:
 def mean_energy_saving() -> Measured:
     """Mean energy saving over the models by the accelerator model, in percent. Paper: 34 % (abstract)."""
     measured = _mean_over_models("energy_saving")
-    return Measured(value=100 * measured.value, n=measured.n)
+    return _computed(100 * measured.value, measured.n)
 
 
 def claim_value(claim: str) -> float:
@@ -192,7 +227,7 @@ def predictor_share() -> Measured:
     for model in models.available():
         facts = models.summary(model, "multi30k" if model == "transformer" else "imagenet")
         shares.append(100 * facts["predictor_parameters"] / facts["parameters"])
-    return Measured(value=sum(shares) / len(shares), n=_count(len(shares), "model"))
+    return _computed(sum(shares) / len(shares), _count(len(shares), "model"))
 
 
 MEASURES: dict[str, Callable[..., Measured | None]] = {

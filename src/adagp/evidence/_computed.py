@@ -113,6 +113,18 @@ def pipeline_schedules(stages: int, micro_batches: int) -> "dict[str, PipelineSc
     return drawn
 
 
+def hardware_record() -> dict:
+    """The recorded synthesis of the RTL.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    path = _paths.recorded() / "hardware.json"
+    if not path.exists():
+        raise UsageError(f"no synthesis is recorded at {path}: run make hardware")
+    return json.loads(path.read_text())
+
+
 def scalesim_record() -> dict:
     """The recorded comparison with SCALE-Sim.
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from ..running import Run, local_store, recorded_store, run_all
 from ..running import profile as find_profile
+from ..schedule import Phase
+from ._rules import score, warm_up_updates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,59 +29,50 @@ def _made(runs: list[Run]) -> list[dict]:
 
 
 def recorded() -> list[dict]:
-    """The committed records, made at a larger scale."""
+    """The committed records, made at a larger scale; those of other behaviour than today's carry it and pair among themselves."""
     return list(recorded_store())
 
 
-def largest(records: Iterable[dict]) -> list[dict]:
-    """Of each model's records, those at its largest scale: epochs times samples times width squared."""
-    records = list(records)
-
-    def scale(record: dict) -> float:
-        config = record["config"]
-        return config["epochs"] * record["result"]["train_samples"] * config["width"] ** 2
-
-    top: dict[str, float] = {}
-    for record in records:
-        model = record["config"]["model"]
-        top[model] = max(top.get(model, 0.0), scale(record))
-    return [record for record in records if scale(record) == top[record["config"]["model"]]]
-
-
 def summary(records: Iterable[dict]) -> "pd.DataFrame":
-    """One row a run: its configuration, score (in percent, or BLEU), parameters and seconds."""
+    """One row a run: its configuration, score (in percent, or BLEU; chance where it diverged), parameters and seconds."""
     import pandas as pd
 
-    keep = ("metric", "score", "diverged", "train_samples", "parameters", "predictor_parameters", "seconds")
+    keep = ("metric", "diverged", "averaged_score", "train_samples", "parameters", "predictor_parameters", "seconds")
     rows = [
         {key: record["config"][key] for key in _CONFIG}
         | {key: record["result"][key] for key in keep}
-        | {"data": record["provenance"]["data"]["name"]}
+        | {"data": record["provenance"]["data"]["name"], "score": score(record), "updates": warm_up_updates(record)}
         for record in records
     ]
-    return pd.DataFrame(rows, columns=[*_CONFIG, *keep, "data"])
+    return pd.DataFrame(rows, columns=[*_CONFIG, *keep, "data", "score", "updates"])
+
+
+def mean_std(frame: "pd.DataFrame", by: list[str], value: str = "score") -> "pd.DataFrame":
+    """Mean, sample standard deviation and n of ``value`` over the runs of each group, and how many of them diverged."""
+    groups = frame.groupby(by, sort=False)
+    table = groups[value].agg(["mean", "std", "count"]).rename(columns={"count": "n"})
+    table["diverged"] = groups["diverged"].count()
+    return table.reset_index()
 
 
 def curves(records: Iterable[dict]) -> "pd.DataFrame":
     """One row an epoch of a run."""
     import pandas as pd
 
-    return pd.DataFrame(
-        [{key: record["config"][key] for key in _CONFIG} | row for record in records for row in record["curves"]]
-    )
+    rows = [{key: record["config"][key] for key in _CONFIG} | row for record in records for row in record["curves"]]
+    return pd.DataFrame(rows).drop(columns="averaged", errors="ignore")  # a figure of the last epoch only
 
 
 def quality(records: Iterable[dict]) -> "pd.DataFrame":
-    """One row a phase and layer of a run: how its predictions compared with the true gradients."""
+    """One row a layer of a run: how its predictions compared with the true gradients of batches in Phase BP."""
     import pandas as pd
 
     rows = [
-        {key: record["config"][key] for key in _CONFIG} | {"phase": phase, "layer": layer, "depth": depth} | figures
+        {key: record["config"][key] for key in _CONFIG} | {"layer": layer, "depth": depth} | figures
         for record in records
-        for phase, layers in record["result"]["quality"].items()
-        for depth, (layer, figures) in enumerate(layers.items())
+        for depth, (layer, figures) in enumerate(record["result"]["quality"][Phase.BP.value].items())
     ]
-    return pd.DataFrame(rows, columns=[*_CONFIG, "phase", "layer", "depth", "cosine", "sign", "mse", "mape", "norm_ratio"])
+    return pd.DataFrame(rows, columns=[*_CONFIG, "layer", "depth", "cosine", "sign", "mse", "mape", "norm_ratio"])
 
 
 def study_results(profile: str) -> list[dict]:
@@ -117,16 +110,16 @@ def variants(profile: str) -> "pd.DataFrame":
         own, *rest = (run for run in study.by_method(seed) if run.method in ("adagp", "adaptive"))
         runs = {OWN_SETTINGS: own} | study.by_variant(seed) | {run.method: run for run in rest}
         records = {setting: store.get(run) for setting, run in runs.items()}
-        base = records[OWN_SETTINGS]["result"]["score"]
+        base = score(records[OWN_SETTINGS])
         for setting, record in records.items():
             batches = pd.DataFrame([row["batches"] for row in record["curves"]]).sum()
-            score = record["result"]["score"]
             rows.append(
                 {
                     "setting": setting,
                     "seed": seed,
-                    "score": score,
-                    "difference": None if score is None or base is None else score - base,
+                    "score": score(record),
+                    "diverged": record["result"]["diverged"],
+                    "difference": score(record) - base,
                     "gp": batches.get("gp", 0),
                     "batches": batches.sum(),
                 }

@@ -142,3 +142,77 @@ def large_batch(profile: str, *, batches: int = 16) -> "pd.DataFrame":
         samples = sum(len(batch[1]) for batch in seen)
         rows += [{"method": method, "layer": layer, "samples": samples} | figures for layer, figures in quality.items()]
     return pd.DataFrame(rows)
+
+
+def predictor_start(profile: str, *, updates: int = 400, every: int = 50) -> "pd.DataFrame":
+    """How far the shared predictor comes from its start while the profile's study model trains, on this machine.
+
+    Two predictors see the same plain training: one whose last layer starts at zero, one with PyTorch's usual initialization.
+
+    Returns:
+        Columns start ('zero' or 'default'), updates, to_start (cosine of a prediction with what the untrained predictor makes of the same
+        batch; NaN where that is zero), between_batches (cosine of the predictions for two batches) and size (root mean
+        square of a prediction over that of the layer's gradients). All are means over layers.
+    """
+    import pandas as pd
+    import torch
+
+    from .. import data, models
+    from ..predictors import create
+    from ..schedule import LadderSchedule
+    from ..training import AdaGP, compare, task_for
+
+    base = find_profile(profile).study.base
+    task = task_for(data.load(base.dataset), batch_size=base.batch_size)
+    loader = task.loader("train", seed=base.seed, limit=base.train_limit)
+    rows = []
+    for start in ("zero", "default"):
+        torch.manual_seed(base.seed)
+        model = models.create(base.model, dataset=base.dataset, width=base.width).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.SGD(model.parameters(), lr=base.lr, momentum=0.9, weight_decay=base.weight_decay)
+        predictor = create("shared-network", zero_start=start == "zero")
+        schedule = LadderSchedule(warm_up_epochs=updates)  # nothing is predicted meanwhile
+        engine = AdaGP(model, optimizer, schedule=schedule, predictor=predictor, measure_every=0)
+        untrained = [parameter.detach().clone() for parameter in predictor.parameters()]
+        fixed = [batch for batch, _ in zip(loader, range(2), strict=False)]
+
+        def predicted(batch):
+            return engine.predictions(lambda: task.loss(model, batch))  # noqa: B023  used before the next turn
+
+        def look(done):
+            one, other = predicted(fixed[0]), predicted(fixed[1])  # noqa: B023
+            now = predictor.state_dict()  # noqa: B023
+            predictor.load_state_dict(now | {"parameters": untrained})  # noqa: B023
+            first = predicted(fixed[0])  # noqa: B023
+            predictor.load_state_dict(now)  # noqa: B023
+            rms = now["mean_square"].sqrt().clamp(min=1e-12)
+
+            def cosine(a, b):
+                values = [float(compare(a[name], b[name])[0]) for name in a if float(b[name].norm()) and float(a[name].norm())]
+                return sum(values) / len(values) if values else float("nan")
+
+            sizes = [float(one[layer.name].square().mean().sqrt() / rms[layer.index]) for layer in engine.layers]  # noqa: B023
+            rows.append(
+                {
+                    "start": start,  # noqa: B023
+                    "updates": done,
+                    "to_start": cosine(one, first),
+                    "between_batches": cosine(one, other),
+                    "size": sum(sizes) / len(sizes),
+                }
+            )
+
+        done, epoch = 0, 0
+        while done < updates:
+            loader.set_epoch(epoch)
+            epoch += 1
+            for batch in engine.epoch(loader):
+                engine.step(lambda batch=batch: task.loss(model, batch))  # noqa: B023
+                done += 1
+                if done % every == 0 or done == 1:
+                    look(done)
+                if done == updates:
+                    break
+        engine.close()
+    return pd.DataFrame(rows)
+

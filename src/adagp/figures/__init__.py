@@ -14,12 +14,23 @@ from ._accelerator import (
     sensitivity,
     speedup,
 )
+from ._hardware import handshake, hardware_blocks
 from ._method import designs, phases, reorganization
 from ._show import glue, save, show
-from ._training import controls, followed, learning_curves, plan, predictor_quality, quality_by_method, scores
+from ._training import (
+    controls,
+    followed,
+    learning_curves,
+    plan,
+    predictor_quality,
+    predictor_start,
+    quality_by_method,
+    scores,
+)
 
 __all__ = [
     "area_and_power", "batch_size", "controls", "designs", "energy", "explored", "eyeriss", "followed", "gantt", "glue",
-    "layer_cycles",    "learning_curves", "phases", "pipelines", "plan", "predictor_quality", "quality_by_method", "reorganization", "save",
+    "handshake", "hardware_blocks", "layer_cycles", "learning_curves", "phases", "pipelines", "plan", "predictor_quality", "predictor_start",
+    "quality_by_method", "reorganization", "save",
     "scalesim", "scores", "sensitivity", "show", "speedup", "style",
 ]  # fmt: skip

@@ -192,3 +192,30 @@ def controls(runs: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
         axes.set_xlabel(f"{style.METRICS[runs['metric'].iloc[0]]}: dots are seeds, bars their mean")
     plt.close(figure)
     return figure, data
+
+
+def predictor_start(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+    """How far a predictor comes from its start: three panels over its updates, one line a way to start.
+
+    Args:
+        table: ``evidence.predictor_start``.
+    """
+    import matplotlib.pyplot as plt
+
+    panels = {
+        "to_start": "cosine with the untrained\npredictor's answer",
+        "between_batches": "cosine between answers\nfor two batches",
+        "size": "size over the\ngradients' size",
+    }
+    colors = {"default": style.COLORS["adagp-default-init"], "zero": style.COLORS["adagp"]}
+    names = {"default": "usual initialization", "zero": "last layer starts at zero"}
+    with style.use():
+        figure, axes = plt.subplots(1, 3, figsize=(7.0, 2.8))
+        for axis, (column, label) in zip(axes, panels.items(), strict=True):
+            for start, rows in table.groupby("start", sort=False):
+                axis.plot(rows["updates"], rows[column], marker="o", markersize=3, color=colors[start], label=names[start])
+            axis.set(xlabel="updates of the predictor", title=label)
+            axis.set_ylim(bottom=min(0.0, float(table[column].min())))
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    plt.close(figure)
+    return figure, table

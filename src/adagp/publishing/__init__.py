@@ -2,6 +2,7 @@
 
 from ._book import BookError, build_book
 from ._display import (
+    accuracy_table,
     claims_page,
     claims_table,
     control_table,
@@ -27,7 +28,7 @@ from ._notebooks import (
 )
 
 __all__ = [
-    "BookError", "NotebookError", "available_notebooks", "build_book", "claims_page", "claims_table", "control_table",
+    "BookError", "NotebookError", "accuracy_table", "available_notebooks", "build_book", "claims_page", "claims_table", "control_table",
     "describe", "execute_notebooks", "html_table", "large_batch_table", "needed_runs", "nothing_recorded", "notebook_jobs",
     "overhead_table", "quality_table", "recorded_scale", "results_digest", "score_table", "show_models", "sweep_table",
     "variant_table",

@@ -1,9 +1,10 @@
 """Sentences and tables that the notebooks show, made from records so that no figure is typed by hand."""
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..evidence import Claim, Measured, largest, mean_std, paired_interval, recorded, summary
+from ..evidence import LEAST_UPDATES, Claim, Interval, Measured, interval, largest, mean_std, recorded, summary
 from ..figures.style import LABELS, METRICS
 from ..running import METHODS
 
@@ -37,9 +38,12 @@ def recorded_scale():
 
     records = [record for record in largest(recorded()) if record["result"]["metric"] == "accuracy"]
     if not records:
-        return HTML("<p>No run has been recorded yet, so there are no verdicts on accuracy.</p>")
+        return HTML("<p>No run has been recorded yet, so all verdicts on accuracy are open.</p>")
     sentences = describe(summary(records)).data.removeprefix("**Scale:** ")
-    return HTML(f"<p>Verdicts on accuracy rest on recorded runs far below the paper's scale: {sentences}</p>")
+    return HTML(
+        f"<p>Verdicts on accuracy rest on the recorded runs nearest to the paper's scale: {sentences} Runs whose warm-up has fewer than "
+        f"{LEAST_UPDATES:,} updates of the predictor support no verdict.</p>"
+    )
 
 
 NOTHING = "*No recorded run of this kind has been committed yet: `adagp record` makes them.*"
@@ -81,10 +85,9 @@ def score_table(*parts: "pd.DataFrame"):
     return _joined(tables)
 
 
-def _score(mean: float, std: float, n: int) -> str:
-    if n == 0:
-        return "diverged"
-    return f"{mean:.2f} ± {std:.2f} ({n})" if n > 1 else f"{mean:.2f} (1)"
+def _score(mean: float, std: float, n: int, diverged: int = 0) -> str:
+    text = f"{mean:.2f} ± {std:.2f} ({n})" if n > 1 else f"{mean:.2f} (1)"
+    return f"{text}, {diverged} of {n} diverged" if diverged else text
 
 
 def _joined(tables: list):
@@ -105,8 +108,12 @@ def control_table(runs: "pd.DataFrame"):
     for method in order:
         if method not in scores:
             continue
-        values = scores[method].dropna()
-        row = {"method": LABELS[method], METRICS[runs["metric"].iloc[0]]: _score(values.mean(), values.std(), len(values))}
+        values, lost = scores[method].dropna(), int(runs[runs["method"] == method]["diverged"].count())
+        text = _score(values.mean(), values.std(), len(values), lost)
+        row = {"method": LABELS[method], METRICS[runs["metric"].iloc[0]]: text}
+        if runs["averaged_score"].notna().any():
+            averaged = runs[runs["method"] == method]["averaged_score"].dropna()
+            row["averaged weights"] = _score(averaged.mean(), averaged.std(), len(averaged)) if len(averaged) else "–"
         for reference in ("bp", "coast", "equal-cost"):
             if reference in scores:
                 row[f"minus {LABELS[reference]}"] = (
@@ -118,10 +125,14 @@ def control_table(runs: "pd.DataFrame"):
 
 def _paired(differences: "pd.Series") -> str:
     """Mean of paired differences, with its 95 % interval where there are enough."""
-    mean, half = paired_interval(differences)
-    if mean != mean:
+    return _interval(interval(differences))
+
+
+def _interval(found: "Interval | Measured | None") -> str:
+    if found is None:
         return "–"
-    return f"{mean:+.2f}" if half is None else f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
+    mean = found.mean if isinstance(found, Interval) else found.value
+    return f"{mean:+.2f}" if found.low is None else f"{mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
 def variant_table(variants: "pd.DataFrame"):
@@ -138,7 +149,7 @@ def variant_table(variants: "pd.DataFrame"):
         rows.append(
             {
                 "setting": setting,
-                "test accuracy (%)": _score(scores.mean(), scores.std(), int(scores.count())),
+                "test accuracy (%)": _score(scores.mean(), scores.std(), int(scores.count()), int(runs["diverged"].count())),
                 "difference (points)": _paired(runs["difference"]) if rows else "",
                 "share of GP": f"{100 * runs['gp'].sum() / runs['batches'].sum():.0f} %",
             }
@@ -159,6 +170,31 @@ def quality_table(quality: "pd.DataFrame", otherwise: str = NOTHING):
         for method, row in means.sort_values("cosine", ascending=False).iterrows()
     ]
     return html_table(pd.DataFrame(rows))
+
+
+def accuracy_table():
+    """Recorded scores of all models, each at its scale nearest to the paper's: model by method, with what each was trained on."""
+    import pandas as pd
+
+    from ..models import available
+
+    runs = summary(largest(recorded()))
+    methods = [method for method in METHODS if method in set(runs["method"])] or ["bp", "adagp"]
+    rows = []
+    for model in available():
+        mine = runs[runs["model"] == model]
+        cells = {
+            method: _score(*figures) for method, *figures in mean_std(mine, ["method"]).itertuples(index=False)
+        } if len(mine) else {}  # fmt: skip
+        row = {"model": model} | {LABELS[method]: cells.get(method, "–") for method in methods}
+        first = mine.iloc[0] if len(mine) else None
+        row["scale"] = (
+            "not recorded yet"
+            if first is None
+            else f"{first['data']}, {first['train_samples']:,} samples, width {first['width']:g}, {first['epochs']} epochs"
+        )
+        rows.append(row)
+    return html_table(pd.DataFrame(rows), caption="Test accuracy in % (Transformer: BLEU), mean ± sample standard deviation (n runs)")
 
 
 def large_batch_table(table: "pd.DataFrame"):
@@ -224,12 +260,19 @@ def claims_table(claims: Iterable[Claim]) -> str:
                 "-" if claim.paper is None else f"{claim.paper:g} {claim.unit}",
                 _text(claim.recorded, claim.unit),
                 _text(claim.current, claim.unit),
-                claim.verdict + (" (moved!)" if claim.moved else ""),
+                _verdict(claim),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _verdict(claim: Claim) -> str:
+    """The verdict with the scale it rests on."""
+    measured = claim.judged
+    at = f" at {measured.scale}" if measured is not None and measured.scale else ""
+    return claim.verdict + at + (" (moved!)" if claim.moved else "")
 
 
 def claims_page(claims: Iterable[Claim]):
@@ -240,10 +283,11 @@ def claims_page(claims: Iterable[Claim]):
         {
             "claim": claim.sentence,
             "by": claim.source,
-            "verdict": claim.verdict,
+            "verdict": _verdict(claim),
             "paper": "–" if claim.paper is None else f"{claim.paper:g} {claim.unit}",
             "recorded": _text(claim.recorded, claim.unit),
             "this run": _text(claim.current, claim.unit),
+            "what would change the verdict": claim.would_change,
         }
         for claim in claims
     ]
@@ -251,7 +295,10 @@ def claims_page(claims: Iterable[Claim]):
 
 
 def _text(measured: Measured | None, unit: str) -> str:
-    return "not run" if measured is None else f"{measured.value:.2f} {unit} ({measured.n})"
+    if measured is None:
+        return "not run"
+    computed = measured.low == measured.value
+    return f"{f'{measured.value:.2f}' if computed else _interval(measured)} {unit} ({measured.n})"
 
 
 def html_table(table: "pd.DataFrame", caption: str = ""):
@@ -259,8 +306,8 @@ def html_table(table: "pd.DataFrame", caption: str = ""):
     from IPython.display import HTML
 
     body = table.to_html(index=False, border=0, classes="adagp-table", escape=True, na_rep="–")
-    for verdict in ("holds", "differs"):
-        body = body.replace(f"<td>{verdict}</td>", f'<td class="{verdict}">{verdict}</td>')
+    for verdict in ("holds", "differs", "open"):
+        body = re.sub(rf"<td>({verdict}( at [^<]*)?)</td>", rf'<td class="{verdict}">\1</td>', body)
     if caption:
         body = body.replace("<thead>", f"<caption>{caption}</caption><thead>", 1)
     return HTML(f'<div class="adagp-scroll">{body}</div>')

@@ -1,5 +1,6 @@
 """From a run's configuration to its record: profiles, training, worker processes, a cluster, the store."""
 
+from ._behaviour import agrees, behaviour, is_current
 from ._budget import record
 from ._cluster import run_on_ray
 from ._configuration import METHODS, Method, Run
@@ -10,6 +11,6 @@ from ._train import train
 from ._workers import progress_line, run_all, run_one
 
 __all__ = [
-    "METHODS", "PROFILES", "Method", "Profile", "Run", "Store", "digest", "local_store", "package_code", "profile",
+    "METHODS", "PROFILES", "Method", "Profile", "Run", "Store", "agrees", "behaviour", "digest", "is_current", "local_store", "package_code", "profile",
     "progress_line", "provenance", "record", "recorded_store", "run_all", "run_on_ray", "run_one", "train",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from ..data import FACTS
 from ._configuration import Run
 from ._profiles import Profile
 from ._store import recorded_store
@@ -14,8 +15,8 @@ def record(
 ) -> list[Run]:
     """Make missing runs of the plan, cheapest first, until the budget is spent; returns the runs that are left.
 
-    A run that the budget cuts off keeps its checkpoint and continues in the next session. Records made by earlier code
-    count: a recorded result says which code made it.
+    A run that the budget cuts off keeps its checkpoint and continues in the next session. Records of earlier behaviour
+    count as made: what they may still say is decided where they are read.
 
     Args:
         time_budget: seconds.
@@ -32,4 +33,5 @@ def _cost(run: Run) -> tuple[int, float]:
     from .. import accelerator as acc
 
     macs = acc.workload(run.model, dataset=run.dataset, batch=1).macs()
-    return run.seed, macs * run.width**2 * run.trained_epochs()
+    samples = run.train_limit or FACTS[run.dataset].train_samples
+    return run.seed, macs * run.width**2 * samples * run.trained_epochs()

@@ -7,10 +7,10 @@ from pathlib import Path
 from .. import _paths
 from .._errors import UsageError
 from .._files import write_json
-from ._provenance import training_code
+from ._behaviour import is_current
 from ._configuration import Run
+from ._train import SCHEMA
 
-SCHEMA = 2  # 2: prediction quality by phase, accuracy of averaged weights
 _REQUIRED = {"schema": int, "name": str, "config": dict, "result": dict, "curves": list, "provenance": dict}
 
 
@@ -20,12 +20,13 @@ class Store:
     Several processes and machines may write to one store: a record appears whole or not at all.
     """
 
-    def __init__(self, folder: Path, work: Path | None = None) -> None:
+    def __init__(self, folder: Path, work: Path | None = None, *, lasting: bool = False) -> None:
         """Args:
         folder: where the records are.
         work: for locks and checkpoints; ``folder``/work unless given.
+        lasting: records are kept while code changes, so they carry the behaviour of the code that made them.
         """
-        self.folder = folder
+        self.folder, self.lasting = folder, lasting
         self.work = folder / "work" if work is None else work
 
     def path(self, run: Run) -> Path:
@@ -36,13 +37,13 @@ class Store:
         """The run's record, or None.
 
         Args:
-            current: count a record made by other training code as missing.
+            current: count a record of a method that behaves otherwise today as missing (see ``behaviour``).
         """
         path = self.path(run)
         if not path.exists():
             return None
         record = read(path)
-        return None if current and record["provenance"].get("code") != training_code() else record
+        return None if current and not is_current(record, run) else record
 
     def put(self, run: Run, record: dict) -> Path:
         """Write the run's record in one step.
@@ -71,7 +72,7 @@ def local_store() -> Store:
 
 def recorded_store() -> Store:
     """The committed records; locks and checkpoints stay outside git."""
-    return Store(_paths.recorded() / "runs", work=_paths.runs() / "work")
+    return Store(_paths.recorded() / "runs", work=_paths.runs() / "work", lasting=True)
 
 
 def read(path: Path) -> dict:

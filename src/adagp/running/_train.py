@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ._configuration import METHODS, Run
 from ._provenance import provenance
-from ._store import SCHEMA
+
+SCHEMA = 2  # of records; 2: prediction quality by phase, accuracy of averaged weights
 
 
 def train(
@@ -15,6 +16,7 @@ def train(
     *,
     device: str = "cpu",
     checkpoint: Path | None = None,
+    behaviour: dict[str, list[float]] | None = None,
     on_epoch: Callable[[dict], None] = lambda row: None,
 ) -> dict:
     """Train one run and return its record (see ``Store``). A run that diverges has a record that says so.
@@ -22,6 +24,8 @@ def train(
     Args:
         device: 'cpu', 'cuda', 'cuda:1' or 'mps'.
         checkpoint: continue from here, and save here after every epoch.
+        behaviour: of the code (``running.behaviour``), kept in the record and in the checkpoint, which is continued by the
+            same behaviour only.
         on_epoch: called with each epoch's row of the curves.
     """
     import torch
@@ -40,7 +44,7 @@ def train(
     predictor = create_predictor(method.predictor, **dict(method.options + run.predictor_options))
     engine = AdaGP(model, _optimizer(run, model), schedule=run.schedule(), predictor=predictor)
     task = task_for(dataset, device=device, batch_size=run.batch_size)
-    train = task.loader("train", seed=run.seed, limit=run.train_limit)
+    samples = task.loader("train", seed=run.seed, limit=run.train_limit)
     test = task.loader("test", limit=run.test_limit)
 
     def autocast() -> contextlib.AbstractContextManager:
@@ -60,12 +64,13 @@ def train(
     try:
         curves = fit(
             engine,
-            train,
+            samples,
             loss,
             evaluate,
             epochs=run.trained_epochs(),
             skip=run.ladder() if method.skip else None,
             checkpoint=checkpoint,
+            made_by=behaviour,
             on_epoch=on_epoch,
         )
     except DivergedError as error:
@@ -81,12 +86,13 @@ def train(
         # Of the mean of the last epochs' weights: a second column, for every method alike.
         "averaged_score": curves[-1]["averaged"][task.metric] if curves and "averaged" in curves[-1] else None,
         "parameters": sum(p.numel() for p in model.parameters()),
+        "weight_norm": float(torch.stack([p.detach().float().norm() for p in model.parameters()]).norm()),
         "predictor_parameters": engine.predictor.num_parameters(),
-        "train_samples": len(train.labels),
+        "train_samples": len(samples.labels),
         "seconds": round(sum(row["seconds"] for row in curves), 2),  # of all parts of an interrupted run
         "quality": {phase.value: engine.metrics(phase) for phase in (Phase.WARM_UP, Phase.BP)},
     }
-    origin = provenance(device) | {"data": {"name": dataset.note, "fingerprint": dataset.fingerprint}}
+    origin = provenance(device) | {"behaviour": behaviour} | {"data": {"name": dataset.note, "fingerprint": dataset.fingerprint}}
     return {
         "schema": SCHEMA,
         "name": run.name,

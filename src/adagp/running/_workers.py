@@ -12,8 +12,10 @@ from multiprocessing import connection, get_context
 from filelock import FileLock, Timeout
 
 from .._errors import UsageError
+from ._behaviour import behaviour
 from ._configuration import Run
 from ._store import Store
+from ._train import train
 
 _TRIES = 3  # a run whose worker dies (out of memory, kill -9) is started so many times
 _BUSY_WAIT = 2.0  # seconds until a run that another runner holds is looked at again
@@ -31,14 +33,12 @@ def run_one(
     """The run's record: from the store if it is there, else trained now, continuing from its last checkpoint.
 
     Args:
-        current: a record made by other training code does not count.
+        current: a record of other behaviour does not count.
 
     Raises:
         Timeout: another process is at this run.
         UsageError: the store cannot be written to.
     """
-    from ._train import train
-
     try:
         store.folder.mkdir(parents=True, exist_ok=True)
         store.work.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,8 @@ def run_one(
             record = store.get(run, current=current)
             if record is None:
                 checkpoint = store.work / f"{run.name}.pt"
-                record = train(run, device=device, checkpoint=checkpoint, on_epoch=on_epoch)
+                now = behaviour(run) if store.lasting else None
+                record = train(run, device=device, checkpoint=checkpoint, behaviour=now, on_epoch=on_epoch)
                 store.put(run, record)
                 checkpoint.unlink(missing_ok=True)
             return record
@@ -73,7 +74,7 @@ def run_all(
         device: where to train.
         deadline: ``time.monotonic()`` value after which no further run is started and running ones are stopped;
             their checkpoints stay.
-        current: a record made by other training code does not count.
+        current: a record of other behaviour does not count.
 
     Raises:
         UsageError: a worker met bad input, or an unwritable store.

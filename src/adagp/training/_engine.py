@@ -241,6 +241,28 @@ class AdaGP:
         """
         return self._metrics.summary(phase.value)
 
+    def predictions(self, closure: Callable[[], Tensor]) -> dict[str, Tensor]:
+        """What the predictor would put on each layer's weight for one batch; nothing is trained.
+
+        Args:
+            closure: as for ``step``.
+
+        Returns:
+            {layer: gradient as a matrix (out_ch, row)}, for predictors that need no more than the layers' outputs.
+        """
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        gradients = [layer.weight.grad for layer in self.layers]
+        with torch.no_grad():
+            self._run(closure)
+            with self._plain():
+                self.predictor.predict(None)
+        made = {x.name: x.matrix(x.weight.grad) for x in self.layers if x.weight.grad is not None}
+        for layer, gradient in zip(self.layers, gradients, strict=True):
+            layer.weight.grad = gradient
+        for buffer, value in zip(self.model.buffers(), buffers, strict=True):
+            buffer.copy_(value)
+        return made
+
     def large_batch_quality(self, closures: Iterable[Callable[[], Tensor]]) -> dict[str, dict[str, float]]:
         """Compare a prediction, and one batch's own gradient, with the mean gradient of many batches at the present weights.
 

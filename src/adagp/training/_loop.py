@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+import pickle
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ def fit(
     epochs: int,
     skip: Schedule | None = None,
     checkpoint: Path | None = None,
+    made_by: dict[str, list[float]] | None = None,
     on_epoch: Callable[[dict], None] = lambda row: None,
 ) -> list[dict]:
     """Train for ``epochs`` and return one row an epoch: loss, test figures, batches by phase, seconds.
@@ -51,6 +53,7 @@ def fit(
         evaluate: model -> figures of the test set, called after every epoch with the model in eval mode.
         skip: drop the batches that this schedule puts in Phase GP (the control 'skip').
         checkpoint: file to continue from and to write after every epoch; at most one epoch is lost.
+        made_by: what identifies the code's behaviour; a checkpoint that another made is refused.
         on_epoch: called with each finished row.
 
     Raises:
@@ -65,7 +68,7 @@ def fit(
     rows: list[dict] = []
     average = WeightAverage(model)
     if checkpoint is not None and checkpoint.exists():
-        rows = _restore(checkpoint, model, optimizer, engine, decay, average)
+        rows = _restore(checkpoint, model, optimizer, engine, decay, average, made_by)
     for epoch in range(len(rows), epochs):
         start, losses, phases = time.perf_counter(), [], Counter()
         model.train()
@@ -100,7 +103,7 @@ def fit(
         row["seconds"] = round(time.perf_counter() - start, 3)
         rows.append(row)
         if checkpoint is not None:
-            _save(checkpoint, model, optimizer, engine, decay, average, rows)
+            _save(checkpoint, model, optimizer, engine, decay, average, rows, made_by)
         on_epoch(row)
     return rows
 
@@ -147,7 +150,7 @@ class WeightAverage:
         self.count, self.mean = state["count"], [value.to(device) for value in state["mean"]]
 
 
-def _save(path: Path, model, optimizer, engine, decay, average: WeightAverage, rows: list[dict]) -> None:
+def _save(path: Path, model, optimizer, engine, decay, average: WeightAverage, rows: list[dict], made_by) -> None:
     buffer = io.BytesIO()
     state = {
         "model": model.state_dict(),
@@ -156,6 +159,7 @@ def _save(path: Path, model, optimizer, engine, decay, average: WeightAverage, r
         "decay": decay.state_dict(),
         "average": average.state_dict(),
         "rows": rows,
+        "made_by": made_by,
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -164,16 +168,19 @@ def _save(path: Path, model, optimizer, engine, decay, average: WeightAverage, r
     write_atomic(path, buffer.getvalue())
 
 
-def _restore(path: Path, model, optimizer, engine, decay, average: WeightAverage) -> list[dict]:
+def _restore(path: Path, model, optimizer, engine, decay, average: WeightAverage, made_by) -> list[dict]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["made_by"] != made_by:
+            raise ValueError("it was made by code that trains differently")
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         engine.load_state_dict(state["engine"])
         decay.load_state_dict({**state["decay"], "lr_lambdas": [None]})
         average.load_state_dict(state["average"])
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        # torch's own words advise to unpickle the file after all
+        reason = "it is not a checkpoint" if isinstance(error, pickle.UnpicklingError) else str(error).splitlines()[0]
         raise UsageError(f"cannot continue from the checkpoint {path}: {reason}; delete it to start anew") from error
     torch.set_rng_state(state["rng"])
     if state["cuda_rng"] and torch.cuda.is_available():

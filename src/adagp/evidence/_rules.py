@@ -1,0 +1,137 @@
+"""The rules of evidence: what counts as a pair, as a score, as a scale, and which verdict follows. Claims, tables and figures use these."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..running import agrees
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST_PAIRS = 3
+"""Fewer pairs have no interval, and no verdict."""
+LEAST_UPDATES = 1_000
+"""Updates of the predictor in the warm-up below which a run says nothing about the paper's method: its predictor has hardly moved from
+where it started (the page on the predictor's start). The paper's own warm-up on CIFAR-10 has 3,910."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean of paired differences with Student's 95 % interval."""
+
+    mean: float
+    low: float | None
+    """None for fewer than ``LEAST_PAIRS`` pairs."""
+    high: float | None
+    pairs: int
+
+
+def interval(differences: "pd.Series") -> Interval | None:
+    """The interval of paired differences; None without any."""
+    from scipy.stats import t
+
+    values = differences.dropna()
+    n = len(values)
+    if n == 0:
+        return None
+    mean = float(values.mean())
+    if n < LEAST_PAIRS:
+        return Interval(mean=mean, low=None, high=None, pairs=n)
+    half = float(t.ppf(0.975, n - 1) * values.std() / n**0.5)
+    return Interval(mean=mean, low=mean - half, high=mean + half, pairs=n)
+
+
+def verdict(low: float | None, high: float | None, rule: str, bound: float, paper: float | None = None) -> str:
+    """'holds' where the interval lies on the right side of the bound, 'differs' where it lies on the wrong side, else 'open'.
+
+    Args:
+        low: end of the interval; None, as ``high``, where too little was measured.
+        rule: 'at_least', 'at_most', or 'within' so much of the paper's value.
+    """
+    if low is None or high is None:
+        return "open"
+    right = {
+        "at_least": (bound, float("inf")),
+        "at_most": (float("-inf"), bound),
+        "within": ((paper or 0.0) - bound, (paper or 0.0) + bound),
+    }[rule]
+    if right[0] <= low and high <= right[1]:
+        return "holds"
+    return "differs" if high < right[0] or low > right[1] else "open"
+
+
+def score(record: dict) -> float:
+    """A run's score; one that diverged is scored as chance, so that it counts against its method.
+
+    Chance is 100 / classes percent of the classes of the data, or a BLEU of 0.
+    """
+    from ..data import FACTS
+
+    result = record["result"]
+    if result["diverged"] is None and result["score"] is not None:
+        return result["score"]
+    return 0.0 if result["metric"] == "bleu" else 100 / FACTS[record["config"]["dataset"]].classes
+
+
+def warm_up_updates(record: dict) -> int:
+    """Updates of the predictor before its predictions are used."""
+    config = record["config"]
+    batches = max(1, record["result"]["train_samples"] // config["batch_size"])
+    return min(config["warm_up_epochs"], config["epochs"]) * batches
+
+
+def scale(record: dict) -> float:
+    """How near a run is to the paper's scale: epochs times samples times width squared."""
+    config = record["config"]
+    return config["epochs"] * record["result"]["train_samples"] * config["width"] ** 2
+
+
+def largest(records: Iterable[dict]) -> list[dict]:
+    """Of each model's records, those at its recorded scale nearest to the paper's."""
+    records = list(records)
+    top: dict[str, float] = {}
+    for record in records:
+        model = record["config"]["model"]
+        top[model] = max(top.get(model, 0.0), scale(record))
+    return [record for record in records if scale(record) == top[record["config"]["model"]]]
+
+
+def pairs(records: Iterable[dict], method: str, reference: str) -> "pd.DataFrame":
+    """Runs of a method beside those of a reference with the same seed.
+
+    Two runs are a pair where everything but the method is equal: the configuration, the data's fingerprint (CIFAR-10 as JPEG is not the
+    original), and the behaviour of plain training in the code that made them.
+
+    Returns:
+        Columns model, seed, difference (points of the score, method minus reference) and updates (of the predictor's warm-up).
+    """
+    import pandas as pd
+
+    sides: dict[str, list[dict]] = {method: [], reference: []}
+    for record in records:
+        if record["config"]["method"] in sides:
+            sides[record["config"]["method"]].append(record)
+    rows = [
+        {
+            "model": one["config"]["model"],
+            "seed": one["config"]["seed"],
+            "difference": score(one) - score(other),
+            "updates": warm_up_updates(one),
+        }
+        for one in sides[method]
+        for other in sides[reference]
+        if _alike(one, other)
+    ]
+    return pd.DataFrame(rows, columns=["model", "seed", "difference", "updates"])
+
+
+def _alike(one: dict, other: dict) -> bool:
+    without = [{key: value for key, value in record["config"].items() if key != "method"} for record in (one, other)]
+    mine, theirs = one["provenance"], other["provenance"]
+    if without[0] != without[1] or mine["data"]["fingerprint"] != theirs["data"]["fingerprint"]:
+        return False
+    if mine.get("code") == theirs.get("code"):
+        return True
+    plain = [{"bp": behaviour["bp"]} if (behaviour := origin.get("behaviour")) else None for origin in (mine, theirs)]
+    return agrees(*plain)

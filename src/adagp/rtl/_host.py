@@ -1,0 +1,106 @@
+"""The host's port, the same on every top-level block, and the transactions that a run consists of.
+
+Interface, synchronous to ``clk`` (``rst`` is synchronous too):
+
+| signal | direction | meaning |
+|---|---|---|
+| host_address[31:0] | in | region (4 bits), bank (8 bits), word (20 bits) |
+| host_write, host_write_data[63:0] | in | write this word at the next rising edge |
+| host_read_data[63:0] | out | the word at the address of the cycle before, sign extended |
+| start | in | one cycle high: run |
+| done | out | one cycle high: finished |
+| stream_valid, stream_data, stream_ready | in, in, out | words from outside, taken where valid and ready are high |
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from amaranth.hdl import Signal, signed
+
+REGIONS = ("register", "input", "weight", "bias", "output", "average")
+
+
+def address(region: str, bank: int = 0, word: int = 0) -> int:
+    """Where the host finds a word."""
+    return REGIONS.index(region) << 28 | bank << 20 | word
+
+
+class HostPort:
+    """The signals of the port; ``stream_width`` bits come from outside in one cycle."""
+
+    def __init__(self, stream_width: int = 64) -> None:
+        self.address = Signal(32, name="host_address")
+        self.write = Signal(name="host_write")
+        self.write_data = Signal(signed(64), name="host_write_data")
+        self.read_data = Signal(signed(64), name="host_read_data")
+        self.start, self.done = Signal(name="start"), Signal(name="done")
+        self.stream_valid, self.stream_ready = Signal(name="stream_valid"), Signal(name="stream_ready")
+        self.stream_data = Signal(stream_width, name="stream_data")
+
+    @property
+    def region(self):
+        return self.address[28:32]
+
+    @property
+    def bank(self):
+        return self.address[20:28]
+
+    @property
+    def word(self):
+        return self.address[:20]
+
+    @property
+    def ports(self) -> list[Signal]:
+        return [
+            self.address, self.write, self.write_data, self.read_data, self.start, self.done,
+            self.stream_valid, self.stream_ready, self.stream_data,
+        ]  # fmt: skip
+
+
+@dataclass
+class Script:
+    """What a host does, in order: the same list drives every simulator. ``reads`` counts the words that come back."""
+
+    steps: list[tuple[str, int, int]] = field(default_factory=list)
+    stream: list[int] = field(default_factory=list)
+    """Words handed over whenever the hardware asks for one."""
+    reads: int = 0
+
+    def write(self, region: str, word: int, value: int, bank: int = 0) -> None:
+        self.steps.append(("write", address(region, bank, word), int(value)))
+
+    def fill(self, region: str, banks: np.ndarray, base: int = 0) -> None:
+        """Write (bank, word) values from word ``base`` on."""
+        for bank, words in enumerate(banks):
+            for word, value in enumerate(words):
+                self.write(region, base + word, value, bank)
+
+    def run(self) -> None:
+        """Start, and wait until done."""
+        self.steps.append(("run", 0, 0))
+
+    def read(self, region: str, words: Sequence[int], banks: int = 1) -> None:
+        """Read these words of banks 0 to ``banks`` - 1, bank after bank."""
+        for bank in range(banks):
+            for word in words:
+                self.steps.append(("read", address(region, bank, word), 0))
+                self.reads += 1
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a run of a script gave."""
+
+    cycles: list[int]
+    """From start to done, one entry a run."""
+    words: np.ndarray
+    """Words read (int64), in the script's order."""
+
+    def take(self, *shapes: tuple[int, ...]) -> Iterator[np.ndarray]:
+        """The words, cut into arrays of these shapes."""
+        at = 0
+        for shape in shapes:
+            size = int(np.prod(shape))
+            yield self.words[at : at + size].reshape(shape)
+            at += size

@@ -1,0 +1,69 @@
+"""The array with its memories behind the host's port: a tiled matrix product, complete.
+
+In ADA-GP's designs the edge also sums outputs over the batch (``Sizes.average_depth``), and the predictor's weights either
+come from outside while they are loaded (LOW) or lie in the weight banks beside the network's (EFFICIENT).
+"""
+
+from amaranth.hdl import Array as Choice
+from amaranth.hdl import Elaboratable, Module, Signal
+
+from ._gemm import COUNT, JOB, Gemm
+from ._host import REGIONS, HostPort
+from ._sizes import Sizes
+
+MEMORIES = ("input", "weight", "bias", "output", "average")
+BUSY, TOTAL = len(JOB), len(JOB) + 1
+"""Registers after the job's: cycles in which the array was busy, and cycles from start to done."""
+
+
+class MatrixUnit(Elaboratable):
+    """Registers 0 to 11 are the job (in the order of ``JOB``), 12 and 13 count cycles since the last start."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes = sizes
+        self.host = HostPort(sizes.cols * sizes.width)
+        self.busy = Signal()
+
+    @property
+    def ports(self) -> list[Signal]:
+        return self.host.ports
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        host = self.host
+        m.submodules.gemm = gemm = Gemm(self.sizes)
+        busy, total, running = Signal(32), Signal(32), Signal()
+        m.d.comb += [gemm.start.eq(host.start), host.done.eq(gemm.done), self.busy.eq(gemm.busy)]
+        with m.If(host.start):
+            m.d.sync += [busy.eq(0), total.eq(1), running.eq(1)]
+        with m.Elif(running):
+            m.d.sync += [busy.eq(busy + gemm.busy), total.eq(total + 1)]
+            with m.If(gemm.done):
+                m.d.sync += [running.eq(0), total.eq(total)]
+        for index, signal in enumerate(gemm.job.values()):
+            register = Signal(COUNT, name=f"register_{JOB[index]}")
+            with m.If(host.write & (host.region == REGIONS.index("register")) & (host.word == index)):
+                m.d.sync += register.eq(host.write_data)
+            m.d.comb += signal.eq(register)
+        memory_ports(m, host, {name: getattr(gemm, name) for name in MEMORIES})
+        m.d.comb += [gemm.stream_valid.eq(host.stream_valid), host.stream_ready.eq(gemm.stream_ready)]
+        m.d.comb += [word.eq(host.stream_data.word_select(c, self.sizes.width)) for c, word in enumerate(gemm.stream)]
+        asked = Signal(32)
+        m.d.sync += asked.eq(host.address)
+        with m.Switch(asked[28:]):
+            with m.Case(REGIONS.index("output")):
+                m.d.comb += host.read_data.eq(gemm.output.read_data)
+            with m.Case(REGIONS.index("average")):
+                m.d.comb += host.read_data.eq(gemm.average.read_data)
+            with m.Default():
+                m.d.comb += host.read_data.eq(Choice([busy, total])[asked[0] ^ (BUSY & 1)])
+        return m
+
+
+def memory_ports(m: Module, host: HostPort, ports: dict) -> None:
+    """Connect ports of memories to the host's regions of the same names."""
+    for name, port in ports.items():
+        m.d.comb += [
+            port.enable.eq(host.write & (host.region == REGIONS.index(name))),
+            port.bank.eq(host.bank), port.address.eq(host.word), port.write_data.eq(host.write_data),
+        ]  # fmt: skip

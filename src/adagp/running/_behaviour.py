@@ -1,0 +1,90 @@
+"""Whether a record is of today's method: a tiny fixed run whose figures are its behaviour, compared to three digits.
+
+A hash of files would outdate every record with each comment or new predictor. A record is current while the same method on the same
+model, run now for a few batches, does what it did when the record was made.
+"""
+
+import json
+import math
+from dataclasses import replace
+from functools import cache
+
+from .. import _paths
+from .._files import write_json
+from ._configuration import Run
+from ._provenance import training_code
+from ._train import train
+
+Behaviour = dict[str, list[float]]
+"""Figures of the tiny run with plain backpropagation ('bp'), and with the run's own method."""
+
+
+def behaviour(run: Run) -> Behaviour:
+    """What the code does now with this run's model and method; under a second for most models, then kept until the code changes."""
+    return {method: _figures(replace(_probe(run), method=method)) for method in dict.fromkeys(("bp", run.method))}
+
+
+def agrees(one: Behaviour | None, other: Behaviour | None) -> bool:
+    """Whether two behaviours are the same to three digits, which is more than machines and versions of torch differ by."""
+    if not one or not other or one.keys() != other.keys():
+        return False
+    return all(
+        len(one[k]) == len(other[k])
+        and all(math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-5) for a, b in zip(one[k], other[k], strict=True))
+        for k in one
+    )
+
+
+def is_current(record: dict, run: Run) -> bool:
+    """Whether the record was made by this very code, or else by a method that behaves as it does now."""
+    origin = record["provenance"]
+    return origin.get("code") == training_code() or (bool(origin.get("behaviour")) and agrees(origin["behaviour"], behaviour(run)))
+
+
+def _probe(run: Run) -> Run:
+    """A warm-up epoch and one of GP and BP in turn, eight batches of four samples each, at an eighth of the width, on embedded data."""
+    return replace(
+        run,
+        dataset="numbers" if run.model == "transformer" else "digits",
+        seed=0,
+        width=0.125,
+        epochs=2,
+        batch_size=4,
+        train_limit=32,
+        test_limit=8,
+        lr=1e-3,
+        weight_decay=5e-4,
+        warm_up_epochs=1,
+        rungs=(),
+        final=(1, 1),
+        precision="float32",
+    )
+
+
+@cache
+def _figures(probe: Run) -> list[float]:
+    """The tiny run's curve, the norm of its weights, and what its predictions were like; from the file where the code is the same."""
+    path = _paths.runs() / "work" / "behaviour.json"
+    try:
+        kept = json.loads(path.read_text())
+    except (OSError, ValueError):
+        kept = {}
+    if kept.get("code") != training_code():
+        kept = {"code": training_code(), "figures": {}}
+    if probe.name not in kept["figures"]:
+        import torch
+
+        threads = torch.get_num_threads()
+        with torch.random.fork_rng():
+            torch.set_num_threads(1)
+            try:
+                record = train(probe)
+            finally:
+                torch.set_num_threads(threads)
+        result, curves = record["result"], record["curves"]
+        layers = [layer for phase in result["quality"].values() for layer in phase.values()]
+        figures = [row[key] for row in curves for key in ("train_loss", "test_loss")]
+        figures += [result["weight_norm"], *(sum(layer[key] for layer in layers) for key in ("cosine", "mse", "norm_ratio"))]
+        kept["figures"][probe.name] = [0.0 if figure is None else figure for figure in figures]
+        write_json(path, kept)
+    return kept["figures"][probe.name]

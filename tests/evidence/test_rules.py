@@ -1,0 +1,115 @@
+"""The rules of evidence: a verdict follows an interval, pairs are like with like, a diverged run counts against its method."""
+
+import copy
+
+import pandas as pd
+import pytest
+from scipy.stats import ttest_1samp
+
+from adagp import evidence
+from adagp.evidence import Claim, Measured, interval, largest, pairs, verdict
+from adagp.evidence._claims import accuracy_gap
+
+
+def test_the_interval_is_that_of_the_paired_t_test():
+    differences = pd.Series([0.4, -0.1, 0.9, float("nan"), 0.3])
+    found = interval(differences)
+    reference = ttest_1samp(differences.dropna(), 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx(tuple(reference)) and found.pairs == 4
+
+
+def test_fewer_than_three_pairs_have_no_interval():
+    found = interval(pd.Series([1.0, 3.0]))
+    assert (found.mean, found.low, found.high, found.pairs) == (2.0, None, None, 2)
+    assert interval(pd.Series([float("nan")])) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "rule", "bound", "paper", "expected"),
+    [
+        (-0.4, 0.6, "at_least", -0.5, 0.0, "holds"),
+        (-0.6, 3.0, "at_least", -0.5, 0.0, "open"),  # its mean alone would hold
+        (-3.0, -0.6, "at_least", -0.5, 0.0, "differs"),
+        (None, None, "at_least", -0.5, 0.0, "open"),
+        (1.50, 1.50, "within", 0.0735, 1.47, "holds"),
+        (1.39, 1.39, "within", 0.0735, 1.47, "differs"),
+        (1.35, 1.45, "within", 0.0735, 1.47, "open"),
+        (9.9, 9.9, "at_most", 10, None, "holds"),
+    ],
+)
+def test_a_verdict_follows_the_interval(low, high, rule, bound, paper, expected):
+    assert verdict(low, high, rule, bound, paper) == expected
+
+
+def record(method, seed, score, *, width=0.125, data="a" * 64, code="x", diverged=None, behaviour=None, warm_up=10, model="vgg13"):
+    return {
+        "config": {
+            "model": model, "dataset": "cifar10", "method": method, "seed": seed, "width": width, "epochs": 90,
+            "batch_size": 128, "warm_up_epochs": warm_up,
+        },
+        "result": {"score": score, "metric": "accuracy", "diverged": diverged, "train_samples": 50_000},
+        "provenance": {"code": code, "data": {"name": "CIFAR-10 (JPEG)", "fingerprint": data}, "behaviour": behaviour},
+    }  # fmt: skip
+
+
+def runs(method, *scores, **settings):
+    return [record(method, seed, score, **settings) for seed, score in enumerate(scores)]
+
+
+def test_runs_pair_by_everything_but_the_method():
+    mine = runs("adagp", 79.0, 80.0, 81.0)
+    assert pairs([*mine, *runs("bp", 80.0, 82.0, 82.0)], "adagp", "bp")["difference"].tolist() == [-1.0, -2.0, -1.0]
+    for other in ({"width": 0.25}, {"data": "b" * 64}, {"code": "y"}, {"code": "y", "behaviour": {"bp": [1.0]}}):
+        assert pairs([*mine, *runs("bp", 80.0, 82.0, 82.0, **other)], "adagp", "bp").empty, other
+
+
+def test_runs_of_two_versions_pair_where_plain_training_is_the_same():
+    one = runs("adagp", 79.0, behaviour={"bp": [2.5, 1.0], "adagp": [3.0]})
+    for plain, paired in (([2.5, 1.0], 1), ([2.5, 1.1], 0)):
+        other = runs("bp", 80.0, code="y", behaviour={"bp": plain})
+        assert len(pairs([*one, *other], "adagp", "bp")) == paired
+
+
+def test_a_diverged_run_counts_as_chance_and_is_named():
+    bp = runs("bp", 80.0, 80.0, 80.0)
+    adagp = [*runs("adagp", 80.0, 80.0), record("adagp", 2, None, diverged="the loss is not finite from epoch 1")]
+    gap = accuracy_gap([*bp, *adagp])
+    assert gap.value == pytest.approx((0 + 0 + (10 - 80)) / 3) and gap.n == "1 model, 3 pairs, 1 diverged"
+
+
+def claim(recorded, current=None):
+    return Claim(
+        id="x", source="paper", sentence="", paper=0.0, unit="points", holds={"at_least": -0.5}, deterministic=False,
+        notebook="", recorded=recorded, current=current,
+    )  # fmt: skip
+
+
+def test_a_verdict_on_accuracy_needs_recorded_pairs_and_a_warm_up_that_trains_the_predictor():
+    bp = runs("bp", 80.0, 81.0, 82.0)
+    clear = accuracy_gap([*bp, *runs("adagp", 78.0, 79.1, 80.0)])
+    assert claim(clear).verdict == "differs" and "vgg13, width 0.125, 50,000 samples" in clear.scale
+    two = accuracy_gap([*bp[:2], *runs("adagp", 78.0, 79.1)])
+    assert claim(two).verdict == "open" and claim(two).would_change == "at least 3 pairs; there are 2"
+    short = accuracy_gap([*runs("bp", 80.0, 81.0, 82.0, warm_up=2), *runs("adagp", 78.0, 79.1, 80.0, warm_up=2)])
+    assert claim(short).verdict == "open" and "these runs have 780" in claim(short).would_change
+    assert claim(None, current=clear).verdict == "open"  # this machine's quick run is no evidence
+
+
+def test_a_model_is_judged_at_the_scale_nearest_to_the_papers():
+    small, large = runs("bp", 60.0, width=0.125), runs("bp", 90.0, width=1.0)
+    assert largest([*small, *large]) == large
+
+
+def test_the_book_scores_a_diverged_run_as_the_claims_do():
+    lost = record("adagp-literal", 0, None, diverged="x")
+    for key in ("averaged_score", "parameters", "predictor_parameters", "seconds"):
+        lost["result"][key] = 0
+    table = evidence.mean_std(evidence.summary([lost]), ["method"])
+    assert table.loc[0, "mean"] == 10.0 and table.loc[0, "diverged"] == 1
+
+
+def test_deterministic_claims_are_judged_as_computed():
+    value = Measured(value=0.2, n="14 models", low=0.2, high=0.2)
+    judged = copy.copy(claim(None, current=value))
+    object.__setattr__(judged, "deterministic", True)
+    assert judged.verdict == "holds"

@@ -1,0 +1,208 @@
+"""The array against numpy, PyTorch and the cycle model; each planted fault is caught."""
+
+import importlib
+import inspect
+import shutil
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adagp import UsageError
+from adagp import accelerator as acc
+from adagp import rtl
+from adagp.cli import main
+from adagp.rtl import golden
+
+needs_iverilog = pytest.mark.skipif(not shutil.which("iverilog"), reason="iverilog is not installed")
+
+
+def operands(m, n, k, seed=0, width=16):
+    rng = np.random.default_rng(seed)
+    top = 1 << (width - 1)
+    return rng.integers(-top, top, (m, k)), rng.integers(-top, top, (k, n)), rng.integers(-top, top, n)
+
+
+def check(multiply=rtl.multiply, *, m, n, k, rows, cols, period=0, **options):
+    """Results, sums over the batch and cycles of one product are what they must be."""
+    inputs, weights, bias = operands(m, n, k)
+    product = multiply(inputs, weights, bias, rows=rows, cols=cols, period=period, **options)
+    np.testing.assert_array_equal(product.outputs, golden.gemm(inputs, weights, bias))
+    if period:
+        np.testing.assert_array_equal(product.sums, golden.batch_sums(product.outputs, period))
+    assert product.busy_cycles == acc.gemm_cycles(m, n, k, rows=rows, cols=cols)
+    assert product.total_cycles == product.busy_cycles + 3
+
+
+@settings(max_examples=15)
+@given(*(st.integers(1, most) for most in (4, 4, 6, 9, 9)))
+def test_products_and_busy_cycles_equal_numpy_and_the_cycle_model(rows, cols, m, n, k):
+    check(m=m, n=n, k=k, rows=rows, cols=cols)
+
+
+@settings(max_examples=8)
+@given(*(st.integers(1, most) for most in (3, 3, 4, 5, 5, 7)))
+def test_the_edge_sums_outputs_over_the_batch(rows, cols, batch, period, n, k):
+    check(m=batch * period, n=n, k=k, rows=rows, cols=cols, period=period)
+
+
+def test_streamed_weights_give_the_same_results_in_the_same_cycles():
+    check(m=4, n=5, k=7, rows=3, cols=2, streamed=True)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_narrowest_sum_that_is_let_through_holds_the_largest_products(sign):
+    k, width = 5, 8
+    inputs, weights = np.full((1, k), -128), np.full((k, 1), -128 if sign > 0 else 127)
+    narrow = rtl.product_sizes(1, 1, k, rows=2, cols=1, width=width, sum_width=48).needed_sum_width
+    product = rtl.multiply(inputs, weights, rows=2, cols=1, width=width, sum_width=narrow)
+    assert product.outputs.item() == (inputs @ weights).item()
+    with pytest.raises(UsageError, match=f"sum_width {narrow - 1} cannot hold a sum of 5 products"):
+        rtl.multiply(inputs, weights, rows=2, cols=1, width=width, sum_width=narrow - 1)
+
+
+@needs_iverilog
+@pytest.mark.parametrize(("rows", "cols", "m", "n", "k"), [(3, 5, 7, 11, 13), (12, 15, 20, 17, 30)])
+def test_the_generated_verilog_does_the_same(rows, cols, m, n, k):
+    check(m=m, n=n, k=k, rows=rows, cols=cols, period=m // 2 if m % 2 == 0 else m, run=rtl.run_iverilog)
+
+
+def test_a_convolution_in_fixed_point_is_pytorchs_within_the_stated_error():
+    generator = torch.Generator().manual_seed(0)
+    images, weight = torch.rand(2, 3, 6, 6, generator=generator), torch.randn(4, 3, 3, 3, generator=generator)
+    bias = torch.randn(4, generator=generator)
+    x, x_bits = golden.quantize(images.numpy(), 16)
+    w, w_bits = golden.quantize(weight.numpy(), 16)
+    b = np.rint(bias.numpy() * 2.0 ** (x_bits + w_bits)).astype(np.int64)
+    rows = golden.patches(x, 3, 2, 1)
+    product = rtl.multiply(rows, w.reshape(4, -1).T, b, rows=4, cols=4, period=9)
+    got = product.outputs.reshape(2, 3, 3, 4).transpose(0, 3, 1, 2) / 2.0 ** (x_bits + w_bits)
+    true = F.conv2d(images.double(), weight.double(), bias.double(), stride=2, padding=1)
+    # Half a unit of rounding in each operand of the 27 products, and in the bias.
+    units = 2.0**-x_bits * float(weight.abs().max()) + 2.0**-w_bits * float(images.max())
+    assert np.abs(got - true.numpy()).max() <= 27 * units / 2 + 2.0 ** -(x_bits + w_bits)
+    mean = product.sums.T.reshape(4, 3, 3) / 2.0 ** (x_bits + w_bits) / 2
+    np.testing.assert_allclose(mean, got.mean(0), rtol=0, atol=1e-12)  # averaging adds no error of its own
+
+
+FAULTS = {
+    "a wrong fold count": ("_gemm", 'row_fold == job["row_folds"] - 1', 'row_fold >= job["row_folds"] - 2'),
+    "a missing partial sum": ("_gemm", "Mux(now.first, biases.read[c].data, outputs.read[c].data)", "biases.read[c].data"),
+    "an unmasked row beyond K": ("_gemm", "array.weights[c].eq(Mux(used_now, ", "array.weights[c].eq(Mux(1, "),
+    "a lost update of a sum over the batch": ("_gemm", "en.eq(used & now.sum)", "en.eq(used & now.sum & now.new)"),
+    "an unmasked output": ("_gemm", 'now.valid & (now.whole | (c < job["last_cols"]))', "1"),
+    "an array that stops a cycle early": ("_gemm", "(s.rows + s.cols - 3)", "(s.rows + s.cols - 4)"),
+    "a PE that forgets the sum from above": ("_array", "self.sum_in + self.weight", "self.weight"),
+}
+
+
+def mutant(module, old, new):
+    """``adagp.rtl.multiply`` built from sources in which one expression is replaced."""
+    package = types.ModuleType("adagp_rtl_mutant")
+    package.__path__ = []
+    found = {}
+    for name in ("_sizes", "_array", "_host", "_layout", "_gemm", "_matrix_unit", "_simulate", "_product"):
+        source = inspect.getsource(importlib.import_module(f"adagp.rtl.{name}"))
+        if name == module:
+            assert source.count(old) == 1, f"{old} is no longer in {name}: adapt the fault"
+            source = source.replace(old, new)
+        for other in found:
+            source = source.replace(f"from .{other} import", f"from adagp_rtl_mutant.{other} import")
+        source = source.replace("from ..", "from adagp.")
+        made = types.ModuleType(f"adagp_rtl_mutant.{name}")
+        sys.modules[made.__name__] = made
+        exec(compile(source, made.__name__, "exec"), made.__dict__)
+        found[name] = made
+    for made in found.values():
+        del sys.modules[made.__name__]
+    return found["_product"].multiply
+
+
+CASE = {"m": 6, "n": 5, "k": 8, "rows": 3, "cols": 3, "period": 3}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_caught(fault):
+    faulty = mutant(*FAULTS[fault])
+    with pytest.raises(AssertionError):
+        check(faulty, **CASE)
+
+
+def test_the_mutant_of_nothing_passes():
+    check(mutant("_gemm", "Folds do not overlap", "Folds do not overlap"), **CASE)
+
+
+@needs_iverilog
+@pytest.mark.parametrize("design", rtl.DESIGNS)
+def test_the_command_writes_verilog_that_iverilog_accepts(design, tmp_path, capsys):
+    file = tmp_path / "out.v"
+    assert main(["hardware", "--rows", "2", "--cols", "3", "--design", design, "--verilog", str(file)]) == 0
+    subprocess.run(["iverilog", "-t", "null", str(file)], check=True)
+    assert str(file) in capsys.readouterr().out
+
+
+def test_the_command_simulates_a_product(capsys):
+    import json
+
+    assert main(["hardware", "--rows", "3", "--cols", "5", "--gemm", "7,11,13", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["busy_cycles"] == facts["model_cycles"] == 240
+    assert facts["total_cycles"] == 243
+    assert facts["equal"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rows", "0", "--gemm", "1,2,3"], "rows must be 1 or more, got 0"),
+        (["--rows", "0", "--verilog", "out.v"], "rows must be 1 to 128, got 0"),
+        (["--gemm", "1,2"], "--gemm takes three integers M,N,K, e.g. 7,11,13, got '1,2'"),
+        (["--design", "large", "--verilog", "out.v"], "unknown design 'large'"),
+        ([], "nothing to do"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["hardware", *arguments]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_amaranth_the_command_says_so():
+    probe = (
+        "import sys; sys.modules['amaranth'] = None; from adagp.cli import main; sys.exit(main(['hardware', '--gemm', '1']))"
+    )
+    ran = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.strip().splitlines() == ["adagp: adagp.rtl needs amaranth: pip install 'adagp[rtl]'"]
+
+
+def test_the_recorded_synthesis_is_of_the_hardware_that_is_here():
+    from adagp import evidence
+
+    record = evidence.hardware_record()
+    assert record["sources"] == rtl.fingerprint(), "the RTL has changed since it was synthesized: run make hardware"
+    assert record["netlist"]["equal"]
+    facts = record["netlist"]
+    model = acc.gemm_cycles(facts["M"], facts["N"], facts["K"], rows=facts["rows"], cols=facts["cols"])
+    assert facts["busy_cycles"] == model
+    assert [block["xc7"]["DSP"] for block in record["blocks"].values()] == [1, 16, 180]  # one multiplier a PE
+
+
+def test_a_handshake_is_start_busy_and_done_three_cycles_later():
+    start, busy, done = ([row[name] for row in rtl.handshake_trace()] for name in ("start", "busy", "done"))
+    assert start == [1] + [0] * (len(start) - 1)
+    assert busy == [0] + [1] * acc.gemm_cycles(3, 2, 2, rows=2, cols=2) + [0] * 3
+    assert done == [0] * (len(done) - 1) + [1]
+
+
+def test_adagp_itself_does_not_import_amaranth():
+    probe = "import sys, adagp, adagp.accelerator; print('amaranth' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.strip() == "False"
