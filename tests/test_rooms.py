@@ -9,6 +9,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "adagp"
 FLOORS = (
     {"__main__"},
     {"cli"},
+    {"_simulation"},
     {"publishing"},
     {"evidence", "figures"},
     {"running"},

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from ._errors import UsageError
+from . import _simulation
+from ._errors import UsageError, unknown
 
 app = typer.Typer(
     help="Train with predicted gradients, model the accelerator, reproduce every table and figure.",
@@ -117,28 +118,6 @@ def train(
 
 
 @app.command()
-def simulate(
-    model: Annotated[str, typer.Argument(help="A model's name; adagp info lists them.")],
-    dataset: Annotated[str, typer.Option(help="Gives the input's shape.")] = "cifar10",
-    dataflow: Annotated[str, typer.Option(help="ws, os, is or rs.")] = "ws",
-    design: Annotated[str, typer.Option(help="baseline, low, efficient or max.")] = "efficient",
-    hardware: Annotated[str, typer.Option(help="A preset: paper-180pe, eyeriss-168pe, tpu-128x128.")] = "paper-180pe",
-    batch: Annotated[int, typer.Option(help="Samples a batch.")] = 128,
-    epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
-    as_json: JsonOption = False,
-) -> None:
-    """Speed-up and energy of training one network on an accelerator with ADA-GP."""
-    from . import accelerator as acc
-
-    work = acc.workload(model, dataset=dataset, batch=batch)
-    report = acc.simulate(work, design=design, dataflow=dataflow, hardware=acc.hardware(hardware), epochs=epochs)
-    if as_json:
-        print(json.dumps(report.to_dict()))
-    else:
-        print(report)
-
-
-@app.command()
 def sweep(
     profile: ProfileOption = "quick",
     model: Annotated[list[str], typer.Option(help="Only this model's runs; repeatable.")] = [],
@@ -228,8 +207,18 @@ def hardware(
 
 
 @app.command()
-def info(as_json: JsonOption = False) -> None:
-    """Versions, machine, folders and every valid name."""
+def info(
+    as_json: JsonOption = False,
+    template: Annotated[str, typer.Option(help="Print a file to start from instead: hardware.")] = "",
+) -> None:
+    """Versions, machine, folders and every valid name; or a template."""
+    if template:
+        if template != "hardware":
+            raise unknown("template", template, ["hardware"])
+        from .accelerator import hardware_template
+
+        print(hardware_template(), end="")
+        return
     import adagp
 
     from . import _paths, data, models, predictors, publishing, running
@@ -257,6 +246,10 @@ def info(as_json: JsonOption = False) -> None:
                 print(f"  {name:18} {text}")
         else:
             print(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+for _command in _simulation.COMMANDS:
+    app.command()(_command)
 
 
 def _device() -> str:

@@ -3,7 +3,8 @@
 from functools import cache
 
 from ._counts import count
-from ._hardware import hardware, read_table
+from ._hardware import hardware
+from ._tables import read_table
 from ._layer import LayerShape
 from ._memory import dram_traffic
 

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 
 from .._errors import UsageError
 from ._designs import Design
-from ._energy import LEVELS, EnergyTable
-from ._hardware import Hardware, read_table
+from ._energy import LEVELS
+from ._hardware import Hardware
+from ._tables import read_table
 from ._simulate import Report
 
 
-def area(design: str, hardware: Hardware | None = None, dataflow: str = "ws") -> dict[str, float]:
+def area(design: str | Design, hardware: Hardware | None = None, dataflow: str = "ws") -> dict[str, float]:
     """Square millimetres of each part at 40 nm: "PE array", "buffer", and what ADA-GP adds.
 
     ADA-GP's designs add an accumulator at the foot of each column, which averages outputs over the batch; "efficient"
@@ -49,10 +50,10 @@ def area_power(reports: Iterable[Report]):
 
     rows = []
     for report in reports:
-        hardware, table = report.hardware, EnergyTable.named(report.hardware.energy)
+        hardware, table = report.hardware, report.hardware.energy_table
         if table.unit != "pJ":
-            raise UsageError(f"power needs an energy table in pJ, got {hardware.energy!r} in {table.unit}")
-        parts = area(report.design.name, hardware, report.dataflow)
+            raise UsageError(f"power needs an energy table in pJ, got {table.name!r} in {table.unit}")
+        parts = area(report.design, hardware, report.dataflow)
         plain = sum(area("baseline", hardware, report.dataflow).values())
         energy = [0.0] * len(LEVELS)
         for phase, number in report.numbers.items():

@@ -7,7 +7,8 @@ from ..predictors import PredictorSize
 from ._components import Component
 from ._costs import network_costs, predictor_costs
 from ._energy import EnergyTable
-from ._hardware import Hardware, read_table
+from ._hardware import Hardware
+from ._tables import read_table
 from ._time_line import Parts, batch_cycles
 from ._workload import Workload
 
@@ -27,8 +28,10 @@ class Design:
     """A second array, as large as the first, for the predictor alone: it works beside the network's passes."""
 
     @classmethod
-    def named(cls, name: str) -> "Design":
-        """Raises UsageError for an unknown name."""
+    def named(cls, name: "str | Design") -> "Design":
+        """A design by its name; one that is given is handed back. Raises UsageError for an unknown name."""
+        if isinstance(name, Design):
+            return name
         table = read_table("designs.toml")
         if name not in table:
             raise unknown("design", name, table)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .._errors import UsageError, unknown
-from ._hardware import read_table
+from ._tables import read_table
 
 LEVELS = {"mac": "arithmetic", "rf": "registers", "noc": "between PEs", "buffer": "global buffer", "dram": "DRAM"}
 """Where energy goes, and what to call it."""
@@ -13,6 +13,7 @@ LEVELS = {"mac": "arithmetic", "rf": "registers", "noc": "between PEs", "buffer"
 class EnergyTable:
     """Energy of one access of one word at each level, in ``unit``."""
 
+    name: str
     unit: str
     mac: float
     rf: float
@@ -35,8 +36,11 @@ class EnergyTable:
             entry = table.get(level)
             if not isinstance(entry, dict) or "value" not in entry:
                 raise UsageError(f"energy table {name!r} has no entry {level!r}; give {{ value = ..., source = ... }}")
-            if not entry["value"] >= 0:
-                raise UsageError(f"energy table {name!r}: {level} must be 0 or more, got {entry['value']}")
+            if isinstance(entry["value"], bool) or not isinstance(entry["value"], int | float) or not entry["value"] >= 0:
+                raise UsageError(f"energy table {name!r}: {level} must be 0 or more, got {entry['value']!r}")
             if not str(entry.get("source", "")).strip():
                 raise UsageError(f"energy table {name!r}: {level} has no source; name where {entry['value']} comes from")
-        return cls(unit=table.get("unit", "1"), **{level: float(table[level]["value"]) for level in LEVELS})
+        extra = set(table) - {*LEVELS, "unit"}
+        if extra:
+            raise unknown(f"entry of energy table {name!r}", min(extra), [*LEVELS, "unit"])
+        return cls(name=name, unit=str(table.get("unit", "1")), **{level: float(table[level]["value"]) for level in LEVELS})

@@ -1,19 +1,14 @@
 """The chip: array, buffer, memory; presets and their sources live in ``data/hardware.toml``."""
 
-import tomllib
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 
 from .._errors import UsageError, unknown
+from ._energy import EnergyTable
+from ._tables import read_table
 
 DEFAULT = "paper-180pe"
-
-
-@cache
-def read_table(name: str) -> dict:
-    """A data file of this package, e.g. ``"hardware.toml"``."""
-    return tomllib.loads((files(__package__) / "data" / name).read_text(encoding="utf-8"))
+WHOLE = ("rows", "cols", "buffer_bytes", "word_bytes")
+RATES = ("clock_hz", "dram_bytes_per_s")
 
 
 def _from_preset(name: str):
@@ -35,17 +30,26 @@ class Hardware:
     clock_hz: float = _from_preset("clock_hz")
     dram_bytes_per_s: float = _from_preset("dram_bytes_per_s")
     """Sustained bandwidth to DRAM, reads and writes together."""
-    energy: str = "eyeriss-normalized"
-    """Name of an energy table (``data/energy.toml``)."""
+    energy: str | EnergyTable = "eyeriss-normalized"
+    """An energy table, or the name of one (``data/energy.toml``)."""
 
     def __post_init__(self) -> None:
-        for name in ("rows", "cols", "buffer_bytes", "word_bytes", "clock_hz", "dram_bytes_per_s"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"hardware field {name} must be above 0, got {getattr(self, name)}")
+        for name in (*WHOLE, *RATES):
+            value = getattr(self, name)
+            kind, what = (int, "a whole number ") if name in WHOLE else (int | float, "a number ")
+            if isinstance(value, bool) or not isinstance(value, kind):
+                raise UsageError(f"hardware field {name} must be {what}above 0, got {value!r}")
+            if not 0 < value < float("inf"):
+                raise UsageError(f"hardware field {name} must be above 0, got {value}")
 
     @property
     def pes(self) -> int:
         return self.rows * self.cols
+
+    @property
+    def energy_table(self) -> EnergyTable:
+        """Raises UsageError for an unknown name."""
+        return self.energy if isinstance(self.energy, EnergyTable) else EnergyTable.named(self.energy)
 
     @property
     def dram_words_per_cycle(self) -> float:

@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from .._errors import UsageError
+from ._topology import read_topology
 from ._workload import Workload
 from ._zoo import lookup, trace_zoo
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def workload(
@@ -49,3 +50,64 @@ def workload(
     name = type(network).__name__
     layers = layers_of(to_meta(network), tuple(a.to("meta") if isinstance(a, Tensor) else a for a in args), name)
     return Workload(name=name, batch=tensors[0].shape[0], layers=layers)
+
+
+def find_workload(
+    target: str, *, dataset: str = "cifar10", batch: int | None = None, inputs: tuple[str, ...] = ()
+) -> Workload:
+    """The workload that a word on the command line stands for.
+
+    Args:
+        target: a name of the zoo; a SCALE-Sim topology (``net.csv``); or ``package.module:attribute``, where the attribute
+            is a module or a function that returns one.
+        dataset: for a name of the zoo.
+        batch: another batch size than 128 for a name, the file's for a topology, the inputs' for a module.
+        inputs: for a module: its arguments' shapes, such as "8,3,64,64", or "8,77:int" for token numbers.
+
+    Raises:
+        UsageError: as ``workload`` and ``read_topology``; a target that cannot be imported or is no module.
+    """
+    if target.endswith(".csv"):
+        found = read_topology(target)
+    elif ":" in target:
+        if not inputs:
+            raise UsageError(f"{target} needs --input: the shape of its argument, such as 8,3,64,64")
+        found = workload(_imported(target), tuple(_example(text) for text in inputs))
+    else:
+        return workload(target, dataset=dataset, batch=128 if batch is None else batch)
+    return found if batch is None else found.with_batch(batch)
+
+
+def _imported(target: str) -> "nn.Module":
+    import importlib
+    import sys
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    name, _, attribute = target.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(name), attribute)
+        network = found if isinstance(found, nn.Module) else found()
+    except Exception as error:  # whatever the user's own code raises
+        reason = str(error).strip().split("\n")[0]
+        raise UsageError(f"cannot build {target}: {type(error).__name__}: {reason}") from error
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"{target} must be a torch.nn.Module or return one, got {type(network).__name__}")
+    return network
+
+
+def _example(text: str) -> "Tensor":
+    import torch
+
+    sizes, _, kind = text.partition(":")
+    try:
+        shape = [int(size) for size in sizes.split(",")]
+    except ValueError:
+        shape = []
+    if not shape or min(shape) < 1 or kind not in ("", "float", "int"):
+        raise UsageError(f"an input is sizes above 0 with commas, such as 8,3,64,64 or 8,77:int; got {text!r}")
+    return torch.zeros(shape, dtype=torch.long if kind == "int" else torch.float32, device="meta")

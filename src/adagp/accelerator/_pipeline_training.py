@@ -45,7 +45,7 @@ def simulate_pipeline(
     scheme: str = "dapple",
     stages: int = 4,
     micro_batches: int = 4,
-    design: str = "efficient",
+    design: str | Design = "efficient",
     dataflow: str = "ws",
     hardware: Hardware | None = None,
     schedule: Schedule | None = None,

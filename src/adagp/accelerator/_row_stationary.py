@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._hardware import Hardware, read_table
+from ._hardware import Hardware
+from ._tables import read_table
 from ._layer import Convolution
 
 # What a mapping may choose, in Eyeriss's letters; each is cut to what the scratchpads and the array hold.

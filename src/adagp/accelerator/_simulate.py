@@ -2,13 +2,17 @@
 
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
+
 from .._errors import UsageError
 from ..data import FACTS
 from ..predictors import PredictorSize
 from ..schedule import LadderSchedule, Schedule
+from ._components import Component
 from ._designs import Batch, Design, batches
-from ._energy import LEVELS, EnergyTable
+from ._energy import LEVELS
 from ._hardware import Hardware
+from ._text import component_text, layer_text
 from ._workload import Workload
 
 
@@ -38,12 +42,12 @@ class Report:
     @property
     def energy(self) -> float:
         """Energy of the design over the whole training, in the energy table's unit."""
-        table = EnergyTable.named(self.hardware.energy)
+        table = self.hardware.energy_table
         return sum(number * self.phases[phase].energy(table) for phase, number in self.numbers.items())
 
     @property
     def baseline_energy(self) -> float:
-        return sum(self.numbers.values()) * self.baseline.energy(EnergyTable.named(self.hardware.energy))
+        return sum(self.numbers.values()) * self.baseline.energy(self.hardware.energy_table)
 
     @property
     def speedup(self) -> float:
@@ -67,13 +71,13 @@ class Report:
         """The headline in plain numbers, for JSON."""
         return {
             "model": self.workload.name, "dataset": self.workload.dataset, "batch": self.workload.batch,
-            "dataflow": self.dataflow, "design": self.design.name, "hardware": asdict(self.hardware),
+            "dataflow": self.dataflow, "design": self.design.name, "hardware": asdict(self.hardware) | {"energy": self.hardware.energy_table.name},
             "batches": self.numbers, "speedup": self.speedup, "energy_saving": self.energy_saving,
             "dram_saving": self.dram_saving, "cycles": self.cycles, "baseline_cycles": self.baseline_cycles,
             "seconds": self.cycles / self.hardware.clock_hz,
             "baseline_seconds": self.baseline_cycles / self.hardware.clock_hz,
             "energy": self.energy, "baseline_energy": self.baseline_energy,
-            "energy_unit": EnergyTable.named(self.hardware.energy).unit,
+            "energy_unit": self.hardware.energy_table.unit,
         }  # fmt: skip
 
     def to_frame(self):
@@ -84,7 +88,7 @@ class Report:
         """
         import pandas as pd
 
-        table = EnergyTable.named(self.hardware.energy)
+        table = self.hardware.energy_table
         runs = [("baseline", "bp", sum(self.numbers.values()), self.baseline)]
         if self.design.predictor:
             runs += [(self.design.name, phase, n, self.phases[phase]) for phase, n in self.numbers.items() if n]
@@ -122,17 +126,45 @@ class Report:
                 )  # fmt: skip
         return pd.DataFrame(rows)
 
+    def mean_layers(self):
+        """A tidy frame (pandas.DataFrame): one row for each layer and component of a batch of the design, mean over the training.
+
+        Columns: position, layer, kind, component, cycles (the larger of compute and DRAM time), busy_cycles, dram_words,
+        energy (in the energy table's unit).
+        """
+        import pandas as pd
+
+        total, table = sum(self.numbers.values()), self.hardware.energy_table
+        rows = []
+        for component in Component:
+            found = np.zeros((4, len(self.workload.layers)))
+            for phase, number in self.numbers.items():
+                part = self.phases[phase].parts.get(component)
+                if part is not None:
+                    costs = part.time(self.hardware), part.cycles, part.dram_words, part.energy(table).sum(-1)
+                    found += number / total * np.stack(costs)
+            for i, (layer, costs) in enumerate(zip(self.workload.layers, found.T.tolist(), strict=True)):
+                rows.append((i, layer.name, layer.kind, component.value, *costs))
+        names = ["position", "layer", "kind", "component", "cycles", "busy_cycles", "dram_words", "energy"]
+        return pd.DataFrame(rows, columns=names)
+
     def __str__(self) -> str:
         w, d = self.workload, self.to_dict()
         numbers = ", ".join(f"{n} {phase}" for phase, n in self.numbers.items()).replace("_", "-")
         return "\n".join(
             [
-                f"{w.name} ({w.dataset or 'own module'}), batch {w.batch}: "
+                f"{w.name} ({w.dataset or 'own network'}), batch {w.batch}: "
                 f"{self.design.name} design, dataflow {self.dataflow}, {self.hardware.rows}x{self.hardware.cols} PEs",
                 f"speed-up       {self.speedup:.3f}x  ({d['baseline_seconds']:.4g} s -> {d['seconds']:.4g} s)",
-                f"energy saving  {self.energy_saving:.1%}  ({self.hardware.energy})",
+                f"energy saving  {self.energy_saving:.1%}  ({self.hardware.energy_table.name})",
                 f"DRAM accesses  {-self.dram_saving:+.1%}",
                 f"batches        {numbers}",
+                "",
+                "Time over the whole training, in percent of the baseline's:",
+                component_text(self),
+                "",
+                "Cycles of a batch of the design, mean over the training:",
+                layer_text(self),
             ]
         )
 
@@ -155,7 +187,7 @@ def ladder_bound(schedule: Schedule | None = None, *, epochs: int = 90, backward
 def simulate(
     workload: Workload,
     *,
-    design: str = "efficient",
+    design: str | Design = "efficient",
     dataflow: str = "ws",
     hardware: Hardware | None = None,
     schedule: Schedule | None = None,
@@ -169,7 +201,7 @@ def simulate(
 
     Args:
         design: "baseline"; "low" (the predictor runs on the same array, its weights come from DRAM); "efficient" (an
-            on-chip memory for the predictor's weights); "max" (also an array of its own for the predictor).
+            on-chip memory for the predictor's weights); "max" (also an array of its own for the predictor); or a ``Design``.
         dataflow: "ws", "os", "is" or "rs".
         hardware: the default is ``Hardware()``.
         schedule: any schedule that answers ``segments``; the default is the paper's ladder.
@@ -181,7 +213,9 @@ def simulate(
     Raises:
         UsageError: an unknown design, dataflow or energy table, epochs or batches below 1, a buffer that holds no tile.
     """
-    chosen, hardware = Design.named(design), hardware or Hardware()
+    chosen = Design.named(design)
+    hardware = hardware or Hardware()
+    hardware.energy_table  # noqa: B018  an unknown name is an error here, not later
     if batches_per_epoch is None:
         batches_per_epoch = -(-FACTS[workload.dataset or "cifar10"].train_samples // workload.batch)
     if epochs < 1 or batches_per_epoch < 1:

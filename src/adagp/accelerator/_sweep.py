@@ -1,10 +1,12 @@
 """Many simulations as one tidy frame."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ._cycles import DATAFLOWS
-from ._designs import DESIGNS
-from ._hardware import Hardware, hardware, presets, read_table
+from ._designs import DESIGNS, Design
+from ._hardware import Hardware, hardware, presets
+from ._tables import read_table
 from ._simulate import simulate
 from ._workload import Workload
 
@@ -15,7 +17,7 @@ def sweep(
     workloads: Iterable[Workload],
     *,
     dataflows: Iterable[str] = DATAFLOWS,
-    designs: Iterable[str] = ADAGP_DESIGNS,
+    designs: Iterable[str | Design] = ADAGP_DESIGNS,
     hardware: Hardware | None = None,
     **settings,
 ):
@@ -49,6 +51,37 @@ def sweep(
                 found = report.to_dict()
                 rows.append({key: found[key] for key in keys})
     return pd.DataFrame(rows)
+
+
+def explore(
+    workloads: Iterable[Workload],
+    *,
+    batches: Iterable[int | None] = (None,),
+    arrays: Iterable[tuple[int, int] | None] = (None,),
+    hardware: Hardware | None = None,
+    **settings,
+):
+    """A ``sweep`` for each batch size and array shape too (pandas.DataFrame); its columns, and rows and cols.
+
+    Args:
+        batches: batch sizes; None keeps a workload's own.
+        arrays: (rows, cols) of the array; None keeps the hardware's.
+        hardware: what else the chip has.
+        settings: what ``sweep`` takes besides: dataflows, designs, schedule, epochs, batches_per_epoch, predictor.
+
+    Raises:
+        UsageError: as ``simulate``, and as ``Workload.with_batch``.
+    """
+    import pandas as pd
+
+    base, works, sizes = hardware or Hardware(), list(workloads), list(batches)
+    frames = []
+    for shape in arrays:
+        chip = base if shape is None else replace(base, rows=shape[0], cols=shape[1])
+        for batch in sizes:
+            used = works if batch is None else [work.with_batch(batch) for work in works]
+            frames.append(sweep(used, hardware=chip, **settings).assign(rows=chip.rows, cols=chip.cols))
+    return pd.concat(frames, ignore_index=True)
 
 
 def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dataflow: str = "ws"):

@@ -5,6 +5,7 @@ from ._accelerator import (
     area_and_power,
     batch_size,
     energy,
+    explored,
     eyeriss,
     gantt,
     layer_cycles,
@@ -15,7 +16,7 @@ from ._accelerator import (
 )
 from ._hardware import handshake, hardware_blocks
 from ._method import designs, phases, reorganization
-from ._show import glue, show
+from ._show import glue, save, show
 from ._training import (
     controls,
     followed,
@@ -28,8 +29,8 @@ from ._training import (
 )
 
 __all__ = [
-    "area_and_power", "batch_size", "controls", "designs", "energy", "eyeriss", "followed", "gantt", "glue", "handshake",
-    "hardware_blocks", "layer_cycles", "learning_curves", "phases", "pipelines", "plan", "predictor_quality", "predictor_start",
-    "quality_by_method", "reorganization",
+    "area_and_power", "batch_size", "controls", "designs", "energy", "explored", "eyeriss", "followed", "gantt", "glue",
+    "handshake", "hardware_blocks", "layer_cycles", "learning_curves", "phases", "pipelines", "plan", "predictor_quality", "predictor_start",
+    "quality_by_method", "reorganization", "save",
     "scalesim", "scores", "sensitivity", "show", "speedup", "style",
 ]  # fmt: skip

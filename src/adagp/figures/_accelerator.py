@@ -379,6 +379,45 @@ def eyeriss(anchors: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     return figure, anchors
 
 
+def explored(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+    """Speed-up over energy saving of every point of an exploration, so that what is good at both lies at the top right.
+
+    A colour a dataflow, a marker a design; one panel for each array shape and batch size.
+
+    Args:
+        table: ``accelerator.explore``.
+    """
+    import matplotlib.pyplot as plt
+
+    keys = ["rows", "cols", "batch", "dataflow", "design"]
+    data = table.groupby(keys, sort=False)[["speedup", "energy_saving"]].mean().reset_index()
+    shapes = list(data[["rows", "cols"]].drop_duplicates().itertuples(index=False, name=None))
+    batches, markers = list(dict.fromkeys(data["batch"])), dict(zip(dict.fromkeys(data["design"]), "osD^v<>", strict=False))
+    with style.use():
+        figure, panels = plt.subplots(
+            len(shapes), len(batches), sharex=True, sharey=True, squeeze=False,
+            figsize=(max(2.6 * len(batches), 3.4) + 1.2, 2.3 * len(shapes) + 1.0),
+        )  # fmt: skip
+        for i, (rows, cols) in enumerate(shapes):
+            for axes, batch in zip(panels[i], batches, strict=True):
+                here = data[(data["rows"] == rows) & (data["cols"] == cols) & (data["batch"] == batch)]
+                for point in here.itertuples():
+                    axes.plot(
+                        100 * point.energy_saving, point.speedup, linestyle="", color=style.COLORS[point.dataflow],
+                        marker=markers[point.design], markersize=6, alpha=0.8,
+                    )  # fmt: skip
+                axes.set_title(f"{rows}x{cols} PEs, batch {batch}", fontsize=10)
+        figure.supxlabel("energy saving against the baseline (%)", fontsize=10)
+        figure.supylabel("speed-up over the baseline (x)", fontsize=10)
+        flows = list(dict.fromkeys(data["dataflow"]))
+        handles = [plt.Line2D([], [], linestyle="", marker="o", color=style.COLORS[flow]) for flow in flows]
+        handles += [plt.Line2D([], [], linestyle="", marker=marker, color=style.BLACK) for marker in markers.values()]
+        names = [style.LABELS[flow] for flow in flows] + [style.LABELS.get(name, name) for name in markers]
+        figure.legend(handles, names, loc="outside upper left", ncols=min(4, len(names)), fontsize=9)
+    plt.close(figure)
+    return figure, data
+
+
 def _quantity(name: str) -> tuple[float, float, str]:
     """(factor for display, the paper's mean, axis label)."""
     if name == "speedup":

@@ -2,6 +2,7 @@
 
 import html
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _paths
@@ -11,6 +12,14 @@ from . import style
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+
+def save(figure: "Figure", path: str) -> None:
+    """Write a figure to a file whose ending says how (svg, png, pdf)."""
+    buffer = io.BytesIO()
+    with style.use():
+        figure.savefig(buffer, format=Path(path).suffix[1:])
+    write_atomic(Path(path), buffer.getvalue())
 
 
 def show(name: str, drawn: tuple["Figure", "pd.DataFrame"], *, alt: str, profile: str = "quick"):

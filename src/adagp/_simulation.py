@@ -1,0 +1,150 @@
+"""The commands of the accelerator model: ``adagp simulate``, ``explore`` and ``export``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ._errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from . import accelerator as acc
+
+_INPUT_HELP = "For a module: its argument's shape, 8,3,64,64 or 8,77:int; repeatable."
+NetworkArgument = Annotated[
+    str, typer.Argument(help="A model's name, a SCALE-Sim topology (net.csv), or package.module:attribute.")
+]
+DatasetOption = Annotated[str, typer.Option(help="For a model's name: gives the input's shape.")]
+BatchOption = Annotated[
+    int | None, typer.Option(help="Samples a batch; unless given 128 for a name, else the file's or the input's.")
+]
+HardwareOption = Annotated[str, typer.Option(help="A preset (paper-180pe, eyeriss-168pe, tpu-128x128) or a file (my.toml).")]
+
+
+def simulate(
+    network: NetworkArgument,
+    dataset: DatasetOption = "cifar10",
+    dataflow: Annotated[str, typer.Option(help="ws, os, is or rs.")] = "ws",
+    design: Annotated[str, typer.Option(help="baseline, low, efficient, max, or a design of the hardware file.")] = "efficient",
+    hardware: HardwareOption = "paper-180pe",
+    batch: BatchOption = None,
+    input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
+    epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
+    layers: Annotated[str, typer.Option(help="Also write each layer's share to this file (.csv or .json).")] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")
+    ] = False,
+) -> None:
+    """Speed-up and energy of training one network on an accelerator with ADA-GP, and where the cycles go."""
+    from . import accelerator as acc
+
+    if layers and not layers.endswith((".csv", ".json")):
+        raise UsageError(f"--layers takes a file that ends in .csv or .json, got {layers!r}")
+    chip = _hardware(hardware)
+    work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
+    report = acc.simulate(work, design=chip.design(design), dataflow=dataflow, hardware=chip.hardware, epochs=epochs)
+    if layers:
+        table = report.mean_layers()
+        _write(layers, table.to_csv(index=False) if layers.endswith(".csv") else table.to_json(orient="records", indent=1) + "\n")
+    print(json.dumps(report.to_dict()) if as_json else report)
+
+
+def explore(
+    networks: Annotated[list[str], typer.Argument(help="Models, topologies or package.module:attribute, as for simulate.")],
+    out: Annotated[str, typer.Option(help="The table (.csv).")],
+    dataset: DatasetOption = "cifar10",
+    dataflow: Annotated[str, typer.Option(help="Dataflows with commas.")] = "ws,os,is,rs",
+    design: Annotated[str, typer.Option(help="Designs with commas.")] = "low,efficient,max",
+    batch: Annotated[str, typer.Option(help="Batch sizes with commas; the network's own unless given.")] = "",
+    array: Annotated[str, typer.Option(help="Array shapes with commas, such as 12x15,16x16; the hardware's unless given.")] = "",
+    hardware: HardwareOption = "paper-180pe",
+    input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
+    epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
+    figure: Annotated[str, typer.Option(help="Also draw it (.svg, .png or .pdf).")] = "",
+) -> None:
+    """Sweep dataflows, designs, batch sizes and array shapes into one tidy table, and a figure of it."""
+    from . import accelerator as acc
+
+    chip = _hardware(hardware)
+    if not out.endswith(".csv"):
+        raise UsageError(f"--out takes a file that ends in .csv, got {out!r}")
+    if figure and not figure.endswith((".svg", ".png", ".pdf")):
+        raise UsageError(f"--figure takes a file that ends in .svg, .png or .pdf, got {figure!r}")
+    batches = [_whole("--batch", text) for text in _listed(batch)] or [None]
+    arrays = [_array(text) for text in _listed(array)] or [None]
+    designs = [chip.design(name) for name in _listed(design)]
+    works = [acc.find_workload(name, dataset=dataset, inputs=tuple(input_shape)) for name in networks]
+    table = acc.explore(
+        works, batches=batches, arrays=arrays, hardware=chip.hardware, dataflows=_listed(dataflow), designs=designs, epochs=epochs
+    )
+    _write(out, table.to_csv(index=False))
+    best = table.loc[table["speedup"].idxmax()]
+    print(f"{len(table)} simulations in {out}")
+    print(
+        f"fastest against its baseline: {best['model']}, {best['dataflow']}, {best['design']}, batch {best['batch']}, "
+        f"{best['rows']}x{best['cols']} PEs: {best['speedup']:.3f}x, energy saving {best['energy_saving']:.1%}"
+    )
+    if figure:
+        from . import figures
+
+        figures.save(figures.explored(table)[0], figure)
+        print(f"figure in {figure}")
+
+
+def export(
+    network: NetworkArgument,
+    dataset: DatasetOption = "cifar10",
+    batch: BatchOption = None,
+    input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
+    passes: Annotated[str, typer.Option(help="forward, input-gradient, weight-gradient; with commas.")] = "forward",
+    form: Annotated[str, typer.Option("--format", help="scalesim: its GEMM topology.")] = "scalesim",
+    out: Annotated[str, typer.Option(help="The file; standard output unless given.")] = "",
+) -> None:
+    """Write a network's matrix products for another simulator."""
+    from . import accelerator as acc
+
+    if form != "scalesim":
+        raise unknown("format", form, ["scalesim"])
+    work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
+    text = acc.write_topology(work, [name.replace("-", " ") for name in _listed(passes)])
+    if not out:
+        print(text, end="")
+        return
+    _write(out, text)
+    print(f"{text.count(chr(10)) - 1} products in {out}")
+
+
+COMMANDS = (simulate, explore, export)
+
+
+def _hardware(name: str) -> "acc.HardwareFile":
+    """A preset by name, or what a file describes."""
+    from . import accelerator as acc
+
+    if name.endswith(".toml"):
+        return acc.read_hardware(name)
+    return acc.HardwareFile(hardware=acc.hardware(name), designs={})
+
+
+def _write(path: str, text: str) -> None:
+    from ._files import write_atomic
+
+    write_atomic(Path(path), text)
+
+
+def _listed(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _whole(option: str, text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise UsageError(f"{option} takes whole numbers above 0, got {text!r}")
+    return int(text)
+
+
+def _array(text: str) -> tuple[int, int]:
+    rows, x, cols = text.partition("x")
+    if not x:
+        raise UsageError(f"an array's shape is ROWSxCOLS, such as 12x15; got {text!r}")
+    return _whole("--array", rows), _whole("--array", cols)

@@ -1,0 +1,105 @@
+"""SCALE-Sim's topology files (its version 3): networks in, passes out.
+
+Two formats, told apart by the number of columns. Convolutions: name, input height and width, filter height and width,
+channels, filters, stride. Products ("GEMM"): name, M, N, K. SCALE-Sim knows neither batches nor groups nor backward passes, so we
+write products, for which it computes the same cycles as for the convolutions that they come from: M counts the
+samples, and a pass that takes several equal products has one line, its name ending in "x3" for three.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from .._errors import UsageError, unknown
+from ._components import PASSES
+from ._layer import LayerShape
+from ._workload import Workload
+
+_CONVOLUTION = ("input height", "input width", "filter height", "filter width", "channels", "filters", "stride")
+_PRODUCT = ("M", "N", "K")
+_TIMES = re.compile(r" x(\d+)$")
+
+
+def write_topology(workload: Workload, passes: Iterable[str] = PASSES) -> str:
+    """The products of some passes of every layer, as a file that SCALE-Sim reads with ``-i gemm``.
+
+    Raises UsageError for an unknown pass.
+    """
+    chosen = tuple(passes)
+    for kind in chosen:
+        if kind not in PASSES:
+            raise unknown("pass", kind, PASSES)
+    lines = ["Layer, M, N, K,"]
+    for layer in workload.layers:
+        for kind in chosen:
+            for count, m, n, k in layer.gemms(kind):
+                times = f" x{count}" if count > 1 else ""
+                lines.append(f"{layer.name.replace(',', ';')} {kind.replace(' ', '-')}{times}, {m}, {n}, {k},")
+    return "\n".join(lines) + "\n"
+
+
+def read_topology(path: str | Path) -> Workload:
+    """A network from a file of either format, at the batch size of the file (1 for convolutions).
+
+    Sizes count padding, as SCALE-Sim's do. Products become linear layers. Backward passes follow from the
+    forward ones; the first layer's input needs no gradient.
+
+    Raises:
+        UsageError: no such file, no layer in it, a line with another number of columns or a size that is no whole number above
+            0, a filter larger than its input, or a line that is a backward pass.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no text'}") from error
+    layers: list[LayerShape] = []
+    for number, cells in enumerate(csv.reader(io.StringIO(text)), 1):
+        cells = [cell.strip() for cell in cells]
+        while cells and not cells[-1]:
+            cells.pop()
+        if number == 1 or not cells:  # the heading
+            continue
+        where = f"{path}, line {number}"
+        names = {1 + len(_PRODUCT): _PRODUCT, 1 + len(_CONVOLUTION): _CONVOLUTION}.get(len(cells))
+        if names is None:
+            raise UsageError(
+                f"{where}: expected a name and {len(_CONVOLUTION)} sizes ({', '.join(_CONVOLUTION)}) or "
+                f"{len(_PRODUCT)} ({', '.join(_PRODUCT)}), got {len(cells) - 1}"
+            )
+        sizes = [_size(where, name, cell) for name, cell in zip(names, cells[1:], strict=True)]
+        layers.append(_layer(where, cells[0], sizes, first=not layers))
+    if not layers:
+        raise UsageError(f"{path} holds no layer below its heading")
+    return Workload(name=path.stem, batch=1, layers=tuple(layers))
+
+
+def _size(where: str, name: str, cell: str) -> int:
+    if not cell.isascii() or not cell.isdigit() or int(cell) < 1:
+        raise UsageError(f"{where}: {name} must be a whole number above 0, got {cell!r}")
+    return int(cell)
+
+
+def _layer(where: str, name: str, sizes: list[int], *, first: bool) -> LayerShape:
+    times = _TIMES.search(name)
+    name = _TIMES.sub("", name)
+    for kind in PASSES[1:]:
+        if name.endswith(f" {kind.replace(' ', '-')}"):
+            raise UsageError(f"{where}: {name!r} is a backward pass; these are derived here, so export with --passes forward")
+    name, groups = name.removesuffix(f" {PASSES[0]}"), int(times[1]) if times else 1
+    if len(sizes) == len(_PRODUCT):
+        m, n, k = sizes
+        return LayerShape(
+            name=name, kind="linear", batch=m, groups=groups, in_channels=k, out_channels=n, input_grad=not first
+        )
+    height, width, kh, kw, channels, filters, stride = sizes
+    if kh > height or kw > width:
+        raise UsageError(f"{where}: the filter ({kh}x{kw}) is larger than its input ({height}x{width}), which counts padding")
+    return LayerShape(
+        name=name, kind="conv", batch=1, groups=groups, in_channels=channels, out_channels=filters,
+        in_size=(height, width), kernel=(kh, kw), stride=(stride, stride),
+        out_size=(-(-(height - kh) // stride) + 1, -(-(width - kw) // stride) + 1),  # rounded up, as SCALE-Sim does
+        input_grad=not first,
+    )  # fmt: skip

@@ -1,0 +1,182 @@
+"""What a user brings and takes away: SCALE-Sim topologies, a hardware file, a network by import path, tables and a figure."""
+
+import csv
+import json
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adagp import accelerator as acc
+from adagp import cli
+from adagp._errors import UsageError
+
+HEAD = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["vgg13", "mobilenet_v2", "transformer"])
+def test_an_exported_network_comes_back_with_the_same_forward_work(folder, name):
+    work = acc.workload(name, dataset="multi30k" if name == "transformer" else "imagenet", batch=4)
+    path = folder / "net.csv"
+    path.write_text(acc.write_topology(work, ["forward"]))
+    back = acc.read_topology(path)
+    assert [x.gemms("forward") for x in back.layers] == [x.gemms("forward") for x in work.layers]
+    assert [x.name for x in back.layers] == [x.name for x in work.layers]
+    assert acc.write_topology(back, ["forward"]) == path.read_text()
+
+
+def test_exported_passes_are_those_of_the_workload():
+    work = acc.workload("mobilenet_v2", batch=2)
+    rows = list(csv.reader(acc.write_topology(work).splitlines()))
+    assert rows[0][:4] == ["Layer", " M", " N", " K"] and all(len(row) == 5 and row[4] == "" for row in rows)
+    times = [int(row[0].rpartition(" x")[2]) if " x" in row[0] else 1 for row in rows[1:]]
+    sizes = [[int(cell) for cell in row[1:4]] for row in rows[1:]]
+    assert sum(t * m * n * k for t, (m, n, k) in zip(times, sizes, strict=True)) == work.macs()
+
+
+size = st.integers(1, 9)
+
+
+@given(size, size, size, size, st.integers(1, 4), st.integers(0, 20), st.integers(0, 20))
+def test_a_convolution_topology_is_read_as_scale_sim_reads_it(tmp_path_factory, kh, kw, channels, filters, stride, more, wide):
+    path = tmp_path_factory.mktemp("topology") / "net.csv"
+    path.write_text(HEAD + f"first, {kh + more}, {kw + wide}, {kh}, {kw}, {channels}, {filters}, {stride},\n")
+    (layer,) = acc.read_topology(path).layers
+    height, width = -(-more // stride) + 1, -(-wide // stride) + 1  # its ofmap: ceil((h - kh + stride) / stride)
+    assert layer.gemms("forward") == [(1, height * width, filters, kh * kw * channels)]
+    assert layer.input_words == (kh + more) * (kw + wide) * channels
+    assert acc.read_topology(path).with_batch(5).layers[0].batch == 5
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("a, 8, 8, 3, 3, 4, 8,", r"line 2: expected a name and 7 sizes \(.*\) or 3 \(M, N, K\), got 6"),
+        ("a, 8, 8, 3, 3, 4, 8, 0,", "line 2: stride must be a whole number above 0, got '0'"),
+        ("a, 8, two, 3,", "line 2: N must be a whole number above 0, got 'two'"),
+        ("a, 8, 2, 3, 3, 4, 8, 1,", r"line 2: the filter \(3x3\) is larger than its input \(8x2\)"),
+        ("a input-gradient, 8, 2, 3,", "line 2: 'a input-gradient' is a backward pass; these are derived here"),
+        ("", "holds no layer below its heading"),
+    ],
+)
+def test_a_damaged_topology_is_refused_by_line(folder, line, words):
+    (folder / "net.csv").write_text(HEAD + line)
+    with pytest.raises(UsageError, match=words):
+        acc.read_topology(folder / "net.csv")
+
+
+def test_the_template_describes_the_default_and_runs(folder):
+    (folder / "my.toml").write_text(acc.hardware_template())
+    found = acc.read_hardware("my.toml")
+    published = acc.Hardware()
+    assert {f: getattr(found.hardware, f) for f in vars(published) if f != "energy"} == {
+        f: value for f, value in vars(published).items() if f != "energy"
+    }
+    assert all(getattr(found.hardware.energy_table, level) == getattr(published.energy_table, level) for level in acc.LEVELS)
+    work = acc.workload("vgg13")
+    mine, efficient = (acc.simulate(work, design=found.design(d), hardware=found.hardware) for d in ("mine", "efficient"))
+    assert mine.speedup == efficient.speedup == acc.simulate(work).speedup and mine.energy == acc.simulate(work).energy
+
+
+def test_a_hardware_files_fields_reach_the_simulation(folder):
+    (folder / "my.toml").write_text(
+        '[hardware]\nrows = { value = 64, source = "ours" }\nclock_hz = { value = 1, source = "ours" }\nenergy = "horowitz-45nm"\n'
+        '[designs.big]\npredictor = { value = true, source = "ours" }\nown_array = { value = true, source = "ours" }\n'
+    )
+    found = acc.read_hardware(folder / "my.toml")
+    assert (found.hardware.rows, found.hardware.cols, found.hardware.clock_hz) == (64, 15, 1.0)
+    assert found.hardware.energy_table.unit == "pJ"
+    assert found.design("big").own_array and not found.design("low").own_array
+    with pytest.raises(UsageError, match="unknown design 'huge'; choose from: baseline, big, efficient, low, max"):
+        found.design("huge")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[hardware", "my.toml is not TOML: "),
+        ("[hardwear]", "unknown section 'hardwear'; choose from: designs, energy, hardware"),
+        ("hardware = 3", "expected a table with every field of .hardware., got 3"),
+        ('[hardware]\nrow = { value = 3, source = "x" }', "unknown field of .hardware. 'row'; choose from: "),
+        ("[hardware]\nrows = 3", "hardware.rows must be { value = ..., source = ... }, got 3"),
+        ("[hardware]\nrows = { value = 3 }", "hardware.rows has no source; name where 3 comes from"),
+        ('[hardware]\nrows = { value = 2.5, source = "x" }', "rows must be a whole number above 0, got 2.5"),
+        ('[hardware]\nrows = { value = true, source = "x" }', "rows must be a whole number above 0, got True"),
+        ('[hardware]\nrows = { value = 0, source = "x" }', "hardware field rows must be above 0, got 0"),
+        ('[hardware]\nclock_hz = { value = nan, source = "x" }', "hardware field clock_hz must be above 0, got nan"),
+        ('[hardware]\nclock_hz = { value = "1", source = "x" }', "clock_hz must be a number above 0, got '1'"),
+        ('[hardware]\nenergy = "free"', "unknown energy table 'free'; choose from: "),
+        ('[energy]\nmac = { value = 1, source = "x" }', "energy table 'my.toml' has no entry 'rf'"),
+        ('[designs.low]', "designs.low has the name of a built-in design"),
+        ('[designs.x]\nown_array = { value = 1, source = "x" }', "designs.x.own_array must be true or false, got 1"),
+        ('[designs.x]\npredictor_memory_bytes = { value = -1, source = "x" }', "must be a whole number of at least 0, got -1"),
+    ],
+)  # fmt: skip
+def test_a_damaged_hardware_file_is_refused_by_field(folder, text, words):
+    (folder / "my.toml").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        acc.read_hardware("my.toml")
+
+
+def test_a_network_by_import_path_gives_a_table_of_its_layers(folder, capsys):
+    (folder / "users_nets.py").write_text(
+        "from torch import nn\n\ndef build():\n    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.ConvTranspose2d(8, 4, 2, stride=2))\n\n"
+        "class Tokens(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.a, self.b = nn.Embedding(9, 8), nn.Linear(8, 4)\n\n"
+        "    def forward(self, words, scale):\n        return self.b(self.a(words) * scale)\n"
+    )
+    assert cli.main(["simulate", "users_nets:build", "--input", "8,3,16,16", "--layers", "l.csv"]) == 0
+    text = capsys.readouterr().out
+    assert "Sequential (own network), batch 8" in text
+    table = pd.read_csv(folder / "l.csv")
+    assert set(table["layer"]) == {0, 2} and set(table["component"]) == {c.value for c in acc.Component}
+    assert cli.main(["simulate", "users_nets:Tokens", "--input", "8,5:int", "--input", "8,5,8", "--batch", "16", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["model"] == "Tokens" and report["batch"] == 16
+    # The layers' table holds the whole run: cycles of a mean batch, times the batches.
+    assert cli.main(["simulate", "users_nets:build", "--input", "8,3,16,16", "--json", "--layers", "l.json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    rows = json.loads((folder / "l.json").read_text())
+    batches = sum(report["batches"].values())
+    assert sum(row["cycles"] for row in rows) * batches == pytest.approx(report["cycles"])
+    assert sum(row["energy"] for row in rows) * batches == pytest.approx(report["energy"])
+
+
+def test_the_terminals_tables_add_up(capsys):
+    assert cli.main(["simulate", "densenet121"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    report = acc.simulate(acc.workload("densenet121"))
+    together = next(line for line in lines if line.startswith("together")).replace("%", "").split()
+    assert [float(x) for x in together[1:]] == [100.0, pytest.approx(100 / report.speedup, abs=0.06)]
+    shares = [float(line.split()[-2]) for line in lines[lines.index("") :] if line.endswith("%") and "," in line]
+    assert sum(shares) == pytest.approx(100, abs=1)
+
+
+def test_a_sweep_from_the_command_line_is_one_tidy_table_and_a_figure(folder, capsys):
+    arguments = ["explore", "vgg13", "--dataflow", "ws,rs", "--design", "low,max", "--batch", "16,64", "--array", "8x8,12x15"]
+    assert cli.main([*arguments, "--out", "s.csv", "--figure", "s.svg"]) == 0
+    table = pd.read_csv(folder / "s.csv")
+    keys = ["model", "dataflow", "design", "batch", "rows", "cols"]
+    assert len(table) == 16 and not table.duplicated(keys).any()
+    row = table.query("dataflow == 'rs' and design == 'max' and batch == 64 and rows == 8").iloc[0]
+    chip = acc.Hardware(rows=8, cols=8)
+    report = acc.simulate(acc.workload("vgg13", batch=64), design="max", dataflow="rs", hardware=chip)
+    assert row["speedup"] == pytest.approx(report.speedup) and row["seconds"] == pytest.approx(report.cycles / chip.clock_hz)
+    assert (folder / "s.svg").read_text().startswith("<?xml") and "16 simulations in s.csv" in capsys.readouterr().out
+
+
+def test_what_is_exported_from_the_command_line_can_be_simulated(folder, capsys):
+    assert cli.main(["export", "vgg13", "--batch", "8", "--out", "vgg13.csv"]) == 0
+    capsys.readouterr()
+    assert cli.main(["simulate", "vgg13.csv", "--json"]) == 0
+    ours = acc.simulate(acc.workload("vgg13", batch=8))
+    # A product instead of a convolution: the same compute, up to its gradients' shapes.
+    assert json.loads(capsys.readouterr().out)["speedup"] == pytest.approx(ours.speedup, rel=0.15)
+    assert cli.main(["info", "--template", "hardware"]) == 0
+    assert capsys.readouterr().out == acc.hardware_template()
