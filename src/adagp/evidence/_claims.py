@@ -76,7 +76,8 @@ class Claim:
         ((rule, bound),) = self.holds.items()
         if self.deterministic:
             edge = {"within": "more than {} from the paper's value", "at_least": "below {}", "at_most": "above {}"}[rule]
-            return f"a change of the model of the accelerator, or of the networks, that moves the value {edge.format(f'{bound:g}')}"
+            moved = edge.format(f"{bound:g}")
+            return f"a change of the model of the accelerator, or of the networks, that moves the value {moved}"
         measured = self.judged
         if measured is None:
             return "recorded runs of both methods"
@@ -110,13 +111,13 @@ def check_claims(profile: Profile) -> list[Claim]:
             values = {"recorded": Measured(**before) if before else None, "current": measure()}
         else:
             values = {"recorded": measure(kept), "current": measure(mine)}
-        claims.append(Claim(**entry, **values))
+        claims.append(Claim(**(entry | values)))
     return claims
 
 
 def record_fixed(claims: Iterable[Claim]) -> None:
     """Commit-to-be: the deterministic values as they are now, which later checks compare with."""
-    write_json(_fixed_path(), {claim.id: asdict(claim.current) for claim in claims if claim.deterministic})
+    write_json(_fixed_path(), {claim.id: asdict(claim.current) for claim in claims if claim.deterministic and claim.current})
 
 
 def _fixed_path():
@@ -216,7 +217,10 @@ def mean_energy_saving() -> Measured:
 def claim_value(claim: str) -> float:
     """The value of a deterministic claim as the code gives it now, by the claim's id."""
     entries = yaml.safe_load((_paths.root() / "artifact" / "claims.yml").read_text())
-    return MEASURES[{entry["id"]: entry["measure"] for entry in entries}[claim]]().value
+    measured = MEASURES[{entry["id"]: entry["measure"] for entry in entries}[claim]]()
+    if measured is None:
+        raise UsageError(f"claim {claim} has no value without recorded runs; ask for a deterministic one")
+    return measured.value
 
 
 def predictor_share() -> Measured:

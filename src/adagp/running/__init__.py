@@ -11,6 +11,7 @@ from ._train import train
 from ._workers import progress_line, run_all, run_one
 
 __all__ = [
-    "METHODS", "PROFILES", "Method", "Profile", "Run", "Store", "agrees", "behaviour", "digest", "is_current", "local_store", "package_code", "profile",
-    "progress_line", "provenance", "record", "recorded_store", "run_all", "run_on_ray", "run_one", "train",
+    "METHODS", "PROFILES", "Method", "Profile", "Run", "Store", "agrees", "behaviour", "digest", "is_current", "local_store",
+    "package_code", "profile", "progress_line", "provenance", "record", "recorded_store", "run_all", "run_on_ray", "run_one",
+    "train",
 ]  # fmt: skip

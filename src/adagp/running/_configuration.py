@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from .._errors import UsageError, unknown
 from ..models import input_shape
@@ -155,6 +156,6 @@ class Run:
         return cls(**{k: _tuples(v) for k, v in config.items()})
 
 
-def _tuples(value: object) -> object:
+def _tuples(value: Any) -> Any:
     """JSON's lists as the tuples they were."""
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

@@ -40,7 +40,7 @@ def train(
     torch.manual_seed(run.seed)
     model = models.create(run.model, dataset=run.dataset, width=run.width)
     memory_format = torch.channels_last if dataset.task == "images" else torch.contiguous_format
-    model = model.to(device=device, memory_format=memory_format)
+    model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]  # missing in torch's stubs
     predictor = create_predictor(method.predictor, **dict(method.options + run.predictor_options))
     engine = AdaGP(model, _optimizer(run, model), schedule=run.schedule(), predictor=predictor)
     task = task_for(dataset, device=device, batch_size=run.batch_size)
@@ -92,7 +92,10 @@ def train(
         "seconds": round(sum(row["seconds"] for row in curves), 2),  # of all parts of an interrupted run
         "quality": {phase.value: engine.metrics(phase) for phase in (Phase.WARM_UP, Phase.BP)},
     }
-    origin = provenance(device) | {"behaviour": behaviour} | {"data": {"name": dataset.note, "fingerprint": dataset.fingerprint}}
+    origin = provenance(device) | {
+        "behaviour": behaviour,
+        "data": {"name": dataset.note, "fingerprint": dataset.fingerprint},
+    }
     return {
         "schema": SCHEMA,
         "name": run.name,
