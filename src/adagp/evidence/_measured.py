@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..running import METHODS, provenance
+from ..running import METHODS, make_optimizer, provenance
 from ..running import profile as find_profile
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def large_batch(profile: str, *, batches: int = 16) -> "pd.DataFrame":
         torch.manual_seed(run.seed)
         model = models.create(run.model, dataset=run.dataset, width=run.width)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-        optimizer = torch.optim.SGD(model.parameters(), lr=run.lr, momentum=0.9, weight_decay=run.weight_decay)
+        optimizer = make_optimizer(run, model)
         schedule = replace(run.ladder(), warm_up_epochs=run.epochs)
         engine = AdaGP(model, optimizer, schedule=schedule, predictor=create(METHODS[method].predictor))
         loader = task.loader("train", seed=run.seed, limit=run.train_limit)
@@ -176,7 +176,7 @@ def predictor_start(profile: str, *, updates: int = 400, every: int = 50) -> "pd
         torch.manual_seed(base.seed)
         model = models.create(base.model, dataset=base.dataset, width=base.width)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-        optimizer = torch.optim.SGD(model.parameters(), lr=base.lr, momentum=0.9, weight_decay=base.weight_decay)
+        optimizer = make_optimizer(base, model)
         predictor = SharedNetwork(zero_start=start == "zero")
         schedule = LadderSchedule(warm_up_epochs=updates)  # nothing is predicted meanwhile
         engine = AdaGP(model, optimizer, schedule=schedule, predictor=predictor, measure_every=0)

@@ -80,11 +80,11 @@ class Run:
     """Initial learning rate; it falls to 0 along a cosine over the run (our choice: no validation set is needed)."""
     weight_decay: float = 5e-4
     """L2 penalty."""
-    warm_up_epochs: int = 10
+    warm_up_epochs: int = LadderSchedule.warm_up_epochs
     """Epochs of the ladder before prediction starts."""
-    rungs: tuple[tuple[int, int, int], ...] = ((4, 4, 1), (4, 3, 1), (4, 2, 1))
+    rungs: tuple[tuple[int, int, int], ...] = LadderSchedule.rungs
     """(epochs, GP, BP) of the ladder."""
-    final: tuple[int, int] = (1, 1)
+    final: tuple[int, int] = LadderSchedule.final
     """(GP, BP) of the ladder's remaining epochs."""
     precision: str = "float32"
     """'float32', or 'bfloat16' for autocast."""
