@@ -10,8 +10,6 @@ from adagp._errors import UsageError
 from adagp.accelerator import _memo
 
 
-
-
 @st.composite
 def convolutions(draw):
     kernel, stride = draw(st.integers(1, 4)), draw(st.integers(1, 3))

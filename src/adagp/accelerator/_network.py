@@ -83,7 +83,7 @@ def _imported(target: str) -> "nn.Module":
     import sys
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import nn
 
     name, _, attribute = target.partition(":")
     here = str(Path.cwd())

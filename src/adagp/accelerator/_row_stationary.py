@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ._hardware import Hardware
-from ._tables import read_table
 from ._layer import Convolution
+from ._tables import read_table
 
 # What a mapping may choose, in Eyeriss's letters; each is cut to what the scratchpads and the array hold.
 FILTERS = (1, 4, 8, 16, 24)  # p

@@ -6,8 +6,8 @@ from dataclasses import replace
 from ._cycles import DATAFLOWS
 from ._designs import DESIGNS, Design
 from ._hardware import Hardware, hardware, presets
-from ._tables import read_table
 from ._simulate import simulate
+from ._tables import read_table
 from ._workload import Workload
 
 ADAGP_DESIGNS = tuple(name for name in DESIGNS if name != "baseline")
