@@ -81,6 +81,7 @@ def tilings(acc):
 def buffer_accesses(acc):
     """A walk over the folds of a systolic array: what each reads from the buffer, and what it writes there."""
     from adagp.accelerator._counts import count
+    from adagp.accelerator._table import LayerTable
 
     chip = acc.Hardware(rows=3, cols=4)
     for M, N, K in ((7, 9, 11), (3, 4, 3), (20, 2, 5)):
@@ -94,7 +95,7 @@ def buffer_accesses(acc):
                     own = {down: min(chip.rows, sizes[down] - i), across: min(chip.cols, sizes[across] - j), along: sizes[along]}
                     accesses += own["M"] * own["K"] + own["K"] * own["N"]
                     accesses += own["M"] * own["N"] * (2 if down == "K" and i else 1)  # sums of the fold above come back
-            assert count([layer], chip, flow).buffer[0, 0] == accesses, flow
+            assert count(LayerTable([layer]), chip, flow).buffer[0, 0] == accesses, flow
 
 
 def weight_gradients(acc):

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ..predictors import PredictorSize
+from ._costs import prepare
 from ._cycles import DATAFLOWS
 from ._designs import DESIGNS, Design
 from ._hardware import Hardware, hardware, presets
@@ -42,7 +44,8 @@ def sweep(
         "seconds",
         "baseline_seconds",
     )
-    flows, kinds = tuple(dataflows), tuple(designs)
+    flows, kinds, workloads = tuple(dataflows), tuple(designs), tuple(workloads)
+    prepare(workloads, hardware or Hardware(), flows, settings.get("predictor") or PredictorSize())
     rows = []
     for workload in workloads:
         for dataflow in flows:
