@@ -353,6 +353,40 @@ def scalesim(record: dict) -> tuple["Figure", "pd.DataFrame"]:
     return figure, data
 
 
+def zigzag(record: dict) -> tuple["Figure", "pd.DataFrame"]:
+    """The fewest words over DRAM that our search finds beside ZigZag's mapper, a row a layer.
+
+    Args:
+        record: ``artifact/recorded/validation_zigzag.json``.
+    """
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    data = pd.DataFrame(
+        [
+            {
+                "layer": row["layer"], "zigzag": sum(row["zigzag"]), "ratio": sum(row["model"]) / sum(row["zigzag"]),
+                "ratio with twice the buffer": sum(row["model_twice_the_buffer"]) / sum(row["zigzag"]),
+            }
+            for row in record["searches"]
+        ]
+    )  # fmt: skip
+    with style.use():
+        figure, axes = plt.subplots(figsize=(7.2, 1.2 + 0.3 * len(data)))
+        axes.axvline(1, color=style.GREY, linewidth=1)
+        places = range(len(data))
+        axes.hlines(places, data["ratio with twice the buffer"], data["ratio"], color=style.BLUE, linewidth=1)
+        axes.plot(data["ratio"], places, "o", color=style.BLUE, label="the same buffer")
+        twice = data["ratio with twice the buffer"]
+        axes.plot(twice, places, "o", color=style.BLUE, markerfacecolor="white", label="twice the buffer for ours")
+        axes.set_yticks(places, list(data["layer"]))
+        axes.set_ylim(len(data) - 0.5, -0.5)
+        axes.set_xlabel("our words over ZigZag's (1: equal)")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    plt.close(figure)
+    return figure, data
+
+
 def eyeriss(anchors: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """The row-stationary model beside Eyeriss's silicon: the ratio of the two for each published figure.
 
