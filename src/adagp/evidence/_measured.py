@@ -144,7 +144,7 @@ def large_batch(profile: str, *, batches: int = 16) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def predictor_start(profile: str, *, updates: int = 400, every: int = 50) -> "pd.DataFrame":
+def predictor_start(profile: str, *, updates: int = 300, every: int = 75) -> "pd.DataFrame":
     """How far the shared predictor comes from its start while the profile's study model trains, on this machine.
 
     Two predictors see the same plain training: one whose last layer starts at zero, one with PyTorch's usual initialization.

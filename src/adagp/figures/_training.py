@@ -207,7 +207,7 @@ def predictor_start(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
         "between_batches": "cosine between answers\nfor two batches",
         "size": "size over the\ngradients' size",
     }
-    colors = {"default": style.COLORS["adagp-default-init"], "zero": style.COLORS["adagp"]}
+    colors = {"default": style.VERMILION, "zero": style.COLORS["adagp"]}
     names = {"default": "usual initialization", "zero": "last layer starts at zero"}
     with style.use():
         figure, axes = plt.subplots(1, 3, figsize=(7.0, 2.8))

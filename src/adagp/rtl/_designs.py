@@ -1,7 +1,7 @@
 """A matrix unit as each design needs it, with the memories of a small demonstration network."""
 
 from .._errors import UsageError, unknown
-from ..accelerator import PredictorShape
+from ..predictors import PredictorSize
 from ._matrix_unit import MatrixUnit
 from ._sizes import Sizes
 
@@ -30,7 +30,7 @@ def matrix_unit(design: str, *, rows: int, cols: int, width: int = 16, sum_width
     for name, value in (("rows", rows), ("cols", cols)):
         if not 1 <= value <= 128:
             raise UsageError(f"{name} must be 1 to 128, got {value}")
-    shape = PredictorShape()
+    shape = PredictorSize()
     row_folds, col_folds = -(-REDUCTION // rows), -(-OUTPUTS // cols)
     weights = row_folds * col_folds * rows
     if design == "efficient":

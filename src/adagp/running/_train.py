@@ -77,11 +77,11 @@ def train(
         diverged, curves = str(error), error.rows
     finally:
         engine.close()
-    last = curves[-3:]
+    # The mean of the last three epochs is a steadier figure than the last one; the first of so few would be no result.
+    last = curves[-max(1, min(3, run.trained_epochs() // 3)) :]
     result = {
         "diverged": diverged,
         "metric": task.metric,
-        # The mean of the last three epochs is a steadier figure than the last one.
         "score": sum(row[task.metric] for row in last) / len(last) if last and diverged is None else None,
         # Of the mean of the last epochs' weights: a second column, for every method alike.
         "averaged_score": curves[-1]["averaged"][task.metric] if curves and "averaged" in curves[-1] else None,
