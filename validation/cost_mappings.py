@@ -4,8 +4,8 @@ Input: {"mappings": [...], "searches": [...]}.
 
 - A mapping has the loop sizes of a convolution, its stride, the temporal loops (innermost first) and how many of them, from the
   innermost, each operand's place in the buffer covers. Answer: words of I, W and O between DRAM and the buffer.
-- A search has loop sizes, a stride and a buffer in words; ZigZag's mapper looks for the mapping with the fewest words over DRAM.
-  Answer: these words.
+- A search has loop sizes, a stride and a buffer in words; ZigZag's mapper looks for the mapping with the fewest words over
+  DRAM. Answer: these words.
 """
 
 import contextlib

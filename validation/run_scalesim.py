@@ -1,8 +1,9 @@
 """``make validate``: a sample of this project's layers on SCALE-Sim, beside the closed form.
 
-SCALE-Sim is installed into .venv-scalesim (validation/requirements-scalesim.txt). The sample is every kind of pass (forward, input
-and weight gradient) of all fourteen models at an eighth of their width, one input, where it is small enough to be
-simulated in seconds; and one network as ``adagp export`` writes it, which SCALE-Sim reads itself. The comparison is written to artifact/recorded/validation_scalesim.json.
+SCALE-Sim is installed into .venv-scalesim (validation/requirements-scalesim.txt). The sample is every kind of pass (forward,
+input and weight gradient) of all fourteen models at an eighth of their width, one input, where it is small enough to be
+simulated in seconds; and one network as ``adagp export`` writes it, which SCALE-Sim reads itself. The comparison is written
+to artifact/recorded/validation_scalesim.json.
 """
 
 import json

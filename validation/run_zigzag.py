@@ -1,10 +1,10 @@
 """Second half of ``make validate``: DRAM traffic of the forward pass beside ZigZag, which another group wrote.
 
 1. The same mapping costed by both: random tilings that divide their layers, in every order of the loops. Words of X, W and Y
-   must be equal; ZigZag counts a partial sum's visits f as 2f moves, we as 2f - 1 (there is nothing to read before the first), so Y's
-   own words are taken off its figure where f > 1.
-2. The best mapping of both with the same buffer, as a bracket: ours gives each tensor that streams two places, ZigZag one, so our search is run
-   with twice the buffer, too. ZigZag tiles columns and kernels as well, but only by divisors.
+   must be equal; ZigZag counts a partial sum's visits f as 2f moves, we as 2f - 1 (there is nothing to read before the
+   first), so Y's own words are taken off its figure where f > 1.
+2. The best mapping of both with the same buffer, as a bracket: ours gives each tensor that streams two places, ZigZag one,
+   so our search is run with twice the buffer, too. ZigZag tiles columns and kernels as well, but only by divisors.
 
 ZigZag is installed into .venv-zigzag (validation/requirements-zigzag.txt). The comparison is written to
 artifact/recorded/validation_zigzag.json.
@@ -82,7 +82,8 @@ def random_case(draw: random.Random) -> tuple[dict, list[int], dict]:
             if loop in loops_held:
                 held[tensor] = len(loops)
     question = {
-        "sizes": sizes(x), "stride": x.stride[0], "loops": loops, "inside": dict(zip("IWO", (held[t] for t in "XWY"), strict=True))
+        "sizes": sizes(x), "stride": x.stride[0], "loops": loops,
+        "inside": dict(zip("IWO", (held[t] for t in "XWY"), strict=True)),
     }  # fmt: skip
     mapping = Mapping("".join(order), tuple(covered[t] for t in "XWY"), "", "m")
     passes = Passes(*LayerTable([x]).passes[:1].T)
@@ -96,7 +97,9 @@ def searched() -> list[tuple[str, acc.LayerShape]]:
         work = {layer.name: layer for layer in acc.workload(name, dataset="cifar10", batch=8).layers}
         for layer in layers:
             x = work[layer]
-            found.append((f"{name} {layer}", shape(x.batch, x.in_channels, x.out_channels, *x.out_size, x.kernel[0], x.stride[0])))
+            found.append(
+                (f"{name} {layer}", shape(x.batch, x.in_channels, x.out_channels, *x.out_size, x.kernel[0], x.stride[0]))
+            )
     return found
 
 
@@ -129,18 +132,25 @@ def main() -> int:
     ]
     searches = [
         {
-            "layer": name, "sizes": sizes(x), "model": best(x, BUFFER_WORDS), "model_twice_the_buffer": best(x, 2 * BUFFER_WORDS),
+            "layer": name, "sizes": sizes(x), "model": best(x, BUFFER_WORDS),
+            "model_twice_the_buffer": best(x, 2 * BUFFER_WORDS),
             "zigzag": without_first_reads(found["words"], sizes(x)), "zigzag_seconds": round(found["seconds"], 1),
         }
         for (name, x), found in zip(layers, theirs["searches"], strict=True)
     ]  # fmt: skip
-    record = {"zigzag": "3.9.1", "buffer_words": BUFFER_WORDS, "mappings": mappings, "searches": searches, "provenance": provenance()}
+    record = {
+        "zigzag": "3.9.1",
+        "buffer_words": BUFFER_WORDS,
+        "mappings": mappings,
+        "searches": searches,
+        "provenance": provenance(),
+    }
     write_json(ROOT / "artifact" / "recorded" / "validation_zigzag.json", record)
     equal = sum(case["model"] == case["zigzag"] for case in mappings)
     print(f"{equal} of {len(mappings)} mappings cost the same words of X, W and Y in ZigZag")
     for row in searches:
-        ours, both = sum(row["model"]), sum(row["model_twice_the_buffer"])
-        print(f"{row['layer']}: {ours / sum(row['zigzag']):.3f} of ZigZag's words; {both / sum(row['zigzag']):.3f} with twice the buffer")
+        ours, twice = (sum(row[key]) / sum(row["zigzag"]) for key in ("model", "model_twice_the_buffer"))
+        print(f"{row['layer']}: {ours:.3f} of ZigZag's words; {twice:.3f} with twice the buffer")
     return 0 if equal == len(mappings) else 1
 
 

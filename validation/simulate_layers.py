@@ -1,7 +1,8 @@
 """Runs in SCALE-Sim's own environment: reads products as JSON on standard input, prints its cycles as JSON.
 
-Input: {"products": [{"M", "N", "K", "dataflow", "rows", "cols"}, ...], "topology": {"text", "dataflow", "rows", "cols"}}, where the text is a
-GEMM topology. Output: {"products": [{"cycles", "stalls", "seconds"}, ...], "topology": [cycles, ...]}, in that order.
+Input: {"products": [{"M", "N", "K", "dataflow", "rows", "cols"}, ...], "topology": {"text", "dataflow", "rows", "cols"}}, where
+the text is a GEMM topology. Output: {"products": [{"cycles", "stalls", "seconds"}, ...], "topology": [cycles, ...]}, in that
+order.
 """
 
 import contextlib
@@ -63,7 +64,9 @@ def simulate(topology: str, array: dict, folder: Path) -> list[dict]:
         )  # fmt: skip
         run.run_scale(top_path=str(folder))
     with open(folder / "run" / "COMPUTE_REPORT.csv", newline="") as report:
-        rows = [{key.strip(): value for key, value in row.items() if key} for row in csv.DictReader(report, skipinitialspace=True)]
+        rows = [
+            {key.strip(): value for key, value in row.items() if key} for row in csv.DictReader(report, skipinitialspace=True)
+        ]
     return [{"cycles": int(float(row["Total Cycles"])), "stalls": int(float(row["Stall Cycles"]))} for row in rows]
 
 

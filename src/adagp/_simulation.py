@@ -46,7 +46,9 @@ def simulate(
     report = acc.simulate(work, design=chip.design(design), dataflow=dataflow, hardware=chip.hardware, epochs=epochs)
     if layers:
         table = report.mean_layers()
-        _write(layers, table.to_csv(index=False) if layers.endswith(".csv") else table.to_json(orient="records", indent=1) + "\n")
+        _write(
+            layers, table.to_csv(index=False) if layers.endswith(".csv") else table.to_json(orient="records", indent=1) + "\n"
+        )
     print(json.dumps(report.to_dict()) if as_json else report)
 
 
@@ -57,7 +59,9 @@ def explore(
     dataflow: Annotated[str, typer.Option(help="Dataflows with commas.")] = "ws,os,is,rs",
     design: Annotated[str, typer.Option(help="Designs with commas.")] = "low,efficient,max",
     batch: Annotated[str, typer.Option(help="Batch sizes with commas; the network's own unless given.")] = "",
-    array: Annotated[str, typer.Option(help="Array shapes with commas, such as 12x15,16x16; the hardware's unless given.")] = "",
+    array: Annotated[
+        str, typer.Option(help="Array shapes with commas, such as 12x15,16x16; the hardware's unless given.")
+    ] = "",
     hardware: HardwareOption = "paper-180pe",
     input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
     epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
@@ -71,12 +75,18 @@ def explore(
         raise UsageError(f"--out takes a file that ends in .csv, got {out!r}")
     if figure and not figure.endswith((".svg", ".png", ".pdf")):
         raise UsageError(f"--figure takes a file that ends in .svg, .png or .pdf, got {figure!r}")
-    batches = [_whole("--batch", text) for text in _listed(batch)] or [None]
-    arrays = [_array(text) for text in _listed(array)] or [None]
+    batches: list[int | None] = [_whole("--batch", text) for text in _listed(batch)] or [None]
+    arrays: list[tuple[int, int] | None] = [_array(text) for text in _listed(array)] or [None]
     designs = [chip.design(name) for name in _listed(design)]
     works = [acc.find_workload(name, dataset=dataset, inputs=tuple(input_shape)) for name in networks]
     table = acc.explore(
-        works, batches=batches, arrays=arrays, hardware=chip.hardware, dataflows=_listed(dataflow), designs=designs, epochs=epochs
+        works,
+        batches=batches,
+        arrays=arrays,
+        hardware=chip.hardware,
+        dataflows=_listed(dataflow),
+        designs=designs,
+        epochs=epochs,
     )
     _write(out, table.to_csv(index=False))
     best = table.loc[table["speedup"].idxmax()]

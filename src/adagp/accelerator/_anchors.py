@@ -4,10 +4,10 @@ from functools import cache
 
 from ._counts import count
 from ._hardware import hardware
-from ._tables import read_table
 from ._layer import LayerShape
 from ._memory import dram_traffic
 from ._table import LayerTable
+from ._tables import read_table
 
 
 def _layer(name: str, batch: int, groups: int, channels: int, filters: int, size: int, kernel: int, stride: int) -> LayerShape:

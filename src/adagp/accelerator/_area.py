@@ -10,8 +10,8 @@ from .._errors import UsageError
 from ._designs import Design
 from ._energy import LEVELS
 from ._hardware import Hardware
-from ._tables import read_table
 from ._simulate import Report
+from ._tables import read_table
 
 
 def area(design: str | Design, hardware: Hardware | None = None, dataflow: str = "ws") -> dict[str, float]:

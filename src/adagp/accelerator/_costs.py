@@ -18,7 +18,7 @@ import numpy as np
 from ..predictors import PredictorSize
 from ._components import PASSES, Component
 from ._counts import Counts, count, stationary_rows
-from ._energy import LEVELS, EnergyTable
+from ._energy import EnergyTable
 from ._hardware import Hardware
 from ._memory import tilings, traffic_of
 from ._predictor import predictor_layers
@@ -60,7 +60,7 @@ class Cost:
 
 
 def prepare(workloads: Iterable[Workload], hardware: Hardware, dataflows: Iterable[str], size: PredictorSize) -> None:
-    """Find the tilings and mappings of all shapes of many workloads in one search, which takes less time than many small ones."""
+    """Find the tilings and mappings of all shapes of many workloads at once: one large search beats many small ones."""
     tables = [table for work in workloads for table in (work.table, *_predicted(work, size)[1])]
     if tables:
         tilings(np.concatenate([table.passes for table in tables]), hardware)

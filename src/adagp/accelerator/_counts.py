@@ -34,7 +34,7 @@ def count(table: LayerTable, hardware: Hardware, dataflow: str) -> Counts:
     convs, where = table.convolutions
     shape = (len(table), len(PASSES))
     if dataflow in SYSTOLIC:
-        costs = _systolic(convs, hardware, dataflow)
+        costs = np.array(_systolic(convs, hardware, dataflow))
     else:
         costs = stationary_rows(convs, hardware).T
     summed = [np.bincount(where, weights=row, minlength=shape[0] * shape[1]).reshape(shape) for row in costs]

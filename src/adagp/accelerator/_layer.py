@@ -148,7 +148,7 @@ class LayerShape:
 class Convolution(NamedTuple):
     """``count`` equal convolutions: N images, C channels, M filters of R x S, outputs of E x F (Eyeriss's letters)."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # tuple has a method of that name, which nobody calls here
     N: int
     C: int
     M: int

@@ -11,7 +11,7 @@ class _Found:
 
     def __init__(self) -> None:
         self.place: dict[bytes, int] = {}
-        self.results: np.ndarray | None = None
+        self.results = np.empty((0, 0))
 
 
 @cache
@@ -32,7 +32,7 @@ def by_row(rows: np.ndarray, compute: Callable[[np.ndarray], np.ndarray], *key: 
     if new:
         made = compute(np.frombuffer(b"".join(new), rows.dtype).reshape(len(new), -1))
         found.place.update(zip(new, range(len(found.place), len(found.place) + len(new)), strict=True))
-        found.results = made if found.results is None else np.concatenate([found.results, made])
+        found.results = np.concatenate([found.results, made]) if found.results.size else made
     return found.results[[found.place[name] for name in names]]
 
 

@@ -58,9 +58,9 @@ def traffic_of(table: LayerTable, hardware: Hardware) -> Traffic:
     best = tilings(table.passes, hardware).reshape(len(table), len(PASSES), -1)
     failed = np.argwhere(best[..., 0] == IMPOSSIBLE)
     if failed.size:
-        layer, kind = failed[0]
+        layer, kind = table.layers[failed[0][0]], PASSES[failed[0][1]]
         raise UsageError(
-            f"hardware field buffer_bytes {hardware.buffer_bytes} holds no tile of layer {table.layers[layer].name!r} ({PASSES[kind]}); "
+            f"hardware field buffer_bytes {hardware.buffer_bytes} holds no tile of layer {layer.name!r} ({kind}); "
             "give more bytes, or an array of fewer PEs"
         )
     words = best[..., 1:4]

@@ -69,7 +69,8 @@ class Report:
         """The headline in plain numbers, for JSON."""
         return {
             "model": self.workload.name, "dataset": self.workload.dataset, "batch": self.workload.batch,
-            "dataflow": self.dataflow, "design": self.design.name, "hardware": vars(self.hardware) | {"energy": self.hardware.energy_table.name},
+            "dataflow": self.dataflow, "design": self.design.name,
+            "hardware": vars(self.hardware) | {"energy": self.hardware.energy_table.name},
             "batches": self.numbers, "speedup": self.speedup, "energy_saving": self.energy_saving,
             "dram_saving": self.dram_saving, "cycles": self.cycles, "baseline_cycles": self.baseline_cycles,
             "seconds": self.cycles / self.hardware.clock_hz,
@@ -125,7 +126,7 @@ class Report:
         return pd.DataFrame(rows)
 
     def mean_layers(self):
-        """A tidy frame (pandas.DataFrame): one row for each layer and component of a batch of the design, mean over the training.
+        """A tidy frame (pandas.DataFrame): a batch of the design, mean over the training, by layer and component.
 
         Columns: position, layer, kind, component, cycles (the larger of compute and DRAM time), busy_cycles, dram_words,
         energy (in the energy table's unit).

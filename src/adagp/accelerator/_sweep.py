@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from ..predictors import PredictorSize
 from ._costs import prepare
 from ._cycles import DATAFLOWS
 from ._designs import DESIGNS, Design
 from ._hardware import Hardware, hardware, presets
-from ._tables import read_table
 from ._simulate import simulate
+from ._tables import read_table
 from ._workload import Workload
 
 ADAGP_DESIGNS = tuple(name for name in DESIGNS if name != "baseline")
@@ -97,7 +98,7 @@ def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dat
 
     workloads = list(workloads)
     base = Hardware()
-    settings = [("preset", name, {"hardware": hardware(name)}) for name in presets()]
+    settings: list[tuple[str, str, dict[str, Any]]] = [("preset", name, {"hardware": hardware(name)}) for name in presets()]
     settings += [("energy table", name, {"hardware": Hardware(energy=name)}) for name in read_table("energy.toml")]
     settings += [
         ("DRAM bandwidth", f"{rate / 1e9:g} GB/s", {"hardware": Hardware(dram_bytes_per_s=rate)})
@@ -109,7 +110,7 @@ def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dat
     settings += [("design", name, {"design": name}) for name in ADAGP_DESIGNS]
     frames = []
     for choice, value, change in settings:
-        at = {"hardware": base, "dataflow": dataflow, "design": design} | change
+        at: dict[str, Any] = {"hardware": base, "dataflow": dataflow, "design": design} | change
         batch = at.pop("batch", None)
         used = [w.with_batch(batch) for w in workloads] if batch else workloads
         flow, kind = at.pop("dataflow"), at.pop("design")

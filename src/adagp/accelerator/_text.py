@@ -16,7 +16,7 @@ def component_text(report: "Report") -> str:
     """Time of each component over the whole training, of the baseline and of the design, in percent of the baseline's."""
     total = sum(report.numbers.values())
     whole = total * sum(part.time(report.hardware).sum() for part in report.baseline.parts.values())
-    lines = [("component", "baseline", report.design.name)]
+    lines: list[tuple[str, ...]] = [("component", "baseline", report.design.name)]
     sums = np.zeros(2)
     for component in Component:
         times = np.zeros(2)
@@ -40,9 +40,9 @@ def layer_text(report: "Report", most: int = 12) -> str:
     for phase, number in report.numbers.items():
         for component, part in report.phases[phase].parts.items():
             time[component.group] += number / total * part.time(report.hardware)
-    whole = sum(time.values())
+    whole = np.sum(list(time.values()), 0)
     order = np.argsort(-whole, kind="stable")
-    lines = [("layer", *GROUPS, "share")]
+    lines: list[tuple[str, ...]] = [("layer", *GROUPS, "share")]
     for i in sorted(order[:most]):
         lines.append(
             (
@@ -61,5 +61,6 @@ def layer_text(report: "Report", most: int = 12) -> str:
 def _columns(lines: list[tuple[str, ...]]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]) for line in lines
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
     )

@@ -31,7 +31,7 @@ from ._training import (
 
 __all__ = [
     "area_and_power", "batch_size", "controls", "designs", "energy", "explored", "eyeriss", "followed", "gantt", "glue",
-    "handshake", "hardware_blocks", "layer_cycles", "learning_curves", "phases", "pipelines", "plan", "predictor_quality", "predictor_start",
-    "quality_by_method", "reorganization", "save",
-    "scalesim", "scores", "sensitivity", "show", "speedup", "style", "zigzag",
+    "handshake", "hardware_blocks", "layer_cycles", "learning_curves", "phases", "pipelines", "plan", "predictor_quality",
+    "predictor_start", "quality_by_method", "reorganization", "save", "scalesim", "scores", "sensitivity", "show",
+    "speedup", "style", "zigzag",
 ]  # fmt: skip

@@ -188,9 +188,7 @@ def gantt(schedules: dict[str, "PipelineSchedule"]) -> tuple["Figure", "pd.DataF
     from matplotlib.patches import Patch
 
     data = pd.concat([s.to_frame().assign(schedule=title) for title, s in schedules.items()], ignore_index=True)
-    kinds = [
-        kind for kind in ("forward", "backward", "predictor") if (data["end"] - data["start"])[data["kind"] == kind].any()
-    ]
+    kinds = [kind for kind in ("forward", "backward", "predictor") if (data["end"] - data["start"])[data["kind"] == kind].any()]
     heights = [schedule.devices for schedule in schedules.values()]
     with style.use():
         figure, panels = plt.subplots(
@@ -240,9 +238,7 @@ def pipelines(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
             rows = data[data["scheme"] == scheme]
             y = [stages.index(n) + 0.22 * (i - (len(schemes) - 1) / 2) for n in rows["stages"]]
             axes.hlines(y, rows["min"], rows["max"], color=colors[scheme], linewidth=1.4)
-            axes.plot(
-                rows["mean"], y, linestyle="", marker="osD"[i % 3], color=colors[scheme], label=PIPELINES[scheme]
-            )
+            axes.plot(rows["mean"], y, linestyle="", marker="osD"[i % 3], color=colors[scheme], label=PIPELINES[scheme])
         axes.set_yticks(range(len(stages)), [f"{n} stages" for n in stages])
         axes.set_ylim(len(stages) - 0.5, -0.5)
         axes.set_xlabel("speed-up by ADA-GP over the same pipeline without (x)")
@@ -274,9 +270,7 @@ def sensitivity(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
         for axes, quantity in zip(panels, quantities, strict=True):
             scale, paper, label = _quantity(quantity)
             axes.axvline(paper * scale, color=style.GREY, linestyle="--", linewidth=1)
-            axes.hlines(
-                places, data[f"{quantity}_min"] * scale, data[f"{quantity}_max"] * scale, color=style.BLUE, linewidth=1
-            )
+            axes.hlines(places, data[f"{quantity}_min"] * scale, data[f"{quantity}_max"] * scale, color=style.BLUE, linewidth=1)
             axes.plot(data[f"{quantity}_mean"] * scale, places, "o", markersize=4.5, color=style.BLUE)
             axes.set_xlabel(f"{label}\n(dashed: the paper's mean, {paper * scale:g})")
             axes.grid(axis="y", visible=False)
