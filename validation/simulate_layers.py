@@ -1,6 +1,8 @@
 """Runs in SCALE-Sim's own environment: reads products as JSON on standard input, prints its cycles as JSON.
 
-Input: [{"M", "N", "K", "dataflow", "rows", "cols"}, ...]. Output: [{"cycles", "stalls", "seconds"}, ...], in that order.
+Input: {"products": [{"M", "N", "K", "dataflow", "rows", "cols"}, ...], "topology": {"text", "dataflow", "rows", "cols"}}, where
+the text is a GEMM topology. Output: {"products": [{"cycles", "stalls", "seconds"}, ...], "topology": [cycles, ...]}, in that
+order.
 """
 
 import contextlib
@@ -48,34 +50,38 @@ SparsitySupport = false
 """
 
 
-def simulate(product: dict, folder: Path) -> dict:
-    """One product, simulated on its own."""
-    config, topology, layout = (folder / name for name in ("array.cfg", "product.csv", "layout.csv"))
-    config.write_text(CONFIG.format(**product))
-    topology.write_text("Layer, M, N, K,\nproduct, {M}, {N}, {K},\n".format(**product))
+def simulate(topology: str, array: dict, folder: Path) -> list[dict]:
+    """The products of a topology, each simulated on its own."""
+    config, file, layout = (folder / name for name in ("array.cfg", "topology.csv", "layout.csv"))
+    config.write_text(CONFIG.format(**array))
+    file.write_text(topology)
     # The layout file is read and, without custom layouts, not used.
-    layout.write_text("Layer," * 20 + "\nproduct," + "1," * 19 + "\n")
-    start = time.perf_counter()
+    layout.write_text("Layer," * 20 + "\n" + ("product," + "1," * 19 + "\n") * (topology.count("\n") - 1))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         run = scalesim(
-            save_disk_space=True, verbose=False, config=str(config), topology=str(topology), layout=str(layout),
+            save_disk_space=True, verbose=False, config=str(config), topology=str(file), layout=str(layout),
             input_type_gemm=True,
         )  # fmt: skip
         run.run_scale(top_path=str(folder))
-    seconds = time.perf_counter() - start
-    with open(folder / "run" / "COMPUTE_REPORT.csv", newline="") as file:
-        row = {key.strip(): value for key, value in next(csv.DictReader(file, skipinitialspace=True)).items() if key}
-    return {"cycles": int(float(row["Total Cycles"])), "stalls": int(float(row["Stall Cycles"])), "seconds": seconds}
+    with open(folder / "run" / "COMPUTE_REPORT.csv", newline="") as report:
+        rows = [
+            {key.strip(): value for key, value in row.items() if key} for row in csv.DictReader(report, skipinitialspace=True)
+        ]
+    return [{"cycles": int(float(row["Total Cycles"])), "stalls": int(float(row["Stall Cycles"]))} for row in rows]
 
 
 def main() -> None:
-    products = json.load(sys.stdin)
+    asked = json.load(sys.stdin)
     answers = []
-    for number, product in enumerate(products, 1):
+    for number, product in enumerate(asked["products"], 1):
+        start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            answers.append(simulate(product, Path(folder)))
-        print(f"{number} of {len(products)} products simulated", file=sys.stderr, flush=True)
-    json.dump(answers, sys.stdout)
+            (answer,) = simulate("Layer, M, N, K,\nproduct, {M}, {N}, {K},\n".format(**product), product, Path(folder))
+        answers.append(answer | {"seconds": time.perf_counter() - start})
+        print(f"{number} of {len(asked['products'])} products simulated", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        network = simulate(asked["topology"]["text"], asked["topology"], Path(folder))
+    json.dump({"products": answers, "topology": [row["cycles"] for row in network]}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What must hold of ``adagp.accelerator``, as functions of the package: the tests pass the package, the mutation test a faulty copy."""
+"""What must hold of ``adagp.accelerator``: functions of the package, for the tests and for the faulty copies of the mutants."""
 
 import json
 from itertools import combinations, product
@@ -67,7 +67,8 @@ def goldens(acc, names=None):
 def tilings(acc):
     """The search equals brute force on layers in which halo, partial sums and double buffering each decide."""
     for kernel, stride, rows, ci, co, capacity in (
-        (3, 1, 5, 4, 4, 150), (3, 1, 4, 5, 3, 90), (1, 1, 4, 6, 6, 60), (2, 1, 5, 2, 6, 60), (4, 2, 4, 3, 4, 200), (1, 1, 1, 6, 6, 40)
+        (3, 1, 5, 4, 4, 150), (3, 1, 4, 5, 3, 90), (1, 1, 4, 6, 6, 60), (2, 1, 5, 2, 6, 60),
+        (4, 2, 4, 3, 4, 200), (1, 1, 1, 6, 6, 40),
     ):  # fmt: skip
         side = (rows - 1) * stride + kernel
         layer = acc.LayerShape(
@@ -81,6 +82,7 @@ def tilings(acc):
 def buffer_accesses(acc):
     """A walk over the folds of a systolic array: what each reads from the buffer, and what it writes there."""
     from adagp.accelerator._counts import count
+    from adagp.accelerator._table import LayerTable
 
     chip = acc.Hardware(rows=3, cols=4)
     for M, N, K in ((7, 9, 11), (3, 4, 3), (20, 2, 5)):
@@ -91,10 +93,14 @@ def buffer_accesses(acc):
             accesses = 0
             for i in range(0, sizes[down], chip.rows):
                 for j in range(0, sizes[across], chip.cols):
-                    own = {down: min(chip.rows, sizes[down] - i), across: min(chip.cols, sizes[across] - j), along: sizes[along]}
+                    own = {
+                        down: min(chip.rows, sizes[down] - i),
+                        across: min(chip.cols, sizes[across] - j),
+                        along: sizes[along],
+                    }
                     accesses += own["M"] * own["K"] + own["K"] * own["N"]
                     accesses += own["M"] * own["N"] * (2 if down == "K" and i else 1)  # sums of the fold above come back
-            assert count([layer], chip, flow).buffer[0, 0] == accesses, flow
+            assert count(LayerTable([layer]), chip, flow).buffer[0, 0] == accesses, flow
 
 
 def weight_gradients(acc):
@@ -116,7 +122,9 @@ def predictors_optimizer(acc):
     chip = acc.Hardware(buffer_bytes=2**40)  # each tensor crosses once
     moved = {}
     for design in ("low", "efficient"):
-        moved[design] = acc.simulate(work, design=design, hardware=chip).phases["bp"].parts[acc.Component.LEARNING].dram_words[0]
+        moved[design] = (
+            acc.simulate(work, design=design, hardware=chip).phases["bp"].parts[acc.Component.LEARNING].dram_words[0]
+        )
     first = work.layers[0]
     samples = first.out_channels
     conv, dense = size.channels * size.kernel**2, size.features * first.window  # the first layer's share of the weights

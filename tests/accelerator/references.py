@@ -42,7 +42,9 @@ class Tiling:
         """One place each, two for the tensors that change fastest: one in use, one being filled."""
         pace = {}
         for tensor, still in IRRELEVANT.items():
-            pace[tensor] = max((i for i, loop in enumerate(self.order) if loop != still and not self.covers(tensor, loop)), default=-1)
+            pace[tensor] = max(
+                (i for i, loop in enumerate(self.order) if loop != still and not self.covers(tensor, loop)), default=-1
+            )
         return {tensor: 2 if pace[tensor] == max(pace.values()) >= 0 else 1 for tensor in pace}
 
     def size(self):

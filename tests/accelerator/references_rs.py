@@ -6,7 +6,9 @@ from math import ceil
 
 def best(conv, hardware, pads):
     """(cycles, delivered, noc, buffer) of the mapping with the fewest cycles, then the fewest buffer accesses."""
-    return min((walk(conv, mapping, hardware, pads) for mapping in set(mappings(conv, hardware, pads))), key=lambda x: (x[0], x[3]))
+    return min(
+        (walk(conv, mapping, hardware, pads) for mapping in set(mappings(conv, hardware, pads))), key=lambda x: (x[0], x[3])
+    )
 
 
 def laid_out(conv):

@@ -15,6 +15,24 @@ from adagp._errors import UsageError
 HEAD = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,\n"
 
 
+NETS = """
+from torch import nn
+
+
+def build():
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.ConvTranspose2d(8, 4, 2, stride=2))
+
+
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Embedding(9, 8), nn.Linear(8, 4)
+
+    def forward(self, words, scale):
+        return self.b(self.a(words) * scale)
+"""
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -87,8 +105,15 @@ def test_the_template_describes_the_default_and_runs(folder):
 
 def test_a_hardware_files_fields_reach_the_simulation(folder):
     (folder / "my.toml").write_text(
-        '[hardware]\nrows = { value = 64, source = "ours" }\nclock_hz = { value = 1, source = "ours" }\nenergy = "horowitz-45nm"\n'
-        '[designs.big]\npredictor = { value = true, source = "ours" }\nown_array = { value = true, source = "ours" }\n'
+        """
+        [hardware]
+        rows = { value = 64, source = "ours" }
+        clock_hz = { value = 1, source = "ours" }
+        energy = "horowitz-45nm"
+        [designs.big]
+        predictor = { value = true, source = "ours" }
+        own_array = { value = true, source = "ours" }
+        """
     )
     found = acc.read_hardware(folder / "my.toml")
     assert (found.hardware.rows, found.hardware.cols, found.hardware.clock_hz) == (64, 15, 1.0)
@@ -126,11 +151,7 @@ def test_a_damaged_hardware_file_is_refused_by_field(folder, text, words):
 
 
 def test_a_network_by_import_path_gives_a_table_of_its_layers(folder, capsys):
-    (folder / "users_nets.py").write_text(
-        "from torch import nn\n\ndef build():\n    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.ConvTranspose2d(8, 4, 2, stride=2))\n\n"
-        "class Tokens(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.a, self.b = nn.Embedding(9, 8), nn.Linear(8, 4)\n\n"
-        "    def forward(self, words, scale):\n        return self.b(self.a(words) * scale)\n"
-    )
+    (folder / "users_nets.py").write_text(NETS)
     assert cli.main(["simulate", "users_nets:build", "--input", "8,3,16,16", "--layers", "l.csv"]) == 0
     text = capsys.readouterr().out
     assert "Sequential (own network), batch 8" in text

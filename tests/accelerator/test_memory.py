@@ -56,7 +56,7 @@ def test_a_layers_traffic_does_not_depend_on_the_others_in_the_call():
 
 
 def test_a_tensor_may_stay_while_the_others_stream():
-    # VGG13's second convolution: its weights fill two thirds of the buffer; rows of X and Y pass by, each once but for the halo.
+    # VGG13's second convolution: its weights fill two thirds of the buffer; X and Y pass by once, but for the halo.
     layer = acc.workload("vgg13", dataset="cifar10", batch=128).layers[1]
     x, w, y = acc.dram_traffic([layer], acc.Hardware()).words[0, 0]
     assert w == layer.weight_words and y == layer.output_words

@@ -22,7 +22,7 @@ MUTANTS = {
     "no double buffering": ("_tiling", "2 if p == max(pace) >= 0 else 1", "1", checks.tilings),
     "free Adam": ("_costs", "adam = 4 * weights.max()", "adam = 0 * weights.max()", checks.predictors_optimizer),
     "unfolded buffer accesses": ("_counts", "m * k * fc + k * n + m", "m * k + k * n + m", checks.buffer_accesses),
-    "dW sent to DRAM": ("_costs", "dram[:, WEIGHT_GRADIENT] -= learned", "pass", checks.weight_gradients),
+    "dW sent to DRAM": ("_costs", "dram[:, WEIGHT_GRADIENT] -= table.learned", "pass", checks.weight_gradients),
     "MAX's predictor free": ("_time_line", "return float((done + after).max())", "return float(done[-1])", checks.second_array),
     "wrong pipeline cut": ("_pipeline_training", "np.maximum(best[:i], total[i] - total[:i])", "best[:i] + 0", checks.stages),
 }

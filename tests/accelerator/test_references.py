@@ -20,8 +20,8 @@ times = st.lists(st.integers(0, 5), min_size=1, max_size=7)
 
 @given(
     st.builds(
-        acc.Convolution, count=st.integers(1, 3), N=some, C=st.integers(1, 20), M=st.integers(1, 40), R=some, S=st.integers(1, 14),
-        E=st.integers(1, 20), F=some, step=st.integers(1, 3), dilation=st.integers(1, 3),
+        acc.Convolution, count=st.integers(1, 3), N=some, C=st.integers(1, 20), M=st.integers(1, 40), R=some,
+        S=st.integers(1, 14), E=st.integers(1, 20), F=some, step=st.integers(1, 3), dilation=st.integers(1, 3),
     ),
     st.integers(1, 14), st.integers(1, 14), st.integers(10, 4000),
 )  # fmt: skip
@@ -62,7 +62,8 @@ def test_a_batch_in_which_some_layers_go_backward_lies_between_the_phases():
 
 
 @given(
-    st.sampled_from(tuple(acc.PIPELINES)), st.integers(1, 2), st.integers(1, 2), st.text("BG", min_size=1, max_size=3), st.data()
+    st.sampled_from(tuple(acc.PIPELINES)), st.integers(1, 2), st.integers(1, 2), st.text("BG", min_size=1, max_size=3),
+    st.data(),
 )  # fmt: skip
 @settings(max_examples=40)
 def test_a_pipelines_schedule_equals_its_simulation(scheme, half, pairs, batches, data):

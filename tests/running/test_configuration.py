@@ -60,6 +60,6 @@ def test_every_profile_compares_a_model_with_its_baseline_at_one_scale():
     for profile in PROFILES.values():
         for model in profile.models:
             runs = profile.runs(model)
-            assert {"bp", "adagp", "coast"} <= {run.method for run in runs}
+            assert {"bp", "adagp"} <= {run.method for run in runs}
             scales = {(run.width, run.epochs, run.batch_size, run.train_limit, run.lr) for run in runs}
             assert len(scales) == 1, (profile.name, model)

@@ -6,6 +6,7 @@ from ._counts import count
 from ._hardware import hardware
 from ._layer import LayerShape
 from ._memory import dram_traffic
+from ._table import LayerTable
 from ._tables import read_table
 
 
@@ -50,7 +51,7 @@ def eyeriss_anchors():
     for name, build in (("alexnet", alexnet), ("vgg16", vgg16)):
         silicon = {key: entry["value"] for key, entry in data["silicon"][name].items()}
         layers = build(silicon["batch"])
-        counts = count(layers, chip, "rs")
+        counts = count(LayerTable(layers), chip, "rs")
         cycles, macs = counts.cycles[:, 0], counts.macs[:, 0]
         frames = silicon["batch"] / (cycles.sum() / chip.clock_hz)
         dram = dram_traffic(layers, chip).words[:, 0].sum() / macs.sum()

@@ -1,9 +1,9 @@
 """What a training step consists of. One name for each component, in costs, reports, tables and figures."""
 
-from enum import Enum
+from enum import StrEnum
 
 
-class Component(str, Enum):
+class Component(StrEnum):
     """A part of a batch. The first three are the passes of a layer."""
 
     FORWARD = "forward"
@@ -12,8 +12,6 @@ class Component(str, Enum):
     UPDATE = "update"
     PREDICTION = "predictor forward"
     LEARNING = "predictor training"
-
-    __str__ = str.__str__
 
     @property
     def group(self) -> str:

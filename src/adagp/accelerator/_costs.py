@@ -8,7 +8,7 @@ Choices that hold for every design, the baseline too, each on the side that flat
 - An output is written to DRAM and read again by the next layer, even where the buffer could hold it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,12 +17,12 @@ import numpy as np
 
 from ..predictors import PredictorSize
 from ._components import PASSES, Component
-from ._counts import Counts, count
-from ._energy import LEVELS, EnergyTable
+from ._counts import Counts, count, stationary_rows
+from ._energy import EnergyTable
 from ._hardware import Hardware
-from ._layer import LayerShape
-from ._memory import dram_traffic
+from ._memory import tilings, traffic_of
 from ._predictor import predictor_layers
+from ._table import LayerTable
 from ._workload import Workload
 
 X, W, Y = range(3)
@@ -45,7 +45,7 @@ class Cost:
 
     def energy(self, table: EnergyTable) -> np.ndarray:
         """Axes: layer, level; in the table's unit."""
-        return self.accesses * np.array([getattr(table, level) for level in LEVELS])
+        return self.accesses * table.prices
 
     def take(self, layers: slice) -> "Cost":
         """The cost of some layers alone."""
@@ -57,6 +57,15 @@ class Cost:
             dram_words=self.dram_words + other.dram_words,
             accesses=self.accesses + other.accesses,
         )
+
+
+def prepare(workloads: Iterable[Workload], hardware: Hardware, dataflows: Iterable[str], size: PredictorSize) -> None:
+    """Find the tilings and mappings of all shapes of many workloads at once: one large search beats many small ones."""
+    tables = [table for work in workloads for table in (work.table, *_predicted(work, size)[1])]
+    if tables:
+        tilings(np.concatenate([table.passes for table in tables]), hardware)
+        if "rs" in dataflows:
+            stationary_rows(np.concatenate([table.convolutions[0] for table in tables]), hardware)
 
 
 class NetworkCosts(NamedTuple):
@@ -83,37 +92,28 @@ def _cost(counts: Counts, kind: int, dram: np.ndarray) -> Cost:
     """A pass's cost; every word that crosses to DRAM is also written to, or read from, the buffer."""
     c = counts
     accesses = [c.macs[:, kind], c.rf[:, kind], c.noc[:, kind], c.buffer[:, kind] + dram, dram]
-    return Cost(cycles=c.cycles[:, kind], dram_words=dram, accesses=np.stack(accesses, -1))
+    return Cost(cycles=c.cycles[:, kind], dram_words=dram, accesses=np.array(accesses).T)
 
 
 def _extra(n: int, *, dram=0.0, macs=0.0, buffer=0.0) -> Cost:
     """Work beside the array: in adders at its edge, in the buffer, over DRAM."""
     dram, macs, buffer = (np.zeros(n) + value for value in (dram, macs, buffer))
-    accesses = np.stack([macs, np.zeros(n), np.zeros(n), buffer + dram, dram], -1)
+    accesses = np.array([macs, np.zeros(n), np.zeros(n), buffer + dram, dram]).T
     return Cost(cycles=np.zeros(n), dram_words=dram, accesses=accesses)
-
-
-def _of(layers: Sequence[LayerShape], attribute: str) -> np.ndarray:
-    return np.array([getattr(layer, attribute) for layer in layers], np.float64)
-
-
-def _learns(layer: LayerShape) -> bool:
-    return layer.parameters > 0 and layer.weight_grad
 
 
 @lru_cache(maxsize=256)
 def network_costs(workload: Workload, hardware: Hardware, dataflow: str) -> NetworkCosts:
     """The network's own components."""
-    layers = workload.layers
-    counts = count(layers, hardware, dataflow)
-    words = dram_traffic(layers, hardware).words * (counts.macs > 0)[..., None]
+    table = workload.table
+    counts = count(table, hardware, dataflow)
+    words = traffic_of(table, hardware).words * (counts.macs > 0)[..., None]
     dram = words.sum(-1).astype(np.float64)
-    learned = _of(layers, "parameters") * [_learns(layer) for layer in layers]
-    dram[:, WEIGHT_GRADIENT] -= learned
+    dram[:, WEIGHT_GRADIENT] -= table.learned
     full = {Component(name): _cost(counts, kind, dram[:, kind]) for kind, name in enumerate(PASSES)}
-    full[Component.UPDATE] = _extra(len(layers), dram=4 * learned, macs=2 * learned)
+    full[Component.UPDATE] = _extra(len(table), dram=4 * table.learned, macs=2 * table.learned)
     # No backward pass will ask for the whole output: where pooling follows, only the pooled map leaves the chip.
-    kept_back = _of(layers, "output_words") - _of(layers, "handed_words")
+    kept_back = table.column("output_words") - table.column("handed_words")
     return NetworkCosts(full=full, forward_alone=_cost(counts, FORWARD, dram[:, FORWARD] - kept_back))
 
 
@@ -134,19 +134,19 @@ def predictor_costs(
 
     Weights that fit ``memory_bytes`` stay on the chip; Adam's moments do not.
     """
-    layers, at, parts = _predicted(workload, size)
-    n, total = len(layers), len(workload.layers)
-    outputs = _of(layers, "output_words")
+    at, parts = _predicted(workload, size)
+    n, total = len(at), len(workload.layers)
+    outputs = workload.table.column("output_words")[at]
     in_gp = _extra(n, macs=outputs, buffer=2 * outputs)
-    pooled = _of(parts[0], "input_words")
+    pooled = parts[0].column("input_words")
     in_bp = in_gp + _extra(n, dram=2 * pooled)
-    training = _extra(n, dram=_of(layers, "parameters"))
+    training = _extra(n, dram=workload.table.learned[at])
     room = memory_bytes // hardware.word_bytes
     for part in (0, 1):
         own = parts[part]
         counts = count(own, hardware, dataflow)
-        words = dram_traffic(own, hardware).words * (counts.macs > 0)[..., None]
-        weights = _of(own, "parameters")
+        words = traffic_of(own, hardware).words * (counts.macs > 0)[..., None]
+        weights = own.column("parameters")
         streamed = 1 - np.minimum(room / weights, 1.0)
         words = words.astype(np.float64)
         for kind in (FORWARD, INPUT_GRADIENT):
@@ -166,14 +166,14 @@ def predictor_costs(
 
 
 @lru_cache(maxsize=256)
-def _predicted(workload: Workload, size: PredictorSize) -> tuple[list[LayerShape], list[int], tuple[tuple[LayerShape, ...], ...]]:
-    """The layers with a prediction, their positions, and for each the predictor's two layers."""
-    at = [index for index, layer in enumerate(workload.layers) if _learns(layer)]
-    layers = [workload.layers[index] for index in at]
-    return layers, at, tuple(zip(*(predictor_layers(size, layer) for layer in layers), strict=True))
+def _predicted(workload: Workload, size: PredictorSize) -> tuple[np.ndarray, tuple[LayerTable, ...]]:
+    """Where the layers with a prediction are, and the predictor's two layers for each."""
+    at = np.flatnonzero(workload.table.learned)
+    pairs = [predictor_layers(size, workload.layers[index]) for index in at]
+    return at, tuple(LayerTable(part) for part in zip(*pairs, strict=True))
 
 
-def _spread(cost: Cost, at: list[int], n: int) -> Cost:
+def _spread(cost: Cost, at: np.ndarray, n: int) -> Cost:
     """The cost over all layers of the network, 0 for those without a prediction."""
 
     def wide(values: np.ndarray) -> np.ndarray:

@@ -1,17 +1,16 @@
 """Cycles and accesses of every pass of every layer, as arrays over (layer, pass)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from .._errors import unknown
+from ._components import PASSES
 from ._cycles import DATAFLOWS, SYSTOLIC, folds, systolic_cycles
 from ._hardware import Hardware
-from ._layer import PASSES, Convolution, LayerShape
 from ._memo import by_row
 from ._row_stationary import row_stationary
+from ._table import LayerTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,31 +27,24 @@ class Counts:
     """Words read from and written to the global buffer by the array (the DRAM's side is added with its traffic)."""
 
 
-def count(layers: Sequence[LayerShape], hardware: Hardware, dataflow: str) -> Counts:
+def count(table: LayerTable, hardware: Hardware, dataflow: str) -> Counts:
     """Counts of all passes; a pass that does not take place counts 0. Raises UsageError for an unknown dataflow."""
     if dataflow not in DATAFLOWS:
         raise unknown("dataflow", dataflow, DATAFLOWS)
-    convs, where = _convolutions(tuple(layers))
-    shape = (len(layers), len(PASSES))
+    convs, where = table.convolutions
+    shape = (len(table), len(PASSES))
     if dataflow in SYSTOLIC:
-        costs = _systolic(convs, hardware, dataflow)
+        costs = np.array(_systolic(convs, hardware, dataflow))
     else:
-        key = (hardware.rows, hardware.cols, hardware.buffer_bytes // hardware.word_bytes)
-        costs = by_row(convs, lambda new: row_stationary(new, hardware), "rs", *key).T
+        costs = stationary_rows(convs, hardware).T
     summed = [np.bincount(where, weights=row, minlength=shape[0] * shape[1]).reshape(shape) for row in costs]
     return Counts(**dict(zip(Counts.__dataclass_fields__, summed, strict=True)))
 
 
-@lru_cache(maxsize=256)
-def _convolutions(layers: tuple[LayerShape, ...]) -> tuple[np.ndarray, list[int]]:
-    """All convolutions of all passes, one a row, and the layer and pass that each belongs to (as one index)."""
-    convs, where = [], []
-    for index, layer in enumerate(layers):
-        for p, kind in enumerate(PASSES):
-            for conv in layer.convolutions(kind):
-                convs.append(conv)
-                where.append(index * len(PASSES) + p)
-    return np.array(convs, np.int64).reshape(-1, len(Convolution._fields)), where
+def stationary_rows(convs: np.ndarray, hardware: Hardware) -> np.ndarray:
+    """``row_stationary`` for the columns of ``Convolution``, each case mapped once."""
+    key = (hardware.rows, hardware.cols, hardware.buffer_bytes // hardware.word_bytes)
+    return by_row(convs, lambda new: row_stationary(new, hardware), "rs", *key)
 
 
 def _systolic(convs: np.ndarray, hardware: Hardware, dataflow: str) -> list[np.ndarray]:

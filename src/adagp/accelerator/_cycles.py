@@ -28,7 +28,8 @@ def gemm_cycles(M: int, N: int, K: int, *, rows: int, cols: int, dataflow: str =
             raise UsageError(f"{name} must be 1 or more, got {value}")
     if dataflow not in SYSTOLIC:
         raise unknown("systolic dataflow", dataflow, SYSTOLIC)
-    return int(systolic_cycles(*(np.array([v], np.int64) for v in (M, N, K)), rows, cols, dataflow)[0])
+    m, n, k = (np.array([v], np.int64) for v in (M, N, K))
+    return int(systolic_cycles(m, n, k, rows, cols, dataflow)[0])
 
 
 def folds(M, N, K, rows: int, cols: int, dataflow: str):

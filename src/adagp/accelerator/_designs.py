@@ -1,6 +1,9 @@
 """The four designs, and one batch of each phase on each."""
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
 
 from .._errors import unknown
 from ..predictors import PredictorSize
@@ -46,10 +49,20 @@ class Batch:
     """From the first cycle to the last."""
     parts: Parts
 
+    @cached_property
+    def accesses(self) -> np.ndarray:
+        """Of all parts and layers, by level (in the order of LEVELS)."""
+        return sum(part.accesses.sum(0) for part in self.parts.values())
+
+    @cached_property
+    def dram_words(self) -> float:
+        return sum(float(part.dram_words.sum()) for part in self.parts.values())
+
     def energy(self, table: EnergyTable) -> float:
-        return sum(float(part.energy(table).sum()) for part in self.parts.values())
+        return float(self.accesses @ table.prices)
 
 
+@lru_cache(maxsize=1024)
 def batches(
     workload: Workload, design: Design, dataflow: str, hardware: Hardware, predictor: PredictorSize
 ) -> dict[str, Batch]:

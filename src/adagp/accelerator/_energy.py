@@ -1,6 +1,9 @@
 """Energy: accesses times the energy of one, from a table in which every entry names its source."""
 
 from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
 
 from .._errors import UsageError, unknown
 from ._tables import read_table
@@ -21,7 +24,13 @@ class EnergyTable:
     buffer: float
     dram: float
 
+    @cached_property
+    def prices(self) -> np.ndarray:
+        """In the order of LEVELS."""
+        return np.array([getattr(self, level) for level in LEVELS])
+
     @classmethod
+    @cache
     def named(cls, name: str) -> "EnergyTable":
         """A table of ``data/energy.toml``. Raises UsageError for an unknown name."""
         tables = read_table("energy.toml")

@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .._errors import UsageError, unknown
 from ._designs import DESIGNS, Design
@@ -10,7 +11,7 @@ from ._energy import LEVELS, EnergyTable
 from ._hardware import RATES, WHOLE, Hardware
 from ._tables import read_text
 
-_DESIGN_FIELDS = {"predictor": bool, "predictor_memory_bytes": int, "own_array": bool}
+_DESIGN_FIELDS: dict[str, type] = {"predictor": bool, "predictor_memory_bytes": int, "own_array": bool}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ def read_hardware(path: str | Path) -> HardwareFile:
         if name in DESIGNS:
             raise UsageError(f"{path}: designs.{name} has the name of a built-in design; choose another")
         _known(path, f"field of [designs.{name}]", entries, _DESIGN_FIELDS)
-        found = {key: _value(path, f"designs.{name}.{key}", entry) for key, entry in entries.items()}
+        found: dict[str, Any] = {key: _value(path, f"designs.{name}.{key}", entry) for key, entry in entries.items()}
         for key, value in found.items():
             if type(value) is not _DESIGN_FIELDS[key] or (isinstance(value, int) and value < 0):
                 what = "true or false" if _DESIGN_FIELDS[key] is bool else "a whole number of at least 0"
@@ -86,7 +87,7 @@ def _known(path: Path, kind: str, entries: object, valid) -> None:
             raise UsageError(f"{path}: {unknown(kind, name, valid)}")
 
 
-def _value(path: Path, name: str, entry: object):
+def _value(path: Path, name: str, entry: object) -> Any:
     if not isinstance(entry, dict) or "value" not in entry:
         raise UsageError(f"{path}: {name} must be {{ value = ..., source = ... }}, got {entry!r}")
     if not str(entry.get("source", "")).strip():

@@ -44,12 +44,20 @@ class LayerShape:
     follows, for then the pooled map can leave the chip in its place. 0 stands for ``output_words``."""
 
     def __post_init__(self) -> None:
+        if min(self.sizes) > 0:
+            return
         for field in ("batch", "groups", "in_channels", "out_channels"):
             if getattr(self, field) < 1:
                 raise UsageError(f"layer {self.name!r}: {field} must be 1 or more, got {getattr(self, field)}")
         for field in ("in_size", "out_size", "kernel", "stride"):
             if min(getattr(self, field)) < 1:
                 raise UsageError(f"layer {self.name!r}: {field} must be 1 or more each way, got {getattr(self, field)}")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """All extents, in the order of the fields."""
+        counts = (self.batch, self.groups, self.in_channels, self.out_channels)
+        return (*counts, *self.in_size, *self.out_size, *self.kernel, *self.stride)
 
     @property
     def rows(self) -> int:
@@ -140,7 +148,7 @@ class LayerShape:
 class Convolution(NamedTuple):
     """``count`` equal convolutions: N images, C channels, M filters of R x S, outputs of E x F (Eyeriss's letters)."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # tuple has a method of that name, which nobody calls here
     N: int
     C: int
     M: int

@@ -6,9 +6,17 @@ from functools import cache
 import numpy as np
 
 
+class _Found:
+    """Results so far, one a row, and where each case's is."""
+
+    def __init__(self) -> None:
+        self.place: dict[bytes, int] = {}
+        self.results = np.empty((0, 0))
+
+
 @cache
-def _found(*key: Hashable) -> dict[bytes, np.ndarray]:
-    return {}
+def _found(*key: Hashable) -> _Found:
+    return _Found()
 
 
 def by_row(rows: np.ndarray, compute: Callable[[np.ndarray], np.ndarray], *key: Hashable) -> np.ndarray:
@@ -16,15 +24,16 @@ def by_row(rows: np.ndarray, compute: Callable[[np.ndarray], np.ndarray], *key: 
 
     Args:
         rows: an int64 array, one case a row; equal rows are computed once.
-        compute: from an array of cases to an array with one row each.
+        compute: from an array of cases to an array with one row each, which depends on no other case.
         key: all else that the result depends on.
     """
-    found, names = _found(*key), [row.tobytes() for row in rows]
-    new = [name for name in dict.fromkeys(names) if name not in found]
+    found, names = _found(*key), rows.view(f"V{rows.itemsize * rows.shape[1]}")[:, 0].tolist()
+    new = [name for name in dict.fromkeys(names) if name not in found.place]
     if new:
-        cases = np.frombuffer(b"".join(new), rows.dtype).reshape(len(new), -1)
-        found.update(zip(new, compute(cases), strict=True))
-    return np.array([found[name] for name in names])
+        made = compute(np.frombuffer(b"".join(new), rows.dtype).reshape(len(new), -1))
+        found.place.update(zip(new, range(len(found.place), len(found.place) + len(new)), strict=True))
+        found.results = np.concatenate([found.results, made]) if found.results.size else made
+    return found.results[[found.place[name] for name in names]]
 
 
 def forget() -> None:

@@ -18,12 +18,12 @@ from functools import lru_cache
 import numpy as np
 
 from .._errors import UsageError
+from ._components import PASSES
 from ._hardware import Hardware
-from ._layer import MIRRORED, PASSES, LayerShape
+from ._layer import LayerShape
 from ._memo import by_row
+from ._table import LayerTable
 from ._tiling import IMPOSSIBLE, search
-
-_WRITTEN = {"forward": 2, "input gradient": 0, "weight gradient": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,34 +43,27 @@ def dram_traffic(layers: Sequence[LayerShape], hardware: Hardware) -> Traffic:
     Raises UsageError where the buffer holds not even the smallest tile: one output row, and filters and channels to
     fill the array once.
     """
-    words_held = hardware.buffer_bytes // hardware.word_bytes
-    return _dram_traffic(tuple(layers), words_held, max(hardware.rows, hardware.cols), hardware.buffer_bytes)
+    return traffic_of(LayerTable(layers), hardware)
 
 
-@lru_cache(maxsize=256)
-def _dram_traffic(layers: tuple[LayerShape, ...], capacity: int, side: int, buffer_bytes: int) -> Traffic:
-    passes = np.array([pass_row(x, kind) for x in layers for kind in PASSES], np.int64)
-    best = by_row(passes, lambda new: search(new, capacity, side), capacity, side).reshape(len(layers), len(PASSES), -1)
+def tilings(passes: np.ndarray, hardware: Hardware) -> np.ndarray:
+    """``_tiling.search`` for the columns of ``Passes``, each case searched once."""
+    capacity, side = hardware.buffer_bytes // hardware.word_bytes, max(hardware.rows, hardware.cols)
+    return by_row(passes, lambda new: search(new, capacity, side), capacity, side)
+
+
+@lru_cache(maxsize=1024)
+def traffic_of(table: LayerTable, hardware: Hardware) -> Traffic:
+    """``dram_traffic`` of layers that are a table already."""
+    best = tilings(table.passes, hardware).reshape(len(table), len(PASSES), -1)
     failed = np.argwhere(best[..., 0] == IMPOSSIBLE)
     if failed.size:
-        layer, kind = failed[0]
+        layer, kind = table.layers[failed[0][0]], PASSES[failed[0][1]]
         raise UsageError(
-            f"hardware field buffer_bytes {buffer_bytes} holds no tile of layer {layers[layer].name!r} ({PASSES[kind]}); "
+            f"hardware field buffer_bytes {hardware.buffer_bytes} holds no tile of layer {layer.name!r} ({kind}); "
             "give more bytes, or an array of fewer PEs"
         )
-    words = best[..., 1:4].copy()
-    mirrored = [x.transposed for x in layers]
+    words = best[..., 1:4]
+    mirrored = [layer.transposed for layer in table.layers]
     words[mirrored] = words[mirrored][..., ::-1]  # X of the mirror is Y
     return Traffic(words=words, tiles=best[..., 4:])
-
-
-def pass_row(x: LayerShape, kind: str) -> tuple[int, ...]:
-    """The columns of ``_tiling.Passes`` for one pass.
-
-    A transposed convolution is its mirror's other pass. Maps of a single row are cut along their columns instead.
-    """
-    if x.transposed:
-        return pass_row(x.mirror, MIRRORED[kind])
-    turn = -1 if x.in_size[0] == x.out_size[0] == x.kernel[0] == 1 else 1
-    sizes = (*x.in_size[::turn], *x.out_size[::turn], *x.kernel[::turn], x.stride[::turn][0])
-    return (x.batch, x.groups, x.in_channels, x.out_channels, *sizes, _WRITTEN[kind])

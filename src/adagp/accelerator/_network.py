@@ -52,9 +52,7 @@ def workload(
     return Workload(name=name, batch=tensors[0].shape[0], layers=layers)
 
 
-def find_workload(
-    target: str, *, dataset: str = "cifar10", batch: int | None = None, inputs: tuple[str, ...] = ()
-) -> Workload:
+def find_workload(target: str, *, dataset: str = "cifar10", batch: int | None = None, inputs: tuple[str, ...] = ()) -> Workload:
     """The workload that a word on the command line stands for.
 
     Args:

@@ -56,8 +56,9 @@ def simulate_pipeline(
     """Train ``workload`` on a pipeline of ``stages`` accelerators, one stage each.
 
     Stages are contiguous runs of layers, cut so that the slowest stage is as fast as can be. The predictor runs on its
-    stage's accelerator (in the design "max" on the second array there), once a batch (outputs are averaged over all micro-batches first). Batches of an epoch are taken
-    group by group, e.g. four GP batches and one BP batch, and groups do not overlap.
+    stage's accelerator (in the design "max" on the second array there), once a batch: outputs are averaged over all
+    micro-batches first. Batches of an epoch are taken group by group, e.g. four GP batches and one BP batch, and groups do
+    not overlap.
 
     Raises:
         UsageError: as ``pipeline``, and a batch that micro_batches does not divide, or fewer layers than stages.
@@ -71,12 +72,13 @@ def simulate_pipeline(
     small = network_costs(workload.with_batch(workload.batch // micro_batches), hardware, dataflow).full
     forward, update = {Component.FORWARD: small[Component.FORWARD]}, {Component.UPDATE: small[Component.UPDATE]}
     backward = {name: small[name] for name in (Component.INPUT_GRADIENT, Component.WEIGHT_GRADIENT)}
-    applied, learned = {}, {}
+    applied: Parts = {}
+    learned: Parts = {}
     if chosen.predictor:
         helper = predictor_costs(workload, hardware, dataflow, size, chosen.predictor_memory_bytes)
         applied = {Component.PREDICTION: helper.applied}
         learned = {Component.PREDICTION: helper.compared, Component.LEARNING: helper.learning}
-    passes = sum(part.time(hardware) for part in (forward | backward).values())
+    passes = np.sum([part.time(hardware) for part in (forward | backward).values()], 0)
     starts = balanced(passes, stages)
     spans = [slice(a, b) for a, b in zip(starts, [*starts[1:], None], strict=True)]
 
@@ -134,7 +136,8 @@ def balanced(times: np.ndarray, stages: int) -> list[int]:
     n = len(times)
     total = np.concatenate([[0.0], np.cumsum(times)])
     # best[i]: smallest largest sum of the first i layers in the stages so far, at least one layer in each.
-    best, starts = total.copy(), []
+    best = total.copy()
+    starts: list[np.ndarray] = []
     best[0] = np.inf
     for _ in range(stages - 1):
         new, cut = np.full(n + 1, np.inf), np.zeros(n + 1, int)

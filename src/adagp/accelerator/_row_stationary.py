@@ -11,7 +11,7 @@ copy. As in SCALE-Sim's forms for the systolic arrays, the network on chip deliv
 silicon's three buses do stall, which is most of what separates this model from the chip (see ``eyeriss_anchors``).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def row_stationary(convs: np.ndarray, hardware: Hardware) -> np.ndarray:
 
     The mapping is the one with the fewest cycles, then the fewest buffer accesses.
     """
-    conv = _laid_out(Convolution(*(column[:, None] for column in convs.T)))
+    conv: Any = _laid_out(Convolution(*(column[:, None] for column in convs.T)))  # columns of an array in place of numbers
     pads = scratchpads()
     sets = cut_into_sets(conv, hardware, pads)
     mapping = _mappings(conv, sets, pads)
@@ -76,11 +76,11 @@ def scratchpads() -> dict[str, int]:
     return {key: entry["value"] for key, entry in read_table("eyeriss.toml")["scratchpads"].items()}
 
 
-def _macs(conv: Convolution):
+def _macs(conv: Any):
     return conv.N * conv.C * conv.M * conv.R * conv.S * conv.E * conv.F
 
 
-def _laid_out(conv: Convolution) -> Convolution:
+def _laid_out(conv: Any) -> Any:
     """A product without a window has no rows to keep: its M x K operand is one row of K channels."""
     flat = (conv.R == 1) & (conv.S == 1) & (conv.step == 1) | (conv.E == 1) & (conv.F == 1)
 
@@ -93,7 +93,7 @@ def _laid_out(conv: Convolution) -> Convolution:
     )  # fmt: skip
 
 
-def cut_into_sets(conv: Convolution, hardware: Hardware, pads: dict[str, int]) -> Sets:
+def cut_into_sets(conv: Any, hardware: Hardware, pads: dict[str, int]) -> Sets:
     """Fold what is larger than the array: filter rows and taps into channels, output rows into strips."""
     rows, width = np.minimum(conv.R, hardware.rows), np.minimum(conv.S, pads["input"])
     strips = -(-conv.E // hardware.cols)
@@ -105,11 +105,9 @@ def cut_into_sets(conv: Convolution, hardware: Hardware, pads: dict[str, int]) -
     )  # fmt: skip
 
 
-def _mappings(conv: Convolution, sets: Sets, pads: dict[str, int]) -> Mapping:
+def _mappings(conv: Any, sets: Sets, pads: dict[str, int]) -> Mapping:
     """All mappings, along the second axis."""
-    p, q, shared, t = (
-        grid.reshape(1, -1) for grid in np.meshgrid(FILTERS, CHANNELS, range(len(SHARED)), REPLICAS)
-    )
+    p, q, shared, t = (grid.reshape(1, -1) for grid in np.meshgrid(FILTERS, CHANNELS, range(len(SHARED)), REPLICAS))
     q = np.minimum(np.minimum(q, pads["input"] // sets.width), sets.channels)
     p = np.minimum(np.minimum(p, pads["sum"]), np.minimum(conv.M, np.maximum(pads["filter"] // (q * sets.width), 1)))
     one, strips, units = np.ones_like(sets.slots), sets.strips, conv.N * sets.strips
@@ -120,7 +118,7 @@ def _mappings(conv: Convolution, sets: Sets, pads: dict[str, int]) -> Mapping:
     return Mapping(p, q, s, t, r)
 
 
-def _counts(conv: Convolution, sets: Sets, mapping: Mapping, hardware: Hardware) -> tuple[np.ndarray, ...]:
+def _counts(conv: Any, sets: Sets, mapping: Mapping, hardware: Hardware) -> tuple[np.ndarray, ...]:
     """Cycles, words delivered to PEs, words on the network, and buffer accesses of one convolution."""
     (p, q, s, t, r), (rows, strip, width, channels, strips, _) = mapping, sets
     filter_tiles, channel_tiles = -(-conv.M // (p * t)), -(-channels // (q * r))
@@ -138,11 +136,7 @@ def _counts(conv: Convolution, sets: Sets, mapping: Mapping, hardware: Hardware)
     in_rows = (strip - 1) * conv.step + (rows - 1) * conv.dilation + 1
     in_width = (conv.F - 1) * conv.step + (width - 1) * conv.dilation + 1
     sums = conv.N * conv.M * conv.E * conv.F
-    buffer = (
-        loads * filter_words * rows * t * r
-        + passes * q * s * r * in_rows * in_width
-        + sums * (2 * channel_tiles - 1)
-    )
+    buffer = loads * filter_words * rows * t * r + passes * q * s * r * in_rows * in_width + sums * (2 * channel_tiles - 1)
     delivered = (loads * filter_words + passes * q * in_width) * rows * strip * s * t * r
     noc = delivered + _macs(conv) // (q * width)  # a sum goes on to the next PE after q * width MACs
     return cycles, delivered, noc, buffer

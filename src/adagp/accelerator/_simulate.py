@@ -1,6 +1,6 @@
 """A design's time line over a schedule, against the baseline's: speed-up and energy saving."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -62,16 +62,15 @@ class Report:
     @property
     def dram_saving(self) -> float:
         """Share of the baseline's DRAM accesses that the design does not make."""
-        words = {phase: sum(float(p.dram_words.sum()) for p in b.parts.values()) for phase, b in self.phases.items()}
-        base = sum(float(part.dram_words.sum()) for part in self.baseline.parts.values())
-        made = sum(number * words[phase] for phase, number in self.numbers.items())
-        return 1 - made / (sum(self.numbers.values()) * base)
+        made = sum(number * self.phases[phase].dram_words for phase, number in self.numbers.items())
+        return 1 - made / (sum(self.numbers.values()) * self.baseline.dram_words)
 
     def to_dict(self) -> dict:
         """The headline in plain numbers, for JSON."""
         return {
             "model": self.workload.name, "dataset": self.workload.dataset, "batch": self.workload.batch,
-            "dataflow": self.dataflow, "design": self.design.name, "hardware": asdict(self.hardware) | {"energy": self.hardware.energy_table.name},
+            "dataflow": self.dataflow, "design": self.design.name,
+            "hardware": vars(self.hardware) | {"energy": self.hardware.energy_table.name},
             "batches": self.numbers, "speedup": self.speedup, "energy_saving": self.energy_saving,
             "dram_saving": self.dram_saving, "cycles": self.cycles, "baseline_cycles": self.baseline_cycles,
             "seconds": self.cycles / self.hardware.clock_hz,
@@ -127,7 +126,7 @@ class Report:
         return pd.DataFrame(rows)
 
     def mean_layers(self):
-        """A tidy frame (pandas.DataFrame): one row for each layer and component of a batch of the design, mean over the training.
+        """A tidy frame (pandas.DataFrame): a batch of the design, mean over the training, by layer and component.
 
         Columns: position, layer, kind, component, cycles (the larger of compute and DRAM time), busy_cycles, dram_words,
         energy (in the energy table's unit).

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
+from ..predictors import PredictorSize
+from ._costs import prepare
 from ._cycles import DATAFLOWS
 from ._designs import DESIGNS, Design
 from ._hardware import Hardware, hardware, presets
@@ -42,7 +45,8 @@ def sweep(
         "seconds",
         "baseline_seconds",
     )
-    flows, kinds = tuple(dataflows), tuple(designs)
+    flows, kinds, workloads = tuple(dataflows), tuple(designs), tuple(workloads)
+    prepare(workloads, hardware or Hardware(), flows, settings.get("predictor") or PredictorSize())
     rows = []
     for workload in workloads:
         for dataflow in flows:
@@ -94,7 +98,7 @@ def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dat
 
     workloads = list(workloads)
     base = Hardware()
-    settings = [("preset", name, {"hardware": hardware(name)}) for name in presets()]
+    settings: list[tuple[str, str, dict[str, Any]]] = [("preset", name, {"hardware": hardware(name)}) for name in presets()]
     settings += [("energy table", name, {"hardware": Hardware(energy=name)}) for name in read_table("energy.toml")]
     settings += [
         ("DRAM bandwidth", f"{rate / 1e9:g} GB/s", {"hardware": Hardware(dram_bytes_per_s=rate)})
@@ -106,7 +110,7 @@ def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dat
     settings += [("design", name, {"design": name}) for name in ADAGP_DESIGNS]
     frames = []
     for choice, value, change in settings:
-        at = {"hardware": base, "dataflow": dataflow, "design": design} | change
+        at: dict[str, Any] = {"hardware": base, "dataflow": dataflow, "design": design} | change
         batch = at.pop("batch", None)
         used = [w.with_batch(batch) for w in workloads] if batch else workloads
         flow, kind = at.pop("dataflow"), at.pop("design")

@@ -40,7 +40,7 @@ def layer_text(report: "Report", most: int = 12) -> str:
     for phase, number in report.numbers.items():
         for component, part in report.phases[phase].parts.items():
             time[component.group] += number / total * part.time(report.hardware)
-    whole = np.sum(list(time.values()), axis=0)
+    whole = np.sum(list(time.values()), 0)
     order = np.argsort(-whole, kind="stable")
     lines: list[tuple[str, ...]] = [("layer", *GROUPS, "share")]
     for i in sorted(order[:most]):
@@ -61,5 +61,6 @@ def layer_text(report: "Report", most: int = 12) -> str:
 def _columns(lines: list[tuple[str, ...]]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]) for line in lines
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
     )

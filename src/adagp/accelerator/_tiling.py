@@ -100,7 +100,8 @@ def _mappings() -> tuple[Mapping, ...]:
             covered[still[b]] = c
             if whole:
                 covered[still[a]] = b + c
-            found.append(Mapping(a + b + c, tuple(covered), "" if whole else a.replace("m", ""), "m"))
+            x, w, y = covered
+            found.append(Mapping(a + b + c, (x, w, y), "" if whole else a.replace("m", ""), "m"))
     return tuple(found)
 
 

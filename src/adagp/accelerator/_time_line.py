@@ -1,9 +1,9 @@
 """How long a batch takes: its passes in order, layer by layer, on one array or on two.
 
 A batch is what each layer does in each component (``dict[Component, Cost]``, one entry a layer, zero where the layer does
-not take part). Layers go forward first to last, then backward last to first. A layer that goes backward is updated with its true
-gradient, and the predictor works on it after its backward pass; a layer that does not is predicted and updated after its
-forward pass. So Phase BP, Phase GP, and a batch in which only some layers go backward need no rules of their own.
+not take part). Layers go forward first to last, then backward last to first. A layer that goes backward is updated with its
+true gradient, and the predictor works on it after its backward pass; a layer that does not is predicted and updated after
+its forward pass. So Phase BP, Phase GP, and a batch in which only some layers go backward need no rules of their own.
 """
 
 import numpy as np

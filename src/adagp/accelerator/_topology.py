@@ -1,9 +1,9 @@
 """SCALE-Sim's topology files (its version 3): networks in, passes out.
 
 Two formats, told apart by the number of columns. Convolutions: name, input height and width, filter height and width,
-channels, filters, stride. Products ("GEMM"): name, M, N, K. SCALE-Sim knows neither batches nor groups nor backward passes, so we
-write products, for which it computes the same cycles as for the convolutions that they come from: M counts the
-samples, and a pass that takes several equal products has one line, its name ending in "x3" for three.
+channels, filters, stride. Products ("GEMM"): name, M, N, K. SCALE-Sim knows neither batches nor groups nor backward passes, so
+we write products, for which it computes the same cycles as for the convolutions that they come from: M counts the samples,
+and a pass that takes several equal products has one line, its name ending in "x3" for three.
 """
 
 import csv
@@ -91,9 +91,7 @@ def _layer(where: str, name: str, sizes: list[int], *, first: bool) -> LayerShap
     name, groups = name.removesuffix(f" {PASSES[0]}"), int(times[1]) if times else 1
     if len(sizes) == len(_PRODUCT):
         m, n, k = sizes
-        return LayerShape(
-            name=name, kind="linear", batch=m, groups=groups, in_channels=k, out_channels=n, input_grad=not first
-        )
+        return LayerShape(name=name, kind="linear", batch=m, groups=groups, in_channels=k, out_channels=n, input_grad=not first)
     height, width, kh, kw, channels, filters, stride = sizes
     if kh > height or kw > width:
         raise UsageError(f"{where}: the filter ({kh}x{kw}) is larger than its input ({height}x{width}), which counts padding")

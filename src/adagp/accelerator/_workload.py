@@ -5,6 +5,7 @@ from functools import cached_property
 
 from .._errors import UsageError
 from ._layer import PASSES, LayerShape
+from ._table import LayerTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,11 @@ class Workload:
 
     def __hash__(self) -> int:
         return self._hash  # the costs are cached by workload, and hashing hundreds of layers each time takes longer
+
+    @cached_property
+    def table(self) -> LayerTable:
+        """The layers as columns."""
+        return LayerTable(self.layers)
 
     def macs(self, kind: str | None = None) -> int:
         """Multiply-accumulates of one batch in one kind of pass (``"forward"``, ...), or in all three."""

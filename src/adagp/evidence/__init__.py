@@ -7,7 +7,7 @@ from ._computed import (
     model_table,
     pipeline_schedules,
     pipeline_sweep,
-    scalesim_record,
+    validation_record,
     zoo_workloads,
 )
 from ._frames import (
@@ -29,6 +29,6 @@ __all__ = [
     "LEAST_UPDATES", "Claim", "Interval", "Measured", "by_method", "check_claims", "claim_value", "collection_table",
     "curves", "hardware_record", "interval", "large_batch", "largest", "mean_std", "model_table", "page_records", "pairs",
     "paper_value", "pipeline_schedules", "pipeline_sweep", "predictor_start", "quality", "record_fixed", "recorded",
-    "results", "scalesim_record", "score", "step_times", "study_results", "summary", "variants", "verdict", "warm_up_updates",
-    "zoo_workloads",
+    "results", "score", "step_times", "study_results", "summary", "validation_record", "variants", "verdict",
+    "warm_up_updates", "zoo_workloads",
 ]  # fmt: skip

@@ -127,13 +127,13 @@ def hardware_record() -> dict:
     return json.loads(path.read_text())
 
 
-def scalesim_record() -> dict:
-    """The recorded comparison with SCALE-Sim.
+def validation_record(simulator: str) -> dict:
+    """The recorded comparison with another simulator, "scalesim" or "zigzag".
 
     Raises:
         UsageError: it is not there.
     """
-    path = _paths.recorded() / "validation_scalesim.json"
+    path = _paths.recorded() / f"validation_{simulator}.json"
     if not path.exists():
         raise UsageError(f"no comparison is recorded at {path}: run make validate")
     return json.loads(path.read_text())

@@ -13,6 +13,7 @@ from ._accelerator import (
     scalesim,
     sensitivity,
     speedup,
+    zigzag,
 )
 from ._hardware import handshake, hardware_blocks
 from ._method import designs, phases, reorganization
@@ -30,8 +31,7 @@ from ._training import (
 
 __all__ = [
     "area_and_power", "batch_size", "controls", "designs", "energy", "explored", "eyeriss", "followed", "gantt", "glue",
-    "handshake", "hardware_blocks", "layer_cycles", "learning_curves", "phases", "pipelines", "plan",
-    "predictor_quality", "predictor_start",
-    "quality_by_method", "reorganization", "save",
-    "scalesim", "scores", "sensitivity", "show", "speedup", "style",
+    "handshake", "hardware_blocks", "layer_cycles", "learning_curves", "phases", "pipelines", "plan", "predictor_quality",
+    "predictor_start", "quality_by_method", "reorganization", "save", "scalesim", "scores", "sensitivity", "show",
+    "speedup", "style", "zigzag",
 ]  # fmt: skip

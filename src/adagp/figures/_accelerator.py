@@ -194,9 +194,7 @@ def gantt(schedules: dict[str, "PipelineSchedule"]) -> tuple["Figure", "pd.DataF
     from matplotlib.patches import Patch
 
     data = pd.concat([s.to_frame().assign(schedule=title) for title, s in schedules.items()], ignore_index=True)
-    kinds = [
-        kind for kind in ("forward", "backward", "predictor") if (data["end"] - data["start"])[data["kind"] == kind].any()
-    ]
+    kinds = [kind for kind in ("forward", "backward", "predictor") if (data["end"] - data["start"])[data["kind"] == kind].any()]
     heights = [schedule.devices for schedule in schedules.values()]
     with style.use():
         figure, panels = plt.subplots(
@@ -246,9 +244,7 @@ def pipelines(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
             rows = data[data["scheme"] == scheme]
             y = [stages.index(n) + 0.22 * (i - (len(schemes) - 1) / 2) for n in rows["stages"]]
             axes.hlines(y, rows["min"], rows["max"], color=colors[scheme], linewidth=1.4)
-            axes.plot(
-                rows["mean"], y, linestyle="", marker="osD"[i % 3], color=colors[scheme], label=PIPELINES[scheme]
-            )
+            axes.plot(rows["mean"], y, linestyle="", marker="osD"[i % 3], color=colors[scheme], label=PIPELINES[scheme])
         axes.set_yticks(range(len(stages)), [f"{n} stages" for n in stages])
         axes.set_ylim(len(stages) - 0.5, -0.5)
         axes.set_xlabel("speed-up by ADA-GP over the same pipeline without (x)")
@@ -355,6 +351,40 @@ def scalesim(record: dict) -> tuple["Figure", "pd.DataFrame"]:
         axes.set(xscale="log", yscale="log", xlabel="SCALE-Sim's cycles + 1", ylabel="cycles of the closed form")
         axes.set_title(f"{int((data['difference'] == 0).sum())} of {len(data)} runs equal to the cycle", fontsize=10)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    plt.close(figure)
+    return figure, data
+
+
+def zigzag(record: dict) -> tuple["Figure", "pd.DataFrame"]:
+    """The fewest words over DRAM that our search finds beside ZigZag's mapper, a row a layer.
+
+    Args:
+        record: ``artifact/recorded/validation_zigzag.json``.
+    """
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    data = pd.DataFrame(
+        [
+            {
+                "layer": row["layer"], "zigzag": sum(row["zigzag"]), "ratio": sum(row["model"]) / sum(row["zigzag"]),
+                "ratio with twice the buffer": sum(row["model_twice_the_buffer"]) / sum(row["zigzag"]),
+            }
+            for row in record["searches"]
+        ]
+    )  # fmt: skip
+    with style.use():
+        figure, axes = plt.subplots(figsize=(7.2, 1.2 + 0.3 * len(data)))
+        axes.axvline(1, color=style.GREY, linewidth=1)
+        places = range(len(data))
+        axes.hlines(places, data["ratio with twice the buffer"], data["ratio"], color=style.BLUE, linewidth=1)
+        axes.plot(data["ratio"], places, "o", color=style.BLUE, label="the same buffer")
+        twice = data["ratio with twice the buffer"]
+        axes.plot(twice, places, "o", color=style.BLUE, markerfacecolor="white", label="twice the buffer for ours")
+        axes.set_yticks(places, list(data["layer"]))
+        axes.set_ylim(len(data) - 0.5, -0.5)
+        axes.set_xlabel("our words over ZigZag's (1: equal)")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     plt.close(figure)
     return figure, data
 

@@ -143,7 +143,7 @@ SMOKE = replace(
     name="smoke",
     models=("vgg13", "transformer"),
     base=replace(QUICK.base, **_TINY),
-    translation=replace(QUICK.translation, **_TINY),
+    translation=replace(QUICK.translation, **_TINY | {"batch_size": 32}),
     study=replace(QUICK.study, base=replace(QUICK.study.base, **_TINY), variants=("no warm-up",), seeds=1),
 )
 PROFILES = {profile.name: profile for profile in (SMOKE, QUICK, REDUCED, FULL)}
