@@ -13,6 +13,7 @@ import typer
 
 from . import _simulation
 from ._errors import UsageError, unknown
+from .schedule import LadderSchedule
 
 app = typer.Typer(
     help="Train with predicted gradients, model the accelerator, reproduce every table and figure.",
@@ -83,7 +84,7 @@ def train(
     method: Annotated[str, typer.Option(help="bp, adagp, coast, ...; adagp info lists them.")] = "adagp",
     width: Annotated[float, typer.Option(help="Share of the published channel counts.")] = 1.0,
     epochs: Annotated[int, typer.Option(help="Epochs of the schedule.")] = 90,
-    warm_up_epochs: Annotated[int, typer.Option(help="Epochs before prediction starts.")] = 10,
+    warm_up_epochs: Annotated[int, typer.Option(help="Epochs before prediction starts.")] = LadderSchedule.warm_up_epochs,
     batch_size: Annotated[int, typer.Option(help="Samples a batch.")] = 128,
     lr: Annotated[float, typer.Option(help="Initial learning rate.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Seeds weights, order and augmentation.")] = 0,

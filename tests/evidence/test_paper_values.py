@@ -3,11 +3,19 @@
 import pytest
 
 from adagp import UsageError, evidence, figures
+from adagp.running import profile
 
 
 def test_the_abstract_s_means():
     assert evidence.paper_value("mean-speedup") == 1.47
     assert evidence.paper_value("mean-energy-saving") == 34
+
+
+def test_a_sentence_says_the_value_that_its_entry_gives(checkout):
+    path = checkout / "artifact" / "claims.yml"
+    path.write_text(path.read_text().replace("paper: 1.47", "paper: 1.61"))
+    (claim,) = [claim for claim in evidence.check_claims(profile("smoke")) if claim.id == "mean-speedup"]
+    assert claim.sentence.startswith("Training is 1.61x faster")
 
 
 def test_a_claim_without_a_value_of_the_paper_is_refused():

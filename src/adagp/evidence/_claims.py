@@ -235,7 +235,8 @@ def paper_value(claim: str) -> float:
 
 
 def _entries() -> list[dict]:
-    return yaml.safe_load((_paths.root() / "artifact" / "claims.yml").read_text())
+    entries = yaml.safe_load((_paths.root() / "artifact" / "claims.yml").read_text())
+    return [entry | {"sentence": entry["sentence"].format(paper=entry["paper"])} for entry in entries]
 
 
 def _entry(claim: str) -> dict:
