@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/adagp
 REPRODUCE_FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test book check record bench validate hardware lock clean
+.PHONY: help setup reproduce lint test book check record bench validate hardware lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 reproduce: setup  ## train, model the accelerator, execute the notebooks, build the book, print the claims
 	@$(RUN) reproduce $(REPRODUCE_FLAGS)
+
+lint: setup  ## ruff and mypy, as pyproject.toml configures them
+	@$(VENV)/bin/ruff check src tests benchmarks examples validation
+	@$(VENV)/bin/mypy src/adagp
 
 test: setup  ## everything a change can break
 	@$(VENV)/bin/python -m pytest -n auto --dist loadgroup

@@ -53,7 +53,8 @@ def main() -> None:
     training = BATCH / statistics.median(times)
     mark = "" if loading >= GOAL * training else f" * goal {GOAL:g}"
     print(
-        f"loader {loading:,.0f} images/s, vgg13 at 1/4 width trains {training:,.0f} images/s: {loading / training:.1f} times{mark}"
+        f"loader {loading:,.0f} images/s, vgg13 at 1/4 width trains {training:,.0f} images/s: "
+        f"{loading / training:.1f} times{mark}"
     )
 
 

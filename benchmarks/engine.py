@@ -1,8 +1,8 @@
 """Times of one training step with and without the engine; run by ``make bench``.
 
 For each network at 3x32x32, batch 128: medians of interleaved steps in one process. GP is Phase GP over the forward pass under
-no_grad plus the optimizer's step; BP is Phase BP with the predictor's training over a plain step; ladder is the speed-up of 90 epochs
-by the paper's ladder that follows from these steps. Limits are those of the project's goals; a miss is marked.
+no_grad plus the optimizer's step; BP is Phase BP with the predictor's training over a plain step; ladder is the speed-up of 90
+epochs by the paper's ladder that follows from these steps. Limits are those of the project's goals; a miss is marked.
 """
 
 import argparse
@@ -134,7 +134,8 @@ def main() -> None:
     gp_share = sum(s.epochs * s.gp for s in LadderSchedule().segments(90, 1000)) / 90_000
     print(f"batch {options.batch}, {device}, {options.threads} threads, medians of {options.repeats}; * misses its goal")
     print(
-        f"{'model':14}{'precision':10}{'forward':>9}{'plain BP':>10}{'GP':>8}{'BP':>8}{'GP/fwd':>9}{'BP/plain':>10}{'ladder':>9}"
+        f"{'model':14}{'precision':10}{'forward':>9}{'plain BP':>10}{'GP':>8}{'BP':>8}{'GP/fwd':>9}"
+        f"{'BP/plain':>10}{'ladder':>9}"
     )
     for precision in options.precisions:
         for name in options.models:

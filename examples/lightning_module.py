@@ -1,7 +1,9 @@
 """ADA-GP in PyTorch Lightning, by manual optimization: python examples/lightning_module.py"""
 
 import adagp
-import adagp._torchvision  # noqa: F401  before Lightning: it imports torchvision, which needs help beside a CPU build of torch
+import adagp._torchvision  # before Lightning: it imports torchvision, which needs help beside a CPU build of torch
+
+# isort: split
 import lightning
 import torch
 import torch.distributed as dist

@@ -33,7 +33,7 @@ def test_constraints_agree_with_the_pins():
 
 def test_make_alone_lists_the_targets():
     listing = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "reproduce", "test", "book", "check", "record", "bench", "clean"):
+    for target in ("setup", "reproduce", "lint", "test", "book", "check", "record", "bench", "clean"):
         assert re.search(rf"^make {target} +\w", listing, re.MULTILINE), target
 
 
@@ -47,6 +47,7 @@ def test_notebooks_carry_no_output_and_declare_parameters(notebook):
 
 
 def test_import_leaves_slow_packages_alone():
-    probe = "import sys, adagp; print([m for m in ('torchvision', 'timm', 'matplotlib', 'pandas', 'tokenizers') if m in sys.modules])"
+    slow = ("torchvision", "timm", "matplotlib", "pandas", "tokenizers")
+    probe = f"import sys, adagp; print([m for m in {slow} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""What a user of ``adagp reproduce`` gets: every notebook executed, the book built without a warning, pages that work offline."""
+"""What a user of ``adagp reproduce`` gets: every notebook executed, a book built without warnings, pages that work offline."""
 
 import os
 import re
@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import pytest
-
 from conftest import copy_checkout
 
 pytestmark = pytest.mark.xdist_group("reproduce")  # one process: the reproduction is made once

@@ -1,9 +1,9 @@
 """Let torchvision import beside a CPU-only torch.
 
 torchvision's wheel on the package index is linked against CUDA. Beside a CPU build of torch its compiled operators do not
-load, and ``import torchvision`` then fails because it registers a shape function for an operator that does not exist. Declaring the
-two operators it needs is enough for models, data sets and transforms. Where torchvision's own library loads, nothing is done.
-Import torchvision through this module: ``from .._torchvision import torchvision``.
+load, and ``import torchvision`` then fails because it registers a shape function for an operator that does not exist. Declaring
+the two operators it needs is enough for models, data sets and transforms. Where torchvision's own library loads, nothing is
+done. Import torchvision through this module: ``from .._torchvision import torchvision``.
 """
 
 import importlib.util
@@ -18,7 +18,10 @@ _SCHEMAS = (
 
 
 def _operators_load() -> bool:
-    folder = Path(importlib.util.find_spec("torchvision").origin).parent
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("adagp needs torchvision: pip install torchvision", name="torchvision")
+    folder = Path(spec.origin).parent
     for library in [*folder.glob("_C*.so"), *folder.glob("_C*.pyd")]:
         try:
             torch.ops.load_library(str(library))

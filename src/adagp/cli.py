@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +26,7 @@ ProfileOption = Annotated[str, typer.Option(help="smoke (minutes, for CI), quick
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
 
 
-_CommandLineError = typer.BadParameter.__base__  # typer carries a click of its own and does not export this one
+_CommandLineError: Any = typer.BadParameter.__base__  # typer carries a click of its own and does not export this one
 
 
 def say(line: str) -> None:

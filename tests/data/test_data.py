@@ -178,7 +178,7 @@ def test_damaged_multi30k_is_named(tmp_path):
     write_multi30k(tmp_path / "multi30k")
     truncate_gz = tmp_path / "multi30k" / "train.de.gz"
     truncate_gz.write_bytes(truncate_gz.read_bytes()[:-20])
-    with pytest.raises(UsageError, match="cannot read .*train.de.gz"):
+    with pytest.raises(UsageError, match=r"cannot read .*train\.de\.gz"):
         data.load("multi30k")
 
 

@@ -41,7 +41,9 @@ def test_a_verdict_follows_the_interval(low, high, rule, bound, paper, expected)
     assert verdict(low, high, rule, bound, paper) == expected
 
 
-def record(method, seed, score, *, width=0.125, data="a" * 64, code="x", diverged=None, behaviour=None, warm_up=10, model="vgg13"):
+def record(
+    method, seed, score, *, width=0.125, data="a" * 64, code="x", diverged=None, behaviour=None, warm_up=10, model="vgg13"
+):
     return {
         "config": {
             "model": model, "dataset": "cifar10", "method": method, "seed": seed, "width": width, "epochs": 90,

@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adagp import UsageError
+from adagp import UsageError, rtl
 from adagp import accelerator as acc
-from adagp import rtl
 from adagp.cli import main
 from adagp.rtl import golden
 

@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from adagp._errors import UsageError
-from adagp.running import Store, train, profile, run_all, run_one
+from adagp.running import Store, profile, run_all, run_one, train
 
 pytestmark = pytest.mark.xdist_group("runner")
 RUN = dataclasses.replace(profile("smoke").run("vgg13", "adagp"), train_limit=128, test_limit=64, epochs=3, batch_size=64)
@@ -76,7 +76,11 @@ def test_a_killed_worker_is_replaced_and_its_run_finished(tmp_path, reference):
 
 
 def test_workers_end_with_a_killed_runner(tmp_path):
-    script = f"from adagp.running import *; run_all([Run.from_config({RUN.config()!r})], Store(__import__('pathlib').Path({str(tmp_path)!r})), jobs=1)"
+    script = f"""
+from pathlib import Path
+from adagp.running import Run, Store, run_all
+run_all([Run.from_config({RUN.config()!r})], Store(Path({str(tmp_path)!r})), jobs=1)
+"""
     runner = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
     assert "epoch 1/3" in runner.stderr.readline()
     runner.kill()
@@ -102,13 +106,13 @@ def test_a_run_that_another_process_holds_is_left_to_it(tmp_path):
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / f"{RUN.name}.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(UsageError, match="cannot continue from the checkpoint .*delete it to start anew"):
+    with pytest.raises(UsageError, match=r"cannot continue from the checkpoint .*delete it to start anew"):
         run_one(RUN, Store(tmp_path))
 
 
 def test_an_unwritable_store_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot write to .*file/store"):
+    with pytest.raises(UsageError, match=r"cannot write to .*file/store"):
         run_one(RUN, Store(tmp_path / "file" / "store"))
 
 

@@ -268,7 +268,7 @@ def test_a_loss_that_is_not_finite_is_named_when_its_epoch_ends(schedule):
     calls = []
     with pytest.raises(FloatingPointError, match="not finite from epoch 1, batch 2 on; lower the learning rate"):
         for number, (x, y) in enumerate(engine.epoch(batches(4))):
-            engine.step(lambda: calls.append(0) or F.cross_entropy(model(x), y) * (float("nan") if number == 2 else 1))  # noqa: B023
+            engine.step(lambda: calls.append(0) or F.cross_entropy(model(x), y) * (float("nan") if number == 2 else 1))
     assert len(calls) == 4  # each batch once
     assert engine.position == (2, 0)
     train(engine, model, [])  # the epoch after is judged by itself
@@ -279,7 +279,7 @@ def test_bad_input_is_named():
     with pytest.raises(UsageError, match="BatchNorm1d has no layer to predict"):
         norm = nn.BatchNorm1d(3)
         AdaGP(norm, sgd(norm))
-    with pytest.raises(UsageError, match="unknown predictor 'shared'; choose from: .*shared-network"):
+    with pytest.raises(UsageError, match=r"unknown predictor 'shared'; choose from: .*shared-network"):
         AdaGP(model, sgd(model), predictor="shared")
     with pytest.raises(UsageError, match="accumulate must be 1 or more, got 0"):
         AdaGP(model, sgd(model), accumulate=0)
@@ -289,7 +289,7 @@ def test_bad_input_is_named():
     with pytest.raises(UsageError, match="LBFGS calls the forward pass itself"):
         AdaGP(model, torch.optim.LBFGS(model.parameters()))
     lazy = nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 2))
-    with pytest.raises(UsageError, match="parameter 0.weight has no shape yet: run the model on one batch"):
+    with pytest.raises(UsageError, match=r"parameter 0\.weight has no shape yet: run the model on one batch"):
         AdaGP(lazy, sgd(nn.Linear(2, 2)))
     for answer, got in ((torch.zeros(2), r"shape \(2,\)"), (None, "NoneType"), (1.5, "float")):
         with pytest.raises(UsageError, match=f"loss as a scalar tensor, got {got}"):
@@ -480,6 +480,7 @@ class Autoencoder(nn.Module):
 def _torchvision(name, **settings):
     import adagp._torchvision  # noqa: F401  torchvision beside a CPU build of torch
 
+    # isort: split
     import torchvision
 
     return getattr(torchvision.models, name)(num_classes=5, **settings)
@@ -488,6 +489,7 @@ def _torchvision(name, **settings):
 def _timm(name, **settings):
     import adagp._torchvision  # noqa: F401
 
+    # isort: split
     import timm
 
     return timm.create_model(name, num_classes=5, **settings)
@@ -544,10 +546,10 @@ def test_models_that_no_one_here_wrote(name):
 
     data = [(F.interpolate(x, 64 if "googlenet" in name else 32).to(dtype), y) for x, y in batches(2, size=2)]
     for x, y in engine.epoch(data):
-        engine.step(lambda: loss(x, y))  # noqa: B023
+        engine.step(lambda: loss(x, y))
     before = {layer.name: layer.weight.detach().clone() for layer in engine.layers}
     for x, y in engine.epoch(data[:1]):
-        step = engine.step(lambda: loss(x, y))  # noqa: B023
+        step = engine.step(lambda: loss(x, y))
     assert step.phase is Phase.GP and step.loss.isfinite()
     still = {layer.name for layer in engine.layers if torch.equal(layer.weight, before[layer.name])}
     assert still == {layer.name for layer in engine.layers if resting is not None and resting in layer.name}

@@ -9,6 +9,7 @@ import weakref
 import pytest
 import torch
 import torch.nn.functional as F
+from test_engine import ALTERNATING, ALWAYS_GP, WARM_UP, assert_same, batches, plain, sgd, small_net, train
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -16,7 +17,6 @@ import adagp
 from adagp import AdaGP, AlwaysBP, LadderSchedule, Phase
 from adagp.predictors import Layer, Shuffled
 from adagp.predictors._error_projection import patch_means
-from test_engine import ALTERNATING, ALWAYS_GP, WARM_UP, assert_same, batches, plain, sgd, small_net, train
 
 TRAINED = [name for name in adagp.predictors.available() if name != "oracle"]
 
@@ -159,7 +159,7 @@ def test_a_batch_that_raises_leaves_nothing_behind(predictor, schedule):
                 with pytest.raises(KeyError):
                     engine.step(broken)
             elif number != 3:
-                engine.step(lambda: F.cross_entropy(model(x), y))  # noqa: B023
+                engine.step(lambda: F.cross_entropy(model(x), y))
         results.append(model)
     assert_same(*results)
 
@@ -180,7 +180,7 @@ def test_resuming_inside_a_group_is_bit_identical(predictor, stop):
     model, optimizer, engine = fresh()
     phases = []
     for number, (x, y) in enumerate(engine.epoch(data)):
-        phases.append(engine.step(lambda: F.cross_entropy(model(x), y)).phase)  # noqa: B023
+        phases.append(engine.step(lambda: F.cross_entropy(model(x), y)).phase)
         if number == stop:
             file = io.BytesIO()
             torch.save([model.state_dict(), optimizer.state_dict(), engine.state_dict()], file)
@@ -202,7 +202,7 @@ def test_a_loop_of_somebody_else_needs_no_loader():
     other = AdaGP(model, sgd(model), schedule=ALTERNATING)
     other.begin_epoch()
     for x, y in batches(5):
-        other.step(lambda: F.cross_entropy(model(x), y))  # noqa: B023
+        other.step(lambda: F.cross_entropy(model(x), y))
     other.end_epoch()
     assert other.counts == engine.counts and other.position == engine.position == (1, 0)
     assert_same(model, expected)
@@ -299,7 +299,7 @@ def test_no_step_waits_for_the_device_unless_the_schedule_observes(schedule, exp
     engine.begin_epoch()
     with Waits(counters) as waits:
         for x, y in batches(12):
-            engine.step(lambda: F.cross_entropy(model(x), y))  # noqa: B023
+            engine.step(lambda: F.cross_entropy(model(x), y))
     assert waits.count == expected
     engine.end_epoch()
 

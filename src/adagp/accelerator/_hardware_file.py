@@ -69,7 +69,7 @@ def read_hardware(path: str | Path) -> HardwareFile:
         _known(path, f"field of [designs.{name}]", entries, _DESIGN_FIELDS)
         found: dict[str, Any] = {key: _value(path, f"designs.{name}.{key}", entry) for key, entry in entries.items()}
         for key, value in found.items():
-            if type(value) is not _DESIGN_FIELDS[key] or value < 0:
+            if type(value) is not _DESIGN_FIELDS[key] or (isinstance(value, int) and value < 0):
                 what = "true or false" if _DESIGN_FIELDS[key] is bool else "a whole number of at least 0"
                 raise UsageError(f"{path}: designs.{name}.{key} must be {what}, got {value!r}")
         designs[name] = Design(name=name, **found)

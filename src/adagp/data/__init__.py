@@ -9,6 +9,7 @@ from ._facts import BOS, EOS, FACTS, PAD, SPECIAL, Facts
 from ._folders import load_cifar, load_imagenet
 from ._translation import load_multi30k, load_numbers
 
+
 def available() -> dict[str, str]:
     """Names of the data sets and where each comes from, in a line."""
     return {name: facts.source for name, facts in FACTS.items()}

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class Dataset:
     """What to call it where results are shown."""
     task: str
     """'images' or 'translation'."""
-    splits: dict[str, object]
+    splits: Mapping[str, Images | Sentences]
     """By name: train, test and, for translation, val."""
     fingerprint: str
     """SHA-256 of the content, 64 hexadecimal digits."""
@@ -65,7 +66,7 @@ class Dataset:
     flip: bool = True
     """Whether training images are mirrored at random."""
 
-    def split(self, name: str):
+    def split(self, name: str) -> Any:
         """One split.
 
         Raises:

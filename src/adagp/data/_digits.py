@@ -9,8 +9,8 @@ from ._facts import FACTS
 def load_digits() -> Dataset:
     """1,797 digits (NIST, via the UCI repository), 8x8 in 17 greys, as 3x32x32: 1,437 to train on, 360 to test.
 
-    Each pixel becomes a 4x4 block, which adds nothing that was not in the scan; three equal colours let every network take them. The
-    split is a fixed permutation.
+    Each pixel becomes a 4x4 block, which adds nothing that was not in the scan; three equal colours let every network take
+    them. The split is a fixed permutation.
     """
     from sklearn.datasets import load_digits as load
 

@@ -1,6 +1,6 @@
 """From records to evidence: tidy tables, statistics, and each claim against what was measured."""
 
-from ._claims import Claim, Measured, check_claims, claim_value, record_fixed
+from ._claims import Claim, Measured, check_claims, claim_value, paper_value, record_fixed
 from ._computed import (
     collection_table,
     hardware_record,
@@ -26,8 +26,9 @@ from ._measured import large_batch, predictor_start, step_times
 from ._rules import LEAST_UPDATES, Interval, interval, largest, pairs, score, verdict, warm_up_updates
 
 __all__ = [
-    "LEAST_UPDATES", "Claim", "Interval", "Measured", "by_method", "check_claims", "claim_value", "collection_table", "curves",
-    "hardware_record", "interval", "large_batch", "largest", "mean_std", "model_table", "page_records", "pairs", "pipeline_schedules",
-    "pipeline_sweep", "predictor_start", "quality", "record_fixed", "recorded", "results", "score", "validation_record",
-    "step_times", "study_results", "summary", "variants", "verdict", "warm_up_updates", "zoo_workloads",
+    "LEAST_UPDATES", "Claim", "Interval", "Measured", "by_method", "check_claims", "claim_value", "collection_table",
+    "curves", "hardware_record", "interval", "large_batch", "largest", "mean_std", "model_table", "page_records", "pairs",
+    "paper_value", "pipeline_schedules", "pipeline_sweep", "predictor_start", "quality", "record_fixed", "recorded",
+    "results", "score", "step_times", "study_results", "summary", "validation_record", "variants", "verdict", "warm_up_updates",
+    "zoo_workloads",
 ]  # fmt: skip

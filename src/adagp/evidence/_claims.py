@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import yaml
 
 from .. import _paths
-from .._errors import UsageError
+from .._errors import UsageError, unknown
 from .._files import write_json
 from ..running import Profile, local_store
 from ._computed import zoo_workloads
@@ -76,7 +76,8 @@ class Claim:
         ((rule, bound),) = self.holds.items()
         if self.deterministic:
             edge = {"within": "more than {} from the paper's value", "at_least": "below {}", "at_most": "above {}"}[rule]
-            return f"a change of the model of the accelerator, or of the networks, that moves the value {edge.format(f'{bound:g}')}"
+            moved = edge.format(f"{bound:g}")
+            return f"a change of the model of the accelerator, or of the networks, that moves the value {moved}"
         measured = self.judged
         if measured is None:
             return "recorded runs of both methods"
@@ -103,20 +104,20 @@ def check_claims(profile: Profile) -> list[Claim]:
     mine = [record for run in profile.runs() if (record := store.get(run, current=True))]
     kept, fixed = largest(recorded()), _read_fixed()
     claims = []
-    for entry in yaml.safe_load((_paths.root() / "artifact" / "claims.yml").read_text()):
+    for entry in _entries():
         measure = MEASURES[entry.pop("measure")]
         if entry["deterministic"]:
             before = fixed.get(entry["id"])
             values = {"recorded": Measured(**before) if before else None, "current": measure()}
         else:
             values = {"recorded": measure(kept), "current": measure(mine)}
-        claims.append(Claim(**entry, **values))
+        claims.append(Claim(**(entry | values)))
     return claims
 
 
 def record_fixed(claims: Iterable[Claim]) -> None:
     """Commit-to-be: the deterministic values as they are now, which later checks compare with."""
-    write_json(_fixed_path(), {claim.id: asdict(claim.current) for claim in claims if claim.deterministic})
+    write_json(_fixed_path(), {claim.id: asdict(claim.current) for claim in claims if claim.deterministic and claim.current})
 
 
 def _fixed_path():
@@ -203,20 +204,45 @@ def _mean_over_models(column: str) -> Measured:
 
 
 def mean_speedup() -> Measured:
-    """Mean speed-up over the models by the accelerator model. Paper: 1.47x (abstract)."""
+    """Mean speed-up over the models by the accelerator model."""
     return _mean_over_models("speedup")
 
 
 def mean_energy_saving() -> Measured:
-    """Mean energy saving over the models by the accelerator model, in percent. Paper: 34 % (abstract)."""
+    """Mean energy saving over the models by the accelerator model, in percent."""
     measured = _mean_over_models("energy_saving")
     return _computed(100 * measured.value, measured.n)
 
 
 def claim_value(claim: str) -> float:
     """The value of a deterministic claim as the code gives it now, by the claim's id."""
-    entries = yaml.safe_load((_paths.root() / "artifact" / "claims.yml").read_text())
-    return MEASURES[{entry["id"]: entry["measure"] for entry in entries}[claim]]().value
+    measured = MEASURES[_entry(claim)["measure"]]()
+    if measured is None:
+        raise UsageError(f"claim {claim} has no value without recorded runs; ask for a deterministic one")
+    return measured.value
+
+
+def paper_value(claim: str) -> float:
+    """The paper's value for a claim, by the claim's id, in the claim's unit.
+
+    Raises:
+        UsageError: no such claim, or one that the paper gives no value for.
+    """
+    value = _entry(claim)["paper"]
+    if value is None:
+        raise UsageError(f"the paper gives no value for claim {claim}; ask for one with a value in artifact/claims.yml")
+    return value
+
+
+def _entries() -> list[dict]:
+    return yaml.safe_load((_paths.root() / "artifact" / "claims.yml").read_text())
+
+
+def _entry(claim: str) -> dict:
+    entries = {entry["id"]: entry for entry in _entries()}
+    if claim not in entries:
+        raise unknown("claim", claim, entries)
+    return entries[claim]
 
 
 def predictor_share() -> Measured:

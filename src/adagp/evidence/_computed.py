@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import _paths
 from .._errors import UsageError
@@ -55,7 +55,8 @@ def model_table(dataset: str) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-# Parameters in millions that the public collection weiaicunzai/pytorch-cifar100 prints for 100 classes, and what sets ours apart.
+# Parameters in millions that the public collection weiaicunzai/pytorch-cifar100 prints for 100 classes, and what sets
+# ours apart.
 _COLLECTION = {
     "vgg13": (28.7, ""),
     "resnet50": (23.7, ""),
@@ -78,9 +79,10 @@ def collection_table() -> "pd.DataFrame":
 
     return pd.DataFrame(
         [
-            {"model": name, "ours": models.summary(name, "cifar100")["parameters"] / 1e6, "collection": theirs, "reason": reason}
+            (name, models.summary(name, "cifar100")["parameters"] / 1e6, theirs, reason)
             for name, (theirs, reason) in _COLLECTION.items()
-        ]
+        ],
+        columns=["model", "ours", "collection", "reason"],
     )
 
 
@@ -105,7 +107,7 @@ def pipeline_schedules(stages: int, micro_batches: int) -> "dict[str, PipelineSc
     """Two batches on each scheme, without ADA-GP (two BP batches) and with it (one GP and one BP batch)."""
     from .. import accelerator as acc
 
-    settings = {"stages": stages, "micro_batches": micro_batches, "forward": 1.0, "backward": 2.0}
+    settings: dict[str, Any] = {"stages": stages, "micro_batches": micro_batches, "forward": 1.0, "backward": 2.0}
     drawn = {}
     for scheme, title in acc.PIPELINES.items():
         drawn[title] = acc.pipeline(scheme, batches="BB", **settings)

@@ -25,11 +25,11 @@ def _made(runs: list[Run]) -> list[dict]:
 
     store = local_store()
     run_all(runs, store, device="cuda" if torch.cuda.is_available() else "cpu")
-    return [store.get(run) for run in runs]
+    return [record for run in runs if (record := store.get(run)) is not None]
 
 
 def recorded() -> list[dict]:
-    """The committed records, made at a larger scale; those of other behaviour than today's carry it and pair among themselves."""
+    """The committed records, made at a larger scale; those of other behaviour than today's pair among themselves."""
     return list(recorded_store())
 
 
@@ -109,7 +109,7 @@ def variants(profile: str) -> "pd.DataFrame":
     for seed in range(study.seeds):
         own, *rest = (run for run in study.by_method(seed) if run.method in ("adagp", "adaptive"))
         runs = {OWN_SETTINGS: own} | study.by_variant(seed) | {run.method: run for run in rest}
-        records = {setting: store.get(run) for setting, run in runs.items()}
+        records = {setting: record for setting, run in runs.items() if (record := store.get(run)) is not None}
         base = score(records[OWN_SETTINGS])
         for setting, record in records.items():
             batches = pd.DataFrame([row["batches"] for row in record["curves"]]).sum()

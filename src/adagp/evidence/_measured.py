@@ -2,9 +2,11 @@
 
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ..running import METHODS, provenance
+from ..running import METHODS, make_optimizer, provenance
 from ..running import profile as find_profile
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
-    net = models.create(model, dataset="cifar10").to(device, memory_format=torch.channels_last)
+    net = models.create(model, dataset="cifar10").to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     x = torch.randn(batch, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
     y = torch.randint(10, (batch,), device=device)
 
@@ -51,7 +53,10 @@ def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
         loss().backward()
         plain.step()
 
-    kinds = {"forward pass and optimizer": forward_only, "plain backpropagation": backpropagation}
+    kinds: dict[str, Callable[[], object]] = {
+        "forward pass and optimizer": forward_only,
+        "plain backpropagation": backpropagation,
+    }
     always_gp = LadderSchedule(warm_up_epochs=0, rungs=(), final=(1, 0))
     always_bp = LadderSchedule(warm_up_epochs=10**6)
     opened = []
@@ -63,8 +68,8 @@ def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
         engine = AdaGP(net, sgd(), schedule=schedule)
         engine.begin_epoch()
         opened.append(engine)
-        kinds[name] = lambda engine=engine: engine.step(loss)
-    times = {name: [] for name in kinds}
+        kinds[name] = partial(engine.step, loss)
+    times: dict[str, list[float]] = {name: [] for name in kinds}
     for turn in range(repeats + 1):
         for name, run in kinds.items():
             start = time.perf_counter()
@@ -127,17 +132,18 @@ def large_batch(profile: str, *, batches: int = 16) -> "pd.DataFrame":
     for method in ("adagp", "error-projection", "ema", "previous"):
         run = replace(base, method=method)
         torch.manual_seed(run.seed)
-        model = models.create(run.model, dataset=run.dataset, width=run.width).to(memory_format=torch.channels_last)
-        optimizer = torch.optim.SGD(model.parameters(), lr=run.lr, momentum=0.9, weight_decay=run.weight_decay)
+        model = models.create(run.model, dataset=run.dataset, width=run.width)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        optimizer = make_optimizer(run, model)
         schedule = replace(run.ladder(), warm_up_epochs=run.epochs)
         engine = AdaGP(model, optimizer, schedule=schedule, predictor=create(METHODS[method].predictor))
         loader = task.loader("train", seed=run.seed, limit=run.train_limit)
         for epoch in range(run.warm_up_epochs + 1):
             loader.set_epoch(epoch)
             for batch in engine.epoch(loader):
-                engine.step(lambda batch=batch: task.loss(model, batch))
+                engine.step(lambda: task.loss(model, batch))
         seen = [batch for batch, _ in zip(loader, range(batches), strict=False)]
-        quality = engine.large_batch_quality([lambda batch=batch: task.loss(model, batch) for batch in seen])
+        quality = engine.large_batch_quality([partial(task.loss, model, batch) for batch in seen])
         engine.close()
         samples = sum(len(batch[1]) for batch in seen)
         rows += [{"method": method, "layer": layer, "samples": samples} | figures for layer, figures in quality.items()]
@@ -150,15 +156,15 @@ def predictor_start(profile: str, *, updates: int = 300, every: int = 75) -> "pd
     Two predictors see the same plain training: one whose last layer starts at zero, one with PyTorch's usual initialization.
 
     Returns:
-        Columns start ('zero' or 'default'), updates, to_start (cosine of a prediction with what the untrained predictor makes of the same
-        batch; NaN where that is zero), between_batches (cosine of the predictions for two batches) and size (root mean
-        square of a prediction over that of the layer's gradients). All are means over layers.
+        Columns start ('zero' or 'default'), updates, to_start (cosine of a prediction with what the untrained predictor makes
+        of the same batch; NaN where that is zero), between_batches (cosine of the predictions for two batches) and size (root
+        mean square of a prediction over that of the layer's gradients). All are means over layers.
     """
     import pandas as pd
     import torch
 
     from .. import data, models
-    from ..predictors import create
+    from ..predictors import SharedNetwork
     from ..schedule import LadderSchedule
     from ..training import AdaGP, compare, task_for
 
@@ -168,33 +174,34 @@ def predictor_start(profile: str, *, updates: int = 300, every: int = 75) -> "pd
     rows = []
     for start in ("zero", "default"):
         torch.manual_seed(base.seed)
-        model = models.create(base.model, dataset=base.dataset, width=base.width).to(memory_format=torch.channels_last)
-        optimizer = torch.optim.SGD(model.parameters(), lr=base.lr, momentum=0.9, weight_decay=base.weight_decay)
-        predictor = create("shared-network", zero_start=start == "zero")
+        model = models.create(base.model, dataset=base.dataset, width=base.width)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        optimizer = make_optimizer(base, model)
+        predictor = SharedNetwork(zero_start=start == "zero")
         schedule = LadderSchedule(warm_up_epochs=updates)  # nothing is predicted meanwhile
         engine = AdaGP(model, optimizer, schedule=schedule, predictor=predictor, measure_every=0)
         untrained = [parameter.detach().clone() for parameter in predictor.parameters()]
         fixed = [batch for batch, _ in zip(loader, range(2), strict=False)]
 
         def predicted(batch):
-            return engine.predictions(lambda: task.loss(model, batch))  # noqa: B023  used before the next turn
+            return engine.predictions(lambda: task.loss(model, batch))
 
         def look(done):
-            one, other = predicted(fixed[0]), predicted(fixed[1])  # noqa: B023
-            now = predictor.state_dict()  # noqa: B023
-            predictor.load_state_dict(now | {"parameters": untrained})  # noqa: B023
-            first = predicted(fixed[0])  # noqa: B023
-            predictor.load_state_dict(now)  # noqa: B023
+            one, other = predicted(fixed[0]), predicted(fixed[1])
+            now = predictor.state_dict()
+            predictor.load_state_dict(now | {"parameters": untrained})
+            first = predicted(fixed[0])
+            predictor.load_state_dict(now)
             rms = now["mean_square"].sqrt().clamp(min=1e-12)
 
             def cosine(a, b):
                 values = [float(compare(a[name], b[name])[0]) for name in a if float(b[name].norm()) and float(a[name].norm())]
                 return sum(values) / len(values) if values else float("nan")
 
-            sizes = [float(one[layer.name].square().mean().sqrt() / rms[layer.index]) for layer in engine.layers]  # noqa: B023
+            sizes = [float(one[layer.name].square().mean().sqrt() / rms[layer.index]) for layer in engine.layers]
             rows.append(
                 {
-                    "start": start,  # noqa: B023
+                    "start": start,
                     "updates": done,
                     "to_start": cosine(one, first),
                     "between_batches": cosine(one, other),
@@ -207,7 +214,7 @@ def predictor_start(profile: str, *, updates: int = 300, every: int = 75) -> "pd
             loader.set_epoch(epoch)
             epoch += 1
             for batch in engine.epoch(loader):
-                engine.step(lambda batch=batch: task.loss(model, batch))  # noqa: B023
+                engine.step(lambda: task.loss(model, batch))
                 done += 1
                 if done % every == 0 or done == 1:
                     look(done)

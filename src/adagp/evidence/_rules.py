@@ -1,4 +1,4 @@
-"""The rules of evidence: what counts as a pair, as a score, as a scale, and which verdict follows. Claims, tables and figures use these."""
+"""The rules of evidence: what counts as a pair, as a score, as a scale, and which verdict follows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 LEAST_PAIRS = 3
 """Fewer pairs have no interval, and no verdict."""
 LEAST_UPDATES = 1_000
-"""Updates of the predictor in the warm-up below which a run says nothing about the paper's method: its predictor has hardly moved from
-where it started (the page on the predictor's start). The paper's own warm-up on CIFAR-10 has 3,910."""
+"""Updates of the predictor in the warm-up below which a run says nothing about the paper's method: its predictor has hardly
+moved from where it started (the page on the predictor's start). The paper's own warm-up on CIFAR-10 has 3,910."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +100,8 @@ def largest(records: Iterable[dict]) -> list[dict]:
 def pairs(records: Iterable[dict], method: str, reference: str) -> "pd.DataFrame":
     """Runs of a method beside those of a reference with the same seed.
 
-    Two runs are a pair where everything but the method is equal: the configuration, the data's fingerprint (CIFAR-10 as JPEG is not the
-    original), and the behaviour of plain training in the code that made them.
+    Two runs are a pair where everything but the method is equal: the configuration, the data's fingerprint (CIFAR-10 as JPEG is
+    not the original), and the behaviour of plain training in the code that made them.
 
     Returns:
         Columns model, seed, difference (points of the score, method minus reference) and updates (of the predictor's warm-up).

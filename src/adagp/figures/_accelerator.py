@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from ..accelerator import PipelineSchedule, Report
 
-PAPER_SPEEDUP, PAPER_SAVING = 1.47, 0.34  # the abstract's two means
 
 LEVEL_COLORS = dict(zip(LEVELS, (style.BLACK, style.GREY, style.SKY, style.ORANGE, style.VERMILION), strict=True))
 COMPONENT_COLORS = dict(
@@ -23,8 +22,14 @@ PART_COLORS = {
     "predictor array": style.VERMILION,
 }  # fmt: skip
 
+_QUANTITIES = {
+    "speedup": (1.0, "speed-up over the baseline (x)"),
+    "energy_saving": (100.0, "energy saving against the baseline (%)"),
+}
+"""Factor for display and axis label."""
 
-def speedup(sweep: "pd.DataFrame", quantity: str = "speedup") -> tuple["Figure", "pd.DataFrame"]:
+
+def speedup(sweep: "pd.DataFrame", quantity: str = "speedup", *, paper: float) -> tuple["Figure", "pd.DataFrame"]:
     """Speed-up (or energy saving) by model, dataflow and design.
 
     One panel a dataflow, one row a model, one dot a design: the mean over data sets, with a line from the lowest to
@@ -33,11 +38,12 @@ def speedup(sweep: "pd.DataFrame", quantity: str = "speedup") -> tuple["Figure",
     Args:
         sweep: ``accelerator.sweep``.
         quantity: "speedup" or "energy_saving".
+        paper: the paper's mean (``evidence.paper_value``), times or percent.
     """
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    scale, paper, label = _quantity(quantity)
+    scale, label = _QUANTITIES[quantity]
     models, flows = list(dict.fromkeys(sweep["model"])), list(dict.fromkeys(sweep["dataflow"]))
     designs = list(dict.fromkeys(sweep["design"]))
     keys = ["model", "dataflow", "design"]
@@ -55,7 +61,7 @@ def speedup(sweep: "pd.DataFrame", quantity: str = "speedup") -> tuple["Figure",
             figsize=(2.2 * len(flows) + 1.6, 1.3 + 0.3 * len(places)),
         )
         for axes, flow in zip(panels[0], flows, strict=True):
-            axes.axvline(paper * scale, color=style.GREY, linestyle="--", linewidth=1)
+            axes.axvline(paper, color=style.GREY, linestyle="--", linewidth=1)
             axes.axhline(len(models) - 0.5, color=style.GREY, linewidth=0.8)
             for i, design in enumerate(designs):
                 rows = data[(data["dataflow"] == flow) & (data["design"] == design)]
@@ -68,7 +74,7 @@ def speedup(sweep: "pd.DataFrame", quantity: str = "speedup") -> tuple["Figure",
             axes.set_title(style.LABELS[flow])
         panels[0][0].set_yticks(range(len(places)), [*models, f"mean of {len(models)}"])
         panels[0][0].set_ylim(len(places) - 0.5, -0.5)
-        figure.supxlabel(f"{label}  (dashed: the paper's mean, {paper * scale:g})", fontsize=10)
+        figure.supxlabel(f"{label}  (dashed: the paper's mean, {paper:g})", fontsize=10)
         figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper left", ncols=len(designs))
     plt.close(figure)
     return figure, data
@@ -247,17 +253,17 @@ def pipelines(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     return figure, data
 
 
-def sensitivity(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+def sensitivity(table: "pd.DataFrame", *, paper: dict[str, float]) -> tuple["Figure", "pd.DataFrame"]:
     """How far the two headline figures move when one choice is changed: mean over models, lowest to highest as a line.
 
     The batch size has a figure of its own (``batch_size``), for it moves them much further.
 
     Args:
         table: ``accelerator.sensitivity``.
+        paper: the paper's means (``evidence.paper_value``) of speedup (times) and energy_saving (percent).
     """
     import matplotlib.pyplot as plt
 
-    quantities = ("speedup", "energy_saving")
     data = _moved(table[table["choice"] != "batch"])
     # A row of space before each new choice, for its heading.
     places, y = [], -1.0
@@ -267,12 +273,12 @@ def sensitivity(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     data["_y"] = places
     with style.use():
         figure, panels = plt.subplots(1, 2, sharey=True, figsize=(8.8, 0.9 + 0.21 * places[-1]))
-        for axes, quantity in zip(panels, quantities, strict=True):
-            scale, paper, label = _quantity(quantity)
-            axes.axvline(paper * scale, color=style.GREY, linestyle="--", linewidth=1)
+        for axes, quantity in zip(panels, _QUANTITIES, strict=True):
+            scale, label = _QUANTITIES[quantity]
+            axes.axvline(paper[quantity], color=style.GREY, linestyle="--", linewidth=1)
             axes.hlines(places, data[f"{quantity}_min"] * scale, data[f"{quantity}_max"] * scale, color=style.BLUE, linewidth=1)
             axes.plot(data[f"{quantity}_mean"] * scale, places, "o", markersize=4.5, color=style.BLUE)
-            axes.set_xlabel(f"{label}\n(dashed: the paper's mean, {paper * scale:g})")
+            axes.set_xlabel(f"{label}\n(dashed: the paper's mean, {paper[quantity]:g})")
             axes.grid(axis="y", visible=False)
         headings = data.groupby("choice", sort=False)["_y"].min() - 1
         panels[0].set_yticks([*places, *headings], [*data["value"], *headings.index])
@@ -285,13 +291,14 @@ def sensitivity(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     return figure, data.drop(columns="_y")
 
 
-def batch_size(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+def batch_size(table: "pd.DataFrame", *, paper: dict[str, float]) -> tuple["Figure", "pd.DataFrame"]:
     """The two headline figures over the batch size: mean over models, lowest to highest shaded.
 
     A prediction costs the same for every batch size, so it is dear where the batch is small.
 
     Args:
         table: ``accelerator.sensitivity``.
+        paper: the paper's means (``evidence.paper_value``) of speedup (times) and energy_saving (percent).
     """
     import matplotlib.pyplot as plt
 
@@ -299,23 +306,22 @@ def batch_size(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     sizes = data["value"].astype(int)
     with style.use():
         figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.4))
-        for axes, quantity in zip(panels, ("speedup", "energy_saving"), strict=True):
-            scale, paper, label = _quantity(quantity)
-            axes.axhline(paper * scale, color=style.GREY, linestyle="--", linewidth=1)
+        for axes, quantity in zip(panels, _QUANTITIES, strict=True):
+            scale, label = _QUANTITIES[quantity]
+            axes.axhline(paper[quantity], color=style.GREY, linestyle="--", linewidth=1)
             low, high = data[f"{quantity}_min"] * scale, data[f"{quantity}_max"] * scale
             axes.fill_between(sizes, low, high, color=style.BLUE, alpha=0.15, linewidth=0)
             axes.plot(sizes, data[f"{quantity}_mean"] * scale, "o-", markersize=4, color=style.BLUE)
             axes.set_xscale("log", base=2)
             axes.set_xticks(list(sizes), [str(size) for size in sizes])
             axes.set_xlabel("batch size")
-            axes.set_ylabel(f"{label}\n(dashed: the paper's mean, {paper * scale:g})")
+            axes.set_ylabel(f"{label}\n(dashed: the paper's mean, {paper[quantity]:g})")
     plt.close(figure)
     return figure, data
 
 
 def _moved(table: "pd.DataFrame") -> "pd.DataFrame":
-    quantities = ["speedup", "energy_saving"]
-    data = table.groupby(["choice", "value"], sort=False)[quantities].agg(["mean", "min", "max"])
+    data = table.groupby(["choice", "value"], sort=False)[list(_QUANTITIES)].agg(["mean", "min", "max"])
     data.columns = [f"{quantity}_{what}" for quantity, what in data.columns]
     return data.reset_index()
 
@@ -440,14 +446,7 @@ def explored(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
         flows = list(dict.fromkeys(data["dataflow"]))
         handles = [plt.Line2D([], [], linestyle="", marker="o", color=style.COLORS[flow]) for flow in flows]
         handles += [plt.Line2D([], [], linestyle="", marker=marker, color=style.BLACK) for marker in markers.values()]
-        names = [style.LABELS[flow] for flow in flows] + [style.LABELS.get(name, name) for name in markers]
+        names = [style.LABELS[flow] for flow in flows] + [style.LABELS.get(name) or name for name in markers]
         figure.legend(handles, names, loc="outside upper left", ncols=min(4, len(names)), fontsize=9)
     plt.close(figure)
     return figure, data
-
-
-def _quantity(name: str) -> tuple[float, float, str]:
-    """(factor for display, the paper's mean, axis label)."""
-    if name == "speedup":
-        return 1.0, PAPER_SPEEDUP, "speed-up over the baseline (x)"
-    return 100.0, PAPER_SAVING, "energy saving against the baseline (%)"

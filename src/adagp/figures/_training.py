@@ -27,7 +27,7 @@ def learning_curves(curves: "pd.DataFrame", metric: str = "accuracy") -> tuple["
             axes.plot(rows["epoch"], rows["mean"], color=color, label=style.LABELS[method])
             axes.fill_between(rows["epoch"], rows["min"], rows["max"], color=color, alpha=0.15, linewidth=0)
         axes.set(xlabel="epoch", ylabel=style.METRICS[metric])
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # an AutoLocator takes it
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4)
     plt.close(figure)
     return figure, data
@@ -84,7 +84,7 @@ def followed(curves: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
             axes.plot(rows["epoch"], rows["mean"], color=color, label=style.LABELS[method], drawstyle="steps-mid")
             axes.fill_between(rows["epoch"], rows["min"], rows["max"], color=color, alpha=0.15, linewidth=0, step="mid")
         axes.set(xlabel="epoch", ylabel="share of Phase GP", ylim=(-0.02, 1))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # an AutoLocator takes it
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     plt.close(figure)
     return figure, data
@@ -141,7 +141,7 @@ def predictor_quality(quality: "pd.DataFrame", figure_of_merit: str = "cosine") 
         )
         axes.set(xlabel="layer, in the order of the forward pass", ylabel="cosine with the batch's true gradient")
         axes.set_ylim(min(-0.1, data[figure_of_merit].min() * 1.1), max(0.5, data[figure_of_merit].max() * 1.1))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # an AutoLocator takes it
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     plt.close(figure)
     return figure, data
@@ -165,7 +165,7 @@ def quality_by_method(quality: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"
                 marker="osDv^<>P"[index % 8], markersize=4,
             )  # fmt: skip
         axes.set(xlabel="layer, in the order of the forward pass", ylabel="cosine with the batch's true gradient")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # an AutoLocator takes it
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
     plt.close(figure)
     return figure, data

@@ -12,8 +12,8 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 def thin(model: nn.Module, width: float) -> nn.Module:
     """Rebuild every Conv2d, Linear and BatchNorm of ``model`` with ``width`` times its channels, in place.
 
-    The image's channels at the first convolution and the classes at the last Linear stay. Depthwise convolutions stay depthwise.
-    Dropout is scaled with the width (``thin_dropout``).
+    The image's channels at the first convolution and the classes at the last Linear stay. Depthwise convolutions stay
+    depthwise. Dropout is scaled with the width (``thin_dropout``).
     Weights are new and lie on the current default device, so ``model`` may come from the meta device, where building
     it costs nothing.
 
@@ -73,11 +73,11 @@ def replace_module(model: nn.Module, name: str, new: nn.Module) -> None:
 
 
 def small_image_stem(model: nn.Module) -> nn.Module:
-    """Change the stem of an ImageNet network, in place, so that a 32x32 image reaches the body as the authors of CIFAR versions do.
+    """Change the stem of an ImageNet network, in place, so that a 32x32 image reaches its body.
 
-    ImageNet stems shrink the image by 4 to 8 before the first block, which leaves nothing of 32 pixels. The changes are those usual
-    in public CIFAR collections: a 3x3 convolution of stride 1 and no pooling. Written for the classes VGG, ResNet, DenseNet,
-    MobileNetV2, Inception3 (torchvision) and InceptionV4 (timm), at any depth and width.
+    ImageNet stems shrink the image by 4 to 8 before the first block, which leaves nothing of 32 pixels. The changes are those
+    usual in public CIFAR collections: a 3x3 convolution of stride 1 and no pooling. Written for the classes VGG, ResNet,
+    DenseNet, MobileNetV2, Inception3 (torchvision) and InceptionV4 (timm), at any depth and width.
 
     Raises:
         UsageError: the model is of another class.
@@ -151,8 +151,9 @@ def initialize(model: nn.Module) -> None:
     """Draw new weights for convolutions and Linear layers and reset the normalizations.
 
     One scheme for all networks (our choice, so that a comparison between models is not one between initializations): normal
-    after He et al. 2015, with the fan-in of each layer at its actual width; the last Linear, which no rectifier follows, has half that
-    variance. Biases are zero. (A fixed deviation of 0.01 for Linear layers, as some public VGGs have it, leaves thin ones standing still.)
+    after He et al. 2015, with the fan-in of each layer at its actual width; the last Linear, which no rectifier follows, has
+    half that variance. Biases are zero. (A fixed deviation of 0.01 for Linear layers, as some public VGGs have it,
+    leaves thin ones standing still.)
     """
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     for module in model.modules():

@@ -94,6 +94,7 @@ class Transformer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(d_model) for _ in range(2))  # of the encoder's and the decoder's output
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(d_model, vocabulary)
+        self.positions: Tensor
         self.register_buffer("positions", _positions(longest, d_model), persistent=False)
         for module in self.modules():
             if isinstance(module, nn.Linear):

@@ -26,8 +26,9 @@ def create(
 ) -> nn.Module:
     """A model with random weights, drawn from torch's global generator.
 
-    Convolutional networks come from torchvision (VGG with batch normalization; Inception-V3 without its auxiliary head) and timm
-    (Inception-V4); at 32x32 their stem is changed by ``small_image_stem``. Under ``torch.device("meta")`` nothing is allocated.
+    Convolutional networks come from torchvision (VGG with batch normalization; Inception-V3 without its auxiliary head) and
+    timm (Inception-V4); at 32x32 their stem is changed by ``small_image_stem``. Nothing is allocated under
+    ``torch.device("meta")``.
 
     Args:
         name: one of ``available()``.
@@ -117,6 +118,7 @@ def _timm(name: str) -> Callable[..., nn.Module]:
     def build(num_classes: int) -> nn.Module:
         from .._torchvision import torchvision  # noqa: F401  timm imports it
 
+        # isort: split
         import timm
 
         return timm.create_model(name, pretrained=False, num_classes=num_classes)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -28,7 +28,7 @@ class Layer:
 
     @property
     def weight(self) -> nn.Parameter:
-        return self.module.weight
+        return cast(nn.Parameter, self.module.weight)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -123,8 +123,8 @@ class GradientPredictor(Protocol):
     """Where a Phase-GP gradient comes from.
 
     An optimizer step goes: ``see`` for every use of a layer in its forward passes, then one of ``learn`` (warm-up and BP,
-    when the true gradients are in ``weight.grad``), ``predict`` (GP) and ``forget`` (the step is given up). After any of the three,
-    nothing that was seen is left.
+    when the true gradients are in ``weight.grad``), ``predict`` (GP) and ``forget`` (the step is given up). After any of the
+    three, nothing that was seen is left.
     """
 
     needs: Needs

@@ -1,6 +1,7 @@
 """Our predictor: the output error, which the forward pass gives for free, projected onto every layer."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -108,11 +109,11 @@ class ErrorProjection:
         }
 
 
-def patch_means(module: nn.Module, inputs: Tensor) -> Float[Tensor, "batch row"] | None:
+def patch_means(module: Any, inputs: Tensor) -> Float[Tensor, "batch row"] | None:
     """The mean over positions of each sample's input patches; None where the layer has no such matrix.
 
-    Patches are not built: the mean of the patches' entry (i, j) is the mean of the input under a window that is shifted by (i, j),
-    which for a convolution of stride 1 is a difference of sums; a pooling with the kernel's geometry gives the rest.
+    Patches are not built: the mean of the patches' entry (i, j) is the mean of the input under a window that is shifted by
+    (i, j), which for a convolution of stride 1 is a difference of sums; a pooling with the kernel's geometry gives the rest.
     """
     inputs = inputs.float()
     if isinstance(module, nn.Linear):

@@ -1,6 +1,7 @@
 """The paper's predictor: one small network that answers for every layer, an output channel at a time."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,9 +53,9 @@ class SharedNetwork:
     The network learns by Adam on the mean squared error, averaged over layers, whose gradients are written out here: no
     autograd graph over all layers is built.
 
-    Its last layer starts at zero (our choice: the paper's initialization is not public), so that an untrained predictor coasts. With
-    the usual initialization it starts as one fixed random direction, which Adam at 1e-4 takes thousands of steps to forget and which
-    Phase GP would apply coherently, batch after batch.
+    Its last layer starts at zero (our choice: the paper's initialization is not public), so that an untrained predictor coasts.
+    With the usual initialization it starts as one fixed random direction, which Adam at 1e-4 takes thousands of steps to forget
+    and which Phase GP would apply coherently, batch after batch.
 
     Args:
         pool: side of the pooled map; with ``channels`` it makes another ``PredictorSize``.
@@ -264,7 +265,7 @@ class Shuffled:
 
     needs = Needs()
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, **options: Any) -> None:
         self.network = SharedNetwork(**options)
 
     def bind(self, layers: Sequence[Layer], mean: Mean) -> None:

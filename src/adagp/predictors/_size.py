@@ -7,8 +7,8 @@ from .._errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class PredictorSize:
-    """Pooling, one small convolution and one fully connected layer (paper, as reported publicly; the numbers are our choice, since the
-    paper's are not public)."""
+    """Pooling, one small convolution and one fully connected layer (paper, as reported publicly; the numbers are our choice,
+    since the paper's are not public)."""
 
     pool: int = 8
     """Side of the pooled map."""

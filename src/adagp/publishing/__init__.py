@@ -28,8 +28,8 @@ from ._notebooks import (
 )
 
 __all__ = [
-    "BookError", "NotebookError", "accuracy_table", "available_notebooks", "build_book", "claims_page", "claims_table", "control_table",
-    "describe", "execute_notebooks", "html_table", "large_batch_table", "needed_runs", "nothing_recorded", "notebook_jobs",
-    "overhead_table", "quality_table", "recorded_scale", "results_digest", "score_table", "show_models", "sweep_table",
-    "variant_table",
+    "BookError", "NotebookError", "accuracy_table", "available_notebooks", "build_book", "claims_page", "claims_table",
+    "control_table", "describe", "execute_notebooks", "html_table", "large_batch_table", "needed_runs", "notebook_jobs",
+    "nothing_recorded", "overhead_table", "quality_table", "recorded_scale", "results_digest", "score_table", "show_models",
+    "sweep_table", "variant_table",
 ]  # fmt: skip

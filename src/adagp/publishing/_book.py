@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,12 +15,12 @@ from .. import _paths
 from .._files import write_atomic
 from ..running import digest
 
-
 # What makes browsers log errors on pages opened from the file system: fonts may not be preloaded there (they load later all
 # the same), the theme declares the address of a service for live code twice, though no page uses it, and on a reader's
 # first visit it takes its own default mode for an invalid one.
 _NOISE = re.compile(
-    r'<link rel="preload" as="font"[^>]*>\s*|<script>const THEBE_JS_URL.*?</script>\s*|<script[^>]*sphinx-thebe\.js[^>]*></script>\s*',
+    r'<link rel="preload" as="font"[^>]*>\s*|<script>const THEBE_JS_URL.*?</script>\s*|'
+    r'<script[^>]*sphinx-thebe\.js[^>]*></script>\s*',
     re.DOTALL,
 )
 _TROUBLE = re.compile(r"\b(WARNING|ERROR|\w*Error|Exception)\b")
@@ -99,7 +100,7 @@ def _with_repository(config: dict) -> dict:
     return config
 
 
-def _present(node: object, staged: Path) -> object:
+def _present(node: Any, staged: Path) -> Any:
     """The table of contents without the notebooks that this profile did not make, and without emptied parts."""
     if isinstance(node, list):
         kept = [_present(item, staged) for item in node if _exists(item, staged)]

@@ -41,8 +41,8 @@ def recorded_scale():
         return HTML("<p>No run has been recorded yet, so all verdicts on accuracy are open.</p>")
     sentences = describe(summary(records)).data.removeprefix("**Scale:** ")
     return HTML(
-        f"<p>Verdicts on accuracy rest on the recorded runs nearest to the paper's scale: {sentences} Runs whose warm-up has fewer than "
-        f"{LEAST_UPDATES:,} updates of the predictor support no verdict.</p>"
+        f"<p>Verdicts on accuracy rest on the recorded runs nearest to the paper's scale: {sentences} Runs whose warm-up has "
+        f"fewer than {LEAST_UPDATES:,} updates of the predictor support no verdict.</p>"
     )
 
 
@@ -55,7 +55,9 @@ def _names(models: Iterable[str]) -> str:
 
 
 def score_table(*parts: "pd.DataFrame"):
-    """Scores as mean ± standard deviation (n), one table a scale: rows are models and columns methods, or the reverse for one model.
+    """Scores as mean ± standard deviation (n), one table a scale.
+
+    Rows are models and columns methods, or the reverse for one model.
 
     Args:
         parts: ``summary`` of this run's records, then of the recorded ones.
@@ -143,7 +145,7 @@ def variant_table(variants: "pd.DataFrame"):
     """
     import pandas as pd
 
-    rows = []
+    rows: list[dict] = []
     for setting, runs in variants.groupby("setting", sort=False):
         scores = runs["score"]
         rows.append(
@@ -173,7 +175,7 @@ def quality_table(quality: "pd.DataFrame", otherwise: str = NOTHING):
 
 
 def accuracy_table():
-    """Recorded scores of all models, each at its scale nearest to the paper's: model by method, with what each was trained on."""
+    """Recorded scores of all models, each at its scale nearest to the paper's: model by method, and what it was trained on."""
     import pandas as pd
 
     from ..models import available
@@ -194,7 +196,8 @@ def accuracy_table():
             else f"{first['data']}, {first['train_samples']:,} samples, width {first['width']:g}, {first['epochs']} epochs"
         )
         rows.append(row)
-    return html_table(pd.DataFrame(rows), caption="Test accuracy in % (Transformer: BLEU), mean ± sample standard deviation (n runs)")
+    caption = "Test accuracy in % (Transformer: BLEU), mean ± sample standard deviation (n runs)"
+    return html_table(pd.DataFrame(rows), caption=caption)
 
 
 def large_batch_table(table: "pd.DataFrame"):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .. import _paths
 from .._errors import UsageError, unknown
@@ -31,7 +32,7 @@ class Job:
 
     notebook: Path
     """Source, without output."""
-    parameters: tuple[tuple[str, object], ...]
+    parameters: tuple[tuple[str, Any], ...]
     """What papermill injects."""
     page: str
     """Name of the executed notebook, without its ending: the book's page."""
@@ -42,7 +43,7 @@ def available_notebooks() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_paths.notebooks().glob("*.ipynb"))}
 
 
-def notebook_jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[str, object] | None = None) -> list[Job]:
+def notebook_jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[str, Any] | None = None) -> list[Job]:
     """The executions that a profile makes: every notebook once, ``PER_MODEL`` once a model.
 
     Args:
@@ -111,7 +112,13 @@ def declared_parameters(notebook: Path) -> list[str]:
     for cell in cells:
         if "parameters" in cell["metadata"].get("tags", []):
             tree = ast.parse("".join(cell["source"]))
-            return [target.id for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+            return [
+                target.id
+                for node in tree.body
+                if isinstance(node, ast.Assign)
+                for target in node.targets
+                if isinstance(target, ast.Name)
+            ]
     raise UsageError(f"{notebook} has no cell tagged 'parameters'; tag the cell that sets profile")
 
 

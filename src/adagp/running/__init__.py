@@ -7,10 +7,11 @@ from ._configuration import METHODS, Method, Run
 from ._profiles import PROFILES, Profile, profile
 from ._provenance import digest, package_code, provenance
 from ._store import Store, local_store, recorded_store
-from ._train import train
+from ._train import make_optimizer, train
 from ._workers import progress_line, run_all, run_one
 
 __all__ = [
-    "METHODS", "PROFILES", "Method", "Profile", "Run", "Store", "agrees", "behaviour", "digest", "is_current", "local_store", "package_code", "profile",
-    "progress_line", "provenance", "record", "recorded_store", "run_all", "run_on_ray", "run_one", "train",
+    "METHODS", "PROFILES", "Method", "Profile", "Run", "Store", "agrees", "behaviour", "digest", "is_current", "local_store",
+    "make_optimizer", "package_code", "profile", "progress_line", "provenance", "record", "recorded_store", "run_all",
+    "run_on_ray", "run_one", "train",
 ]  # fmt: skip

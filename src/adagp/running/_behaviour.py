@@ -1,7 +1,7 @@
 """Whether a record is of today's method: a tiny fixed run whose figures are its behaviour, compared to three digits.
 
-A hash of files would outdate every record with each comment or new predictor. A record is current while the same method on the same
-model, run now for a few batches, does what it did when the record was made.
+A hash of files would outdate every record with each comment or new predictor. A record is current while the same method on the
+same model, run now for a few batches, does what it did when the record was made.
 """
 
 import json
@@ -20,7 +20,7 @@ Behaviour = dict[str, list[float]]
 
 
 def behaviour(run: Run) -> Behaviour:
-    """What the code does now with this run's model and method; under a second for most models, then kept until the code changes."""
+    """What the code does now with this run's model and method; under a second mostly, then kept until the code changes."""
     return {method: _figures(replace(_probe(run), method=method)) for method in dict.fromkeys(("bp", run.method))}
 
 
@@ -38,11 +38,13 @@ def agrees(one: Behaviour | None, other: Behaviour | None) -> bool:
 def is_current(record: dict, run: Run) -> bool:
     """Whether the record was made by this very code, or else by a method that behaves as it does now."""
     origin = record["provenance"]
-    return origin.get("code") == training_code() or (bool(origin.get("behaviour")) and agrees(origin["behaviour"], behaviour(run)))
+    if origin.get("code") == training_code():
+        return True
+    return bool(origin.get("behaviour")) and agrees(origin["behaviour"], behaviour(run))
 
 
 def _probe(run: Run) -> Run:
-    """A warm-up epoch and one of GP and BP in turn, eight batches of four samples each, at an eighth of the width, on embedded data."""
+    """A warm-up epoch and one of GP and BP in turn, eight batches of four samples each, at 1/8 width, on embedded data."""
     return replace(
         run,
         dataset="numbers" if run.model == "transformer" else "digits",
@@ -63,7 +65,7 @@ def _probe(run: Run) -> Run:
 
 @cache
 def _figures(probe: Run) -> list[float]:
-    """The tiny run's curve, the norm of its weights, and what its predictions were like; from the file where the code is the same."""
+    """The tiny run's curve, the norm of its weights, and its predictions' quality; from the file while the code is the same."""
     path = _paths.runs() / "work" / "behaviour.json"
     try:
         kept = json.loads(path.read_text())

@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 
 from .._errors import UsageError
 from ._configuration import Run
-from ._workers import outcome, title
 from ._store import Store
+from ._workers import outcome, title
 
 _RETRIES = 3  # of a task whose worker or node is lost
 

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from .._errors import UsageError, unknown
 from ..models import input_shape
@@ -79,11 +80,11 @@ class Run:
     """Initial learning rate; it falls to 0 along a cosine over the run (our choice: no validation set is needed)."""
     weight_decay: float = 5e-4
     """L2 penalty."""
-    warm_up_epochs: int = 10
+    warm_up_epochs: int = LadderSchedule.warm_up_epochs
     """Epochs of the ladder before prediction starts."""
-    rungs: tuple[tuple[int, int, int], ...] = ((4, 4, 1), (4, 3, 1), (4, 2, 1))
+    rungs: tuple[tuple[int, int, int], ...] = LadderSchedule.rungs
     """(epochs, GP, BP) of the ladder."""
-    final: tuple[int, int] = (1, 1)
+    final: tuple[int, int] = LadderSchedule.final
     """(GP, BP) of the ladder's remaining epochs."""
     precision: str = "float32"
     """'float32', or 'bfloat16' for autocast."""
@@ -155,6 +156,6 @@ class Run:
         return cls(**{k: _tuples(v) for k, v in config.items()})
 
 
-def _tuples(value: object) -> object:
+def _tuples(value: Any) -> Any:
     """JSON's lists as the tuples they were."""
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

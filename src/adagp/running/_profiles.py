@@ -1,6 +1,7 @@
 """Which runs each profile makes. ``full`` is the paper's scale; the others are edits of it."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .._errors import unknown
 from ..models import available
@@ -9,7 +10,7 @@ from ._configuration import METHODS, Run
 MAIN_METHODS = ("bp", "adagp", "coast")
 CONTROLS = tuple(METHODS)
 
-VARIANTS: dict[str, dict[str, object]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "no warm-up": {"warm_up_epochs": 0},
     "warm-up twice as long": {"warm_up_epochs": 2},  # times the study's own
     "GP:BP 1:1 throughout": {"rungs": ()},
@@ -103,7 +104,7 @@ FULL = Profile(
     study=Study(base=_BASE),
 )
 # Short ladders keep the paper's shape: a warm-up, every ratio once, then 1:1.
-_SHORT = {"warm_up_epochs": 2, "rungs": ((1, 4, 1), (1, 3, 1), (1, 2, 1)), "batch_size": 64}
+_SHORT: dict[str, Any] = {"warm_up_epochs": 2, "rungs": ((1, 4, 1), (1, 3, 1), (1, 2, 1)), "batch_size": 64}
 # What CPUs can record: VGG13 at an eighth of its width by the paper's schedule in full (all of CIFAR-10, 90 epochs), the other
 # networks on 10,000 images for 20 epochs whose warm-up still gives the predictor over a thousand updates.
 _THIN = replace(_BASE, width=0.125)
@@ -136,7 +137,7 @@ QUICK = replace(
         base=replace(_THIN, dataset="digits", train_limit=512, epochs=8, **_SHORT | {"batch_size": 32}),
     ),
 )  # fmt: skip
-_TINY = {"train_limit": 320, "test_limit": 64, "epochs": 3, "warm_up_epochs": 1, "rungs": ((1, 4, 1),)}
+_TINY: dict[str, Any] = {"train_limit": 320, "test_limit": 64, "epochs": 3, "warm_up_epochs": 1, "rungs": ((1, 4, 1),)}
 SMOKE = replace(
     QUICK,
     name="smoke",

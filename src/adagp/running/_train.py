@@ -4,9 +4,14 @@ import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ._configuration import METHODS, Run
 from ._provenance import provenance
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 SCHEMA = 2  # of records; 2: prediction quality by phase, accuracy of averaged weights
 
@@ -40,9 +45,9 @@ def train(
     torch.manual_seed(run.seed)
     model = models.create(run.model, dataset=run.dataset, width=run.width)
     memory_format = torch.channels_last if dataset.task == "images" else torch.contiguous_format
-    model = model.to(device=device, memory_format=memory_format)
+    model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]  # missing in torch's stubs
     predictor = create_predictor(method.predictor, **dict(method.options + run.predictor_options))
-    engine = AdaGP(model, _optimizer(run, model), schedule=run.schedule(), predictor=predictor)
+    engine = AdaGP(model, make_optimizer(run, model), schedule=run.schedule(), predictor=predictor)
     task = task_for(dataset, device=device, batch_size=run.batch_size)
     samples = task.loader("train", seed=run.seed, limit=run.train_limit)
     test = task.loader("test", limit=run.test_limit)
@@ -92,7 +97,10 @@ def train(
         "seconds": round(sum(row["seconds"] for row in curves), 2),  # of all parts of an interrupted run
         "quality": {phase.value: engine.metrics(phase) for phase in (Phase.WARM_UP, Phase.BP)},
     }
-    origin = provenance(device) | {"behaviour": behaviour} | {"data": {"name": dataset.note, "fingerprint": dataset.fingerprint}}
+    origin = provenance(device) | {
+        "behaviour": behaviour,
+        "data": {"name": dataset.note, "fingerprint": dataset.fingerprint},
+    }
     return {
         "schema": SCHEMA,
         "name": run.name,
@@ -112,7 +120,8 @@ def _numbers(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _optimizer(run: Run, model):
+def make_optimizer(run: Run, model: "nn.Module") -> "torch.optim.Optimizer":
+    """The optimizer a run trains with: SGD with momentum 0.9 (as recalled of the paper) or Adam (betas 0.9, 0.98)."""
     import torch
 
     if run.optimizer == "adam":

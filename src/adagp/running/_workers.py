@@ -1,5 +1,6 @@
 """Runs on this machine: worker processes that share a store and outlive each other's crashes."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -8,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing import connection, get_context
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -105,6 +107,7 @@ def run_all(
             busy = [worker for worker in workers if worker.task]
             for ready in connection.wait([worker.pipe for worker in busy], timeout=0.5) if busy else []:
                 worker = next(w for w in workers if w.pipe is ready)
+                assert worker.task is not None  # only busy ones were waited for
                 _, run, attempt = worker.task
                 kind, value = worker.receive()
                 if kind == "epoch":
@@ -149,12 +152,10 @@ class _Worker:
 
     def start(self, task: tuple[float, Run, int]) -> None:
         self.task = task
-        try:
+        with contextlib.suppress(OSError):  # it died while idle: the pipe's end shows it in the next wait
             self.pipe.send(task[1])
-        except OSError:
-            pass  # it died while idle: the pipe's end shows it in the next wait
 
-    def receive(self) -> tuple[str, object]:
+    def receive(self) -> tuple[str, Any]:
         try:
             return self.pipe.recv()
         except (EOFError, OSError):
@@ -180,7 +181,7 @@ def _work(pipe, store: Store, device: str, threads: int, current: bool) -> None:
             return
         try:
             record = run_one(run, store, device=device, current=current, on_epoch=lambda row: pipe.send(("epoch", row)))
-            answer = ("done", outcome(record))
+            answer: tuple[str, str | None] = ("done", outcome(record))
         except Timeout:
             answer = ("busy", None)
         except BrokenPipeError:

@@ -12,7 +12,8 @@ class AdaptiveSchedule:
     """After the warm-up, one BP batch and then ``ratio`` GP batches, where ratio rises and falls by one.
 
     The paper lowers the ratio by the calendar. This schedule (ours) lowers it when training suffers and raises it when it
-    does not. Each decision looks at a window of BP batches: the trend of their loss, and the predictor's mean cosine where it was measured.
+    does not. Each decision looks at a window of BP batches: the trend of their loss, and the predictor's mean cosine where it
+    was measured.
 
     - The loss rose against the window before by more than ``tolerance``: one GP batch fewer.
     - It fell, or the predictions agree with the true gradients (cosine above ``good_cosine``): one more.

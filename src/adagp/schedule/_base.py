@@ -37,10 +37,15 @@ class Schedule(Protocol):
     plot of the plan need.
     """
 
-    uses_prediction: bool
-    """False where no batch is ever in Phase GP: then nothing is predicted, learned or watched."""
-    observes: bool
-    """Whether ``observe`` is wanted: it takes numbers, for which the engine waits for the device after every step."""
+    @property
+    def uses_prediction(self) -> bool:
+        """False where no batch is ever in Phase GP: then nothing is predicted, learned or watched."""
+        ...
+
+    @property
+    def observes(self) -> bool:
+        """Whether ``observe`` is wanted: it takes numbers, for which the engine waits for the device after every step."""
+        ...
 
     def phase(self, epoch: int, batch: int) -> Phase:
         """The phase of batch number ``batch`` (from 0) in epoch number ``epoch`` (from 0)."""
@@ -51,8 +56,8 @@ class Schedule(Protocol):
         ...
 
     def observe(self, phase: Phase, loss: float, quality: float | None) -> None:
-        """Called after each optimizer step with its last loss and, where it was measured, the predictor's mean cosine (else None); both
-        are means over the replicas of the model."""
+        """Called after each optimizer step with its last loss and, where it was measured, the predictor's mean cosine (else
+        None); both are means over the replicas of the model."""
         ...
 
     def state_dict(self) -> dict: ...

@@ -4,6 +4,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -57,9 +58,9 @@ class AdaGP:
     optimizer leaves them alone (our choice; the paper speaks of weights only). Statistics of batch normalization follow every
     forward pass.
 
-    A step sees (outputs of layers, while the closure runs), then learns or predicts, then forgets. A step that raises is forgotten whole,
-    with the accumulated calls before it. No step waits for the device, unless the schedule observes (``AdaptiveSchedule``) or a
-    scaler is used; so a loss that is not finite is reported when its epoch ends.
+    A step sees (outputs of layers, while the closure runs), then learns or predicts, then forgets. A step that raises is
+    forgotten whole, with the accumulated calls before it. No step waits for the device, unless the schedule observes
+    (``AdaptiveSchedule``) or a scaler is used; so a loss that is not finite is reported when its epoch ends.
 
     Args:
         model: any module with at least one predicted layer.
@@ -109,8 +110,9 @@ class AdaGP:
             raise UsageError("a predictor that uses the output error pairs it with one forward pass; set accumulate to 1")
         # Accelerate's optimizer keeps the scaler to itself: its backward scales the loss, its step unscales and skips.
         theirs = getattr(optimizer, "scaler", None)
-        self._scaler, self._scales_itself = (scaler, False) if theirs is None else (theirs, True)
-        self._bare: torch.optim.Optimizer = optimizer.optimizer if self._scales_itself else optimizer
+        self._scaler: Any = scaler if theirs is None else theirs
+        self._scales_itself = theirs is not None
+        self._bare: torch.optim.Optimizer = cast(Any, optimizer).optimizer if self._scales_itself else optimizer
         self._accumulate, self._clip_norm = accumulate, clip_norm
         self._backward = backward or (lambda loss: loss.backward())
         modules = _predicted_modules(model, optimizer)
@@ -478,8 +480,8 @@ def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
     closure = inspect.signature(getattr(optimizer, "optimizer", optimizer).step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
         raise UsageError(
-            f"{type(optimizer).__name__} calls the forward pass itself, several times a step, which leaves no batch to predict; "
-            "use an optimizer whose step needs no closure, such as SGD or Adam"
+            f"{type(optimizer).__name__} calls the forward pass itself, several times a step, which leaves no batch to "
+            "predict; use an optimizer whose step needs no closure, such as SGD or Adam"
         )
 
 

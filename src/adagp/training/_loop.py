@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -15,9 +16,25 @@ from torch import nn
 from .._errors import UsageError
 from .._files import write_atomic
 from ..schedule import Phase, Schedule
+from ._engine import AdaGP
 
+_Decay = torch.optim.lr_scheduler.LambdaLR
+_MadeBy = dict[str, list[float]] | None
 _AVERAGED = 5
 """Epochs at the end whose weights are averaged: our choice; Kaddour's own range is 3 to 10."""
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """What ``fit`` trains on."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Fix the order and augmentation of the next pass."""
+        ...
 
 
 class DivergedError(RuntimeError):
@@ -30,21 +47,22 @@ class DivergedError(RuntimeError):
 
 
 def fit(
-    engine,
-    loader,
-    loss: Callable[[nn.Module, object], torch.Tensor],
+    engine: AdaGP,
+    loader: Batches,
+    loss: Callable[[nn.Module, Any], torch.Tensor],
     evaluate: Callable[[nn.Module], dict[str, float]],
     *,
     epochs: int,
     skip: Schedule | None = None,
     checkpoint: Path | None = None,
-    made_by: dict[str, list[float]] | None = None,
+    made_by: _MadeBy = None,
     on_epoch: Callable[[dict], None] = lambda row: None,
 ) -> list[dict]:
     """Train for ``epochs`` and return one row an epoch: loss, test figures, batches by phase, seconds.
 
-    The last row also has ``averaged``: the test figures of the mean of the weights after each of the last five epochs (LAWA, Kaddour
-    2022, arXiv 2209.14981), with the statistics of batch normalization computed anew. The training itself is untouched by it.
+    The last row also has ``averaged``: the test figures of the mean of the weights after each of the last five epochs (LAWA,
+    Kaddour 2022, arXiv 2209.14981), with the statistics of batch normalization computed anew. The training itself is untouched
+    by it.
 
     Args:
         engine: an ``AdaGP`` around the model and its optimizer. The learning rate falls along a cosine to 0, a step a batch.
@@ -68,9 +86,11 @@ def fit(
     rows: list[dict] = []
     average = WeightAverage(model)
     if checkpoint is not None and checkpoint.exists():
-        rows = _restore(checkpoint, model, optimizer, engine, decay, average, made_by)
+        rows = _restore(checkpoint, engine, decay, average, made_by)
     for epoch in range(len(rows), epochs):
-        start, losses, phases = time.perf_counter(), [], Counter()
+        start = time.perf_counter()
+        losses: list[torch.Tensor] = []
+        phases: Counter[str] = Counter()
         model.train()
         loader.set_epoch(epoch)
         try:
@@ -78,7 +98,7 @@ def fit(
                 if skip is not None and skip.phase(epoch, position) is Phase.GP:
                     phases["skipped"] += 1
                 else:
-                    step = engine.step(lambda batch=batch: loss(model, batch))
+                    step = engine.step(lambda: loss(model, batch))
                     losses.append(step.loss)
                     phases[step.phase.value] += 1
                 decay.step()
@@ -88,7 +108,7 @@ def fit(
         model.eval()
         with torch.no_grad():
             figures = evaluate(model)
-        row = {
+        row: dict[str, Any] = {
             "epoch": epoch + 1,
             "train_loss": float(torch.stack(losses).float().mean()) if losses else None,
             **figures,
@@ -103,7 +123,7 @@ def fit(
         row["seconds"] = round(time.perf_counter() - start, 3)
         rows.append(row)
         if checkpoint is not None:
-            _save(checkpoint, model, optimizer, engine, decay, average, rows, made_by)
+            _save(checkpoint, engine, decay, average, rows, made_by)
         on_epoch(row)
     return rows
 
@@ -126,7 +146,7 @@ class WeightAverage:
             mean.lerp_(parameter, 1 / self.count)
 
     @contextlib.contextmanager
-    def applied(self, loader) -> Iterator[None]:
+    def applied(self, loader: Batches) -> Iterator[None]:
         """The model with the mean as its parameters, in eval mode, batch normalization's statistics taken anew from ``loader``;
         parameters, statistics and mode are as before afterwards."""
         kept = {name: value.clone() for name, value in self._model.state_dict().items()}
@@ -150,11 +170,11 @@ class WeightAverage:
         self.count, self.mean = state["count"], [value.to(device) for value in state["mean"]]
 
 
-def _save(path: Path, model, optimizer, engine, decay, average: WeightAverage, rows: list[dict], made_by) -> None:
+def _save(path: Path, engine: AdaGP, decay: _Decay, average: WeightAverage, rows: list[dict], made_by: _MadeBy) -> None:
     buffer = io.BytesIO()
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+    state: dict[str, Any] = {
+        "model": engine.model.state_dict(),
+        "optimizer": engine.optimizer.state_dict(),
         "engine": engine.state_dict(),
         "decay": decay.state_dict(),
         "average": average.state_dict(),
@@ -168,13 +188,13 @@ def _save(path: Path, model, optimizer, engine, decay, average: WeightAverage, r
     write_atomic(path, buffer.getvalue())
 
 
-def _restore(path: Path, model, optimizer, engine, decay, average: WeightAverage, made_by) -> list[dict]:
+def _restore(path: Path, engine: AdaGP, decay: _Decay, average: WeightAverage, made_by: _MadeBy) -> list[dict]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["made_by"] != made_by:
             raise ValueError("it was made by code that trains differently")
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        engine.model.load_state_dict(state["model"])
+        engine.optimizer.load_state_dict(state["optimizer"])
         engine.load_state_dict(state["engine"])
         decay.load_state_dict({**state["decay"], "lr_lambdas": [None]})
         average.load_state_dict(state["average"])

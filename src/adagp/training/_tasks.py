@@ -1,7 +1,7 @@
 """What differs between kinds of data: batches, loss and test figure."""
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -18,13 +18,13 @@ class Task(Protocol):
     metric: str
     """Key of the score in ``evaluate``'s answer: 'accuracy' (percent) or 'bleu'."""
 
-    def loader(self, split: str, *, seed: int = 0, limit: int | None = None):
+    def loader(self, split: str, *, seed: int = 0, limit: int | None = None) -> Any:
         """Batches of a split; ``set_epoch`` fixes order and augmentation, which depend on seed and epoch only."""
         ...
 
-    def loss(self, model: nn.Module, batch: object) -> Tensor: ...
+    def loss(self, model: Any, batch: Any) -> Tensor: ...
 
-    def evaluate(self, model: nn.Module, loader: object) -> dict[str, float]: ...
+    def evaluate(self, model: Any, loader: Any) -> dict[str, float]: ...
 
 
 def task_for(dataset: Dataset, *, device: str = "cpu", batch_size: int = 128) -> Task:

@@ -1,6 +1,7 @@
 """Translation: batches of sentence pairs, the loss, decoding and BLEU."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -98,7 +99,7 @@ class SentenceLoader:
 
 
 @torch.no_grad()
-def decode(model: nn.Module, source: Int[Tensor, "batch source"], *, beam: int = 1, longest: int = 64) -> Tensor:
+def decode(model: Any, source: Int[Tensor, "batch source"], *, beam: int = 1, longest: int = 64) -> Tensor:
     """Translate by beam search; a beam of 1 is greedy decoding.
 
     Args:

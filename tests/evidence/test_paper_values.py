@@ -1,0 +1,28 @@
+"""The paper's figures have one place, artifact/claims.yml."""
+
+import pytest
+
+from adagp import UsageError, evidence, figures
+
+
+def test_the_abstract_s_means():
+    assert evidence.paper_value("mean-speedup") == 1.47
+    assert evidence.paper_value("mean-energy-saving") == 34
+
+
+def test_a_claim_without_a_value_of_the_paper_is_refused():
+    with pytest.raises(UsageError, match=r"unknown claim 'speed'; choose from: .*mean-speedup"):
+        evidence.paper_value("speed")
+    with pytest.raises(UsageError, match="the paper gives no value for claim small-predictor"):
+        evidence.paper_value("small-predictor")
+
+
+def test_the_dashed_line_stands_where_the_axis_says():
+    from adagp import accelerator as acc
+
+    sweep = acc.sweep([acc.workload("vgg13", dataset="cifar10", batch=128)], designs=["efficient"], dataflows=["ws"])
+    for quantity, paper in (("speedup", 1.25), ("energy_saving", 21.0)):
+        figure, _ = figures.speedup(sweep, quantity, paper=paper)
+        (dashed,) = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+        assert list(dashed.get_xdata()) == [paper, paper]
+        assert f"the paper's mean, {paper:g}" in figure.get_supxlabel()
