@@ -46,9 +46,8 @@ def simulate(
     report = acc.simulate(work, design=chip.design(design), dataflow=dataflow, hardware=chip.hardware, epochs=epochs)
     if layers:
         table = report.mean_layers()
-        _write(
-            layers, table.to_csv(index=False) if layers.endswith(".csv") else table.to_json(orient="records", indent=1) + "\n"
-        )
+        as_csv = layers.endswith(".csv")
+        _write(layers, table.to_csv(index=False) if as_csv else table.to_json(orient="records", indent=1) + "\n")
     print(json.dumps(report.to_dict()) if as_json else report)
 
 
@@ -59,9 +58,7 @@ def explore(
     dataflow: Annotated[str, typer.Option(help="Dataflows with commas.")] = "ws,os,is,rs",
     design: Annotated[str, typer.Option(help="Designs with commas.")] = "low,efficient,max",
     batch: Annotated[str, typer.Option(help="Batch sizes with commas; the network's own unless given.")] = "",
-    array: Annotated[
-        str, typer.Option(help="Array shapes with commas, such as 12x15,16x16; the hardware's unless given.")
-    ] = "",
+    array: Annotated[str, typer.Option(help="Array shapes, such as 12x15,16x16; the hardware's unless given.")] = "",
     hardware: HardwareOption = "paper-180pe",
     input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
     epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,

@@ -1,7 +1,7 @@
 """What must hold of ``adagp.accelerator``: functions of the package, for the tests and for the faulty copies of the mutants."""
 
 import json
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -161,9 +161,9 @@ def stages(acc):
 
     for layers, number in (([5, 1, 1, 1, 5, 2], 3), ([1, 2, 3, 4], 2), ([9, 1, 1, 1], 4), ([0, 0, 3, 3], 2)):
         cuts = [(0, *cut, len(layers)) for cut in combinations(range(1, len(layers)), number - 1)]
-        best = min(max(sum(layers[a:b]) for a, b in zip(cut, cut[1:], strict=False)) for cut in cuts)
+        best = min(max(sum(layers[a:b]) for a, b in pairwise(cut)) for cut in cuts)
         starts = [*balanced(np.array(layers, float), number), len(layers)]
-        assert starts[0] == 0 and max(sum(layers[a:b]) for a, b in zip(starts, starts[1:], strict=False)) == best
+        assert starts[0] == 0 and max(sum(layers[a:b]) for a, b in pairwise(starts)) == best
 
 
 if __name__ == "__main__":

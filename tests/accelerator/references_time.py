@@ -26,10 +26,10 @@ def pipeline(scheme, stages, micro_batches, forward, backward, predictor, batche
                 for m in micros:
                     needs[b, d, s, "forward", m] = before = ends(b - 1, s) if b else []
                     if s:
-                        before = before + [(b, d, s - 1, "forward", m)]
+                        before = [*before, (b, d, s - 1, "forward", m)]
                     if phase == "B":
                         if scheme != "gpipe" and m >= stages - s:
-                            before = before + [(b, d, s, "backward", m - (stages - s))]
+                            before = [*before, (b, d, s, "backward", m - (stages - s))]
                         back = [(b, d, s, "forward", m), *([(b, d, s + 1, "backward", m)] if s < stages - 1 else [])]
                         if scheme == "gpipe":
                             back += [(b, d, s, "forward", other) for other in micros]

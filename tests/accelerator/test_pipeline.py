@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,7 +59,7 @@ def test_a_schedule_is_physical(scheme, half, pairs, batches, f, b):
     run = acc.pipeline(scheme, stages=2 * half, micro_batches=2 * pairs, forward=f, backward=b, predictor=1, batches=batches)
     for device in range(2 * half):
         own = sorted((t.start, t.end) for t in run.tasks if t.device == device)
-        assert all(end <= start for (_, end), (start, _) in zip(own, own[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(own))
     ends = {(t.batch, t.micro_batch, t.stage, t.kind): t.end for t in run.tasks}
     for t in run.tasks:
         if t.kind == "forward" and t.stage:

@@ -33,10 +33,7 @@ def count(table: LayerTable, hardware: Hardware, dataflow: str) -> Counts:
         raise unknown("dataflow", dataflow, DATAFLOWS)
     convs, where = table.convolutions
     shape = (len(table), len(PASSES))
-    if dataflow in SYSTOLIC:
-        costs = np.array(_systolic(convs, hardware, dataflow))
-    else:
-        costs = stationary_rows(convs, hardware).T
+    costs = np.array(_systolic(convs, hardware, dataflow)) if dataflow in SYSTOLIC else stationary_rows(convs, hardware).T
     summed = [np.bincount(where, weights=row, minlength=shape[0] * shape[1]).reshape(shape) for row in costs]
     return Counts(**dict(zip(Counts.__dataclass_fields__, summed, strict=True)))
 

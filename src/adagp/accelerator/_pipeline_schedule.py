@@ -140,7 +140,7 @@ class _Scheduler:
                     # 1F1B: one more micro-batch may enter a stage only when an older one has left it.
                     limit = self.stages - s
                     if self.scheme != "gpipe" and self.batches[b] == "B" and m >= limit:
-                        after = after + [(b, d, s, "backward", m - limit)]
+                        after = [*after, (b, d, s, "backward", m - limit)]
                     self._add((b, d, s, "forward", m), after)
                     if self.batches[b] == "B":
                         after = [(b, d, s, "forward", m)] if s == last else [(b, d, s + 1, "backward", m)]
@@ -162,7 +162,7 @@ class _Scheduler:
 
     @staticmethod
     def _urgency(task: tuple) -> tuple:
-        batch, direction, stage, kind, micro = task
+        batch, direction, _stage, kind, micro = task
         return batch, ("backward", "predictor", "forward").index(kind), micro, direction
 
     def run(self) -> PipelineSchedule:

@@ -60,7 +60,8 @@ def _rows(x: LayerShape) -> tuple[list, list, list]:
     if key not in _KNOWN:
         found = [x.convolutions(kind) for kind in PASSES]
         passes = [p for p, own in enumerate(found) for _ in own]
-        _KNOWN[key] = sum(found, []), passes, [_pass_row(x, kind) for kind in PASSES]
+        convs = [conv for own in found for conv in own]
+        _KNOWN[key] = convs, passes, [_pass_row(x, kind) for kind in PASSES]
     return _KNOWN[key]
 
 

@@ -40,7 +40,7 @@ def layer_text(report: "Report", most: int = 12) -> str:
     for phase, number in report.numbers.items():
         for component, part in report.phases[phase].parts.items():
             time[component.group] += number / total * part.time(report.hardware)
-    whole = np.sum(list(time.values()), 0)
+    whole = np.sum(list(time.values()), axis=0)
     order = np.argsort(-whole, kind="stable")
     lines: list[tuple[str, ...]] = [("layer", *GROUPS, "share")]
     for i in sorted(order[:most]):

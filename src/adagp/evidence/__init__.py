@@ -29,6 +29,6 @@ __all__ = [
     "LEAST_UPDATES", "Claim", "Interval", "Measured", "by_method", "check_claims", "claim_value", "collection_table",
     "curves", "hardware_record", "interval", "large_batch", "largest", "mean_std", "model_table", "page_records", "pairs",
     "paper_value", "pipeline_schedules", "pipeline_sweep", "predictor_start", "quality", "record_fixed", "recorded",
-    "results", "score", "step_times", "study_results", "summary", "validation_record", "variants", "verdict",
-    "warm_up_updates", "zoo_workloads",
+    "results", "score", "step_times", "study_results", "summary", "validation_record", "variants", "verdict", "warm_up_updates",
+    "zoo_workloads",
 ]  # fmt: skip

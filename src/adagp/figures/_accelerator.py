@@ -276,9 +276,7 @@ def sensitivity(table: "pd.DataFrame", *, paper: dict[str, float]) -> tuple["Fig
         for axes, quantity in zip(panels, _QUANTITIES, strict=True):
             scale, label = _QUANTITIES[quantity]
             axes.axvline(paper[quantity], color=style.GREY, linestyle="--", linewidth=1)
-            axes.hlines(
-                places, data[f"{quantity}_min"] * scale, data[f"{quantity}_max"] * scale, color=style.BLUE, linewidth=1
-            )
+            axes.hlines(places, data[f"{quantity}_min"] * scale, data[f"{quantity}_max"] * scale, color=style.BLUE, linewidth=1)
             axes.plot(data[f"{quantity}_mean"] * scale, places, "o", markersize=4.5, color=style.BLUE)
             axes.set_xlabel(f"{label}\n(dashed: the paper's mean, {paper[quantity]:g})")
             axes.grid(axis="y", visible=False)
