@@ -17,7 +17,9 @@ import time
 import torch
 import torch.nn.functional as F
 
-from adagp import AdaGP, LadderSchedule, models
+from adagp import AdaGP, LadderSchedule, Phase, models
+from adagp import accelerator as acc
+from adagp.schedule import Segment
 
 STRICT, LOOSE = ("vgg13", "resnet50"), ("densenet121", "mobilenet_v2", "inception_v3")
 GOALS = {  # (GP, BP) at most
@@ -58,6 +60,17 @@ def steps(name: str, precision: str, device: str, batch: int) -> dict:
         engine = AdaGP(model, optimizer, schedule=schedule)
         engine.begin_epoch()
         kinds[label] = lambda engine=engine: engine.step(loss)
+    engine = AdaGP(model, optimizer, schedule=LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0)), predictor="truncated")
+    for _ in range(2):  # the warm-up shows it the order of the layers
+        engine.begin_epoch()
+        engine.step(loss)
+        if engine.phase is Phase.WARM_UP:
+            engine.end_epoch()
+    kinds["truncated"] = lambda: engine.step(loss)
+    work = acc.workload(name, batch=batch)
+    way = acc.Way(predictor=False, first=[layer.name for layer in work.layers].index(engine.layers[engine.predictor.cut].name))
+    every = [Segment(epochs=1, warm_up=0, bp=0, gp=1)]
+    kinds["cost"] = acc.training_cost(work, every, way=way, predictor=None)
     return kinds
 
 
@@ -139,7 +152,9 @@ def main() -> None:
     )
     for precision in options.precisions:
         for name in options.models:
-            times = measure(steps(name, precision, device, options.batch), options.repeats, device)
+            kinds = steps(name, precision, device, options.batch)
+            cost = kinds.pop("cost")
+            times = measure(kinds, options.repeats, device)
             median = {kind: statistics.median(values) for kind, values in times.items()}
             # Ratios of neighbours in time, so that drift of the machine cancels.
             gp = statistics.median(a / b for a, b in zip(times["GP"], times["forward"], strict=True))
@@ -153,6 +168,8 @@ def main() -> None:
                 f"{name:14}{precision:10}{milli[0]:>9}{milli[1]:>10}{milli[2]:>8}{milli[3]:>8}{cells[0]:>9}{cells[1]:>10}{cells[2]:>9}",
                 flush=True,
             )
+            cut = statistics.median(a / b for a, b in zip(times["truncated"], times["plain BP"], strict=True))
+            print(f"{'':14}truncated step over plain BP: {cut:.2f} measured, {cost:.2f} by multiply-accumulates", flush=True)
     for name in options.models:
         memory(name, options.batch)
 

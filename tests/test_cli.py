@@ -41,7 +41,7 @@ def run(capsys, *arguments):
         (["explore", "vgg13", "--out", "x.csv", "--dataflow", "ws,xs"], "unknown dataflow 'xs'; choose from: is, os, rs, ws"),
         (["explore", "vgg13", "--out", "x.txt"], "--out takes a file that ends in .csv, got 'x.txt'"),
         (["explore", "vgg13", "--out", "x.csv", "--figure", "x.doc"], "--figure takes a file that ends in .svg, .png or .pdf"),
-        (["export", "vgg13", "--passes", "sideways"], "unknown pass 'sideways'; choose from: forward, input gradient, weight "),
+        (["export", "vgg13", "--passes", "sideways"], "unknown pass 'sideways'; choose from: forward, input-gradient, weight-"),
         (["export", "vgg13", "--format", "onnx"], "unknown format 'onnx'; choose from: scalesim"),
         (["info", "--template", "house"], "unknown template 'house'; choose from: hardware"),
         (["reproduce", "--profile", "huge"], "unknown profile 'huge'; choose from: full, quick, reduced, smoke"),

@@ -134,11 +134,43 @@ def test_the_sidebar_leads_to_every_page_and_each_works_offline(pages, browser):
         assert not broken, (page.name, broken)
         fetched = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
         assert not [name for name in fetched if name.startswith("http")], page.name
-        # Nothing is wider than a phone but what scrolls inside its own box.
-        browser.set_window_size(500, 900)
-        wide = browser.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        browser.set_window_size(1280, 1000)
-        assert wide <= 0, f"{page.name} is {wide} pixels wider than a phone"
+
+
+# Tables, figures, code and results that leave the window or the box around them, and figures' text too small to read.
+CUT = """
+const found = [], page = document.documentElement.clientWidth;
+const name = e => `${e.tagName} ${e.className.baseVal ?? e.className} "${e.textContent.trim().slice(0, 40)}"`;
+for (const e of document.querySelectorAll('article :is(table, figure, svg, img, pre, .adagp-finding)')) {
+  if (e.parentElement.closest('svg') || !e.getClientRects().length) continue;
+  const box = e.getBoundingClientRect();
+  if (box.left < -1 || box.right > page + 1) found.push(`${name(e)} ends at ${box.right} of ${page}`);
+  for (let b = e; b.tagName !== 'ARTICLE'; b = b.parentElement)
+    if (b.scrollWidth > b.clientWidth + 1 && getComputedStyle(b).overflowX !== 'visible')
+      found.push(`${name(e)}: ${b.scrollWidth} in ${name(b)} of ${b.clientWidth}`);
+  if (e.tagName === 'svg' && e.closest('figure')) {
+    const scale = box.width / e.viewBox.baseVal.width;
+    const sizes = [...e.querySelectorAll('text')].map(t => scale * parseFloat(getComputedStyle(t).fontSize));
+    if (Math.min(99, ...sizes) < 8) found.push(`${name(e)}: text of ${Math.min(...sizes).toFixed(1)} pixels`);
+  }
+}
+const wide = document.documentElement.scrollWidth - page;
+return wide > 0 ? [`the page is ${wide} pixels wider than the window`, ...found] : found;
+"""
+
+
+def cut(browser, page, width):
+    """What is cut on a page in a window of a width."""
+    screen = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    browser.get(page.as_uri())
+    return browser.execute_script(CUT)
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_nothing_is_cut_at_any_width(pages, browser, width):
+    found = {page.name: cut(browser, page, width) for page in (*pages.glob("*.html"), *pages.glob("notebooks/*.html"))}
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert not {page: problems for page, problems in found.items() if problems}
 
 
 def test_links_inside_the_book_have_targets(pages):

@@ -1,12 +1,34 @@
 """ADA-GP: training deep networks with predicted gradients, and the accelerator that profits from it.
 
-``import adagp`` brings the training engine; torchvision, pandas and matplotlib are imported only where they are used.
+Nothing here imports torch, torchvision, pandas or matplotlib before it is used.
 """
 
-from . import data, models, predictors
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ._errors import UsageError
-from .schedule import AdaptiveSchedule, AlwaysBP, LadderSchedule, Phase
-from .training import AdaGP
+from .schedule import AdaptiveSchedule, AlwaysBP, LadderSchedule, LateSchedule, Phase
+
+if TYPE_CHECKING:
+    from . import data, models, predictors
+    from .training import AdaGP
 
 __version__ = "0.1.0"
-__all__ = ["AdaGP", "AdaptiveSchedule", "AlwaysBP", "LadderSchedule", "Phase", "UsageError", "data", "models", "predictors"]
+__all__ = [
+    "AdaGP", "AdaptiveSchedule", "AlwaysBP", "LadderSchedule", "LateSchedule", "Phase", "UsageError", "data", "models",
+    "predictors",
+]  # fmt: skip
+
+_LATER = {"data": ".data", "models": ".models", "predictors": ".predictors", "AdaGP": ".training"}
+
+
+def __getattr__(name: str) -> Any:
+    """torch takes longer to import than the accelerator model takes to answer, so it comes with the first name in need."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(_LATER[name], __name__)
+    return module.AdaGP if name == "AdaGP" else module
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,22 +15,33 @@ _INPUT_HELP = "For a module: its argument's shape, 8,3,64,64 or 8,77:int; repeat
 NetworkArgument = Annotated[
     str, typer.Argument(help="A model's name, a SCALE-Sim topology (net.csv), or package.module:attribute.")
 ]
-DatasetOption = Annotated[str, typer.Option(help="For a model's name: gives the input's shape.")]
+DatasetOption = Annotated[
+    str | None, typer.Option(help="For a model's name: gives the input's shape; cifar10 unless given.", show_default=False)
+]
 BatchOption = Annotated[
     int | None, typer.Option(help="Samples a batch; unless given 128 for a name, else the file's or the input's.")
 ]
 HardwareOption = Annotated[str, typer.Option(help="A preset (paper-180pe, eyeriss-168pe, tpu-128x128) or a file (my.toml).")]
 
+WayOption = Annotated[
+    str,
+    typer.Option(
+        help="What a GP batch does: predict, coast, skip, nowcast, truncated:0.3 (share of the backward cost), "
+        "sampled:0.25 or control-variate:0.25 (part of the batch)."
+    ),
+]
+
 
 def simulate(
     network: NetworkArgument,
-    dataset: DatasetOption = "cifar10",
+    dataset: DatasetOption = None,
     dataflow: Annotated[str, typer.Option(help="ws, os, is or rs.")] = "ws",
     design: Annotated[str, typer.Option(help="baseline, low, efficient, max, or a design of the hardware file.")] = "efficient",
     hardware: HardwareOption = "paper-180pe",
     batch: BatchOption = None,
     input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
     epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
+    way: WayOption = "predict",
     layers: Annotated[str, typer.Option(help="Also write each layer's share to this file (.csv or .json).")] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")
@@ -43,7 +54,7 @@ def simulate(
         raise UsageError(f"--layers takes a file that ends in .csv or .json, got {layers!r}")
     chip = _hardware(hardware)
     work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
-    report = acc.simulate(work, design=chip.design(design), dataflow=dataflow, hardware=chip.hardware, epochs=epochs)
+    report = acc.simulate(work, design=chip.design(design), dataflow=dataflow, hardware=chip.hardware, epochs=epochs, way=way)
     if layers:
         table = report.mean_layers()
         as_csv = layers.endswith(".csv")
@@ -54,7 +65,7 @@ def simulate(
 def explore(
     networks: Annotated[list[str], typer.Argument(help="Models, topologies or package.module:attribute, as for simulate.")],
     out: Annotated[str, typer.Option(help="The table (.csv).")],
-    dataset: DatasetOption = "cifar10",
+    dataset: DatasetOption = None,
     dataflow: Annotated[str, typer.Option(help="Dataflows with commas.")] = "ws,os,is,rs",
     design: Annotated[str, typer.Option(help="Designs with commas.")] = "low,efficient,max",
     batch: Annotated[str, typer.Option(help="Batch sizes with commas; the network's own unless given.")] = "",
@@ -72,16 +83,25 @@ def explore(
         raise UsageError(f"--out takes a file that ends in .csv, got {out!r}")
     if figure and not figure.endswith((".svg", ".png", ".pdf")):
         raise UsageError(f"--figure takes a file that ends in .svg, .png or .pdf, got {figure!r}")
-    batches: list[int | None] = [_whole("--batch", text) for text in _listed(batch)] or [None]
-    arrays: list[tuple[int, int] | None] = [_array(text) for text in _listed(array)] or [None]
-    designs = [chip.design(name) for name in _listed(design)]
-    works = [acc.find_workload(name, dataset=dataset, inputs=tuple(input_shape)) for name in networks]
+    batches: list[int | None] = [_whole("--batch", text) for text in _listed("--batch", batch)] if batch else [None]
+    arrays: list[tuple[int, int] | None] = [_array(text) for text in _listed("--array", array)] if array else [None]
+    flows, designs = _listed("--dataflow", dataflow), [chip.design(name) for name in _listed("--design", design)]
+    modules = [name for name in networks if ":" in name]
+    models = [name for name in networks if ":" not in name and not name.endswith(".csv")]
+    works = [  # among several networks each takes the options of its kind
+        acc.find_workload(
+            name,
+            dataset=dataset if name in models or not models else None,
+            inputs=tuple(input_shape) if name in modules or not modules else (),
+        )
+        for name in networks
+    ]
     table = acc.explore(
         works,
         batches=batches,
         arrays=arrays,
         hardware=chip.hardware,
-        dataflows=_listed(dataflow),
+        dataflows=flows,
         designs=designs,
         epochs=epochs,
     )
@@ -101,7 +121,7 @@ def explore(
 
 def export(
     network: NetworkArgument,
-    dataset: DatasetOption = "cifar10",
+    dataset: DatasetOption = None,
     batch: BatchOption = None,
     input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
     passes: Annotated[str, typer.Option(help="forward, input-gradient, weight-gradient; with commas.")] = "forward",
@@ -114,7 +134,11 @@ def export(
     if form != "scalesim":
         raise unknown("format", form, ["scalesim"])
     work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
-    text = acc.write_topology(work, [name.replace("-", " ") for name in _listed(passes)])
+    known, wanted = {kind.replace(" ", "-"): kind for kind in acc.PASSES}, _listed("--passes", passes)
+    for name in wanted:
+        if name not in known:
+            raise unknown("pass", name, known)
+    text = acc.write_topology(work, [known[name] for name in wanted])
     if not out:
         print(text, end="")
         return
@@ -140,8 +164,11 @@ def _write(path: str, text: str) -> None:
     write_atomic(Path(path), text)
 
 
-def _listed(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+def _listed(option: str, text: str) -> list[str]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise UsageError(f"{option} takes one or more words with commas between them, got {text!r}")
+    return words
 
 
 def _whole(option: str, text: str) -> int:

@@ -53,9 +53,12 @@ def reproduce(
     store = running.local_store()
     runs = list(dict.fromkeys(run for job in plan for run in publishing.needed_runs(job, chosen)))
     missing = store.missing(runs)
+    folder = _paths.output() / profile / "executed"
+    inputs = publishing.results_digest(chosen)
+    for line in publishing.forecast(plan, chosen, folder, inputs, each=bool(only)):
+        say(line)
     say(f"1/4 training: {len(missing)} of {len(runs)} runs to do (profile {profile}), results in {store.folder}")
     running.run_all(runs, store, jobs=jobs or None, device=_device(), report=say)
-    folder = _paths.output() / profile / "executed"
     say(f"2/4 notebooks: {len(plan)}, into {folder}")
     publishing.execute_notebooks(plan, folder, jobs=jobs or None, report=say, inputs=publishing.results_digest(chosen))
     say("3/4 book")
@@ -142,7 +145,9 @@ def sweep(
 @app.command()
 def record(
     time_budget: Annotated[str, typer.Option(help="How long to go on: 90s, 25m or 2h.")] = "25m",
-    profile: Annotated[str, typer.Option(help="The plan: full on an accelerator, else reduced, unless given.")] = "",
+    profile: Annotated[
+        str, typer.Option(help="The plan: a profile or frontier; full on an accelerator, else reduced, unless given.")
+    ] = "",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps; the best there is unless given.")] = "",
     jobs: Annotated[int, typer.Option(help="Runs at once; 0: one a core, or one on an accelerator.", min=0)] = 0,
 ) -> None:
@@ -150,10 +155,10 @@ def record(
     from . import running
 
     device = device or _device()
-    chosen = running.profile(profile or ("reduced" if device == "cpu" else "full"))
-    left = running.record(chosen, time_budget=_seconds(time_budget), jobs=jobs or None, device=device, report=say)
-    total = len(chosen.runs())
-    print(f"{total - len(left)} of {total} runs of plan {chosen.name} are recorded; {len(left)} left")
+    name = profile or ("reduced" if device == "cpu" else "full")
+    plan = running.recording_plan(name)
+    left = running.record(plan, time_budget=_seconds(time_budget), jobs=jobs or None, device=device, report=say)
+    print(f"{len(plan) - len(left)} of {len(plan)} runs of plan {name} are recorded; {len(left)} left")
     for run in left[:5]:
         print(f"  {run.model} {run.dataset} {run.method} seed {run.seed}")
 

@@ -201,3 +201,39 @@ def test_what_is_exported_from_the_command_line_can_be_simulated(folder, capsys)
     assert json.loads(capsys.readouterr().out)["speedup"] == pytest.approx(ours.speedup, rel=0.15)
     assert cli.main(["info", "--template", "hardware"]) == 0
     assert capsys.readouterr().out == acc.hardware_template()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("simulate nets.csv --dataset imagenet", "--dataset imagenet goes with a model's name; nets.csv brings its own shapes"),
+        ("simulate vgg13 --input 2,3", "--input goes with package.module:attribute; vgg13 brings its own shapes"),
+        ("simulate users_nets:build --input 2,x", "an input is sizes above 0 with commas"),
+        ("simulate users_nets:build --input 2,3", "the forward pass of Sequential fails on the example (2, 3)"),
+        ("simulate users_nets:gone --input 2,3", "cannot build users_nets:gone: AttributeError: "),
+        ("simulate users_nets:NETS --input 2,3", "cannot build users_nets:NETS: "),
+        ("simulate vgg13 --hardware my.toml", "cannot read my.toml: No such file or directory"),
+        ("simulate vgg13 --layers l.txt", "--layers takes a file that ends in .csv or .json, got 'l.txt'"),
+        ("simulate vgg13 --batch 0", "batch must be 1 or more, got 0"),
+        ("explore vgg13 --out s.txt", "--out takes a file that ends in .csv, got 's.txt'"),
+        ("explore vgg13 --out s.csv --design ,", "--design takes one or more words with commas between them, got ','"),
+        ("explore vgg13 --out s.csv --batch 1.5", "--batch takes whole numbers above 0, got '1.5'"),
+        ("explore vgg13 --out s.csv --array 3", "an array's shape is ROWSxCOLS, such as 12x15; got '3'"),
+        ("explore vgg13 --out s.csv --dataflow ws,zz", "unknown dataflow 'zz'; choose from: is, os, rs, ws"),
+        ("export vgg13 --passes sideways", "unknown pass 'sideways'; choose from: forward, input-gradient, weight-gradient"),
+        ("export vgg13 --format onnx", "unknown format 'onnx'; choose from: scalesim"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(folder, capsys, command, words):
+    (folder / "users_nets.py").write_text(NETS)
+    (folder / "nets.csv").write_text(HEAD + "a, 8, 8, 3, 3, 4, 8, 1,\n")
+    assert cli.main(command.split()) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1 and words in shown.err
+
+
+def test_each_network_of_a_sweep_takes_the_options_of_its_kind(folder, capsys):
+    (folder / "nets.csv").write_text(HEAD + "a, 8, 8, 3, 3, 4, 8, 1,\n")
+    command = "explore vgg13 nets.csv --dataset imagenet --dataflow ws --design low --out s.csv"
+    assert cli.main(command.split()) == 0
+    assert list(pd.read_csv(folder / "s.csv")["dataset"].fillna("own")) == ["imagenet", "own"]

@@ -42,7 +42,7 @@ def adam(model):
 
 
 def train(engine, model, data):
-    return [engine.step(lambda: F.cross_entropy(model(x), y)) for x, y in engine.epoch(data)]
+    return [engine.step(lambda x, y: F.cross_entropy(model(x), y), x, y) for x, y in engine.epoch(data)]
 
 
 def plain(model, optimizer, data):
@@ -179,10 +179,10 @@ def test_every_kind_of_layer_gets_a_gradient_of_its_own_form(predictor, memory_f
     data = [(x.to(memory_format=memory_format), y) for x, y in batches(6)]
     for x, y in engine.epoch(data):
         unused = model.unused.weight.clone()
-        step = engine.step(lambda: F.cross_entropy(model(x), y))
+        step = engine.step(lambda x, y: F.cross_entropy(model(x), y), x, y)
         for layer in engine.layers:
             gradient = layer.weight.grad
-            if layer.name == "unused":
+            if layer.name == "unused" or (predictor == "nowcast" and step.phase is Phase.GP):
                 assert gradient is None
             elif step.phase is Phase.GP:
                 assert gradient.shape == layer.weight.shape and gradient.stride() == layer.weight.stride()
@@ -224,7 +224,7 @@ def test_resuming_in_mid_epoch_is_bit_identical(predictor):
     model, optimizer, engine = fresh()
     train(engine, model, data)
     for position, (x, y) in enumerate(engine.epoch(data)):
-        engine.step(lambda: F.cross_entropy(model(x), y))
+        engine.step(lambda x, y: F.cross_entropy(model(x), y), x, y)
         if position == 3:
             file = io.BytesIO()
             torch.save(

@@ -19,6 +19,7 @@ from adagp.predictors import Layer, Shuffled
 from adagp.predictors._error_projection import patch_means
 
 TRAINED = [name for name in adagp.predictors.available() if name != "oracle"]
+ACCUMULATES = [name for name in TRAINED if not adagp.predictors.create(name).needs.error]  # the others refuse it
 
 
 class Watching(adagp.AdaptiveSchedule):
@@ -71,8 +72,12 @@ def _replica(rank, predictor, adaptive):
 
 
 @pytest.mark.parametrize(
-    ("predictor", "adaptive"), [("shared-network", False), ("error-projection", False), ("shared-network", True)]
-)
+    ("predictor", "adaptive"),
+    [
+        ("shared-network", False), ("shared-network", True), ("error-projection", False), ("truncated", False),
+        ("sampled", False), ("control-variate", False), ("feedback-alignment", False),
+    ],
+)  # fmt: skip
 def test_replicas_of_distributed_training_stay_equal(tmp_path, predictor, adaptive):
     one, other = on_replicas(_replica, tmp_path, predictor, adaptive)
     assert one["phases"] == other["phases"] and "gp" in one["phases"]
@@ -101,7 +106,7 @@ def test_the_whole_step_may_run_under_autocast(predictor):
     engine = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor=predictor, measure_every=1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         steps = train(engine, model, batches(6))
-    assert all(step.loss.isfinite() for step in steps)
+    assert predictor == "nowcast" or all(step.loss.isfinite() for step in steps)  # it looks at no batch
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
 
 
@@ -125,11 +130,9 @@ def test_a_scaler_that_accelerate_keeps_does_not_reach_the_predictor():
     torch.testing.assert_close(results[1][1].mean_square, results[0][1].mean_square, rtol=1e-4, atol=0.0)
 
 
-@pytest.mark.parametrize("predictor", TRAINED)
+@pytest.mark.parametrize("predictor", [name for name in ACCUMULATES if name != "sampled"])  # which draws a new part anyway
 def test_an_incomplete_group_leaves_nothing_behind(predictor):
     """The epoch ends after one call of two: the next epoch starts as if it had not been made."""
-    if adagp.predictors.create(predictor).needs.error:
-        pytest.skip("pairs the error with one forward pass: accumulate is refused")
     results = []
     for left_over in (False, True):
         torch.manual_seed(0)
@@ -164,7 +167,7 @@ def test_a_batch_that_raises_leaves_nothing_behind(predictor, schedule):
     assert_same(*results)
 
 
-@pytest.mark.parametrize("predictor", [name for name in TRAINED if name != "error-projection"])
+@pytest.mark.parametrize("predictor", ACCUMULATES)
 @pytest.mark.parametrize("stop", [2, 6, 7])
 def test_resuming_inside_a_group_is_bit_identical(predictor, stop):
     data = batches(9)
@@ -180,7 +183,7 @@ def test_resuming_inside_a_group_is_bit_identical(predictor, stop):
     model, optimizer, engine = fresh()
     phases = []
     for number, (x, y) in enumerate(engine.epoch(data)):
-        phases.append(engine.step(lambda: F.cross_entropy(model(x), y)).phase)
+        phases.append(engine.step(lambda x, y: F.cross_entropy(model(x), y), x, y).phase)
         if number == stop:
             file = io.BytesIO()
             torch.save([model.state_dict(), optimizer.state_dict(), engine.state_dict()], file)

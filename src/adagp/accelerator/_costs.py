@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..predictors import PredictorSize
+from .._predictor_size import PredictorSize
 from ._components import PASSES, Component
 from ._counts import Counts, count, stationary_rows
 from ._energy import EnergyTable
@@ -50,6 +50,12 @@ class Cost:
     def take(self, layers: slice) -> "Cost":
         """The cost of some layers alone."""
         return Cost(cycles=self.cycles[layers], dram_words=self.dram_words[layers], accesses=self.accesses[layers])
+
+    def only(self, layers: np.ndarray) -> "Cost":
+        """The cost of some layers (a mask, or how often each), zero for the others."""
+        return Cost(
+            cycles=self.cycles * layers, dram_words=self.dram_words * layers, accesses=self.accesses * layers[:, None]
+        )
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
@@ -102,7 +108,7 @@ def _extra(n: int, *, dram=0.0, macs=0.0, buffer=0.0) -> Cost:
     return Cost(cycles=np.zeros(n), dram_words=dram, accesses=accesses)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def network_costs(workload: Workload, hardware: Hardware, dataflow: str) -> NetworkCosts:
     """The network's own components."""
     table = workload.table
@@ -117,7 +123,7 @@ def network_costs(workload: Workload, hardware: Hardware, dataflow: str) -> Netw
     return NetworkCosts(full=full, forward_alone=_cost(counts, FORWARD, dram[:, FORWARD] - kept_back))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def predictor_costs(
     workload: Workload, hardware: Hardware, dataflow: str, size: PredictorSize, memory_bytes: int
 ) -> PredictorCosts:
@@ -165,7 +171,7 @@ def predictor_costs(
     return PredictorCosts(*(_spread(cost, at, total) for cost in (in_gp, in_bp, training)))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _predicted(workload: Workload, size: PredictorSize) -> tuple[np.ndarray, tuple[LayerTable, ...]]:
     """Where the layers with a prediction are, and the predictor's two layers for each."""
     at = np.flatnonzero(workload.table.learned)

@@ -41,7 +41,7 @@ def count(table: LayerTable, hardware: Hardware, dataflow: str) -> Counts:
 def stationary_rows(convs: np.ndarray, hardware: Hardware) -> np.ndarray:
     """``row_stationary`` for the columns of ``Convolution``, each case mapped once."""
     key = (hardware.rows, hardware.cols, hardware.buffer_bytes // hardware.word_bytes)
-    return by_row(convs, lambda new: row_stationary(new, hardware), "rs", *key)
+    return by_row(convs, lambda new: row_stationary(new, hardware), "rs", *key, block=64)
 
 
 def _systolic(convs: np.ndarray, hardware: Hardware, dataflow: str) -> list[np.ndarray]:

@@ -6,13 +6,14 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from .._errors import unknown
-from ..predictors import PredictorSize
+from .._predictor_size import PredictorSize
 from ._components import Component
-from ._costs import network_costs, predictor_costs
-from ._energy import EnergyTable
+from ._costs import NetworkCosts, PredictorCosts, network_costs, predictor_costs
+from ._energy import LEVELS, EnergyTable
 from ._hardware import Hardware
 from ._tables import read_table
 from ._time_line import Parts, batch_cycles
+from ._way import Way
 from ._workload import Workload
 
 DESIGNS = ("baseline", "low", "efficient", "max")
@@ -52,7 +53,7 @@ class Batch:
     @cached_property
     def accesses(self) -> np.ndarray:
         """Of all parts and layers, by level (in the order of LEVELS)."""
-        return sum(part.accesses.sum(0) for part in self.parts.values())
+        return sum((part.accesses.sum(0) for part in self.parts.values()), start=np.zeros(len(LEVELS)))
 
     @cached_property
     def dram_words(self) -> float:
@@ -64,24 +65,54 @@ class Batch:
 
 @lru_cache(maxsize=1024)
 def batches(
-    workload: Workload, design: Design, dataflow: str, hardware: Hardware, predictor: PredictorSize
+    workload: Workload, design: Design, dataflow: str, hardware: Hardware, predictor: PredictorSize, way: Way | None = None
 ) -> dict[str, Batch]:
-    """A batch of each phase ("warm_up", "bp", "gp") on a design. The baseline has one kind of batch for all three."""
+    """A batch of each phase ("warm_up", "bp", "gp") on a design; ``way`` says what a GP batch does, the paper's unless given.
+
+    A design without a predictor has one kind of batch for all three, unless the way needs no predictor; then none is trained.
+    """
 
     def batch(parts: Parts) -> Batch:
         return Batch(cycles=batch_cycles(parts, hardware, own_array=design.own_array), parts=parts)
 
+    way = way or Way()
     network = network_costs(workload, hardware, dataflow)
-    if not design.predictor:
+    if way.predictor and not design.predictor:
         return dict.fromkeys(("warm_up", "bp", "gp"), batch(network.full))
-    helper = predictor_costs(workload, hardware, dataflow, predictor, design.predictor_memory_bytes)
+    helper = None
+    if way.predictor:
+        helper = predictor_costs(workload, hardware, dataflow, predictor, design.predictor_memory_bytes)
     # In the warm-up the predictor learns as in Phase BP, and learning takes the same prediction that Phase BP compares.
-    true = batch(network.full | {Component.PREDICTION: helper.compared, Component.LEARNING: helper.learning})
-    predicted = batch(
-        {
-            Component.FORWARD: network.forward_alone,
-            Component.PREDICTION: helper.applied,
-            Component.UPDATE: network.full[Component.UPDATE],
-        }
-    )
-    return {"warm_up": true, "bp": true, "gp": predicted}
+    learning = {Component.PREDICTION: helper.compared, Component.LEARNING: helper.learning} if helper else {}
+    true = batch(network.full | learning)
+    return {"warm_up": true, "bp": true, "gp": batch(_filled(way, workload, hardware, dataflow, network, helper))}
+
+
+def _filled(
+    way: Way, workload: Workload, hardware: Hardware, dataflow: str, network: NetworkCosts, helper: PredictorCosts | None
+) -> Parts:
+    """What a GP batch consists of."""
+    first, position = way.first_layer(workload), np.arange(len(workload.layers))
+    backward = position >= first
+
+    def of(part: float) -> NetworkCosts:  # a part of the batch is a batch of its own: weights cross as for a whole one
+        samples = way.samples(part, workload.batch)
+        return network if samples == workload.batch else network_costs(workload.with_batch(samples), hardware, dataflow)
+
+    parts: Parts = {}
+    if way.forward:
+        # What goes backward needs its inputs and outputs whole, for all samples: which these are may be known only afterwards.
+        ahead = of(way.forward)
+        parts[Component.FORWARD] = ahead.forward_alone.only(~backward) + ahead.full[Component.FORWARD].only(backward)
+    if backward.any():
+        back = of(way.part).full
+        parts[Component.INPUT_GRADIENT] = back[Component.INPUT_GRADIENT].only(position > first)
+        parts[Component.WEIGHT_GRADIENT] = back[Component.WEIGHT_GRADIENT].only(backward)
+    if helper:
+        predicted = helper.applied.only(~backward)
+        if way.part < 1:  # predictions for the whole batch and for the part, which correct the part's true gradient
+            predicted = predicted + (helper.applied + helper.compared).only(backward)
+        parts[Component.PREDICTION] = predicted
+    if way.update:
+        parts[Component.UPDATE] = network.full[Component.UPDATE]
+    return parts

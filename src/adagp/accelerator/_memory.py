@@ -49,7 +49,7 @@ def dram_traffic(layers: Sequence[LayerShape], hardware: Hardware) -> Traffic:
 def tilings(passes: np.ndarray, hardware: Hardware) -> np.ndarray:
     """``_tiling.search`` for the columns of ``Passes``, each case searched once."""
     capacity, side = hardware.buffer_bytes // hardware.word_bytes, max(hardware.rows, hardware.cols)
-    return by_row(passes, lambda new: search(new, capacity, side), capacity, side)
+    return by_row(passes, lambda new: search(new, capacity, side), capacity, side, block=256)
 
 
 @lru_cache(maxsize=1024)

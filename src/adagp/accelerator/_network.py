@@ -52,19 +52,26 @@ def workload(
     return Workload(name=name, batch=tensors[0].shape[0], layers=layers)
 
 
-def find_workload(target: str, *, dataset: str = "cifar10", batch: int | None = None, inputs: tuple[str, ...] = ()) -> Workload:
+def find_workload(
+    target: str, *, dataset: str | None = None, batch: int | None = None, inputs: tuple[str, ...] = ()
+) -> Workload:
     """The workload that a word on the command line stands for.
 
     Args:
         target: a name of the zoo; a SCALE-Sim topology (``net.csv``); or ``package.module:attribute``, where the attribute
             is a module or a function that returns one.
-        dataset: for a name of the zoo.
+        dataset: for a name of the zoo; CIFAR-10 unless given.
         batch: another batch size than 128 for a name, the file's for a topology, the inputs' for a module.
         inputs: for a module: its arguments' shapes, such as "8,3,64,64", or "8,77:int" for token numbers.
 
     Raises:
-        UsageError: as ``workload`` and ``read_topology``; a target that cannot be imported or is no module.
+        UsageError: as ``workload`` and ``read_topology``; a target that cannot be imported or is no module; a data set or
+            an input that the target does not take.
     """
+    if dataset is not None and (target.endswith(".csv") or ":" in target):
+        raise UsageError(f"--dataset {dataset} goes with a model's name; {target} brings its own shapes")
+    if inputs and ":" not in target:
+        raise UsageError(f"--input goes with package.module:attribute; {target} brings its own shapes")
     if target.endswith(".csv"):
         found = read_topology(target)
     elif ":" in target:
@@ -72,7 +79,7 @@ def find_workload(target: str, *, dataset: str = "cifar10", batch: int | None = 
             raise UsageError(f"{target} needs --input: the shape of its argument, such as 8,3,64,64")
         found = workload(_imported(target), tuple(_example(text) for text in inputs))
     else:
-        return workload(target, dataset=dataset, batch=128 if batch is None else batch)
+        return workload(target, dataset=dataset or "cifar10", batch=128 if batch is None else batch)
     return found if batch is None else found.with_batch(batch)
 
 

@@ -1,18 +1,20 @@
 """A design's time line over a schedule, against the baseline's: speed-up and energy saving."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from .._errors import UsageError
+from .._predictor_size import PredictorSize
 from ..data import FACTS
-from ..predictors import PredictorSize
-from ..schedule import LadderSchedule, Schedule
+from ..schedule import LadderSchedule, Schedule, Segment
 from ._components import Component
 from ._designs import Batch, Design, batches
 from ._energy import LEVELS
 from ._hardware import Hardware
 from ._text import component_text, layer_text
+from ._way import Way, named_way
 from ._workload import Workload
 
 
@@ -24,28 +26,35 @@ class Report:
     design: Design
     dataflow: str
     hardware: Hardware
-    numbers: dict[str, int]
-    """How many batches of each phase the schedule has."""
+    way: Way
+    """What a GP batch does."""
+    segments: tuple[Segment, ...] = field(repr=False)
+    """The schedule's plan."""
     baseline: Batch = field(repr=False)
     phases: dict[str, Batch] = field(repr=False)
     """One batch of each phase on the design."""
 
-    @property
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """How many batches of each phase the schedule has: "warm_up", "bp" and "gp"."""
+        return {phase: sum(s.epochs * getattr(s, phase) for s in self.segments) for phase in ("warm_up", "bp", "gp")}
+
+    @cached_property
     def cycles(self) -> float:
         """Cycles of the design over the whole training."""
         return sum(number * self.phases[phase].cycles for phase, number in self.numbers.items())
 
-    @property
+    @cached_property
     def baseline_cycles(self) -> float:
         return sum(self.numbers.values()) * self.baseline.cycles
 
-    @property
+    @cached_property
     def energy(self) -> float:
         """Energy of the design over the whole training, in the energy table's unit."""
         table = self.hardware.energy_table
         return sum(number * self.phases[phase].energy(table) for phase, number in self.numbers.items())
 
-    @property
+    @cached_property
     def baseline_energy(self) -> float:
         return sum(self.numbers.values()) * self.baseline.energy(self.hardware.energy_table)
 
@@ -69,7 +78,7 @@ class Report:
         """The headline in plain numbers, for JSON."""
         return {
             "model": self.workload.name, "dataset": self.workload.dataset, "batch": self.workload.batch,
-            "dataflow": self.dataflow, "design": self.design.name,
+            "dataflow": self.dataflow, "design": self.design.name, "way": vars(self.way),
             "hardware": vars(self.hardware) | {"energy": self.hardware.energy_table.name},
             "batches": self.numbers, "speedup": self.speedup, "energy_saving": self.energy_saving,
             "dram_saving": self.dram_saving, "cycles": self.cycles, "baseline_cycles": self.baseline_cycles,
@@ -89,7 +98,7 @@ class Report:
 
         table = self.hardware.energy_table
         runs = [("baseline", "bp", sum(self.numbers.values()), self.baseline)]
-        if self.design.predictor:
+        if self.design.predictor or not self.way.predictor:
             runs += [(self.design.name, phase, n, self.phases[phase]) for phase, n in self.numbers.items() if n]
         rows = []
         for run, phase, number, batch in runs:
@@ -193,6 +202,7 @@ def simulate(
     epochs: int = 90,
     batches_per_epoch: int | None = None,
     predictor: PredictorSize | None = None,
+    way: str | Way = "predict",
 ) -> Report:
     """Simulate a training run of ``workload`` with ADA-GP in one design, and without.
 
@@ -208,11 +218,13 @@ def simulate(
         batches_per_epoch: the default is the data set's training samples (CIFAR-10's for your own network) over the
             batch, rounded up.
         predictor: the predictor's sizes; the default is ``PredictorSize()``.
+        way: what a GP batch does: a name of ``WAYS`` or a ``Way``; the default is the paper's. Where it needs no
+            predictor, none is trained, and the design "baseline" does.
 
     Raises:
-        UsageError: an unknown design, dataflow or energy table, epochs or batches below 1, a buffer that holds no tile.
+        UsageError: an unknown design, dataflow, way or energy table, epochs or batches below 1, a buffer that holds no tile.
     """
-    chosen = Design.named(design)
+    chosen, filling = Design.named(design), named_way(way)
     hardware = hardware or Hardware()
     hardware.energy_table  # noqa: B018  an unknown name is an error here, not later
     if batches_per_epoch is None:
@@ -221,9 +233,9 @@ def simulate(
         raise UsageError(f"epochs and batches_per_epoch must be 1 or more, got {epochs} and {batches_per_epoch}")
     plan = (schedule or LadderSchedule()).segments(epochs, batches_per_epoch)
     size = predictor or PredictorSize()
-    phases = batches(workload, chosen, dataflow, hardware, size)
+    phases = batches(workload, chosen, dataflow, hardware, size, filling)
     baseline = batches(workload, Design(name="baseline"), dataflow, hardware, size)["bp"]
     return Report(
-        workload=workload, design=chosen, dataflow=dataflow, hardware=hardware, baseline=baseline, phases=phases,
-        numbers={phase: sum(s.epochs * getattr(s, phase) for s in plan) for phase in ("warm_up", "bp", "gp")},
+        workload=workload, design=chosen, dataflow=dataflow, hardware=hardware, way=filling, baseline=baseline, phases=phases,
+        segments=tuple(plan),
     )  # fmt: skip

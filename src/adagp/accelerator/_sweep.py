@@ -4,13 +4,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ..predictors import PredictorSize
+from .._predictor_size import PredictorSize
+from ..schedule import Schedule
 from ._costs import prepare
 from ._cycles import DATAFLOWS
 from ._designs import DESIGNS, Design
 from ._hardware import Hardware, hardware, presets
+from ._macs import training_cost
 from ._simulate import simulate
 from ._tables import read_table
+from ._way import WAYS
 from ._workload import Workload
 
 ADAGP_DESIGNS = tuple(name for name in DESIGNS if name != "baseline")
@@ -86,6 +89,41 @@ def explore(
             used = works if batch is None else [work.with_batch(batch) for work in works]
             frames.append(sweep(used, hardware=chip, **settings).assign(rows=chip.rows, cols=chip.cols))
     return pd.concat(frames, ignore_index=True)
+
+
+def compare_ways(
+    workloads: Iterable[Workload],
+    ways: Iterable[str] = tuple(WAYS),
+    *,
+    design: str | Design = "efficient",
+    schedule: Schedule | None = None,
+    epochs: int = 90,
+    batches_per_epoch: int | None = None,
+    **settings,
+):
+    """One row for each workload and way of filling a GP batch (pandas.DataFrame).
+
+    Columns: model, dataset, batch, way, cost (in epochs of BP, by multiply-accumulates), and speedup, energy_saving and
+    dram_saving on the accelerator, all against backpropagation in every batch.
+
+    Args:
+        ways: names as for ``simulate``, such as "truncated:0.5".
+        settings: what ``simulate`` takes besides: dataflow, hardware, predictor.
+    """
+    import pandas as pd
+
+    rows = []
+    for workload in workloads:
+        for way in ways:
+            report = simulate(
+                workload, design=design, way=way, schedule=schedule, epochs=epochs, batches_per_epoch=batches_per_epoch,
+                **settings,
+            )  # fmt: skip
+            size = settings.get("predictor") or PredictorSize()
+            row: dict[str, Any] = {"model": workload.name, "dataset": workload.dataset, "batch": workload.batch, "way": way}
+            row["cost"] = training_cost(workload, report.segments, way=way, predictor=size)
+            rows.append(row | {name: getattr(report, name) for name in ("speedup", "energy_saving", "dram_saving")})
+    return pd.DataFrame(rows)
 
 
 def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dataflow: str = "ws"):

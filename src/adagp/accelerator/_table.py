@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,32 +37,42 @@ class LayerTable:
         return self.column("parameters") * self.column("weight_grad")
 
     @cached_property
+    def _found(self) -> "list[_Rows]":
+        return [_rows(layer) for layer in self.layers]
+
+    @cached_property
     def convolutions(self) -> tuple[np.ndarray, np.ndarray]:
         """All convolutions of all passes, one a row, and the layer and pass that each belongs to (as one index)."""
-        convs, where = [], []
-        for index, layer in enumerate(self.layers):
-            own, passes, _ = _rows(layer)
-            convs += own
-            where += [index * len(PASSES) + p for p in passes]
-        return np.array(convs, np.int64).reshape(-1, len(Convolution._fields)), np.array(where, np.int64)
+        if not self.layers:
+            return np.empty((0, len(Convolution._fields)), np.int64), np.empty(0, np.int64)
+        where = [index * len(PASSES) + rows.owners for index, rows in enumerate(self._found)]
+        return np.concatenate([rows.convolutions for rows in self._found]), np.concatenate(where)
 
     @cached_property
     def passes(self) -> np.ndarray:
         """The columns of ``_tiling.Passes`` for every pass of every layer (int64)."""
-        return np.array([row for layer in self.layers for row in _rows(layer)[2]], np.int64)
+        return np.concatenate([rows.passes for rows in self._found])
 
 
-_KNOWN: dict[tuple, tuple[list, list, list]] = {}
+class _Rows(NamedTuple):
+    """Arrays (int64) of one layer; networks repeat their shapes, so they are made once."""
+
+    convolutions: np.ndarray
+    owners: np.ndarray
+    """The pass of each convolution."""
+    passes: np.ndarray
 
 
-def _rows(x: LayerShape) -> tuple[list, list, list]:
-    """A layer's convolutions, the pass of each, and its rows of ``passes``; networks repeat their shapes."""
-    key = (*x.sizes, x.input_grad, x.weight_grad, x.transposed)
+_KNOWN: dict[tuple, _Rows] = {}
+
+
+def _rows(x: LayerShape) -> _Rows:
+    key = (x.sizes, x.input_grad, x.weight_grad, x.transposed)
     if key not in _KNOWN:
         found = [x.convolutions(kind) for kind in PASSES]
-        passes = [p for p, own in enumerate(found) for _ in own]
-        convs = [conv for own in found for conv in own]
-        _KNOWN[key] = convs, passes, [_pass_row(x, kind) for kind in PASSES]
+        convs = np.array([conv for own in found for conv in own], np.int64)
+        owners = np.array([p for p, own in enumerate(found) for _ in own], np.int64)
+        _KNOWN[key] = _Rows(convs, owners, np.array([_pass_row(x, kind) for kind in PASSES], np.int64))
     return _KNOWN[key]
 
 

@@ -23,6 +23,8 @@ def batch_cycles(parts: Parts, hardware: Hardware, *, own_array: bool) -> float:
             at the next. The last prediction of a batch overlaps nothing (our choice: the next batch could start meanwhile, but
             its first layers may be waiting for their own update).
     """
+    if not parts:
+        return 0.0  # the batch is dropped
     if not own_array:
         return sum(float(part.time(hardware).sum()) for part in parts.values())
     cycles = two_arrays(*_jobs(parts, hardware))

@@ -10,11 +10,25 @@ from ._computed import (
     validation_record,
     zoo_workloads,
 )
+from ._criterion import (
+    PREDICTIONS,
+    correlation_table,
+    cuts,
+    equal_cost_variance,
+    measure_correlations,
+    record_correlations,
+    recorded_correlations,
+    sample_sums,
+    threshold,
+    variance,
+    whole_network,
+)
 from ._frames import (
     by_method,
     curves,
     mean_std,
     page_records,
+    planned,
     quality,
     recorded,
     results,
@@ -22,13 +36,17 @@ from ._frames import (
     summary,
     variants,
 )
+from ._frontier import budgets, distances, frontier, savings
 from ._measured import large_batch, predictor_start, step_times
 from ._rules import LEAST_UPDATES, Interval, interval, largest, pairs, score, verdict, warm_up_updates
+from ._traits import SHAPE, TRAITS, Trait, model_traits
 
 __all__ = [
-    "LEAST_UPDATES", "Claim", "Interval", "Measured", "by_method", "check_claims", "claim_value", "collection_table",
-    "curves", "hardware_record", "interval", "large_batch", "largest", "mean_std", "model_table", "page_records", "pairs",
-    "paper_value", "pipeline_schedules", "pipeline_sweep", "predictor_start", "quality", "record_fixed", "recorded",
-    "results", "score", "step_times", "study_results", "summary", "validation_record", "variants", "verdict", "warm_up_updates",
-    "zoo_workloads",
+    "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "TRAITS", "Claim", "Interval", "Measured", "Trait", "budgets", "by_method",
+    "check_claims", "claim_value", "collection_table", "correlation_table", "curves", "cuts", "distances",
+    "equal_cost_variance", "frontier", "hardware_record", "interval", "large_batch", "largest", "mean_std",
+    "measure_correlations", "model_table", "model_traits", "page_records", "pairs", "paper_value", "pipeline_schedules",
+    "pipeline_sweep", "planned", "predictor_start", "quality", "record_correlations", "record_fixed", "recorded",
+    "recorded_correlations", "results", "sample_sums", "savings", "score", "step_times", "study_results", "summary",
+    "threshold", "validation_record", "variance", "variants", "verdict", "warm_up_updates", "whole_network", "zoo_workloads",
 ]  # fmt: skip

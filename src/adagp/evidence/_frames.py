@@ -33,6 +33,12 @@ def recorded() -> list[dict]:
     return list(recorded_store())
 
 
+def planned(records: Iterable[dict]) -> list[dict]:
+    """Those of the records that a plan asks for: not the other budgets, decays and schedules of the frontier."""
+    names = {run.name for plan in ("reduced", "full") for run in find_profile(plan).runs()}
+    return [record for record in records if record["name"] in names]
+
+
 def summary(records: Iterable[dict]) -> "pd.DataFrame":
     """One row a run: its configuration, score (in percent, or BLEU; chance where it diverged), parameters and seconds."""
     import pandas as pd

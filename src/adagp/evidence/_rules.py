@@ -1,10 +1,10 @@
 """The rules of evidence: what counts as a pair, as a score, as a scale, and which verdict follows."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..running import agrees
+from ..running import Run, agrees
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +127,7 @@ def pairs(records: Iterable[dict], method: str, reference: str) -> "pd.DataFrame
 
 
 def _alike(one: dict, other: dict) -> bool:
-    without = [{key: value for key, value in record["config"].items() if key != "method"} for record in (one, other)]
+    without = [replace(Run.from_config(record["config"]), method="bp") for record in (one, other)]
     mine, theirs = one["provenance"], other["provenance"]
     if without[0] != without[1] or mine["data"]["fingerprint"] != theirs["data"]["fingerprint"]:
         return False

@@ -15,23 +15,26 @@ from ._accelerator import (
     speedup,
     zigzag,
 )
+from ._criterion import criterion
 from ._hardware import handshake, hardware_blocks
-from ._method import designs, phases, reorganization
-from ._show import glue, save, show
+from ._method import designs, matrices, phases, reorganization
+from ._show import glue, save, show, small
 from ._training import (
     controls,
     followed,
+    frontier,
     learning_curves,
     plan,
     predictor_quality,
     predictor_start,
     quality_by_method,
+    savings,
     scores,
 )
 
 __all__ = [
-    "area_and_power", "batch_size", "controls", "designs", "energy", "explored", "eyeriss", "followed", "gantt", "glue",
-    "handshake", "hardware_blocks", "layer_cycles", "learning_curves", "phases", "pipelines", "plan", "predictor_quality",
-    "predictor_start", "quality_by_method", "reorganization", "save", "scalesim", "scores", "sensitivity", "show",
-    "speedup", "style", "zigzag",
+    "area_and_power", "batch_size", "controls", "criterion", "designs", "energy", "explored", "eyeriss", "followed", "frontier",
+    "gantt", "glue", "handshake", "hardware_blocks", "layer_cycles", "learning_curves", "matrices", "phases", "pipelines",
+    "plan", "predictor_quality", "predictor_start", "quality_by_method", "reorganization", "save", "savings", "scalesim",
+    "scores", "sensitivity", "show", "small", "speedup", "style", "zigzag",
 ]  # fmt: skip

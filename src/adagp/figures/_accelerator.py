@@ -29,6 +29,7 @@ _QUANTITIES = {
 """Factor for display and axis label."""
 
 
+@style.drawing
 def speedup(sweep: "pd.DataFrame", quantity: str = "speedup", *, paper: float) -> tuple["Figure", "pd.DataFrame"]:
     """Speed-up (or energy saving) by model, dataflow and design.
 
@@ -52,15 +53,11 @@ def speedup(sweep: "pd.DataFrame", quantity: str = "speedup", *, paper: float) -
     data = pd.concat([data, mean.assign(model="mean")], ignore_index=True)
     places = {model: i for i, model in enumerate([*models, "mean"])}
     with style.use():
-        figure, panels = plt.subplots(
-            1,
-            len(flows),
-            sharey=True,
-            sharex=True,
-            squeeze=False,
-            figsize=(2.2 * len(flows) + 1.6, 1.3 + 0.3 * len(places)),
+        height = 1.3 + 0.3 * len(places)
+        figure, panels = style.panels(
+            len(flows), 2.2 * len(flows) + 1.6, height, phone=0.6 + 0.21 * len(places), sharey=True, sharex=True
         )
-        for axes, flow in zip(panels[0], flows, strict=True):
+        for axes, flow in zip(panels, flows, strict=True):
             axes.axvline(paper, color=style.GREY, linestyle="--", linewidth=1)
             axes.axhline(len(models) - 0.5, color=style.GREY, linewidth=0.8)
             for i, design in enumerate(designs):
@@ -68,18 +65,20 @@ def speedup(sweep: "pd.DataFrame", quantity: str = "speedup", *, paper: float) -
                 y = [places[model] + 0.22 * (i - (len(designs) - 1) / 2) for model in rows["model"]]
                 axes.hlines(y, rows["min"] * scale, rows["max"] * scale, color=style.COLORS[design], linewidth=1.2)
                 axes.plot(
-                    rows["mean"] * scale, y, linestyle="", marker="osD"[i % 3], markersize=4.5,
+                    rows["mean"] * scale, y, linestyle="", marker="osD"[i % 3], markersize=3.5 if style.on_phone() else 4.5,
                     color=style.COLORS[design], label=style.LABELS[design],
                 )  # fmt: skip
             axes.set_title(style.LABELS[flow])
-        panels[0][0].set_yticks(range(len(places)), [*models, f"mean of {len(models)}"])
-        panels[0][0].set_ylim(len(places) - 0.5, -0.5)
-        figure.supxlabel(f"{label}  (dashed: the paper's mean, {paper:g})", fontsize=10)
-        figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper left", ncols=len(designs))
+        panels[0].set_yticks(range(len(places)), [*models, f"mean of {len(models)}"])
+        panels[0].set_ylim(len(places) - 0.5, -0.5)
+        gap = "\n" if style.on_phone() else "  "
+        figure.supxlabel(f"{label}{gap}(dashed: the paper's mean, {paper:g})", fontsize=9 if style.on_phone() else 10)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(len(designs), 3))
     plt.close(figure)
     return figure, data
 
 
+@style.drawing
 def energy(reports: Sequence["Report"]) -> tuple["Figure", "pd.DataFrame"]:
     """Energy of a training run by component and by level of the memory, as a share of the baseline's.
 
@@ -104,7 +103,7 @@ def energy(reports: Sequence["Report"]) -> tuple["Figure", "pd.DataFrame"]:
     levels = {name: (LEVELS[name], color) for name, color in LEVEL_COLORS.items()}
     names = [style.LABELS[run] if one_model else f"{model}, {style.LABELS[run]}" for model, run in frames]
     with style.use():
-        figure, panels = plt.subplots(1, 2, sharey=True, figsize=(9.4, 1.3 + 0.36 * len(names)))
+        figure, panels = style.panels(2, 9.4, 1.3 + 0.36 * len(names), phone=1.5 + 0.32 * len(names), sharey=True)
         for axes, by, labels in ((panels[0], "component", components), (panels[1], "level", levels)):
             totals = data.groupby(["model", "run", by], sort=False)["share"].sum()
             left = [0.0] * len(names)
@@ -114,13 +113,17 @@ def energy(reports: Sequence["Report"]) -> tuple["Figure", "pd.DataFrame"]:
                 left = [a + b for a, b in zip(left, width, strict=True)]
             axes.set_xlabel("energy (% of the baseline's)")
             axes.grid(axis="y", visible=False)
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, fontsize=8, handlelength=1, columnspacing=1)
+            axes.legend(
+                loc="lower left", bbox_to_anchor=(0, 1.0), ncols=style.columns(3), fontsize=8, handlelength=1,
+                columnspacing=1,
+            )  # fmt: skip
         panels[0].set_yticks(range(len(names)), names)
         panels[0].set_ylim(len(names) - 0.5, -0.5)
     plt.close(figure)
     return figure, data
 
 
+@style.drawing
 def layer_cycles(report: "Report") -> tuple["Figure", "pd.DataFrame"]:
     """Cycles of one Phase-BP batch by layer: forward, backward (both gradients and the update), predictor."""
     import matplotlib.pyplot as plt
@@ -130,7 +133,7 @@ def layer_cycles(report: "Report") -> tuple["Figure", "pd.DataFrame"]:
     data = frame.groupby(["position", "layer", "group"], sort=False)["cycles"].sum().reset_index()
     names = list(data.drop_duplicates("position")["layer"])
     with style.use():
-        figure, axes = plt.subplots(figsize=(7.0, 1.2 + 0.3 * len(names)))
+        figure, axes = plt.subplots(figsize=style.size(7.0, 1.2 + 0.3 * len(names)))
         for group, marker in (("forward", "o"), ("backward", "s"), ("predictor", "D")):
             rows = data[(data["group"] == group) & (data["cycles"] > 0)]
             axes.plot(
@@ -141,11 +144,12 @@ def layer_cycles(report: "Report") -> tuple["Figure", "pd.DataFrame"]:
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlabel(f"cycles of one batch of {report.workload.batch} (logarithmic)")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(3))
     plt.close(figure)
     return figure, data
 
 
+@style.drawing
 def area_and_power(reports: Sequence["Report"]) -> tuple["Figure", "pd.DataFrame"]:
     """Area by part and mean power of each design.
 
@@ -160,7 +164,7 @@ def area_and_power(reports: Sequence["Report"]) -> tuple["Figure", "pd.DataFrame
     parts = [acc.area(r.design.name, r.hardware, r.dataflow) for r in reports]
     labels = [style.LABELS[r.design.name] for r in reports]
     with style.use():
-        figure, panels = plt.subplots(1, 2, sharey=True, figsize=(8.4, 1.4 + 0.36 * len(labels)))
+        figure, panels = style.panels(2, 8.4, 1.4 + 0.36 * len(labels), phone=1.5 + 0.32 * len(labels), sharey=True)
         _stacked(panels[0], [[part.get(name, 0.0) for part in parts] for name in PART_COLORS], list(PART_COLORS.items()))
         panels[0].set_xlabel("area at 40 nm (mm²)")
         power = [("chip", style.BLUE), ("DRAM", style.VERMILION)]
@@ -170,7 +174,10 @@ def area_and_power(reports: Sequence["Report"]) -> tuple["Figure", "pd.DataFrame
         panels[0].set_ylim(len(labels) - 0.5, -0.5)
         for axes in panels:
             axes.grid(axis="y", visible=False)
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, fontsize=8, handlelength=1, columnspacing=1)
+            axes.legend(
+                loc="lower left", bbox_to_anchor=(0, 1.0), ncols=style.columns(3), fontsize=8, handlelength=1,
+                columnspacing=1,
+            )  # fmt: skip
     plt.close(figure)
     return figure, data
 
@@ -183,6 +190,7 @@ def _stacked(axes, rows: list[list[float]], labels: list[tuple[str, str]]) -> No
             left = [a + b for a, b in zip(left, width, strict=True)]
 
 
+@style.drawing
 def gantt(schedules: dict[str, "PipelineSchedule"]) -> tuple["Figure", "pd.DataFrame"]:
     """Gantt charts, one below the other on one time axis: devices over time, one block a task.
 
@@ -203,7 +211,7 @@ def gantt(schedules: dict[str, "PipelineSchedule"]) -> tuple["Figure", "pd.DataF
             sharex=True,
             squeeze=False,
             height_ratios=heights,
-            figsize=(8.4, 0.9 + 0.27 * sum(heights) + 0.35 * len(heights)),
+            figsize=style.size(8.4, 0.9 + 0.27 * sum(heights) + 0.35 * len(heights)),
         )
         for axes, (title, schedule) in zip(panels[:, 0], schedules.items(), strict=True):
             for task in schedule.tasks:
@@ -212,19 +220,21 @@ def gantt(schedules: dict[str, "PipelineSchedule"]) -> tuple["Figure", "pd.DataF
                         task.device, task.end - task.start, 0.86, left=task.start, color=style.COLORS[task.kind],
                         edgecolor="white", linewidth=0.6,
                     )  # fmt: skip
-            axes.set_title(f"{title}: {100 * schedule.bubble:.0f} % of the time waiting", fontsize=10)
+            waiting = f"{title}: {100 * schedule.bubble:.0f} % of the time waiting"
+            axes.set_title(waiting, fontsize=9 if style.on_phone() else 10)
             axes.set_yticks(range(schedule.devices), [str(d) for d in range(schedule.devices)])
             axes.set_ylim(schedule.devices - 0.5, -0.5)
             axes.set_ylabel("device")
             axes.grid(visible=False)
-        panels[-1][0].set_xlabel("time (forward passes of one micro-batch through one stage)")
-        figure.legend(
-            handles=[Patch(color=style.COLORS[kind], label=kind) for kind in kinds], loc="outside upper left", ncols=3
-        )
+        gap = "\n" if style.on_phone() else " "
+        panels[-1][0].set_xlabel(f"time (forward passes of one micro-batch{gap}through one stage)")
+        patches = [Patch(color=style.COLORS[kind], label=kind) for kind in kinds]
+        figure.legend(handles=patches, loc="outside upper left", ncols=3)
     plt.close(figure)
     return figure, data
 
 
+@style.drawing
 def pipelines(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """Speed-up of each pipeline by ADA-GP against the same pipeline without, over the number of stages.
 
@@ -239,7 +249,7 @@ def pipelines(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     stages = list(dict.fromkeys(data["stages"]))
     colors = dict(zip(schemes, (style.BLUE, style.ORANGE, style.GREEN), strict=False))
     with style.use():
-        figure, axes = plt.subplots(figsize=(7.0, 1.4 + 0.5 * len(stages)))
+        figure, axes = plt.subplots(figsize=style.size(7.0, 1.4 + 0.5 * len(stages)))
         for i, scheme in enumerate(schemes):
             rows = data[data["scheme"] == scheme]
             y = [stages.index(n) + 0.22 * (i - (len(schemes) - 1) / 2) for n in rows["stages"]]
@@ -253,6 +263,7 @@ def pipelines(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     return figure, data
 
 
+@style.drawing
 def sensitivity(table: "pd.DataFrame", *, paper: dict[str, float]) -> tuple["Figure", "pd.DataFrame"]:
     """How far the two headline figures move when one choice is changed: mean over models, lowest to highest as a line.
 
@@ -272,7 +283,8 @@ def sensitivity(table: "pd.DataFrame", *, paper: dict[str, float]) -> tuple["Fig
         places.append(y)
     data["_y"] = places
     with style.use():
-        figure, panels = plt.subplots(1, 2, sharey=True, figsize=(8.8, 0.9 + 0.21 * places[-1]))
+        height = 0.9 + 0.21 * places[-1]
+        figure, panels = style.panels(2, 8.8, height, phone=0.9 + 0.19 * places[-1], sharey=True)
         for axes, quantity in zip(panels, _QUANTITIES, strict=True):
             scale, label = _QUANTITIES[quantity]
             axes.axvline(paper[quantity], color=style.GREY, linestyle="--", linewidth=1)
@@ -291,6 +303,7 @@ def sensitivity(table: "pd.DataFrame", *, paper: dict[str, float]) -> tuple["Fig
     return figure, data.drop(columns="_y")
 
 
+@style.drawing
 def batch_size(table: "pd.DataFrame", *, paper: dict[str, float]) -> tuple["Figure", "pd.DataFrame"]:
     """The two headline figures over the batch size: mean over models, lowest to highest shaded.
 
@@ -305,7 +318,7 @@ def batch_size(table: "pd.DataFrame", *, paper: dict[str, float]) -> tuple["Figu
     data = _moved(table[table["choice"] == "batch"])
     sizes = data["value"].astype(int)
     with style.use():
-        figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.4))
+        figure, panels = style.panels(2, 8.4, 3.4, phone=2.8)
         for axes, quantity in zip(panels, _QUANTITIES, strict=True):
             scale, label = _QUANTITIES[quantity]
             axes.axhline(paper[quantity], color=style.GREY, linestyle="--", linewidth=1)
@@ -326,6 +339,7 @@ def _moved(table: "pd.DataFrame") -> "pd.DataFrame":
     return data.reset_index()
 
 
+@style.drawing
 def scalesim(record: dict) -> tuple["Figure", "pd.DataFrame"]:
     """Our closed form beside SCALE-Sim, a dot a layer and dataflow; on the diagonal they agree.
 
@@ -338,7 +352,7 @@ def scalesim(record: dict) -> tuple["Figure", "pd.DataFrame"]:
     data = pd.DataFrame(record["layers"])
     data["difference"] = data["model_cycles"] - (data["scalesim_cycles"] + 1)
     with style.use():
-        figure, axes = plt.subplots(figsize=(5.6, 4.4))
+        figure, axes = plt.subplots(figsize=style.size(5.6, 4.4))
         low, high = data["scalesim_cycles"].min() / 1.5, data["scalesim_cycles"].max() * 1.5
         axes.plot([low, high], [low, high], color=style.GREY, linewidth=1)
         for i, (flow, rows) in enumerate(data.groupby("dataflow", sort=False)):
@@ -348,16 +362,20 @@ def scalesim(record: dict) -> tuple["Figure", "pd.DataFrame"]:
             )  # fmt: skip
         axes.set(xscale="log", yscale="log", xlabel="SCALE-Sim's cycles + 1", ylabel="cycles of the closed form")
         axes.set_title(f"{int((data['difference'] == 0).sum())} of {len(data)} runs equal to the cycle", fontsize=10)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(3))
     plt.close(figure)
     return figure, data
 
 
+@style.drawing
 def zigzag(record: dict) -> tuple["Figure", "pd.DataFrame"]:
     """The fewest words over DRAM that our search finds beside ZigZag's mapper, a row a layer.
 
     Args:
         record: ``artifact/recorded/validation_zigzag.json``.
+
+    Returns:
+        The figure, and its table: layer, ratio of the words, and how often inputs and weights cross in each tool's mapping.
     """
     import matplotlib.pyplot as plt
     import pandas as pd
@@ -367,12 +385,13 @@ def zigzag(record: dict) -> tuple["Figure", "pd.DataFrame"]:
             {
                 "layer": row["layer"], "zigzag": sum(row["zigzag"]), "ratio": sum(row["model"]) / sum(row["zigzag"]),
                 "ratio with twice the buffer": sum(row["model_twice_the_buffer"]) / sum(row["zigzag"]),
+                **_crossings(row),
             }
             for row in record["searches"]
         ]
     )  # fmt: skip
     with style.use():
-        figure, axes = plt.subplots(figsize=(7.2, 1.2 + 0.3 * len(data)))
+        figure, axes = plt.subplots(figsize=style.size(7.2, 1.2 + 0.3 * len(data)))
         axes.axvline(1, color=style.GREY, linewidth=1)
         places = range(len(data))
         axes.hlines(places, data["ratio with twice the buffer"], data["ratio"], color=style.BLUE, linewidth=1)
@@ -382,11 +401,25 @@ def zigzag(record: dict) -> tuple["Figure", "pd.DataFrame"]:
         axes.set_yticks(places, list(data["layer"]))
         axes.set_ylim(len(data) - 0.5, -0.5)
         axes.set_xlabel("our words over ZigZag's (1: equal)")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(2))
     plt.close(figure)
     return figure, data
 
 
+def _crossings(row: dict) -> dict[str, float]:
+    """How often the inputs and the weights of a layer (stride 1) cross, by both tools."""
+    s = row["sizes"]
+    inputs = s["B"] * s["C"] * (s["OY"] + s["FY"] - 1) * (s["OX"] + s["FX"] - 1)
+    once = {"inputs": inputs, "weights": s["K"] * s["C"] * s["FY"] * s["FX"]}
+    tools = {"ours": "model", "ZigZag": "zigzag"}
+    return {
+        f"{tensor}, {tool}": row[key][place] / words
+        for place, (tensor, words) in enumerate(once.items())
+        for tool, key in tools.items()
+    }
+
+
+@style.drawing
 def eyeriss(anchors: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """The row-stationary model beside Eyeriss's silicon: the ratio of the two for each published figure.
 
@@ -398,7 +431,7 @@ def eyeriss(anchors: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     names = {"alexnet": "AlexNet", "vgg16": "VGG-16"}
     labels = [f"{names[row.network]}: {row.quantity}" for row in anchors.itertuples()]
     with style.use():
-        figure, axes = plt.subplots(figsize=(7.4, 0.9 + 0.28 * len(labels)))
+        figure, axes = plt.subplots(figsize=style.size(7.4, 0.9 + 0.28 * len(labels)))
         axes.axvline(1, color=style.GREY, linewidth=1)
         axes.plot(anchors["ratio"], range(len(labels)), "o", color=style.COLORS["rs"])
         axes.set_xscale("log")
@@ -413,6 +446,7 @@ def eyeriss(anchors: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     return figure, anchors
 
 
+@style.drawing
 def explored(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """Speed-up over energy saving of every point of an exploration, so that what is good at both lies at the top right.
 
@@ -428,12 +462,17 @@ def explored(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     shapes = list(data[["rows", "cols"]].drop_duplicates().itertuples(index=False, name=None))
     batches, markers = list(dict.fromkeys(data["batch"])), dict(zip(dict.fromkeys(data["design"]), "osD^v<>", strict=False))
     with style.use():
-        figure, panels = plt.subplots(
-            len(shapes), len(batches), sharex=True, sharey=True, squeeze=False,
-            figsize=(max(2.6 * len(batches), 3.4) + 1.2, 2.3 * len(shapes) + 1.0),
+        across = style.columns(len(batches))
+        down = -(-len(batches) // across)
+        figure, grid = plt.subplots(
+            down * len(shapes), across, sharex=True, sharey=True, squeeze=False,
+            figsize=style.size(max(2.6 * across, 3.4) + 1.2, 2.3 * len(shapes) + 1.0, 1.6 * down * len(shapes) + 1.0),
         )  # fmt: skip
         for i, (rows, cols) in enumerate(shapes):
-            for axes, batch in zip(panels[i], batches, strict=True):
+            panels = list(grid[down * i : down * (i + 1)].flat)
+            for axes in panels[len(batches) :]:
+                axes.set_visible(False)
+            for axes, batch in zip(panels, batches, strict=False):
                 here = data[(data["rows"] == rows) & (data["cols"] == cols) & (data["batch"] == batch)]
                 for point in here.itertuples():
                     axes.plot(
@@ -447,6 +486,6 @@ def explored(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
         handles = [plt.Line2D([], [], linestyle="", marker="o", color=style.COLORS[flow]) for flow in flows]
         handles += [plt.Line2D([], [], linestyle="", marker=marker, color=style.BLACK) for marker in markers.values()]
         names = [style.LABELS[flow] for flow in flows] + [style.LABELS.get(name) or name for name in markers]
-        figure.legend(handles, names, loc="outside upper left", ncols=min(4, len(names)), fontsize=9)
+        figure.legend(handles, names, loc="outside upper left", ncols=style.columns(min(4, len(names))), fontsize=9)
     plt.close(figure)
     return figure, data

@@ -1,9 +1,11 @@
-"""Showing a figure in a notebook: on the page with alternative text, and as SVG, PNG and CSV files."""
+"""Showing a figure in a notebook: on the page with alternative text and links, and as SVG, PNG and CSV files."""
 
 import html
 import io
+import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import _paths
 from .._files import write_atomic
@@ -12,6 +14,9 @@ from . import style
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+PAGE = "ADAGP_PAGE"
+"""Environment: the page that is being executed, for the command at its figures."""
 
 
 def save(figure: "Figure", path: str) -> None:
@@ -22,8 +27,11 @@ def save(figure: "Figure", path: str) -> None:
     write_atomic(Path(path), buffer.getvalue())
 
 
-def show(name: str, drawn: tuple["Figure", "pd.DataFrame"], *, alt: str, profile: str = "quick"):
+def show(name: str, drawn: "tuple[Figure, pd.DataFrame]", *, alt: str, profile: str = "quick"):
     """Save a figure and its data under artifact/output/PROFILE/figures and return it for display.
+
+    Below it are links to its data and its picture, and the command that makes its page again. A page that is as narrow as a
+    phone shows the figure's second rendering.
 
     Args:
         name: file name without ending, e.g. 'speedup-vgg13'.
@@ -34,26 +42,56 @@ def show(name: str, drawn: tuple["Figure", "pd.DataFrame"], *, alt: str, profile
 
     figure, data = drawn
     folder = _paths.output() / profile / "figures"
-    with style.use():
-        for ending in ("svg", "png"):
-            buffer = io.BytesIO()
-            metadata = {"Date": None} if ending == "svg" else {"Software": None}
-            figure.savefig(buffer, format=ending, metadata=metadata)
-            write_atomic(folder / f"{name}.{ending}", buffer.getvalue())
-            if ending == "svg":
-                drawing = buffer.getvalue().decode()
+    write_atomic(folder / f"{name}.png", _written(figure, "png"))
+    drawing = _written(figure, "svg")
+    write_atomic(folder / f"{name}.svg", drawing)
     write_atomic(folder / f"{name}.csv", data.to_csv(index=False))
-    # Inline SVG keeps its text selectable; the role and label make it one image to a screen reader.
-    drawing = drawing[drawing.index("<svg") :].replace(
+    wide = _inline(drawing, name, alt)
+    narrow = small(name, drawn, alt=alt)
+    where = f"../artifact/output/{profile}/figures/{name}"
+    links = [f'<a href="{where}.csv" download>data (CSV)</a>', f'<a href="{where}.svg">picture (SVG)</a>']
+    if command := again(profile):
+        links.append(f'<a class="adagp-again" href="../book/artifact.md">{command}</a>')
+    # Outside of the book, where its style sheet is missing, only the wide drawing is shown.
+    return HTML(
+        f'<figure class="adagp-figure"><div class="adagp-wide">{wide}</div>'
+        f'<div class="adagp-narrow" style="display:none">{narrow}</div>'
+        f"<figcaption>{' · '.join(links)}</figcaption></figure>"
+    )
+
+
+def small(name: str, drawn: Any, *, alt: str) -> str:
+    """The phone's rendering of a figure as SVG for a page; the figure itself where it has none."""
+    figure = drawn.for_phone() if isinstance(drawn, style.Drawing) else drawn[0]
+    return _inline(_written(figure, "svg"), f"{name}-narrow", alt)
+
+
+def again(profile: str) -> str:
+    """The command that makes the present page again; empty where the page is not known."""
+    page = os.environ.get(PAGE) or Path(os.environ.get("JPY_SESSION_NAME", "")).stem
+    if not page:
+        return ""
+    return f"adagp reproduce --only {page}" + ("" if profile == "quick" else f" --profile {profile}")
+
+
+def _written(figure: "Figure", ending: str) -> bytes:
+    buffer = io.BytesIO()
+    with style.use():
+        figure.savefig(buffer, format=ending, metadata={"Date": None} if ending == "svg" else {"Software": None})
+    return buffer.getvalue()
+
+
+def _inline(drawing: bytes, name: str, alt: str) -> str:
+    """Inline SVG keeps its text selectable; the role and label make it one image to a screen reader."""
+    text = drawing.decode()
+    text = text[text.index("<svg") :].replace(
         "<svg", f'<svg role="img" aria-label="{html.escape(alt)}" style="max-width:100%;height:auto;background:white"', 1
     )
-    return HTML(f'<figure class="adagp-figure">{_unique_ids(drawing, name)}</figure>')
+    return _unique_ids(text, name)
 
 
 def _unique_ids(drawing: str, name: str) -> str:
     """Give the SVG's ids a prefix: several inline drawings on a page must not refer to each other's parts."""
-    import re
-
     drawing = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', drawing)
     drawing = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', drawing)
     return re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", drawing)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..schedule import Schedule
 
 
+@style.drawing
 def learning_curves(curves: "pd.DataFrame", metric: str = "accuracy") -> tuple["Figure", "pd.DataFrame"]:
     """Test score over epochs, one line a method: the mean over seeds, with the range over seeds shaded.
 
@@ -21,18 +22,19 @@ def learning_curves(curves: "pd.DataFrame", metric: str = "accuracy") -> tuple["
 
     data = curves.groupby(["method", "epoch"], sort=False)[metric].agg(["mean", "min", "max", "count"]).reset_index()
     with style.use():
-        figure, axes = plt.subplots()
+        figure, axes = plt.subplots(figsize=style.size(7.0, 3.6, 3.0))
         for method, rows in data.groupby("method", sort=False):
             color = style.COLORS[method]
             axes.plot(rows["epoch"], rows["mean"], color=color, label=style.LABELS[method])
             axes.fill_between(rows["epoch"], rows["min"], rows["max"], color=color, alpha=0.15, linewidth=0)
         axes.set(xlabel="epoch", ylabel=style.METRICS[metric])
         axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # an AutoLocator takes it
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(4))
     plt.close(figure)
     return figure, data
 
 
+@style.drawing
 def plan(schedule: "Schedule", epochs: int, batches_per_epoch: int = 1000) -> tuple["Figure", "pd.DataFrame"]:
     """Share of each phase in every epoch of a schedule that is fixed in advance."""
     import matplotlib.pyplot as plt
@@ -47,7 +49,7 @@ def plan(schedule: "Schedule", epochs: int, batches_per_epoch: int = 1000) -> tu
         start += segment.epochs
     data = pd.DataFrame(rows)
     with style.use():
-        figure, axes = plt.subplots(figsize=(7.0, 2.4))
+        figure, axes = plt.subplots(figsize=style.size(7.0, 2.4))
         for row in data.itertuples():
             bottom = 0.0
             for phase, share in (("gp", row.gp), ("bp", row.bp), ("warm-up", row[3])):
@@ -57,11 +59,12 @@ def plan(schedule: "Schedule", epochs: int, batches_per_epoch: int = 1000) -> tu
         axes.set(xlabel="epoch", ylabel="share of batches", xlim=(0.5, epochs + 0.5), ylim=(0, 1))
         axes.grid(False)
         handles = [plt.Rectangle((0, 0), 1, 1, color=style.COLORS[phase]) for phase in ("warm-up", "bp", "gp")]
-        figure.legend(handles, ["warm-up", "Phase BP", "Phase GP"], loc="outside upper left", ncols=3)
+        figure.legend(handles, ["warm-up", "Phase BP", "Phase GP"], loc="outside upper left", ncols=style.columns(3))
     plt.close(figure)
     return figure, data
 
 
+@style.drawing
 def followed(curves: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """Share of Phase GP in every epoch as trained, one line a method: the mean over seeds, the range shaded.
 
@@ -78,18 +81,19 @@ def followed(curves: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
         .reset_index()
     )
     with style.use():
-        figure, axes = plt.subplots(figsize=(7.0, 2.6))
+        figure, axes = plt.subplots(figsize=style.size(7.0, 2.6))
         for method, rows in data.groupby("method", sort=False):
             color = style.COLORS[method]
             axes.plot(rows["epoch"], rows["mean"], color=color, label=style.LABELS[method], drawstyle="steps-mid")
             axes.fill_between(rows["epoch"], rows["min"], rows["max"], color=color, alpha=0.15, linewidth=0, step="mid")
         axes.set(xlabel="epoch", ylabel="share of Phase GP", ylim=(-0.02, 1))
         axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # an AutoLocator takes it
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(2))
     plt.close(figure)
     return figure, data
 
 
+@style.drawing
 def scores(table: "pd.DataFrame", metric: str = "accuracy") -> tuple["Figure", "pd.DataFrame"]:
     """One row a model, one dot a method: mean over seeds with a bar of one standard deviation.
 
@@ -103,7 +107,7 @@ def scores(table: "pd.DataFrame", metric: str = "accuracy") -> tuple["Figure", "
     methods = list(dict.fromkeys(table["method"]))
     offsets = np.linspace(-0.25, 0.25, len(methods)) if len(methods) > 1 else [0.0]
     with style.use():
-        figure, axes = plt.subplots(figsize=(7.0, 0.9 + 0.42 * len(models)))
+        figure, axes = plt.subplots(figsize=style.size(7.0, 0.9 + 0.42 * len(models)))
         for offset, method in zip(offsets, methods, strict=True):
             rows = table[table["method"] == method]
             places = [models.index(model) + offset for model in rows["model"]]
@@ -115,11 +119,12 @@ def scores(table: "pd.DataFrame", metric: str = "accuracy") -> tuple["Figure", "
         axes.invert_yaxis()
         axes.set_ylim(len(models) - 0.5, -0.5)
         axes.set_xlabel(style.METRICS[metric])
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(4))
     plt.close(figure)
     return figure, table
 
 
+@style.drawing
 def predictor_quality(quality: "pd.DataFrame", figure_of_merit: str = "cosine") -> tuple["Figure", "pd.DataFrame"]:
     """Cosine of prediction and true gradient by layer, first layer at the left; a dot a seed, a line for their mean.
 
@@ -133,7 +138,7 @@ def predictor_quality(quality: "pd.DataFrame", figure_of_merit: str = "cosine") 
     data = quality[["seed", "depth", "layer", figure_of_merit]].dropna()
     mean = data.groupby("depth")[figure_of_merit].mean()
     with style.use():
-        figure, axes = plt.subplots()
+        figure, axes = plt.subplots(figsize=style.size(7.0, 3.6, 3.0))
         axes.axhline(0, color=style.GREY, linewidth=1)
         axes.plot(mean.index + 1, mean, color=style.COLORS["adagp"], label="mean over seeds")
         axes.scatter(
@@ -142,11 +147,12 @@ def predictor_quality(quality: "pd.DataFrame", figure_of_merit: str = "cosine") 
         axes.set(xlabel="layer, in the order of the forward pass", ylabel="cosine with the batch's true gradient")
         axes.set_ylim(min(-0.1, data[figure_of_merit].min() * 1.1), max(0.5, data[figure_of_merit].max() * 1.1))
         axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # an AutoLocator takes it
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(2))
     plt.close(figure)
     return figure, data
 
 
+@style.drawing
 def quality_by_method(quality: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """Cosine of prediction and true gradient by layer, one line a predictor: the mean over seeds.
 
@@ -157,7 +163,7 @@ def quality_by_method(quality: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"
 
     data = quality.groupby(["method", "depth"], sort=False)["cosine"].agg(["mean", "count"]).reset_index()
     with style.use():
-        figure, axes = plt.subplots(figsize=(7.0, 4.0))
+        figure, axes = plt.subplots(figsize=style.size(7.0, 4.0))
         axes.axhline(0, color=style.GREY, linewidth=1)
         for index, (method, rows) in enumerate(data.groupby("method", sort=False)):
             axes.plot(
@@ -166,11 +172,12 @@ def quality_by_method(quality: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"
             )  # fmt: skip
         axes.set(xlabel="layer, in the order of the forward pass", ylabel="cosine with the batch's true gradient")
         axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # an AutoLocator takes it
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(3))
     plt.close(figure)
     return figure, data
 
 
+@style.drawing
 def controls(runs: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """Score of each method, one dot a seed and a bar for the mean, best at the top.
 
@@ -182,7 +189,7 @@ def controls(runs: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     data = runs[["method", "seed", "score"]].dropna()
     means = data.groupby("method")["score"].mean().sort_values()
     with style.use():
-        figure, axes = plt.subplots(figsize=(7.0, 0.9 + 0.32 * len(means)))
+        figure, axes = plt.subplots(figsize=style.size(7.0, 0.9 + 0.32 * len(means)))
         for place, method in enumerate(means.index):
             values = data[data["method"] == method]["score"]
             axes.plot(values, [place] * len(values), "o", color=style.COLORS[method], alpha=0.7, markersize=5)
@@ -194,6 +201,7 @@ def controls(runs: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     return figure, data
 
 
+@style.drawing
 def predictor_start(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """How far a predictor comes from its start: three panels over its updates, one line a way to start.
 
@@ -210,12 +218,87 @@ def predictor_start(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     colors = {"default": style.VERMILION, "zero": style.COLORS["adagp"]}
     names = {"default": "usual initialization", "zero": "last layer starts at zero"}
     with style.use():
-        figure, axes = plt.subplots(1, 3, figsize=(7.0, 2.8))
+        figure, axes = style.panels(3, 7.0, 2.8, phone=2.0)
         for axis, (column, label) in zip(axes, panels.items(), strict=True):
             for start, rows in table.groupby("start", sort=False):
                 axis.plot(rows["updates"], rows[column], marker="o", markersize=3, color=colors[start], label=names[start])
-            axis.set(xlabel="updates of the predictor", title=label)
+            axis.set(xlabel="updates of the predictor", title=label.replace("\n", " ") if style.on_phone() else label)
             axis.set_ylim(bottom=min(0.0, float(table[column].min())))
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     plt.close(figure)
     return figure, table
+
+
+@style.drawing
+def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", ways: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+    """Score over cost: backpropagation with its best decay at each budget as a line, each way of filling a GP batch as a point.
+
+    Args:
+        runs: ``evidence.budgets`` of one regime.
+        curve: ``evidence.frontier`` of them.
+        ways: ``evidence.distances`` of them.
+    """
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    line = curve.groupby("cost")["score"].agg(["mean", "min", "max", "count"]).reset_index()
+    late = ["late" if "turned" in name or _begins(name) >= 50 else "early" for name in ways["schedule"]]
+    with style.use():
+        figure, axes = plt.subplots(figsize=style.size(7.0, 4.2, 4.6))
+        axes.plot(line["cost"], line["mean"], color=style.BLACK, marker="s", markersize=4, label="BP, best decay")
+        axes.fill_between(line["cost"], line["min"], line["max"], color=style.BLACK, alpha=0.1, linewidth=0)
+        for when, row in zip(late, ways.to_dict("records"), strict=True):
+            shown = runs[(runs["method"] == row["method"]) & (runs["schedule"] == row["schedule"])]
+            color, mark = style.COLORS[row["method"]], "o" if when == "late" else "^"
+            axes.plot([row["cost"]] * 2, [shown["score"].min(), shown["score"].max()], color=color, linewidth=1, alpha=0.6)
+            axes.plot(row["cost"], row["value"], mark, color=color, markersize=7)
+        for method in dict.fromkeys(ways["method"]):
+            axes.plot([], [], "o", color=style.COLORS[method], label=style.LABELS[method])
+        axes.plot([], [], "^", color=style.GREY, label="prediction early")
+        axes.plot([], [], "o", color=style.GREY, label="prediction late")
+        axes.set(xlabel="cost in epochs of backpropagation", ylabel=style.METRICS["accuracy"])
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=style.columns(5))
+    plt.close(figure)
+    points = ways[["method", "schedule", "cost", "value", "n"]].rename(columns={"value": "score"})
+    plain = line.rename(columns={"mean": "score", "count": "n"})[["cost", "score", "n"]]
+    return figure, pd.concat([plain.assign(method="bp", schedule=""), points], ignore_index=True)
+
+
+def _begins(schedule: str) -> int:
+    """Percent of the epochs before prediction, from a schedule in words."""
+    number = "".join(character for character in schedule.rpartition("from ")[2] if character.isdigit())
+    return int(number or 0)
+
+
+@style.drawing
+def savings(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+    """Accuracy against energy saved: each way of filling a GP batch beside shorter backpropagation.
+
+    Args:
+        table: ``evidence.savings``.
+    """
+    import matplotlib.pyplot as plt
+
+    data = table.assign(points=[found.mean if found else float("nan") for found in table["change"]])
+    data["low"] = [found.low if found else None for found in table["change"]]
+    data["high"] = [found.high if found else None for found in table["change"]]
+    with style.use():
+        figure, axes = plt.subplots(figsize=style.size(7.0, 4.0, 4.4))
+        plain = data[data["method"] == "bp"].sort_values("energy_saving")
+        axes.plot(plain["energy_saving"], plain["points"], color=style.BLACK, marker="s", markersize=4, label="shorter BP")
+        for row in data[data["method"] != "bp"].to_dict("records"):
+            late = "turned" in row["schedule"] or _begins(row["schedule"]) >= 50
+            color = style.COLORS[row["method"]]
+            if row["low"] == row["low"] and row["low"] is not None:
+                axes.plot([row["energy_saving"]] * 2, [row["low"], row["high"]], color=color, linewidth=1, alpha=0.6)
+            axes.plot(row["energy_saving"], row["points"], "o" if late else "^", color=color, markersize=7)
+        for method in dict.fromkeys(data["method"]):
+            if method != "bp":
+                axes.plot([], [], "o", color=style.COLORS[method], label=style.LABELS[method])
+        axes.plot([], [], "^", color=style.GREY, label="prediction early")
+        axes.plot([], [], "o", color=style.GREY, label="prediction late")
+        axes.axhline(0, color=style.GREY, linewidth=0.8)
+        axes.set(xlabel="energy saved on the accelerator (%)", ylabel="points against the whole run of BP")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=style.columns(5))
+    plt.close(figure)
+    return figure, data.drop(columns="change")

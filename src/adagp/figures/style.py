@@ -1,7 +1,18 @@
-"""One look for every figure: fonts, sizes and one colour a method, design and dataflow."""
+"""One look for every figure: fonts, sizes and one colour a method, design and dataflow.
 
-from collections.abc import Iterator
+A figure is drawn twice, for a desktop and for a phone (``drawing``). The function that draws it says with ``size``, ``panels``
+and ``columns`` what becomes of its layout on a phone.
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette (2008), which stays distinct under the common colour deficiencies and in grey print.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -23,6 +34,12 @@ COLORS = {
     "adagp-literal": "#8DB9D8",
     "adagp-default-init": "#3E6E91",
     "adaptive": "#117733",
+    "truncated": GREEN,
+    "sampled": "#882255",
+    "sampled-hardest": "#AA4499",
+    "control-variate": "#661100",
+    "nowcast": "#999933",
+    "feedback-alignment": "#6699CC",
     # accelerator designs
     "baseline": GREY,
     "low": ORANGE,
@@ -56,6 +73,12 @@ LABELS = {
     "adagp-literal": "ADA-GP, raw targets",
     "adagp-default-init": "ADA-GP, default start",
     "adaptive": "ADA-GP, adaptive",
+    "truncated": "truncated",
+    "sampled": "random part",
+    "sampled-hardest": "hardest part",
+    "control-variate": "control variate",
+    "nowcast": "nowcast",
+    "feedback-alignment": "feedback alignment",
     "baseline": "Baseline",
     "low": "LOW",
     "efficient": "Efficient",
@@ -94,11 +117,81 @@ _SETTINGS = {
 }
 
 
+_PHONE = {"font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8.5}
+PHONE_WIDTH = 3.9
+"""Inches: the width of a phone's column at about the size of the text around it."""
+
+_phone: ContextVar[bool] = ContextVar("phone", default=False)
+
+
 @contextmanager
 def use() -> Iterator[None]:
     """Draw in the project's style; matplotlib's global settings are as before afterwards."""
     import matplotlib as mpl
     import seaborn as sns
 
-    with sns.axes_style("ticks"), mpl.rc_context(_SETTINGS):
+    with sns.axes_style("ticks"), mpl.rc_context(_SETTINGS | (_PHONE if _phone.get() else {})):
         yield
+
+
+def on_phone() -> bool:
+    """Whether the figure is being drawn for a phone."""
+    return _phone.get()
+
+
+def size(width: float, height: float, phone: float | None = None) -> tuple[float, float]:
+    """Width and height of a figure in inches.
+
+    Args:
+        phone: height on a phone, if another than on a desktop.
+    """
+    return (PHONE_WIDTH, height if phone is None else phone) if on_phone() else (width, height)
+
+
+def columns(desktop: int, phone: int = 2) -> int:
+    """Columns of a legend."""
+    return min(desktop, phone) if on_phone() else desktop
+
+
+def panels(count: int, width: float, height: float, *, phone: float, **shared: Any) -> "tuple[Figure, list[Axes]]":
+    """Panels side by side, on a phone one under the other.
+
+    Args:
+        width, height: inches of the whole on a desktop.
+        phone: inches of the height of one panel on a phone.
+        shared: for ``pyplot.subplots``.
+    """
+    import matplotlib.pyplot as plt
+
+    rows, cols = (count, 1) if on_phone() else (1, count)
+    figure, axes = plt.subplots(rows, cols, squeeze=False, figsize=size(width, height, phone * count), **shared)
+    return figure, list(axes.flat)
+
+
+_Arguments = ParamSpec("_Arguments")
+
+
+class Drawing(tuple[Any, Any]):
+    """(Figure, DataFrame of what it shows), as a figure function returns it."""
+
+    for_phone: "Callable[[], Figure]"
+    """Draws the same once more, as narrow as a phone."""
+
+
+def drawing(function: Callable[_Arguments, tuple[Any, Any]]) -> Callable[_Arguments, Drawing]:
+    """Let a figure function's result be drawn once more for a phone."""
+
+    @wraps(function)
+    def draw(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> Drawing:
+        def for_phone() -> "Figure":
+            token = _phone.set(True)
+            try:
+                return function(*arguments, **options)[0]
+            finally:
+                _phone.reset(token)
+
+        made = Drawing(function(*arguments, **options))
+        made.for_phone = for_phone
+        return made
+
+    return draw

@@ -7,11 +7,15 @@ from collections.abc import Callable
 from functools import partial
 
 from .._errors import UsageError, unknown
-from ._base import PREDICTABLE, GradientPredictor, Layer, Mean, Needs, Score, mean_over
+from .._predictor_size import PredictorSize
+from ._base import PREDICTABLE, GradientPredictor, Layer, Mean, Needs, PartChooser, Score, mean_over
 from ._controls import Coast, MovingAverage, Oracle
-from ._error_projection import ErrorProjection
-from ._shared import SharedNetwork, Shuffled
-from ._size import PredictorSize
+from ._error_projection import ErrorProjection, patch_means
+from ._feedback import FeedbackAlignment
+from ._nowcast import Nowcast
+from ._parts import ControlVariate, Sampled
+from ._shared import SharedNetwork, Shuffled, reorganize
+from ._truncated import Truncated
 
 _REGISTRY: dict[str, tuple[Callable[..., GradientPredictor], str]] = {
     "shared-network": (SharedNetwork, "the paper's: one small network for all layers, from their activations"),
@@ -21,6 +25,11 @@ _REGISTRY: dict[str, tuple[Callable[..., GradientPredictor], str]] = {
     "shuffled": (Shuffled, "the shared network fed another batch's activations: a control"),
     "oracle": (Oracle, "the true gradient by backpropagation: the upper bound"),
     "error-projection": (ErrorProjection, "ours: the output error projected onto every layer"),
+    "truncated": (Truncated, "true gradients of the layers near the loss; those below coast"),
+    "sampled": (Sampled, "true gradients on a part of the batch, at random or the hardest"),
+    "control-variate": (ControlVariate, "true gradients on a part of the batch, corrected by predictions on all of it"),
+    "nowcast": (Nowcast, "each weight moves on as it moved before; the batch is not looked at"),
+    "feedback-alignment": (FeedbackAlignment, "the output error through fixed random matrices"),
 }
 
 
@@ -44,6 +53,7 @@ def create(name: str, **options: object) -> GradientPredictor:
 
 
 __all__ = [
-    "PREDICTABLE", "Coast", "ErrorProjection", "GradientPredictor", "Layer", "Mean", "MovingAverage", "Needs", "Oracle",
-    "PredictorSize", "Score", "SharedNetwork", "Shuffled", "available", "create", "mean_over",
+    "PREDICTABLE", "Coast", "ControlVariate", "ErrorProjection", "FeedbackAlignment", "GradientPredictor", "Layer", "Mean",
+    "MovingAverage", "Needs", "Nowcast", "Oracle", "PartChooser", "PredictorSize", "Sampled", "Score", "SharedNetwork",
+    "Shuffled", "Truncated", "available", "create", "mean_over", "patch_means", "reorganize",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Protocol, cast, runtime_checkable
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 PREDICTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
@@ -108,14 +108,20 @@ Score = Callable[[Layer, Tensor, Tensor], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a source of gradients asks of the engine in a Phase-GP batch, besides the forward pass."""
+    """What a source of gradients asks of the engine in a Phase-GP batch. The engine reads it anew for each batch."""
 
+    forward: bool = True
+    """The batch goes forward without autograd, from the layer of ``backward`` on with it. With neither this nor ``backward``
+    the closure is not called at all."""
     outputs: bool = True
     """``see`` is wanted; without it the forward pass carries no hooks' work."""
     error: bool = False
     """The gradient of the loss with respect to the last layer's output: backpropagation through the loss alone."""
-    backward: bool = False
-    """Backpropagation after all (the oracle)."""
+    backward: "bool | Layer" = False
+    """Backpropagation: none, through the whole model, or from the loss down to the first use of a layer."""
+    part: float = 1.0
+    """Share of the batch that ``backward`` is for, in a forward pass of its own, where that is the whole model; ``choose`` says
+    which samples."""
 
 
 @runtime_checkable
@@ -124,10 +130,12 @@ class GradientPredictor(Protocol):
 
     An optimizer step goes: ``see`` for every use of a layer in its forward passes, then one of ``learn`` (warm-up and BP,
     when the true gradients are in ``weight.grad``), ``predict`` (GP) and ``forget`` (the step is given up). After any of the
-    three, nothing that was seen is left.
+    three, nothing that was seen is left. A source whose ``needs.part`` is below 1 also is a ``PartChooser``; it does not see
+    the part's forward pass.
     """
 
-    needs: Needs
+    @property
+    def needs(self) -> Needs: ...
 
     def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
         """Called once, with the layers of the model in order of definition, and the mean over its replicas."""
@@ -142,7 +150,10 @@ class GradientPredictor(Protocol):
         ...
 
     def predict(self, error: Tensor | None) -> None:
-        """Put a gradient on the weight of every layer that was reached."""
+        """Put a gradient on the weight of every layer that was reached.
+
+        What ``needs.backward`` asked for is in ``weight.grad`` already.
+        """
         ...
 
     def forget(self) -> None:
@@ -158,3 +169,12 @@ class GradientPredictor(Protocol):
         ...
 
     def load_state_dict(self, state: dict) -> None: ...
+
+
+@runtime_checkable
+class PartChooser(Protocol):
+    """What a source with ``needs.part`` below 1 has besides."""
+
+    def choose(self, count: int, error: Tensor | None) -> Int[Tensor, " part"]:
+        """The samples, of ``count``, that get true gradients; ``error`` is the whole batch's, where ``needs`` asks for it."""
+        ...

@@ -137,7 +137,7 @@ class MovingAverage:
 class Oracle:
     """The true gradient, by backpropagation in Phase GP too: the upper bound of any predictor. It saves nothing."""
 
-    needs = Needs(outputs=False, backward=True)
+    needs = Needs(forward=False, outputs=False, backward=True)
 
     def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
         self.layers = layers

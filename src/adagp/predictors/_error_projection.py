@@ -12,6 +12,42 @@ from .._errors import UsageError
 from ._base import Layer, Mean, Needs, Score
 
 
+class ErrorStatistics:
+    """S = e^T A of every layer: the output error of each sample times the spatial mean of its input patches.
+
+    Layers whose input cannot be unfolded into patches per group (grouped and transposed convolutions) have none.
+    """
+
+    def __init__(self, mean: Mean) -> None:
+        self._mean = mean
+        self._patches: dict[int, Tensor | None] = {}
+
+    def see(self, layer: Layer, inputs: Tensor) -> None:
+        seen = patch_means(layer.module, inputs)
+        before = self._patches.get(layer.index)
+        if before is not None and seen is not None and before.shape == seen.shape:
+            seen = before + seen  # a module used twice: its gradient is the sum over its uses
+        self._patches[layer.index] = seen
+
+    def reached(self) -> list[int]:
+        """Indices of the layers that were seen."""
+        return sorted(self._patches)
+
+    def of(self, layer: Layer, error: Tensor | None, rows: Tensor | None = None) -> Float[Tensor, "classes row"] | None:
+        """The layer's statistic, of the mean loss over the batch or over some ``rows`` of it; None where there is none."""
+        patches = self._patches.get(layer.index)
+        if error is None or patches is None or error.shape[0] != patches.shape[0]:
+            return None
+        if error.dim() > 2:  # a sequence of outputs: their errors add up
+            error = error.flatten(1, -2).sum(1)
+        if rows is not None:
+            error, patches = error[rows] * (len(error) / len(rows)), patches[rows]
+        return layer.in_memory_order(self._mean(error.float().t() @ patches))
+
+    def forget(self) -> None:
+        self._patches = {}
+
+
 class ErrorProjection:
     """dW ~ B (e^T A) with e the gradient of the loss at the last layer's output.
 
@@ -36,26 +72,14 @@ class ErrorProjection:
         self.decay, self.ridge = decay, ridge
 
     def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
-        self.layers, self._mean = layers, mean
+        self.layers, self.statistics = layers, ErrorStatistics(mean)
         self.sums: dict[int, tuple[Tensor, Tensor]] = {}
-        self._patches: dict[int, Tensor | None] = {}
 
     def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
-        seen = patch_means(layer.module, inputs)
-        before = self._patches.get(layer.index)
-        if before is not None and seen is not None and before.shape == seen.shape:
-            seen = before + seen  # a module used twice: its gradient is the sum over its uses
-        self._patches[layer.index] = seen
+        self.statistics.see(layer, inputs)
 
-    def _statistic(self, layer: Layer, error: Tensor | None) -> Float[Tensor, "classes row"] | None:
-        patches = self._patches.get(layer.index)
-        if error is None or patches is None or error.shape[0] != patches.shape[0]:
-            return None
-        if error.dim() > 2:  # a sequence of outputs: their errors add up
-            error = error.flatten(1, -2).sum(1)
-        return layer.in_memory_order(self._mean(error.float().t() @ patches))
-
-    def _predicted(self, layer: Layer, statistic: Tensor | None) -> Tensor | None:
+    def projected(self, layer: Layer, statistic: Tensor | None) -> Float[Tensor, "out_ch row"] | None:
+        """B times a statistic; None before the first fit."""
         if statistic is None or layer.index not in self.sums:
             return None
         crossed, squared = self.sums[layer.index]
@@ -68,11 +92,11 @@ class ErrorProjection:
         for layer in self.layers:
             if layer.weight.grad is None:
                 continue
-            statistic = self._statistic(layer, error)
+            statistic = self.statistics.of(layer, error)
             if statistic is None:
                 continue
             true = layer.matrix(layer.weight.grad).float()
-            if score is not None and (predicted := self._predicted(layer, statistic)) is not None:
+            if score is not None and (predicted := self.projected(layer, statistic)) is not None:
                 score(layer, predicted, true)
             crossed, squared = true @ statistic.t(), statistic @ statistic.t()
             if layer.index in self.sums and self.sums[layer.index][0].shape == crossed.shape:
@@ -84,9 +108,9 @@ class ErrorProjection:
 
     @torch.no_grad()
     def predict(self, error: Tensor | None) -> None:
-        for index in sorted(self._patches):
+        for index in self.statistics.reached():
             layer = self.layers[index]
-            predicted = self._predicted(layer, self._statistic(layer, error))
+            predicted = self.projected(layer, self.statistics.of(layer, error))
             if predicted is None:
                 layer.weight.grad = layer.new_gradient()[0].zero_()
             else:
@@ -94,7 +118,7 @@ class ErrorProjection:
         self.forget()
 
     def forget(self) -> None:
-        self._patches = {}
+        self.statistics.forget()
 
     def num_parameters(self) -> int:
         return sum(layer.shape[0] * len(self.sums[i][1]) for i, layer in enumerate(self.layers) if i in self.sums)

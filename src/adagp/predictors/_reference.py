@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ._size import PredictorSize
+from .._predictor_size import PredictorSize
 
 
 class ReferenceNetwork(nn.Module):

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .._errors import UsageError
+from .._predictor_size import PredictorSize
 from ._base import Layer, Mean, Needs, Score
-from ._size import PredictorSize
 
 
 def reorganize(output: Tensor, kind: str) -> Float[Tensor, "out_ch 1 h w"]:

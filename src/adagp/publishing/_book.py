@@ -1,11 +1,14 @@
 """Building the Jupyter Book from its chapters and the executed notebooks."""
 
 import hashlib
+import html
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import yaml
 from .. import _paths
 from .._files import write_atomic
 from ..running import digest
+from ._times import built, times
 
 # What makes browsers log errors on pages opened from the file system: fonts may not be preloaded there (they load later all
 # the same), the theme declares the address of a service for live code twice, though no page uses it, and on a reader's
@@ -23,6 +27,7 @@ _NOISE = re.compile(
     r'<script[^>]*sphinx-thebe\.js[^>]*></script>\s*',
     re.DOTALL,
 )
+_TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
 _TROUBLE = re.compile(r"\b(WARNING|ERROR|\w*Error|Exception)\b")
 
 
@@ -44,27 +49,31 @@ def build_book(executed: Path) -> tuple[Path, bool]:
     sources = sorted(p for p in book.rglob("*") if p.is_file() and "_build" not in p.relative_to(book).parts)
     pages = sorted(p for p in executed.glob("*.ipynb") if not p.name.endswith(".failed.ipynb"))
     package = Path(__file__).resolve().parents[1]  # the API pages are made from its docstrings
-    key = hashlib.sha256("\0".join(map(digest, ([*sources], pages, [package]))).encode()).hexdigest()
-    stamp = book / "_build" / "built"
-    if front.exists() and stamp.exists() and stamp.read_text() == key:
+    drawn = [path for ending in ("csv", "svg") for path in sorted((executed.parent / "figures").glob(f"*.{ending}"))]
+    key = hashlib.sha256("\0".join(map(digest, ([*sources], pages, drawn, [package]))).encode()).hexdigest()
+    if front.exists() and built().get("key") == key:
         return front, False
+    began = time.monotonic()
 
     staged = book / "_build" / "source"
-    wanted = {staged / p.relative_to(book): p for p in sources}
+    wanted = {staged / p.relative_to(book): p for p in sources if p.name != "artifact.md"}
     wanted |= {staged / "notebooks" / p.name: p for p in pages}
-    for old in [p for p in staged.rglob("*") if p.is_file() and p not in wanted]:
+    wanted |= {staged / "_static" / "figures" / p.name: p for p in drawn}
+    for old in [p for p in staged.rglob("*") if p.is_file() and p not in wanted and p.name != "artifact.md"]:
         old.unlink()
     for target, source in wanted.items():
         # Unchanged files keep their times, so that Sphinx reads only what changed.
         if not target.exists() or target.read_bytes() != source.read_bytes():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+    appendix = (book / "artifact.md").read_text()
+    write_atomic(staged / "artifact.md", appendix.replace("{{times}}", times(executed)))
     config = yaml.safe_load((book / "_config.yml").read_text())
     write_atomic(staged / "_config.yml", yaml.safe_dump(_with_repository(config), sort_keys=False))
     contents = yaml.safe_load((book / "_toc.yml").read_text())
     write_atomic(staged / "_toc.yml", yaml.safe_dump(_present(contents, staged), sort_keys=False))
 
-    stamp.unlink(missing_ok=True)
+    (book / "_build" / "built").unlink(missing_ok=True)
     command = [
         str(Path(sys.executable).with_name("jupyter-book")),
         "build",
@@ -83,10 +92,54 @@ def build_book(executed: Path) -> tuple[Path, bool]:
     for page in front.parent.rglob("*.html"):
         text = page.read_text()
         quiet = _NOISE.sub("", text).replace('getItem("mode") || ""', 'getItem("mode") || "auto"')
-        if quiet != text:
-            write_atomic(page, quiet)
-    write_atomic(stamp, key)
+        finished = _TABLE.sub(_as_cards, _linked(quiet, page.relative_to(front.parent)))
+        if finished != text:
+            write_atomic(page, finished)
+    write_atomic(book / "_build" / "built", json.dumps({"key": key, "seconds": round(time.monotonic() - began, 1)}))
     return front, True
+
+
+def _linked(text: str, page: Path) -> str:
+    """A page whose links to figures' files, to the appendix and to other pages are right in the book, wherever it lies."""
+    top = "../" * (len(page.parts) - 1)
+    text = re.sub(r'href="\.\./artifact/output/[^/"]+/figures/', f'href="{top}_static/figures/', text)
+    text = re.sub(r'href="page:([^"]+)"', rf'href="{top}notebooks/\1.html"', text)
+    return text.replace('href="../book/artifact.md"', f'href="{top}artifact.html#one-page-again"')
+
+
+def _as_cards(found: re.Match[str]) -> str:
+    """A table whose cells know their column, so that a phone can show each row as a card of its own.
+
+    How wide it is in characters, if it breaks lines between words only, decides from which width on it does.
+    """
+    table = found[0]
+    head, _, body = table.partition("</thead>")
+    if not body or "data-label" in table or 'colspan="' in table:
+        return table
+    labels = [_words(cell) for cell in re.findall(r"<th\b[^>]*>(.*?)</th>", head, re.DOTALL)]
+    widths, longest = [max(map(len, label.split() or [""])) for label in labels], 0
+    rows = []
+    for row in body.split("<tr")[1:]:
+        cells = re.findall(r"<(t[dh])\b([^>]*)>(.*?)</\1>", row, re.DOTALL)
+        if len(cells) != len(labels):
+            return table
+        for number, (_, _, cell) in enumerate(cells):
+            widths[number] = max([widths[number], *map(len, _words(cell).split())])
+            longest = max(longest, len(_words(cell)) if number else 0)
+        made = "".join(
+            f'<{tag}{rest} data-label="{html.escape(label)}"><div>{cell}</div></{tag}>'
+            for label, (tag, rest, cell) in zip(labels, cells, strict=True)
+        )
+        rows.append(f"<tr>{made}</tr>")
+    wide = sum(widths) + 3 * len(widths)
+    kind = "slim" if wide <= 44 else "middle" if wide <= 84 else "broad"
+    size = "short" if longest <= 12 else "long"
+    opening = re.sub(r"^<table\b", f'<table data-width="{kind}" data-cells="{size}"', head)
+    return f'<div class="adagp-table-box">{opening}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _words(cell: str) -> str:
+    return html.unescape(re.sub(r"<[^>]+>", "", cell)).strip()
 
 
 def _with_repository(config: dict) -> dict:

@@ -125,6 +125,84 @@ def control_table(runs: "pd.DataFrame"):
     return html_table(pd.DataFrame(rows), caption="Points; differences are paired over seeds, with a 95 % interval")
 
 
+def regime_sentence(runs: "pd.DataFrame"):
+    """At which scale the frontier was recorded.
+
+    Args:
+        runs: ``evidence.budgets`` of one regime.
+    """
+    if runs.empty:
+        return _markdown(NOTHING)
+    first, plain = runs.iloc[0], runs[runs["method"] == "bp"]
+    return _markdown(
+        f"**Scale:** {first['model']} at {first['width']:g} of the published width, {first['samples']:,} training samples of "
+        f"{first['data']}, batches of {first['batch']}, {first['whole']} epochs where nothing is saved; backpropagation at "
+        f"{plain['epochs'].nunique()} budgets from {plain['epochs'].min()} to {plain['epochs'].max()} epochs with up to "
+        f"{plain.groupby('epochs')['decay'].nunique().max()} shapes of decay; {plain['seed'].nunique()} seeds."
+    )
+
+
+def frontier_verdict(ways: "pd.DataFrame", savings: "pd.DataFrame"):
+    """What the frontier says, in sentences.
+
+    Args:
+        ways: ``evidence.distances``.
+        savings: ``evidence.savings``.
+    """
+    if ways.empty:
+        return _markdown(NOTHING)
+    known = [row for row in ways.to_dict("records") if row["distance"] is not None]
+    named = lambda row: f"{LABELS[row['method']]} ({row['schedule']}) at {_interval(row['distance'])}"  # noqa: E731
+    above = [named(row) for row in known if row["distance"].low is not None and row["distance"].low > 0]
+    below = [named(row) for row in known if row["distance"].high is not None and row["distance"].high < 0]
+    open_ = len(known) - len(above) - len(below)
+    parts = [
+        f"**Of {len(known)} ways, {len(above)} lie above backpropagation of their own cost, {len(below)} below it, and "
+        f"{open_} {'is' if open_ == 1 else 'are'} not told apart from it.**"
+    ]
+    if above:
+        parts.append(f"Above: {'; '.join(above)}.")
+    if below:
+        parts.append(f"Below: {'; '.join(below)}.")
+    return _markdown(" ".join(parts))
+
+
+def frontier_table(ways: "pd.DataFrame", averaged: "pd.DataFrame", savings: "pd.DataFrame"):
+    """Each way of filling a GP batch: cost, score and its distance to backpropagation of equal cost, of averaged weights too.
+
+    Args:
+        ways: ``evidence.distances``.
+        averaged: the same of the averaged weights.
+        savings: ``evidence.savings``.
+    """
+    import pandas as pd
+
+    if ways.empty:
+        return _markdown(NOTHING)
+    key = ["method", "schedule"]
+    other, saved = averaged.set_index(key), savings[savings["method"] != "bp"].set_index(key)
+    rows = []
+    for row in ways.to_dict("records"):
+        place = tuple(row[name] for name in key)
+        low = row["distance"].low if row["distance"] else None
+        pays = "open" if low is None else "yes" if low > 0 else "no" if row["distance"].high < 0 else "open"
+        rows.append(
+            {
+                "GP batches": f"{LABELS[row['method']]}: {row['schedule']}",
+                "cost (epochs of BP)": f"{row['cost']:.1f}",
+                METRICS["accuracy"]: f"{row['value']:.1f} (n={row['n']})",
+                "minus BP of equal cost": _interval(row["distance"]),
+                "averaged weights, the same": _interval(other.at[place, "distance"]),
+                "pays": pays,
+                "energy saved (%)": f"{saved.at[place, 'energy_saving']:.0f}",
+            }
+        )
+    return html_table(
+        pd.DataFrame(rows).sort_values("GP batches"),
+        caption="Points, paired over seeds, with a 95 % interval; energy on the accelerator against BP for the whole run",
+    )
+
+
 def _paired(differences: "pd.Series") -> str:
     """Mean of paired differences, with its 95 % interval where there are enough."""
     return _interval(interval(differences))
@@ -304,16 +382,20 @@ def _text(measured: Measured | None, unit: str) -> str:
     return f"{f'{measured.value:.2f}' if computed else _interval(measured)} {unit} ({measured.n})"
 
 
-def html_table(table: "pd.DataFrame", caption: str = ""):
-    """A table the book can scroll on a phone, without the index."""
+def html_table(table: "pd.DataFrame", caption: str = "", *, escape: bool = True):
+    """A table without the index; the book makes a card of each row on a phone.
+
+    Args:
+        escape: False where cells hold HTML.
+    """
     from IPython.display import HTML
 
-    body = table.to_html(index=False, border=0, classes="adagp-table", escape=True, na_rep="–")
+    body = table.to_html(index=False, border=0, classes="adagp-table", escape=escape, na_rep="–")
     for verdict in ("holds", "differs", "open"):
         body = re.sub(rf"<td>({verdict}( at [^<]*)?)</td>", rf'<td class="{verdict}">\1</td>', body)
     if caption:
         body = body.replace("<thead>", f"<caption>{caption}</caption><thead>", 1)
-    return HTML(f'<div class="adagp-scroll">{body}</div>')
+    return HTML(body)
 
 
 def nothing_recorded():

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from .. import _paths
 from .._errors import UsageError, unknown
 from .._files import write_atomic
+from ..figures._show import PAGE
 from ..running import Profile, Run, digest, local_store, package_code
 
 PER_MODEL = "model"
@@ -47,18 +49,18 @@ def notebook_jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[s
     """The executions that a profile makes: every notebook once, ``PER_MODEL`` once a model.
 
     Args:
-        only: notebook names, or the numbers they start with; none means all.
+        only: notebook names, the numbers they start with, or a model's page such as 'model-vgg13'; none means all.
         parameters: override notebook parameters (with ``only``).
 
     Raises:
         UsageError: an unknown notebook or parameter.
     """
     sources = available_notebooks()
-    wanted = [_find(name, sources) for name in only] or list(sources)
+    wanted = [_find(name, sources) for name in only] or [(name, {}) for name in sources]
     plan = []
-    for name in wanted:
+    for name, named in wanted:
         declared = declared_parameters(sources[name])
-        given = dict(parameters or {})
+        given = named | dict(parameters or {})
         for key in given:
             if key not in declared:
                 raise unknown(f"parameter of notebook {name}", key, declared)
@@ -90,11 +92,14 @@ def results_digest(profile: Profile) -> str:
     return digest([*(store.path(run) for run in profile.runs()), _paths.recorded(), artifact / "claims.yml"])
 
 
-def _find(name: str, sources: dict[str, Path]) -> str:
+def _find(name: str, sources: dict[str, Path]) -> tuple[str, dict[str, Any]]:
+    """The notebook that a page's name, or its number, means, and the parameters that the name gives."""
+    if name.startswith(f"{PER_MODEL}-"):
+        return PER_MODEL, {"model": name.removeprefix(f"{PER_MODEL}-")}
     matches = [known for known in sources if known == name or known.split("_")[0] == name]
     if not matches:
         raise unknown("notebook", name, sources)
-    return matches[0]
+    return matches[0], {}
 
 
 def declared_parameters(notebook: Path) -> list[str]:
@@ -133,7 +138,7 @@ def execute_notebooks(
     Raises:
         NotebookError: a notebook raised.
     """
-    stale = [job for job in plan if _stamp(folder, job).get("key") != _key(job, inputs)]
+    stale = [job for job in plan if is_stale(job, folder, inputs)]
     count = max(1, min(jobs or os.cpu_count() or 1, len(stale) or 1))
     threads = max(1, (os.cpu_count() or 1) // count)
     began, finished = time.monotonic(), 0
@@ -142,12 +147,14 @@ def execute_notebooks(
         nonlocal finished
         start = time.monotonic()
         _papermill(job, folder, threads)
-        write_atomic(folder / f"{job.page}.json", json.dumps({"key": _key(job, inputs)}))
+        took = round(time.monotonic() - start, 1)
+        stamp = {"key": _key(job, inputs), "seconds": took, "finished": datetime.now(UTC).isoformat(timespec="minutes")}
+        write_atomic(folder / f"{job.page}.json", json.dumps(stamp))
         finished += 1
         elapsed = int(time.monotonic() - began)
         report(
             f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {finished}/{len(stale)} notebooks | "
-            f"{job.page} in {time.monotonic() - start:.0f} s"
+            f"{job.page} in {took:.0f} s"
         )
         return job
 
@@ -160,15 +167,21 @@ def execute_notebooks(
             raise
 
 
+def is_stale(job: Job, folder: Path, inputs: str = "") -> bool:
+    """Whether ``execute_notebooks`` would execute this one."""
+    return stamp(folder, job.page).get("key") != _key(job, inputs)
+
+
 def _key(job: Job, inputs: str) -> str:
     # The time of the last change counts too: `touch` is how a user of make says "run this again".
     parts = [digest([job.notebook]), str(job.notebook.stat().st_mtime_ns), repr(job.parameters), package_code(), inputs]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _stamp(folder: Path, job: Job) -> dict:
+def stamp(folder: Path, page: str) -> dict:
+    """What is known of a page's last execution: key, seconds, finished (UTC); empty where there was none."""
     try:
-        return json.loads((folder / f"{job.page}.json").read_text()) if (folder / f"{job.page}.ipynb").exists() else {}
+        return json.loads((folder / f"{page}.json").read_text()) if (folder / f"{page}.ipynb").exists() else {}
     except (OSError, ValueError):
         return {}
 
@@ -194,6 +207,7 @@ def _papermill(job: Job, folder: Path, threads: int) -> None:
         environment = os.environ | {
             "OMP_NUM_THREADS": str(threads),
             "ADAGP_HOME": str(_paths.root()),
+            PAGE: job.page,
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         }
         answer = subprocess.run(command, cwd=_paths.notebooks(), env=environment, capture_output=True, text=True)
@@ -217,5 +231,8 @@ def _tidy(made: Path, parameters: dict[str, object]) -> None:
                 text = text.replace("{{" + name + "}}", str(value))
             cell["source"] = text
         elif "injected-parameters" in cell["metadata"].get("tags", []):
-            cell["metadata"]["tags"].append("remove-cell")  # the page shows the notebook's own cell, folded
+            own = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
+            # The page shows, or hides, the notebook's own cell, with the values that it was executed with.
+            own["source"] = "".join(cell["source"]).removeprefix("# Parameters\n")
+            cell["metadata"]["tags"].append("remove-cell")
     made.write_text(json.dumps(notebook, indent=1))

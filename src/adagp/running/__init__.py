@@ -1,9 +1,11 @@
 """From a run's configuration to its record: profiles, training, worker processes, a cluster, the store."""
 
 from ._behaviour import agrees, behaviour, is_current
-from ._budget import record
+from ._budget import FRONTIER, record, recording_plan
 from ._cluster import run_on_ray
 from ._configuration import METHODS, Method, Run
+from ._cost import cost_epochs, gp_way
+from ._frontier import frontier_runs
 from ._profiles import PROFILES, Profile, profile
 from ._provenance import digest, package_code, provenance
 from ._store import Store, local_store, recorded_store
@@ -11,7 +13,7 @@ from ._train import make_optimizer, train
 from ._workers import progress_line, run_all, run_one
 
 __all__ = [
-    "METHODS", "PROFILES", "Method", "Profile", "Run", "Store", "agrees", "behaviour", "digest", "is_current", "local_store",
-    "make_optimizer", "package_code", "profile", "progress_line", "provenance", "record", "recorded_store", "run_all",
-    "run_on_ray", "run_one", "train",
+    "FRONTIER", "METHODS", "PROFILES", "Method", "Profile", "Run", "Store", "agrees", "behaviour", "cost_epochs", "digest",
+    "frontier_runs", "gp_way", "is_current", "local_store", "make_optimizer", "package_code", "profile", "progress_line",
+    "provenance", "record", "recorded_store", "recording_plan", "run_all", "run_on_ray", "run_one", "train",
 ]  # fmt: skip

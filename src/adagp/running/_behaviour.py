@@ -25,12 +25,15 @@ def behaviour(run: Run) -> Behaviour:
 
 
 def agrees(one: Behaviour | None, other: Behaviour | None) -> bool:
-    """Whether two behaviours are the same to three digits, which is more than machines and versions of torch differ by."""
+    """Whether two behaviours are the same to three digits, which is more than machines and versions of torch differ by.
+
+    Small figures to three decimals: a sum of cosines of either sign loses relative precision.
+    """
     if not one or not other or one.keys() != other.keys():
         return False
     return all(
         len(one[k]) == len(other[k])
-        and all(math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-5) for a, b in zip(one[k], other[k], strict=True))
+        and all(math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-3) for a, b in zip(one[k], other[k], strict=True))
         for k in one
     )
 

@@ -1,19 +1,32 @@
 """The next missing runs of a plan, as many as fit a time budget, kept with the project."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..data import FACTS
 from ._configuration import Run
-from ._profiles import Profile
+from ._frontier import frontier_runs
+from ._profiles import profile
 from ._store import recorded_store
 from ._workers import run_all
 
+FRONTIER = "frontier"
+"""The plan that belongs to no profile: ``frontier_runs``."""
+
+
+def recording_plan(name: str) -> list[Run]:
+    """The runs of a profile, cheapest first, or of the plan 'frontier', in the order in which they are to be recorded.
+
+    Raises:
+        UsageError: neither is called so.
+    """
+    return frontier_runs() if name == FRONTIER else sorted(profile(name).runs(), key=_cost)
+
 
 def record(
-    profile: Profile, *, time_budget: float, jobs: int | None, device: str, report: Callable[[str], None] | None = None
+    plan: Sequence[Run], *, time_budget: float, jobs: int | None, device: str, report: Callable[[str], None] | None = None
 ) -> list[Run]:
-    """Make missing runs of the plan, cheapest first, until the budget is spent; returns the runs that are left.
+    """Make missing runs of a plan, in its order, until the budget is spent; returns the runs that are left.
 
     A run that the budget cuts off keeps its checkpoint and continues in the next session. Records of earlier behaviour
     count as made: what they may still say is decided where they are read.
@@ -23,7 +36,7 @@ def record(
         jobs: processes at once; on a large accelerator several small runs fill it better than one.
     """
     store = recorded_store()
-    runs = sorted(store.missing(profile.runs(), current=False), key=_cost)
+    runs = store.missing(plan, current=False)
     deadline = time.monotonic() + time_budget
     return run_all(runs, store, jobs=jobs, device=device, report=report, deadline=deadline, current=False)
 

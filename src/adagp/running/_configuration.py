@@ -8,7 +8,7 @@ from typing import Any
 
 from .._errors import UsageError, unknown
 from ..models import input_shape
-from ..schedule import AlwaysBP, LadderSchedule, Schedule
+from ..schedule import DECAYS, AlwaysBP, LadderSchedule, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,23 @@ METHODS: dict[str, Method] = {
     "adagp-default-init": Method(
         description="ADA-GP whose predictor starts as PyTorch starts a layer, not at zero", options=(("zero_start", False),)
     ),
+    "truncated": Method(
+        description="true gradients of the layers near the loss in Phase GP, coasting below", predictor="truncated"
+    ),
+    "sampled": Method(description="backpropagation on a random quarter of the batch in Phase GP", predictor="sampled"),
+    "sampled-hardest": Method(
+        description="backpropagation on the quarter of the batch with the largest output error in Phase GP",
+        predictor="sampled",
+        options=(("by", "error"),),
+    ),
+    "control-variate": Method(
+        description="true gradients on a quarter of the batch, corrected by predictions on all of it",
+        predictor="control-variate",
+    ),
+    "nowcast": Method(description="weights extrapolated in Phase GP, without a forward pass", predictor="nowcast"),
+    "feedback-alignment": Method(
+        description="the output error through fixed random matrices in Phase GP", predictor="feedback-alignment"
+    ),
     "adaptive": Method(description="ADA-GP whose ratio follows what it measures", schedule="adaptive"),
 }
 
@@ -77,7 +94,9 @@ class Run:
     optimizer: str = "sgd"
     """'sgd' (momentum 0.9, as recalled of the paper) or 'adam'."""
     lr: float = 0.1
-    """Initial learning rate; it falls to 0 along a cosine over the run (our choice: no validation set is needed)."""
+    """Initial learning rate."""
+    decay: str = "cosine"
+    """How the learning rate falls to 0 over the run, a key of ``schedule.DECAYS`` (our choice: no validation set is needed)."""
     weight_decay: float = 5e-4
     """L2 penalty."""
     warm_up_epochs: int = LadderSchedule.warm_up_epochs
@@ -98,7 +117,7 @@ class Run:
         for name in ("width", "epochs", "batch_size", "lr"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
-        for name, valid in (("optimizer", ("sgd", "adam")), ("precision", ("float32", "bfloat16"))):
+        for name, valid in (("optimizer", ("sgd", "adam")), ("precision", ("float32", "bfloat16")), ("decay", DECAYS)):
             if getattr(self, name) not in valid:
                 raise unknown(name, getattr(self, name), valid)
         self.ladder()

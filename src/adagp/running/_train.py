@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ._configuration import METHODS, Run
+from ._cost import cost_epochs
 from ._provenance import provenance
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def train(
             loss,
             evaluate,
             epochs=run.trained_epochs(),
+            decay=run.decay,
             skip=run.ladder() if method.skip else None,
             checkpoint=checkpoint,
             made_by=behaviour,
@@ -84,6 +86,8 @@ def train(
         engine.close()
     # The mean of the last three epochs is a steadier figure than the last one; the first of so few would be no result.
     last = curves[-max(1, min(3, run.trained_epochs() // 3)) :]
+    index = getattr(engine.predictor, "cut", None)
+    cut = None if index is None else engine.layers[index].name
     result = {
         "diverged": diverged,
         "metric": task.metric,
@@ -94,6 +98,8 @@ def train(
         "weight_norm": float(torch.stack([p.detach().float().norm() for p in model.parameters()]).norm()),
         "predictor_parameters": engine.predictor.num_parameters(),
         "train_samples": len(samples.labels),
+        "cut": cut,  # the lowest layer that went backward in Phase GP, of a truncated run
+        "cost_epochs": cost_epochs(run, curves, cut),
         "seconds": round(sum(row["seconds"] for row in curves), 2),  # of all parts of an interrupted run
         "quality": {phase.value: engine.metrics(phase) for phase in (Phase.WARM_UP, Phase.BP)},
     }

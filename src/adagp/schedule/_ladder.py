@@ -1,6 +1,7 @@
 """Schedules that are fixed before training starts."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from .._errors import UsageError
@@ -76,6 +77,61 @@ class LadderSchedule:
                 plan.append(Segment(epochs=length, warm_up=0, bp=batches_per_epoch - gp, gp=gp))
             start += length
         return plan
+
+    def observe(self, phase: Phase, loss: float, quality: float | None) -> None:
+        pass
+
+    def state_dict(self) -> dict:
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateSchedule:
+    """The ladder turned round: true gradients first, prediction in the last part, GP:BP 1:1, then 2:1, then 4:1 (our choice).
+
+    The paper predicts most right after the warm-up, where a batch without its true gradient costs most accuracy; late, where
+    the learning rate is small, it costs least (see the book's page "Does prediction matter?").
+    """
+
+    epochs: int = 90
+    """Epochs of the whole training; epochs beyond them go on with the last rung."""
+    start: float = 0.5
+    """Share of the epochs before prediction starts."""
+    ratios: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (4, 1))
+    """(GP, BP) batches of a group, one after the other, for equal parts of the remaining epochs."""
+
+    uses_prediction: ClassVar[bool] = True
+    observes: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not (self.epochs >= 1 and 0 <= self.start < 1 and self.ratios):
+            raise UsageError(
+                f"a late schedule needs epochs >= 1, 0 <= start < 1 and at least one ratio, "
+                f"got {self.epochs}, {self.start} and {self.ratios}"
+            )
+        self.ladder  # noqa: B018  # which checks the ratios
+
+    @cached_property
+    def ladder(self) -> LadderSchedule:
+        """The same plan, rung by rung."""
+        begin = round(self.start * self.epochs)
+        count = len(self.ratios)
+        ends = [begin + (self.epochs - begin) * (k + 1) // count for k in range(count)]
+        lengths = [end - start for start, end in zip([begin, *ends], ends, strict=False)]
+        rungs = tuple((n, *ratio) for n, ratio in zip(lengths, self.ratios, strict=True))
+        return LadderSchedule(warm_up_epochs=begin, rungs=rungs[:-1], final=self.ratios[-1])
+
+    def phase(self, epoch: int, batch: int) -> Phase:
+        return self.ladder.phase(epoch, batch)
+
+    def __str__(self) -> str:
+        return str(self.ladder)
+
+    def segments(self, epochs: int, batches_per_epoch: int) -> list[Segment]:
+        return self.ladder.segments(epochs, batches_per_epoch)
 
     def observe(self, phase: Phase, loss: float, quality: float | None) -> None:
         pass

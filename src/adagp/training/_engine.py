@@ -1,5 +1,6 @@
 """The drop-in engine: a user's model, optimizer and loop, with some batches updated from predicted gradients."""
 
+import contextlib
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from .. import predictors
 from .._errors import UsageError
-from ..predictors import PREDICTABLE, GradientPredictor, Layer, mean_over
+from ..predictors import PREDICTABLE, GradientPredictor, Layer, Needs, PartChooser, mean_over
 from ..schedule import LadderSchedule, Phase, Schedule
 from ._metrics import LayerMetrics, compare
 
@@ -23,7 +24,7 @@ class Step:
     """What one batch did."""
 
     loss: Tensor
-    """Scalar, detached."""
+    """Scalar, detached; of the part, where only a part went forward; NaN where nothing did (see ``Needs``)."""
     phase: Phase
 
 
@@ -115,6 +116,8 @@ class AdaGP:
         self._bare: torch.optim.Optimizer = cast(Any, optimizer).optimizer if self._scales_itself else optimizer
         self._accumulate, self._clip_norm = accumulate, clip_norm
         self._backward = backward or (lambda loss: loss.backward())
+        if self.predictor.needs.part < 1 and not isinstance(self.predictor, PartChooser):
+            raise UsageError(f"{type(self.predictor).__name__} needs a part of the batch and has no method choose to say which")
         modules = _predicted_modules(model, optimizer)
         self.layers = list(dict.fromkeys(layer for _, layer in modules))
         if process_group is None and isinstance(model, nn.parallel.DistributedDataParallel):
@@ -136,6 +139,8 @@ class AdaGP:
         # A schedule without prediction costs nothing: the model has no hooks.
         watched = modules if self.schedule.uses_prediction else []
         self._hooks = [module.register_forward_hook(self._hook(layer)) for module, layer in watched]
+        self._cut: Layer | None = None  # where the present forward pass begins to record a graph
+        self._hooks += [module.register_forward_pre_hook(self._pre_hook(layer)) for module, layer in watched]
 
     def epoch(self, loader: Iterable) -> Iterator:
         """Yield the loader's batches and keep count of epoch and batch.
@@ -202,14 +207,16 @@ class AdaGP:
         """The phase that the schedule gives to the current batch."""
         return self.schedule.phase(self._at.epoch, self._at.batch // self._accumulate)
 
-    def step(self, closure: Callable[[], Tensor]) -> Step:
+    def step(self, closure: Callable[..., Tensor], *batch: Tensor) -> Step:
         """Train on one batch.
 
         Args:
             closure: runs the forward pass and returns the scalar loss; it calls neither backward nor the optimizer.
+            batch: what the closure is called with: tensors whose first axis counts the samples. Only a predictor that trains on
+                a part of the batch asks for them (``Sampled``, ``ControlVariate``); a closure without arguments does else.
 
         Raises:
-            UsageError: called outside of an epoch, or the closure returned no scalar tensor.
+            UsageError: called outside of an epoch, the closure returned no scalar tensor, or the predictor needs the batch.
         """
         if not self._inside:
             raise UsageError("step was called outside of epoch: iterate with `for batch in engine.epoch(loader)`")
@@ -218,8 +225,8 @@ class AdaGP:
             self._at.phase = self.phase
         phase = self._at.phase
         try:
-            predicting = phase is Phase.GP and not self.predictor.needs.backward
-            loss = self._forward_only(closure) if predicting else self._with_backward(closure)
+            run = (lambda: closure(*batch)) if batch else closure
+            loss = self._predicting(run, closure, batch) if phase is Phase.GP else self._with_backward(run)
             self._at.call += 1
             if self._at.call == self._accumulate:
                 self._at.call = 0
@@ -227,11 +234,12 @@ class AdaGP:
         except BaseException:
             self._give_up()
             raise
-        bad = torch.where(loss.isfinite(), torch.inf, float(self._at.batch)).reshape(())
-        self._first_bad = bad if self._first_bad is None else torch.minimum(self._first_bad, bad)
+        if loss is not None:
+            bad = torch.where(loss.isfinite(), torch.inf, float(self._at.batch)).reshape(())
+            self._first_bad = bad if self._first_bad is None else torch.minimum(self._first_bad, bad)
         self.counts[phase.value] += 1
         self._at.batch += 1
-        return Step(loss, phase)
+        return Step(torch.full((), torch.nan) if loss is None else loss, phase)
 
     def metrics(self, phase: Phase = Phase.BP) -> dict[str, dict[str, float]]:
         """Means over the measured batches of ``phase`` of each layer's prediction quality: cosine, sign, mse, mape, norm_ratio.
@@ -252,17 +260,14 @@ class AdaGP:
         Returns:
             {layer: gradient as a matrix (out_ch, row)}, for predictors that need no more than the layers' outputs.
         """
-        buffers = [buffer.clone() for buffer in self.model.buffers()]
         gradients = [layer.weight.grad for layer in self.layers]
-        with torch.no_grad():
+        with torch.no_grad(), self._buffers_kept():
             self._run(closure)
             with self._plain():
                 self.predictor.predict(None)
         made = {x.name: x.matrix(x.weight.grad) for x in self.layers if x.weight.grad is not None}
         for layer, gradient in zip(self.layers, gradients, strict=True):
             layer.weight.grad = gradient
-        for buffer, value in zip(self.model.buffers(), buffers, strict=True):
-            buffer.copy_(value)
         return made
 
     def large_batch_quality(self, closures: Iterable[Callable[[], Tensor]]) -> dict[str, dict[str, float]]:
@@ -284,28 +289,27 @@ class AdaGP:
         if not closures:
             raise UsageError("large_batch_quality needs at least one closure, got none")
         weights = [layer.weight for layer in self.layers]
-        kept = [p.grad for p in self.model.parameters()], [b.clone() for b in self.model.buffers()]
+        kept = [p.grad for p in self.model.parameters()]
         predictor = self.predictor.state_dict()
         mean: list[Tensor | None] = [None] * len(weights)
         single: list[Tensor | None] = mean
         predicted: list[Tensor | None] = mean
-        for number, closure in enumerate(closures):
-            loss = self._run(closure) if number == 0 else closure()
-            error = None
-            if number == 0 and self._output is not None:
-                error = torch.autograd.grad(loss, self._output, retain_graph=True)[0]
-            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-            mean = [g if m is None else m if g is None else m + g for m, g in zip(mean, gradients, strict=True)]
-            if number == 0:
-                single = list(gradients)
-                for weight in weights:
-                    weight.grad = None
-                self.predictor.predict(error)
-                predicted = [weight.grad for weight in weights]
-        for parameter, gradient in zip(self.model.parameters(), kept[0], strict=True):
+        with self._buffers_kept():
+            for number, closure in enumerate(closures):
+                loss = self._run(closure) if number == 0 else closure()
+                error = None
+                if number == 0 and self._output is not None:
+                    error = torch.autograd.grad(loss, self._output, retain_graph=True)[0]
+                gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+                mean = [g if m is None else m if g is None else m + g for m, g in zip(mean, gradients, strict=True)]
+                if number == 0:
+                    single = list(gradients)
+                    for weight in weights:
+                        weight.grad = None
+                    self.predictor.predict(error)
+                    predicted = [weight.grad for weight in weights]
+        for parameter, gradient in zip(self.model.parameters(), kept, strict=True):
             parameter.grad = gradient
-        for buffer, value in zip(self.model.buffers(), kept[1], strict=True):
-            buffer.copy_(value)
         self.predictor.load_state_dict(predictor)
         self._output = None
         return {
@@ -373,6 +377,23 @@ class AdaGP:
         """The engine's own arithmetic is in its tensors' own types, whatever autocast the user's loop runs in."""
         return torch.autocast(self._device_type, enabled=False)
 
+    @contextlib.contextmanager
+    def _buffers_kept(self) -> Iterator[None]:
+        """The statistics of batch normalization, and any other buffer, are afterwards as they were before."""
+        kept = [buffer.clone() for buffer in self.model.buffers()]
+        try:
+            yield
+        finally:
+            for buffer, value in zip(self.model.buffers(), kept, strict=True):
+                buffer.copy_(value)
+
+    def _pre_hook(self, layer: Layer) -> Callable:
+        def hook(module: nn.Module, inputs: tuple) -> None:
+            if layer is self._cut and self._watching and not torch.is_grad_enabled():
+                torch.set_grad_enabled(True)  # for the rest of the forward pass; the context in _forward_only ends it
+
+        return hook
+
     def _hook(self, layer: Layer) -> Callable:
         def hook(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
             if not self._watching:
@@ -405,31 +426,69 @@ class AdaGP:
             raise UsageError(f"the closure must return the loss as a scalar tensor, got {got}")
         return loss
 
-    def _forward_only(self, closure: Callable[[], Tensor]) -> Tensor:
-        with torch.no_grad():
-            loss = self._run(closure)
-        self._error = None if self._output is None else torch.autograd.grad(loss, self._output)[0]
-        return loss.detach()
+    def _predicting(
+        self, run: Callable[[], Tensor], closure: Callable[..., Tensor], batch: tuple[Tensor, ...]
+    ) -> Tensor | None:
+        """What the predictor needs of a batch in Phase GP: the loss of what was run."""
+        needs = self.predictor.needs
+        part = needs.backward is True and needs.part < 1
+        if part and not batch:
+            raise UsageError(
+                "this predictor trains on a part of the batch, which it must be given: "
+                "engine.step(lambda x, y: F.cross_entropy(model(x), y), x, y)"
+            )
+        loss = self._forward_only(run, needs) if needs.forward else None
+        if part:
+            rows = cast(PartChooser, self.predictor).choose(len(batch[0]), self._error)
+            chosen = [tensor[rows.to(tensor.device)] for tensor in batch]
+            # A chosen part's statistics are not the batch's: where the batch went forward, it alone moves them.
+            with self._buffers_kept() if needs.forward else contextlib.nullcontext():
+                partial = self._backpropagate(closure(*chosen))
+            loss = partial if loss is None else loss
+        elif needs.backward is True:
+            loss = self._with_backward(run)
+        return loss
+
+    def _forward_only(self, closure: Callable[[], Tensor], needs: Needs) -> Tensor:
+        self._cut = needs.backward if isinstance(needs.backward, Layer) else None
+        # A graph that begins inside the model is not what DistributedDataParallel's reducer expects: ``_update`` averages.
+        unreduced = getattr(self.model, "no_sync", None) if self._cut is not None else None
+        try:
+            with torch.no_grad(), unreduced() if unreduced else contextlib.nullcontext():
+                loss = self._run(closure)
+        finally:
+            cut, self._cut = self._cut, None
+        self._error = None if self._output is None else torch.autograd.grad(loss, self._output, retain_graph=cut is not None)[0]
+        return loss.detach() if cut is None else self._backpropagate(loss)
 
     def _with_backward(self, closure: Callable[[], Tensor]) -> Tensor:
         loss = self._run(closure)
-        if not loss.requires_grad:
-            raise UsageError("the closure's loss has no gradient: do not detach it, nor run the closure under no_grad")
-        if self._output is not None:
+        if self._output is not None and self._output.requires_grad:
             self._output.retain_grad()
-        scaled = self._scaler is not None and not self._scales_itself
-        self._backward(self._scaler.scale(loss) if scaled else loss)
+        self._backpropagate(loss)
         self._error = None if self._output is None else self._output.grad
         return loss.detach()
 
-    def _update(self, phase: Phase, loss: Tensor) -> None:
+    def _backpropagate(self, loss: Tensor) -> Tensor:
+        if not loss.requires_grad:
+            raise UsageError("the closure's loss has no gradient: do not detach it, nor run the closure under no_grad")
+        scaled = self._scaler is not None and not self._scales_itself
+        self._backward(self._scaler.scale(loss) if scaled else loss)
+        return loss.detach()
+
+    def _update(self, phase: Phase, loss: Tensor | None) -> None:
         """Predict or learn, then the optimizer's step."""
-        true = phase is not Phase.GP or self.predictor.needs.backward
+        backward = self.predictor.needs.backward
+        true = phase is not Phase.GP or backward is not False
         scaler = self._scaler if true else None
         quality = None
+        if phase is Phase.GP and isinstance(backward, Layer):
+            for parameter in self._parameters():
+                if parameter.grad is not None:
+                    self._mean(parameter.grad)
         if scaler is not None:
             scaler.unscale_(self._bare)
-            if self._error is not None:
+            if self._error is not None and phase is not Phase.GP:  # there it comes from the loss unscaled
                 self._error = self._error / scaler.get_scale()
         with self._plain():
             if phase is Phase.GP:
@@ -445,7 +504,7 @@ class AdaGP:
         else:  # a predicted gradient was never scaled
             (self.optimizer if true else self._bare).step()
         self._true_steps += phase is not Phase.GP
-        if self.schedule.observes:
+        if self.schedule.observes and loss is not None:
             # Replicas that saw other data must come to the same decision.
             seen = float(self._mean(loss.clone().float()))
             self.schedule.observe(phase, seen, None if quality is None else float(self._mean(quality)))

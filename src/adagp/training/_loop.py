@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import math
 import pickle
 import time
 from collections import Counter
@@ -15,7 +14,7 @@ from torch import nn
 
 from .._errors import UsageError
 from .._files import write_atomic
-from ..schedule import Phase, Schedule
+from ..schedule import DECAYS, Phase, Schedule
 from ._engine import AdaGP
 
 _Decay = torch.optim.lr_scheduler.LambdaLR
@@ -53,6 +52,7 @@ def fit(
     evaluate: Callable[[nn.Module], dict[str, float]],
     *,
     epochs: int,
+    decay: str = "cosine",
     skip: Schedule | None = None,
     checkpoint: Path | None = None,
     made_by: _MadeBy = None,
@@ -65,8 +65,10 @@ def fit(
     by it.
 
     Args:
-        engine: an ``AdaGP`` around the model and its optimizer. The learning rate falls along a cosine to 0, a step a batch.
-        loader: yields batches; ``set_epoch(e)`` fixes their order and augmentation, so a resumed run sees the same ones.
+        engine: an ``AdaGP`` around the model and its optimizer.
+        decay: a key of ``DECAYS``: how the learning rate falls to 0, a step a batch.
+        loader: yields batches, tuples of tensors; ``set_epoch(e)`` fixes their order and augmentation, so a resumed run sees
+            the same ones.
         loss: (model, batch) -> scalar loss.
         evaluate: model -> figures of the test set, called after every epoch with the model in eval mode.
         skip: drop the batches that this schedule puts in Phase GP (the control 'skip').
@@ -80,13 +82,11 @@ def fit(
     """
     model, optimizer = engine.model, engine.optimizer
     per_epoch = len(loader)
-    decay = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(1.0, step / (epochs * per_epoch))))
-    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: DECAYS[decay](step / (epochs * per_epoch)))
     rows: list[dict] = []
     average = WeightAverage(model)
     if checkpoint is not None and checkpoint.exists():
-        rows = _restore(checkpoint, engine, decay, average, made_by)
+        rows = _restore(checkpoint, engine, scheduler, average, made_by)
     for epoch in range(len(rows), epochs):
         start = time.perf_counter()
         losses: list[torch.Tensor] = []
@@ -98,10 +98,10 @@ def fit(
                 if skip is not None and skip.phase(epoch, position) is Phase.GP:
                     phases["skipped"] += 1
                 else:
-                    step = engine.step(lambda: loss(model, batch))
+                    step = engine.step(lambda *tensors: loss(model, tensors), *batch)
                     losses.append(step.loss)
                     phases[step.phase.value] += 1
-                decay.step()
+                scheduler.step()
         except FloatingPointError as error:
             raise DivergedError(str(error), rows) from error
         seconds = time.perf_counter() - start
@@ -110,7 +110,7 @@ def fit(
             figures = evaluate(model)
         row: dict[str, Any] = {
             "epoch": epoch + 1,
-            "train_loss": float(torch.stack(losses).float().mean()) if losses else None,
+            "train_loss": float(torch.stack(losses).float().nanmean()) if losses else None,  # NaN: not looked at
             **figures,
             "batches": dict(phases),
             "train_seconds": round(seconds, 3),
@@ -123,7 +123,7 @@ def fit(
         row["seconds"] = round(time.perf_counter() - start, 3)
         rows.append(row)
         if checkpoint is not None:
-            _save(checkpoint, engine, decay, average, rows, made_by)
+            _save(checkpoint, engine, scheduler, average, rows, made_by)
         on_epoch(row)
     return rows
 

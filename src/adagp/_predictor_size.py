@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .._errors import UsageError
+from ._errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,175 @@
+"""What a run is worth beside plain backpropagation of the same cost: the frontier, and each way's distance to it."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from ..running import METHODS, Run, cost_epochs, gp_way
+from ._rules import Interval, interval, score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_REGIME = ("model", "dataset", "width", "batch_size", "optimizer", "lr", "weight_decay", "precision")
+
+
+def budgets(records: Iterable[dict]) -> "pd.DataFrame":
+    """One row a run, with its cost and the regime it belongs to.
+
+    Returns:
+        Columns regime (samples and epochs in words), whole (epochs of its longest run), model, width, samples, batch, data,
+        method ('bp' for equal-cost runs too), schedule (in words; empty for backpropagation), decay, epochs, seed, cost (epochs
+        of backpropagation, by multiply-accumulates), score, averaged, seconds, cut and run.
+    """
+    import pandas as pd
+
+    rows = []
+    for record in records:
+        run, result = Run.from_config(record["config"]), record["result"]
+        if result["metric"] != "accuracy":
+            continue
+        cost, data = result.get("cost_epochs"), record["provenance"]["data"]
+        cut = result.get("cut")
+        rows.append(
+            {
+                "key": (*(getattr(run, name) for name in _REGIME), result["train_samples"], data["fingerprint"]),
+                "model": run.model,
+                "width": run.width,
+                "samples": result["train_samples"],
+                "batch": run.batch_size,
+                "data": data["name"],
+                "method": "bp" if run.method == "equal-cost" else run.method,
+                "schedule": _plan(run),
+                "decay": run.decay,
+                "epochs": run.trained_epochs(),
+                "seed": run.seed,
+                "cost": cost_epochs(run, record["curves"], cut) if cost is None else cost,
+                "score": score(record),
+                "averaged": result["averaged_score"],
+                "seconds": result["seconds"],
+                "cut": cut,
+                "run": run,
+            }
+        )
+    columns = ["key", "model", "width", "samples", "batch", "data", "method", "schedule", "decay", "epochs", "seed", "cost"]
+    frame = pd.DataFrame(rows, columns=[*columns, "score", "averaged", "seconds", "cut", "run"])
+    whole = frame.groupby("key")["epochs"].transform("max")
+    frame.insert(0, "whole", whole)
+    names: dict[tuple, str] = {}
+    for key, group in frame.groupby("key"):
+        first = group.iloc[0]
+        name = f"{first['model']} at {first['width']:g}, {first['samples']:,} images, {first['whole']} epochs"
+        names[key] = f"{name}, {len(names)}" if name in names.values() else name
+    frame.insert(0, "regime", frame["key"].map(names))
+    return frame.drop(columns="key")
+
+
+def _plan(run: Run) -> str:
+    """A run's schedule of phases in words."""
+    method = METHODS[run.method]
+    if method.schedule == "always-bp" and not method.skip:
+        return ""
+    if method.schedule == "adaptive":
+        return "adaptive"
+    warm = f"from {run.warm_up_epochs / run.epochs:.0%} on"
+    ratios = [rung[1] / max(1, rung[2]) for rung in run.rungs] + [run.final[0] / max(1, run.final[1])]
+    if len(ratios) == 1:
+        return "{}:{} ".format(*run.final) + warm
+    turned = all(a <= b for a, b in pairwise(ratios))
+    return f"ladder turned round, {warm}" if turned else f"the paper's ladder, {warm}"
+
+
+def frontier(runs: "pd.DataFrame", value: str = "score") -> "pd.DataFrame":
+    """Plain backpropagation at each budget with its best decay, of one regime.
+
+    The best is chosen by the mean over seeds, among decays with as many seeds as any has: a choice after the fact, which
+    raises the bar for every other method.
+
+    Returns:
+        Columns cost, decay, seed and the value, a row a budget and seed.
+    """
+    import pandas as pd
+
+    plain = runs[runs["method"] == "bp"]
+    kept = []
+    for _, group in plain.groupby("cost"):
+        counts = group.groupby("decay")["seed"].nunique()
+        means = group.groupby("decay")[value].mean()[counts == counts.max()]
+        kept.append(group[group["decay"] == means.idxmax()])
+    columns = ["cost", "decay", "seed", value]
+    return pd.concat(kept)[columns].sort_values(["cost", "seed"]) if kept else plain[columns]
+
+
+def distances(runs: "pd.DataFrame", value: str = "score") -> "pd.DataFrame":
+    """Each way's distance to the frontier at its own cost, in points, paired by seed; of one regime.
+
+    Between two budgets a seed's frontier is a straight line; a way cheaper or dearer than all budgets has no distance.
+
+    Returns:
+        Columns method, schedule, cost, seconds, value (its mean), n, distance (an ``Interval``) and against_whole (points more
+        than the whole run of backpropagation, an ``Interval``).
+    """
+    import numpy as np
+    import pandas as pd
+
+    curve = frontier(runs, value).pivot_table(index="seed", columns="cost", values=value)
+    rows = []
+    for (method, schedule), group in runs[runs["method"] != "bp"].groupby(["method", "schedule"], sort=False):
+        far, lost = [], []
+        for row in group.to_dict("records"):
+            known = curve.loc[row["seed"]].dropna() if row["seed"] in curve.index else curve.iloc[0:0].mean()
+            inside = len(known) > 1 and known.index.min() <= row["cost"] <= known.index.max()
+            far.append(row[value] - float(np.interp(row["cost"], known.index, known.to_numpy())) if inside else float("nan"))
+            lost.append(row[value] - known.iloc[-1] if len(known) else float("nan"))
+        rows.append(
+            {
+                "method": method,
+                "schedule": schedule,
+                "cost": group["cost"].mean(),
+                "seconds": group["seconds"].mean(),
+                "value": group[value].mean(),
+                "n": len(group),
+                "distance": interval(pd.Series(far)),
+                "against_whole": interval(pd.Series(lost)),
+            }
+        )
+    return pd.DataFrame(rows, columns=["method", "schedule", "cost", "seconds", "value", "n", "distance", "against_whole"])
+
+
+def savings(runs: "pd.DataFrame", *, design: str = "efficient", dataflow: str = "ws") -> "pd.DataFrame":
+    """Accuracy lost against energy saved on the accelerator, for each way and for shorter backpropagation; of one regime.
+
+    The accelerator runs the published network at full width with the schedule of the runs; both are against backpropagation
+    for the whole run.
+
+    Returns:
+        Columns method, schedule, energy_saving (percent), speedup, change (points, an ``Interval``) and n.
+    """
+    import pandas as pd
+
+    from .. import accelerator as acc
+
+    if runs.empty:
+        return pd.DataFrame(columns=["method", "schedule", "energy_saving", "speedup", "change", "n"])
+    first = runs.iloc[0]
+    work = acc.workload(first["model"], dataset=first["run"].dataset, batch=int(first["batch"]))
+    whole = int(first["whole"])
+    rows = []
+    curve = frontier(runs).pivot_table(index="seed", columns="cost", values="score")
+    for budget in curve.columns:
+        share = float(budget) / whole
+        gap = interval(curve[budget] - curve[curve.columns.max()])
+        rows.append({"method": "bp", "schedule": "", "energy_saving": 100 * (1 - share), "speedup": 1 / share, "change": gap})
+    for row in distances(runs).to_dict("records"):
+        same = (runs["method"] == row["method"]) & (runs["schedule"] == row["schedule"])
+        example = runs[same].iloc[0]
+        way, _ = gp_way(example["run"], work, example["cut"])
+        report = acc.simulate(
+            work, design=design, dataflow=dataflow, way=way, schedule=example["run"].ladder(), epochs=whole,
+            batches_per_epoch=int(first["samples"]) // int(first["batch"]),
+        )  # fmt: skip
+        saving = {"energy_saving": 100 * report.energy_saving, "speedup": report.speedup}
+        rows.append({"method": row["method"], "schedule": row["schedule"], **saving, "change": row["against_whole"]})
+    table = pd.DataFrame(rows)
+    table["n"] = [found.pairs if isinstance(found, Interval) else 0 for found in table["change"]]
+    return table

@@ -1,0 +1,61 @@
+"""The criterion in one figure: correlations against the threshold, and cuts against what they cost."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from . import style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+_COLORS = {
+    "shared-network": style.BLUE, "feedback-alignment": style.ORANGE, "error-projection": style.VERMILION,
+    "fitted by sample": style.GREEN, "ema": style.PURPLE,
+}  # fmt: skip
+
+
+@style.drawing
+def criterion(
+    table: "pd.DataFrame", cuts: "pd.DataFrame", labels: Mapping[str, str], thresholds: Mapping[str, float]
+) -> tuple["Figure", "pd.DataFrame"]:
+    """Left: each prediction's correlation with single samples' gradients, layer by layer (mean and range over seeds), and
+    what it must exceed. Right: for every cut of truncated backpropagation the share of the noise above it over its cost.
+
+    Args:
+        table: ``evidence.correlation_table``.
+        cuts: ``evidence.cuts``.
+        labels: ``evidence.PREDICTIONS``.
+        thresholds: least correlations by what to call them.
+    """
+    import matplotlib.pyplot as plt
+
+    long = table.melt(["seed", "position", "layer"], list(labels), var_name="prediction", value_name="correlation")
+    places = ["prediction", "position", "layer"]
+    data = long.groupby(places, sort=False)["correlation"].agg(["mean", "min", "max", "count"]).reset_index()
+    with style.use():
+        figure, (left, right) = style.panels(2, 9.6, 4.2, phone=3.6)
+        for name, label in labels.items():
+            rows = data[data["prediction"] == name]
+            spread = [rows["mean"] - rows["min"], rows["max"] - rows["mean"]]
+            left.errorbar(
+                rows["position"] + 1, rows["mean"], spread, marker="o", markersize=3.5, linewidth=1.2, elinewidth=0.8,
+                color=_COLORS[name], label=label,
+            )  # fmt: skip
+        for label, value in thresholds.items():
+            left.axhline(value, color=style.BLACK, linewidth=0.9, linestyle=(0, (4, 2)))
+            left.text(0.55, value + 0.012, label, fontsize=8, va="bottom")
+        left.set(xlabel="layer, from the input on", ylabel="correlation with a sample's gradient", ylim=(-0.12, 1.06))
+        left.set_xticks(range(1, int(data["position"].max()) + 2))
+        for seed, own in cuts.groupby("seed"):
+            right.plot(
+                own["cost"], own["rho2"], "o-", color=style.SKY, markersize=3.5, linewidth=0.8,
+                label="a cut (one line a seed)" if seed == cuts["seed"].min() else None,
+            )  # fmt: skip
+        right.plot((0, 1), (0, 1), color=style.BLACK, linewidth=0.9, linestyle=(0, (4, 2)), label="pays above this line")
+        right.set(xlabel="share of a sample's cost spent", ylabel="share of the noise above the cut")
+        right.set(xlim=(0, 1), ylim=(0, 1.03))
+        right.legend(loc="lower right", fontsize=8)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(3, 1))
+    plt.close(figure)
+    return figure, data

@@ -1,0 +1,140 @@
+"""True gradients on a part of the batch: alone, or corrected by predictions on all of it."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from .._errors import UsageError
+from ._base import Layer, Mean, Needs, Score
+from ._error_projection import ErrorProjection
+
+
+class _RandomPart:
+    """Samples drawn without replacement, by random numbers of its own, which are part of a predictor's state."""
+
+    def __init__(self, part: float) -> None:
+        if not (isinstance(part, int | float) and 0 < part < 1):
+            raise UsageError(f"part must be above 0 and below 1, got {part!r}")
+        self.share = part
+        self.generator = torch.Generator().manual_seed(0)
+
+    def size(self, count: int) -> int:
+        return max(1, round(self.share * count))
+
+    def draw(self, count: int) -> Int[Tensor, " part"]:
+        return torch.randperm(count, generator=self.generator)[: self.size(count)]
+
+
+class Sampled:
+    """Backpropagation on a part of the batch: samples at random, or those with the largest output error.
+
+    At random the other samples are not looked at. The hardest are found by a forward pass of the whole batch: the norm of the
+    loss's gradient at the output bounds that at the weights (Katharopoulos and Fleuret, 2018, arXiv 1803.00942). Their
+    gradient is a biased estimate.
+
+    Use it where smaller batches are wanted anyway: at random, this is what it is.
+
+    Args:
+        part: share of the batch, in (0, 1).
+        by: 'random' or 'error'.
+    """
+
+    def __init__(self, *, part: float = 0.25, by: str = "random") -> None:
+        self._part = _RandomPart(part)
+        if by not in ("random", "error"):
+            raise UsageError(f"by must be 'random' or 'error', got {by!r}")
+        self.by = by
+        hardest = by == "error"
+        self.needs = Needs(forward=hardest, outputs=False, error=hardest, backward=True, part=part)
+
+    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
+        pass
+
+    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
+        pass
+
+    def choose(self, count: int, error: Tensor | None) -> Int[Tensor, " part"]:
+        if error is None or self.by == "random":
+            return self._part.draw(count)
+        return error.flatten(1).norm(dim=1).topk(self._part.size(count)).indices
+
+    def learn(self, score: Score | None, error: Tensor | None) -> None:
+        pass
+
+    def predict(self, error: Tensor | None) -> None:
+        pass  # the part's true gradients are in place
+
+    def forget(self) -> None:
+        pass
+
+    def num_parameters(self) -> int:
+        return 0
+
+    def state_dict(self) -> dict:
+        return {"generator": self._part.generator.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._part.generator.set_state(state["generator"])
+
+
+class ControlVariate:
+    """True gradients on a random part of the batch, plus what predictions say of all of it beyond that part.
+
+    g = g_part + p_all - p_part: unbiased whatever the predictions are, and less noisy than g_part as far as a sample's
+    prediction follows its gradient (arXiv 2511.05187; there with gradient predictions of a model in language training). The
+    predictions are those of ``ErrorProjection``, whose fit by least squares is the best coefficient of the correction.
+
+    Use it where predictions correlate with the true gradients of single samples above the book's criterion; none of ours does.
+
+    Args:
+        part: share of the batch with true gradients, in (0, 1).
+    """
+
+    def __init__(self, *, part: float = 0.25) -> None:
+        self._part, self._predictions = _RandomPart(part), ErrorProjection()
+        self.needs = Needs(error=True, backward=True, part=part)
+
+    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
+        self._predictions.bind(layers, mean)
+        self._rows: Tensor | None = None
+
+    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
+        self._predictions.see(layer, inputs, output)
+
+    def choose(self, count: int, error: Tensor | None) -> Int[Tensor, " part"]:
+        self._rows = self._part.draw(count)
+        return self._rows
+
+    def learn(self, score: Score | None, error: Tensor | None) -> None:
+        self._predictions.learn(score, error)
+
+    @torch.no_grad()
+    def predict(self, error: Tensor | None) -> None:
+        statistics = self._predictions.statistics
+        for layer in self._predictions.layers:
+            if error is None or self._rows is None or layer.weight.grad is None:
+                continue
+            rows = self._rows.to(error.device)
+            whole, part = statistics.of(layer, error), statistics.of(layer, error, rows)
+            if whole is None or part is None:
+                continue
+            correction = self._predictions.projected(layer, whole - part)
+            if correction is not None:
+                layer.put((layer.matrix(layer.weight.grad) + correction).to(layer.weight.dtype))
+        self.forget()
+
+    def forget(self) -> None:
+        self._rows = None
+        self._predictions.forget()
+
+    def num_parameters(self) -> int:
+        return self._predictions.num_parameters()
+
+    def state_dict(self) -> dict:
+        return {"predictions": self._predictions.state_dict(), "generator": self._part.generator.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._predictions.load_state_dict(state["predictions"])
+        self._part.generator.set_state(state["generator"])

@@ -1,0 +1,112 @@
+"""How long pages and runs took: before a reproduction, and in the artifact appendix."""
+
+import html
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from .. import _paths
+from ..evidence import recorded, summary
+from ..running import PROFILES, Profile, local_store
+from ._display import html_table
+from ._notebooks import Job, is_stale, needed_runs, stamp
+
+
+def forecast(plan: Sequence[Job], profile: Profile, folder: Path, inputs: str, *, each: bool) -> list[str]:
+    """What a reproduction will do, and how long it took last time.
+
+    Args:
+        folder: of the executed notebooks.
+        inputs: as for ``execute_notebooks``.
+        each: a line for each page; otherwise one for all of them.
+    """
+    store = local_store()
+    missing = set(store.missing(list(dict.fromkeys(run for job in plan for run in needed_runs(job, profile)))))
+    lines, before, stale = [], 0.0, 0
+    for job in plan:
+        to_train = [run for run in needed_runs(job, profile) if run in missing]
+        last = stamp(folder, job.page)
+        if not missing and not is_stale(job, folder, inputs):  # a new result may change any page
+            lines.append(f"{job.page}: nothing to do, executed {last['finished']}")
+            continue
+        stale += 1
+        before += last.get("seconds", 0.0)
+        took = f"{duration(last['seconds'])} last time" if "seconds" in last else "not executed before"
+        training = f"trains {len(to_train)} runs{_took_before(to_train, store)}, then " if to_train else ""
+        lines.append(f"{job.page}: {training}executes the notebook ({took})")
+    if not each:
+        took = f" ({duration(before)} of one core last time)" if before else ""
+        lines = [f"{len(missing)} runs to train{_took_before(missing, store)}, {stale} of {len(plan)} pages to execute{took}"]
+    seconds = built().get("seconds")
+    took = f" ({duration(seconds)} last time)" if seconds else ""
+    return [*lines, f"then the book{took}, if a page has changed, and the claims"]
+
+
+def _took_before(runs: Iterable, store) -> str:
+    """Seconds of earlier records of these runs, which the code has outdated."""
+    old = [record["result"]["seconds"] for run in runs if (record := store.get(run)) is not None]
+    return f" ({duration(sum(old))} last time)" if old else ""
+
+
+def built() -> dict:
+    """What is known of the book's last build: key and seconds; empty where there was none."""
+    try:
+        return json.loads((_paths.book() / "_build" / "built").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def duration(seconds: float) -> str:
+    """'7 s', '2 min 5 s' or '1 h 3 min'."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def times(executed: Path) -> str:
+    """The appendix's tables, as HTML: seconds of every page, of every run of the profile, and of every recorded run."""
+    import pandas as pd
+
+    pages = []
+    for path in sorted(executed.glob("*.json")):
+        last = stamp(executed, path.stem)
+        if "seconds" in last:
+            title = html.escape(_title(executed / f"{path.stem}.ipynb"))
+            link = f'<a href="notebooks/{path.stem}.html">{title}</a>'
+            seconds = f"{last['seconds']:.0f}"
+            pages.append({"page": link, "name": path.stem, "seconds": seconds, "executed (UTC)": last["finished"][:16]})
+    shown = []
+    if pages:
+        caption = "Pages, on the machine that built this book"
+        shown.append(html_table(pd.DataFrame(pages), caption=caption, escape=False).data)
+    name, store = executed.parent.name, local_store()
+    mine = [record for run in PROFILES[name].runs() if (record := store.get(run)) is not None] if name in PROFILES else []
+    for records, caption in ((mine, f"Runs of the profile {name}, on that machine"), (recorded(), "Recorded runs")):
+        if records:
+            shown.append(html_table(_runs(records), caption=caption).data)
+    return "\n\n".join(table.replace("\n", "") for table in shown)
+
+
+def _runs(records: list[dict]):
+    import pandas as pd
+
+    rows = summary(records)
+    rows["processor"] = [f"{r['provenance']['machine']['processor']}, {r['provenance']['machine']['device']}" for r in records]
+    keys = ["model", "method", "data", "width", "train_samples", "epochs", "processor"]
+    return pd.DataFrame(
+        [
+            dict(zip(keys, key, strict=True))
+            | {"runs": len(group), "seconds a run": ", ".join(f"{seconds:,.0f}" for seconds in group["seconds"])}
+            for key, group in rows.groupby(keys, sort=False)
+        ]
+    ).rename(columns={"train_samples": "samples"})
+
+
+def _title(page: Path) -> str:
+    """The page's first heading."""
+    for cell in json.loads(page.read_text())["cells"]:
+        for line in "".join(cell["source"]).splitlines() if cell["cell_type"] == "markdown" else ():
+            if line.startswith("# "):
+                return line.removeprefix("# ")
+    return page.stem

@@ -1,0 +1,184 @@
+"""Ways of filling a GP batch: their cost counted by hand on a network of two layers, and on the accelerator."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from adagp import UsageError
+from adagp import accelerator as acc
+from adagp.schedule import AlwaysBP, LadderSchedule, Segment
+
+BATCH, HALF = 8, [Segment(epochs=4, warm_up=0, bp=3, gp=3)]
+CONV = BATCH * 4 * 4 * 5 * (3 * 2 * 2)  # every output pixel of 5 filters, over 3 channels and a 2x2 window
+LINEAR = BATCH * 80 * 10
+PLAIN = 2 * CONV + 3 * LINEAR  # the first layer's input needs no gradient
+
+
+@pytest.fixture(scope="module")
+def work():
+    net = nn.Sequential(nn.Conv2d(3, 5, 2, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(80, 10))
+    return acc.workload(net, torch.empty(BATCH, 3, 8, 8, device="meta"))
+
+
+def test_a_whole_batch_is_counted_as_by_hand(work):
+    parts = {c.value: list(macs) for c, macs in acc.batch_macs(work, predictor=None).items() if macs.any()}
+    assert parts == {"forward": [CONV, LINEAR], "input gradient": [0, LINEAR], "weight gradient": [CONV, LINEAR]}
+    assert sum(map(sum, parts.values())) == PLAIN == work.macs()
+
+
+def test_the_shared_networks_products_are_counted_as_by_hand(work):
+    # Each output channel is a sample: 8x8 pooled, 4 maps of 4x4 by 3x3, then 64 inputs to the channel's weights.
+    conv, dense = 5 * 4 * 16 * 9 + 5 * 64 * 12, 10 * 4 * 16 * 9 + 10 * 64 * 80
+    parts = acc.batch_macs(work, predictor="shared-network")
+    assert list(parts[acc.Component.PREDICTION]) == [conv, dense]
+    assert list(parts[acc.Component.LEARNING]) == [5 * 4 * 16 * 9 + 2 * 5 * 64 * 12, 10 * 4 * 16 * 9 + 2 * 10 * 64 * 80]
+
+
+def test_error_projections_products_are_counted_as_by_hand(work):
+    parts = acc.batch_macs(work, predictor="error-projection")
+    expected = [BATCH * 10 * row + out * 100 + 333 + out * 10 * row for out, row in ((5, 12), (10, 80))]
+    assert list(parts[acc.Component.PREDICTION]) == expected
+    assert list(parts[acc.Component.LEARNING]) == [out * 10 * row + 100 * row for out, row in ((5, 12), (10, 80))]
+
+
+@pytest.mark.parametrize(
+    ("way", "gp"),
+    [
+        ("skip", 0), ("nowcast", 0), ("coast", CONV + LINEAR),
+        (acc.Way(predictor=False, first=1), CONV + 2 * LINEAR),  # the last layer, whose input needs no gradient then
+        (acc.Way(predictor=False, first=0), PLAIN), (acc.Way(predictor=False, share=1.0), PLAIN),
+        (acc.Way(predictor=False, share=0.01), CONV + 2 * LINEAR),
+        (acc.Way(predictor=False, share=1.0, part=0.25), CONV + LINEAR + 0.25 * (CONV + 2 * LINEAR)),
+        (acc.Way(predictor=False, forward=0.5, share=1.0, part=0.5), 0.5 * PLAIN),
+    ],
+)  # fmt: skip
+def test_the_cost_of_a_plan_is_counted_as_by_hand(work, way, gp):
+    assert acc.training_cost(work, HALF, way=way) == pytest.approx(4 * (PLAIN + gp) / (2 * PLAIN))
+
+
+def test_predictions_and_their_training_are_paid_for(work):
+    parts = acc.batch_macs(work)
+    applied, learned = parts[acc.Component.PREDICTION].sum(), parts[acc.Component.LEARNING].sum()
+    forward = CONV + LINEAR
+    assert acc.training_cost(work, HALF) == pytest.approx(4 * (PLAIN + applied + learned + forward + applied) / (2 * PLAIN))
+    # A control variate predicts for the batch and for the part of it that has true gradients.
+    gp = forward + 0.5 * (PLAIN - forward) + 2 * applied
+    way = acc.Way(share=1.0, part=0.5)
+    assert acc.training_cost(work, HALF, way=way) == pytest.approx(4 * (PLAIN + applied + learned + gp) / (2 * PLAIN))
+
+
+def test_backpropagation_costs_its_epochs_whatever_the_predictor(work):
+    assert acc.training_cost(work, AlwaysBP().segments(7, 11)) == 7
+
+
+def test_a_share_of_the_backward_cost_is_kept_to():
+    work = acc.workload("vgg13", batch=64, width=0.25)
+    whole = sum(acc.batch_macs(work, acc.Way(predictor=False, share=1.0))[c].sum() for c in list(acc.Component)[1:3])
+    for share in (0.05, 0.3, 0.7):
+        way = acc.Way(predictor=False, share=share)
+        below = acc.Way(predictor=False, first=way.first_layer(work) - 1)
+        spent, more = (sum(acc.batch_macs(work, w)[c].sum() for c in list(acc.Component)[1:3]) for w in (way, below))
+        assert spent <= share * whole < more
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"share": 1.5}, "way field share must lie between 0 and 1, got 1.5"),
+        ({"share": 0.5, "first": 3}, "a share or a first layer"),
+        ({"share": 0.5, "part": 0}, "part must be above 0"),
+        ({"share": 0.5, "part": 0.5, "forward": 0.25}, r"at most forward \(0.25\), got 0.5"),
+        ({"forward": 0}, "needs a forward pass"),
+        ({"update": False}, "updates the weights"),
+    ],
+)
+def test_a_way_that_cannot_be_is_refused(change, words):
+    with pytest.raises(UsageError, match=words):
+        acc.Way(**change)
+
+
+def test_unknown_names_are_answered_with_the_known_ones(work):
+    with pytest.raises(UsageError, match="unknown way 'x'; choose from: "):
+        acc.training_cost(work, HALF, way="x")
+    with pytest.raises(UsageError, match="unknown predictor 'x'; choose from: "):
+        acc.training_cost(work, HALF, predictor="x")
+    with pytest.raises(UsageError, match="has 2 layers, so first must be below that; got 2"):
+        acc.training_cost(work, HALF, way=acc.Way(predictor=False, first=2))
+    with pytest.raises(UsageError, match="has no batch"):
+        acc.training_cost(work, [Segment(epochs=1, warm_up=0, bp=0, gp=0)])
+
+
+def test_the_schedules_of_the_package_give_their_own_segments(work):
+    ladder = LadderSchedule().segments(90, 390)
+    dear, cheap = (acc.training_cost(work, ladder, way=way) for way in ("coast", "skip"))
+    assert cheap < dear < 90
+    assert np.isclose(cheap, sum(s.epochs * (s.warm_up + s.bp) / s.batches for s in ladder))
+
+
+C = acc.Component
+
+
+@pytest.mark.parametrize("design", ["low", "efficient", "max"])
+def test_the_papers_way_is_the_default(design):
+    work = acc.workload("vgg13")
+    default, named, given = (acc.simulate(work, design=design, **way) for way in ({}, {"way": "predict"}, {"way": acc.Way()}))
+    assert default.to_dict() == named.to_dict() == given.to_dict()
+
+
+def test_a_whole_backward_pass_is_the_baselines_batch_and_a_dropped_one_is_nothing(work):
+    report = acc.simulate(work, design="baseline", way=acc.Way(predictor=False, share=1.0))
+    assert report.speedup == 1 and report.energy_saving == 0
+    dropped = acc.simulate(work, design="baseline", way="skip").phases["gp"]
+    assert dropped.cycles == dropped.dram_words == dropped.energy(acc.Hardware().energy_table) == 0
+
+
+def test_a_truncated_batch_does_the_baselines_work_above_the_cut_and_phase_gps_below():
+    work, cut = acc.workload("vgg13"), 7
+    gp = acc.simulate(work, way=acc.Way(predictor=False, first=cut)).phases["gp"].parts
+    full = acc.simulate(work).baseline.parts
+    forward = acc.simulate(work).phases["gp"].parts[C.FORWARD]
+    for level in ("cycles", "dram_words"):
+        for component, first in ((C.FORWARD, cut), (C.WEIGHT_GRADIENT, cut), (C.INPUT_GRADIENT, cut + 1), (C.UPDATE, 0)):
+            assert list(getattr(gp[component], level)[first:]) == list(getattr(full[component], level)[first:])
+        assert list(getattr(gp[C.FORWARD], level)[:cut]) == list(getattr(forward, level)[:cut])
+    assert gp[C.WEIGHT_GRADIENT].cycles[:cut].max() == gp[C.INPUT_GRADIENT].cycles[: cut + 1].max() == 0
+    assert C.PREDICTION not in gp
+
+
+def test_a_part_of_the_batch_goes_backward_as_a_batch_of_its_own():
+    work = acc.workload("vgg13")
+    gp = acc.simulate(work, way="sampled:0.25").phases["gp"].parts
+    small, full = (acc.simulate(acc.workload("vgg13", batch=size)).baseline.parts for size in (32, 128))
+    assert list(gp[C.WEIGHT_GRADIENT].dram_words) == list(small[C.WEIGHT_GRADIENT].dram_words)
+    assert list(gp[C.FORWARD].dram_words) == list(full[C.FORWARD].dram_words)
+
+
+def test_speed_up_and_energy_saving_fall_as_more_goes_backward_and_follow_the_cost():
+    table = acc.compare_ways([acc.workload("resnet50")], ["coast", "truncated:0.2", "truncated:0.5", "truncated:0.8"])
+    assert table["speedup"].is_monotonic_decreasing and table["energy_saving"].is_monotonic_decreasing
+    # Cycles follow multiply-accumulates where the array is the limit.
+    assert np.allclose(table["speedup"], 90 / table["cost"], rtol=0.02)
+
+
+def test_a_predicted_correction_is_paid_for_on_the_chip_too():
+    work = acc.workload("vgg13")
+    plain, corrected = (acc.simulate(work, way=way).phases["gp"] for way in ("sampled:0.5", "control-variate:0.5"))
+    assert corrected.cycles > plain.cycles and corrected.dram_words > plain.dram_words
+    prediction = acc.simulate(work).phases
+    twice = prediction["gp"].parts[C.PREDICTION].cycles + prediction["bp"].parts[C.PREDICTION].cycles
+    assert list(corrected.parts[C.PREDICTION].cycles) == list(twice)
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ("coast:0.5", "way coast takes no number, got 'coast:0.5'; one goes with truncated, sampled, control-variate"),
+        ("truncated:half", "way truncated takes a number from 0 to 1, such as truncated:0.5; got 'truncated:half'"),
+        ("truncated:2", "way field share must lie between 0 and 1, got 2.0"),
+        ("sampled:0", "way field part must be above 0"),
+    ],
+)
+def test_a_ways_number_is_checked(work, way, words):
+    with pytest.raises(UsageError, match=words):
+        acc.simulate(work, way=way)

@@ -1,0 +1,88 @@
+"""The frontier of backpropagation at equal cost, and what a way is worth beside it."""
+
+import dataclasses
+
+import pytest
+
+from adagp import evidence
+from adagp.running import Run, cost_epochs
+
+BASE = Run(model="vgg13", dataset="digits", method="bp", width=0.125, epochs=20, warm_up_epochs=10, rungs=(), final=(1, 1))
+
+
+def record(score, cost=None, averaged=None, **changes):
+    run = dataclasses.replace(BASE, **changes)
+    rows = [{"batches": {"bp": 10} if run.method == "bp" or epoch < 10 else {"gp": 5, "bp": 5}} for epoch in range(run.epochs)]
+    result = {"metric": "accuracy", "diverged": None, "score": score, "averaged_score": averaged, "train_samples": 1280}
+    return {
+        "config": run.config(),
+        "result": result | {"seconds": 1.0} | ({} if cost is None else {"cost_epochs": cost}),
+        "curves": rows,
+        "provenance": {"data": {"name": "digits", "fingerprint": "x"}},
+    }
+
+
+def plain(seeds=(0, 1, 2)):
+    """Seed s reaches 50 + 2 points a budget's epoch + s, with the linear decay; two points less with a cosine."""
+    return [
+        record(50 + 2 * epochs + seed - 2 * (decay == "cosine"), epochs=epochs, decay=decay, seed=seed)
+        for epochs in (12, 16, 20)
+        for decay in ("cosine", "linear")
+        for seed in seeds
+    ]
+
+
+def test_the_frontier_takes_the_best_decay_at_each_budget():
+    curve = evidence.frontier(evidence.budgets(plain()))
+    assert set(curve["decay"]) == {"linear"} and sorted(set(curve["cost"])) == [12, 16, 20]
+    assert curve[curve["cost"] == 16]["score"].tolist() == [82, 83, 84]
+
+
+def test_a_decay_with_fewer_seeds_does_not_count():
+    lucky = record(99, epochs=16, decay="late")
+    curve = evidence.frontier(evidence.budgets([*plain(), lucky]))
+    assert "late" not in set(curve["decay"])
+
+
+def test_a_way_is_held_against_its_own_cost_and_its_own_seed():
+    ways = [record(50 + 2 * 17 + seed + 1.5, method="coast", seed=seed, cost=17.0) for seed in (0, 1, 2)]
+    table = evidence.distances(evidence.budgets([*plain(), *ways]))
+    assert len(table) == 1 and table["schedule"][0] == "1:1 from 50% on"
+    found = table["distance"][0]
+    assert (found.mean, found.low, found.pairs) == pytest.approx((1.5, 1.5, 3))
+    assert table["against_whole"][0].mean == pytest.approx(1.5 - 6)
+
+
+def test_a_way_dearer_than_every_budget_has_no_distance():
+    assert evidence.distances(evidence.budgets([*plain(), record(90, method="coast", cost=21.0)]))["distance"][0] is None
+
+
+def test_regimes_do_not_mix():
+    other = record(10) | {"provenance": {"data": {"name": "digits", "fingerprint": "of other images"}}}
+    assert evidence.budgets([*plain(), other])["regime"].nunique() == 2
+
+
+def test_shorter_backpropagation_saves_its_share_of_energy_and_ways_save_less_than_they_drop():
+    ways = [record(80, method=method, seed=seed) for method in ("coast", "skip") for seed in (0, 1, 2)]
+    table = evidence.savings(evidence.budgets([*plain(), *ways])).set_index("method")
+    assert table.loc["bp", "energy_saving"].tolist() == pytest.approx([40, 20, 0])
+    # Half of the batches of the second half are dropped: a quarter of the energy.
+    assert table.loc["skip", "energy_saving"] == pytest.approx(25, abs=0.5)
+    assert 0 < table.loc["coast", "energy_saving"] < table.loc["skip", "energy_saving"]
+
+
+@pytest.mark.parametrize(
+    ("method", "least", "most"), [("skip", 15, 15), ("nowcast", 15, 15), ("coast", 16.6, 16.8), ("adagp", 16.9, 19)]
+)
+def test_cost_counts_what_a_batch_runs(method, least, most):
+    """Ten epochs whole; in ten more half of the batches cost nothing, a forward pass, or that and a predictor."""
+    run = dataclasses.replace(BASE, method=method)
+    key = "skipped" if method == "skip" else "gp"
+    rows = [{"batches": {"warm-up": 10}}] * 10 + [{"batches": {key: 5, "bp": 5}}] * 10
+    assert least - 1e-9 <= cost_epochs(run, rows) <= most + 1e-9
+
+
+def test_a_truncated_batch_costs_between_coasting_and_backpropagation():
+    run, rows = dataclasses.replace(BASE, method="truncated"), [{"batches": {"gp": 10}}]
+    costs = [cost_epochs(run, rows, cut) for cut in ("classifier.6", "features.17", "features.0")]
+    assert 0.3 < costs[0] < costs[1] < costs[2] and costs[2] == pytest.approx(1)

@@ -1,0 +1,206 @@
+"""The ways to fill a GP batch that run a part of backpropagation, or none and no predictor: each does what its name says."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_engine import batches, sgd, small_net, train
+from torch import nn
+
+from adagp import AdaGP, LadderSchedule, UsageError, models
+from adagp.predictors import ControlVariate, Nowcast, Sampled, Truncated
+
+WARM_THEN_GP = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))
+
+
+class Block(nn.Module):
+    """A residual block whose shortcut has a layer, so that the cut may lie between two paths."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.one, self.norm = nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels)
+        self.two, self.shortcut = nn.Conv2d(channels, channels, 3, padding=1), nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x):
+        y = self.two(self.norm(self.one(x)).relu())
+        y += self.shortcut(x)
+        return y.relu_()
+
+
+def residual_net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), Block(8), Block(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+
+
+def thin_vgg():
+    torch.manual_seed(0)
+    return models.create("vgg13", dataset="digits", width=0.125)
+
+
+def true_gradients(model, data):
+    for x, y in data:
+        model.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("share", [0.001, 0.2, 0.5, 0.8, "auto"])
+@pytest.mark.parametrize("build", [small_net, residual_net], ids=["chain", "residual"])
+def test_above_the_cut_gradients_are_those_of_backpropagation_and_below_it_there_is_no_graph(build, share):
+    model, twin = build(), build()
+    engine = AdaGP(model, sgd(model), schedule=WARM_THEN_GP, predictor=Truncated(share=share))
+    train(engine, model, batches(2))
+    twin.load_state_dict(model.state_dict())
+    graph, order = {}, []
+
+    def watch(name):
+        def hook(module, inputs, output):
+            order.append(name)
+            graph[name] = output.requires_grad
+
+        return hook
+
+    for layer in engine.layers:
+        layer.module.register_forward_hook(watch(layer.name))
+    train(engine, model, batches(1, seed=7))
+    expected = true_gradients(twin, batches(1, seed=7))
+    cut = engine.layers[engine.predictor.cut].name
+    above = order[order.index(cut) :]
+    assert graph == {name: name in above for name in order}
+    if share in (0.2, 0.5, 0.8):
+        assert 1 <= len(above) < len(order)
+    for name in order:
+        module = model.get_submodule(name)
+        if name in above:
+            assert torch.equal(module.weight.grad, expected[f"{name}.weight"])
+            assert torch.equal(module.bias.grad, expected[f"{name}.bias"])
+        else:
+            assert not module.weight.grad.any() and module.bias.grad is None
+
+
+def test_a_larger_share_reaches_deeper_and_costs_no_more_than_it_says():
+    depths = []
+    for share in (0.001, 0.1, 0.3, 0.6, 0.9):
+        model = thin_vgg()
+        engine = AdaGP(model, sgd(model), schedule=WARM_THEN_GP, predictor=Truncated(share=share))
+        train(engine, model, [(torch.randn(4, 3, 32, 32), torch.arange(4))])
+        depths.append(len(engine.layers) - engine.predictor.cut)
+    assert depths == sorted(depths) and depths[0] == 1 and len(set(depths)) >= 4
+
+
+def test_a_weight_used_on_both_sides_of_the_cut_coasts():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.head(self.shared(self.shared(x).relu()).relu())
+
+    torch.manual_seed(0)
+    model = Twice()
+    engine = AdaGP(model, sgd(model), schedule=WARM_THEN_GP, predictor=Truncated(share=0.5))
+    data = [(torch.randn(4, 6), torch.arange(4) % 3)]
+    train(engine, model, data)
+    train(engine, model, data)
+    assert engine.layers[engine.predictor.cut].name == "head" and not model.shared.weight.grad.any()
+
+
+def test_truncated_gradients_are_unscaled():
+    model, twin = small_net(), small_net()
+    for net, scaler in ((model, torch.amp.GradScaler("cpu", init_scale=2.0**10)), (twin, None)):
+        engine = AdaGP(net, sgd(net), schedule=WARM_THEN_GP, predictor="truncated", scaler=scaler)
+        train(engine, net, batches(2))
+        train(engine, net, batches(2, seed=3))
+    for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def no_statistics():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=3), nn.Tanh(), nn.Flatten(), nn.Linear(36, 5))
+
+
+class OneByOne(ControlVariate):
+    """Each sample in turn is the part, so that the mean over all parts is known exactly."""
+
+    turn = 0
+
+    def choose(self, count, error):
+        self._rows = torch.tensor([self.turn])
+        return self._rows
+
+
+def test_the_control_variate_is_unbiased_and_less_noisy_where_predictions_are_good():
+    model = no_statistics()
+    predictor = OneByOne()
+    engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.0), schedule=WARM_THEN_GP, predictor=predictor)
+    for _ in range(1):
+        train(engine, model, batches(40))
+    (x, y), estimates, alone = batches(1, seed=9)[0], [], []
+    expected = true_gradients(model, [(x, y)])["0.weight"]
+    for turn in range(len(x)):
+        predictor.turn = turn
+        train(engine, model, [(x, y)])
+        estimates.append(model[0].weight.grad.clone())
+        alone.append(true_gradients(model, [(x[turn : turn + 1], y[turn : turn + 1])])["0.weight"])
+    torch.testing.assert_close(torch.stack(estimates).mean(0), expected, rtol=1e-4, atol=1e-6)
+    error = torch.stack(estimates).sub(expected).square().sum()
+    assert error < torch.stack(alone).sub(expected).square().sum()
+
+
+def test_the_hardest_samples_are_those_whose_output_is_most_wrong():
+    model = no_statistics()
+    engine = AdaGP(model, sgd(model), schedule=WARM_THEN_GP, predictor=Sampled(part=0.25, by="error"))
+    train(engine, model, batches(3))
+    (x, y) = batches(1, seed=5)[0]
+    probabilities = model(x).softmax(1)
+    wrong = (probabilities - F.one_hot(y, 5)).norm(dim=1).topk(2).indices
+    expected = true_gradients(model, [(x[wrong], y[wrong])])
+    train(engine, model, [(x, y)])
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name])
+
+
+def test_a_part_of_the_batch_alone_moves_no_statistics_where_the_batch_went_forward():
+    model, twin = small_net(), small_net()
+    engine = AdaGP(model, sgd(model), schedule=WARM_THEN_GP, predictor=Sampled(by="error"))
+    train(engine, model, batches(2))
+    twin.load_state_dict(model.state_dict())
+    (x, y) = batches(1, seed=5)[0]
+    twin(x)
+    train(engine, model, [(x, y)])
+    for mine, theirs in zip(model.buffers(), twin.buffers(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("predictor", ["sampled", "control-variate"])
+def test_a_part_is_asked_for_in_words(predictor):
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=LadderSchedule(warm_up_epochs=0, rungs=(), final=(1, 0)), predictor=predictor)
+    with pytest.raises(UsageError, match="a part of the batch"):
+        for x, y in engine.epoch(batches(1)):
+            engine.step(lambda: F.cross_entropy(model(x), y))
+
+
+def test_weights_that_move_along_a_line_go_on_along_it():
+    model = nn.Linear(3, 2, bias=False)
+    x = torch.randn(4, 3)
+    engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.1), schedule=WARM_THEN_GP, predictor=Nowcast())
+    path, called = [model.weight.detach().clone()], 0
+    for _ in range(2):
+        for _ in engine.epoch(range(5)):
+            phase = engine.step(lambda: model(x).sum()).phase  # a gradient that is always the same
+            path.append(model.weight.detach().clone())
+            called += phase.value != "gp"
+    assert called == 5
+    moves = torch.stack(path).diff(dim=0)
+    torch.testing.assert_close(moves, moves[:1].expand_as(moves))
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: Truncated(share=0), lambda: Truncated(share="deep"), lambda: Truncated(share=1.0),
+              lambda: Sampled(part=1), lambda: Sampled(by="luck"), lambda: ControlVariate(part=0), lambda: Nowcast(decay=1.0)],
+)  # fmt: skip
+def test_options_out_of_range_are_refused(build):
+    with pytest.raises(UsageError, match="got"):
+        build()
