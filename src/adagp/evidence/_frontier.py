@@ -64,6 +64,13 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
     return frame.drop(columns="key")
 
 
+def regimes(records: Iterable[dict]) -> "dict[str, pd.DataFrame]":
+    """The rows of ``budgets`` by regime, of those with two budgets of backpropagation or more; most budgets first."""
+    parts = {name: rows for name, rows in budgets(records).groupby("regime", sort=False)}
+    count = {name: rows[rows["method"] == "bp"]["cost"].nunique() for name, rows in parts.items()}
+    return {name: parts[name] for name in sorted(parts, key=lambda name: -count[name]) if count[name] > 1}
+
+
 def _plan(run: Run) -> str:
     """A run's schedule of phases in words."""
     method = METHODS[run.method]

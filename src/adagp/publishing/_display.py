@@ -20,7 +20,7 @@ def describe(runs: "pd.DataFrame"):
         runs: ``summary`` of the records.
     """
     if runs.empty:
-        return _markdown(NOTHING)
+        return markdown(NOTHING)
     sentences = []
     for (data, width, epochs, samples), rows in runs.groupby(["data", "width", "epochs", "train_samples"], sort=False):
         seeds = sorted(rows.groupby(["model", "method"])["seed"].nunique().unique())
@@ -29,7 +29,7 @@ def describe(runs: "pd.DataFrame"):
             f"{_names(rows['model'].unique())} at {width:g} of the published width on {samples:,} samples of {data}, "
             f"{epochs} epochs, {count} a method."
         )
-    return _markdown("**Scale:** " + " ".join(sentences))
+    return markdown("**Scale:** " + " ".join(sentences))
 
 
 def recorded_scale():
@@ -95,7 +95,7 @@ def _score(mean: float, std: float, n: int, diverged: int = 0) -> str:
 def _joined(tables: list):
     from IPython.display import HTML
 
-    return HTML("".join(table.data for table in tables)) if tables else _markdown(NOTHING)
+    return HTML("".join(table.data for table in tables)) if tables else markdown(NOTHING)
 
 
 def control_table(runs: "pd.DataFrame"):
@@ -103,7 +103,7 @@ def control_table(runs: "pd.DataFrame"):
     import pandas as pd
 
     if runs.empty:
-        return _markdown(NOTHING)
+        return markdown(NOTHING)
     scores = runs.pivot_table(index="seed", columns="method", values="score")
     order = runs.groupby("method")["score"].mean().sort_values(ascending=False).index
     rows = []
@@ -125,90 +125,13 @@ def control_table(runs: "pd.DataFrame"):
     return html_table(pd.DataFrame(rows), caption="Points; differences are paired over seeds, with a 95 % interval")
 
 
-def regime_sentence(runs: "pd.DataFrame"):
-    """At which scale the frontier was recorded.
-
-    Args:
-        runs: ``evidence.budgets`` of one regime.
-    """
-    if runs.empty:
-        return _markdown(NOTHING)
-    first, plain = runs.iloc[0], runs[runs["method"] == "bp"]
-    return _markdown(
-        f"**Scale:** {first['model']} at {first['width']:g} of the published width, {first['samples']:,} training samples of "
-        f"{first['data']}, batches of {first['batch']}, {first['whole']} epochs where nothing is saved; backpropagation at "
-        f"{plain['epochs'].nunique()} budgets from {plain['epochs'].min()} to {plain['epochs'].max()} epochs with up to "
-        f"{plain.groupby('epochs')['decay'].nunique().max()} shapes of decay; {plain['seed'].nunique()} seeds."
-    )
-
-
-def frontier_verdict(ways: "pd.DataFrame", savings: "pd.DataFrame"):
-    """What the frontier says, in sentences.
-
-    Args:
-        ways: ``evidence.distances``.
-        savings: ``evidence.savings``.
-    """
-    if ways.empty:
-        return _markdown(NOTHING)
-    known = [row for row in ways.to_dict("records") if row["distance"] is not None]
-    named = lambda row: f"{LABELS[row['method']]} ({row['schedule']}) at {_interval(row['distance'])}"  # noqa: E731
-    above = [named(row) for row in known if row["distance"].low is not None and row["distance"].low > 0]
-    below = [named(row) for row in known if row["distance"].high is not None and row["distance"].high < 0]
-    open_ = len(known) - len(above) - len(below)
-    parts = [
-        f"**Of {len(known)} ways, {len(above)} lie above backpropagation of their own cost, {len(below)} below it, and "
-        f"{open_} {'is' if open_ == 1 else 'are'} not told apart from it.**"
-    ]
-    if above:
-        parts.append(f"Above: {'; '.join(above)}.")
-    if below:
-        parts.append(f"Below: {'; '.join(below)}.")
-    return _markdown(" ".join(parts))
-
-
-def frontier_table(ways: "pd.DataFrame", averaged: "pd.DataFrame", savings: "pd.DataFrame"):
-    """Each way of filling a GP batch: cost, score and its distance to backpropagation of equal cost, of averaged weights too.
-
-    Args:
-        ways: ``evidence.distances``.
-        averaged: the same of the averaged weights.
-        savings: ``evidence.savings``.
-    """
-    import pandas as pd
-
-    if ways.empty:
-        return _markdown(NOTHING)
-    key = ["method", "schedule"]
-    other, saved = averaged.set_index(key), savings[savings["method"] != "bp"].set_index(key)
-    rows = []
-    for row in ways.to_dict("records"):
-        place = tuple(row[name] for name in key)
-        low = row["distance"].low if row["distance"] else None
-        pays = "open" if low is None else "yes" if low > 0 else "no" if row["distance"].high < 0 else "open"
-        rows.append(
-            {
-                "GP batches": f"{LABELS[row['method']]}: {row['schedule']}",
-                "cost (epochs of BP)": f"{row['cost']:.1f}",
-                METRICS["accuracy"]: f"{row['value']:.1f} (n={row['n']})",
-                "minus BP of equal cost": _interval(row["distance"]),
-                "averaged weights, the same": _interval(other.at[place, "distance"]),
-                "pays": pays,
-                "energy saved (%)": f"{saved.at[place, 'energy_saving']:.0f}",
-            }
-        )
-    return html_table(
-        pd.DataFrame(rows).sort_values("GP batches"),
-        caption="Points, paired over seeds, with a 95 % interval; energy on the accelerator against BP for the whole run",
-    )
-
-
 def _paired(differences: "pd.Series") -> str:
     """Mean of paired differences, with its 95 % interval where there are enough."""
-    return _interval(interval(differences))
+    return interval_text(interval(differences))
 
 
-def _interval(found: "Interval | Measured | None") -> str:
+def interval_text(found: "Interval | Measured | None") -> str:
+    """'+0.80 [+0.20, +1.40]', or the mean alone where there are too few pairs."""
     if found is None:
         return "–"
     mean = found.mean if isinstance(found, Interval) else found.value
@@ -242,7 +165,7 @@ def quality_table(quality: "pd.DataFrame", otherwise: str = NOTHING):
     import pandas as pd
 
     if quality.empty:
-        return _markdown(f"*{otherwise.strip('*')}*")
+        return markdown(f"*{otherwise.strip('*')}*")
     figures = {"cosine": "cosine", "sign": "sign", "mse": "mse", "mape": "mape", "norm_ratio": "norm ratio"}
     means = quality.groupby("method", sort=False)[list(figures)].mean()
     rows = [
@@ -379,7 +302,7 @@ def _text(measured: Measured | None, unit: str) -> str:
     if measured is None:
         return "not run"
     computed = measured.low == measured.value
-    return f"{f'{measured.value:.2f}' if computed else _interval(measured)} {unit} ({measured.n})"
+    return f"{f'{measured.value:.2f}' if computed else interval_text(measured)} {unit} ({measured.n})"
 
 
 def html_table(table: "pd.DataFrame", caption: str = "", *, escape: bool = True):
@@ -400,10 +323,10 @@ def html_table(table: "pd.DataFrame", caption: str = "", *, escape: bool = True)
 
 def nothing_recorded():
     """What a page shows in place of a recorded figure that is not there."""
-    return _markdown(NOTHING)
+    return markdown(NOTHING)
 
 
-def _markdown(text: str) -> "Markdown":
+def markdown(text: str) -> "Markdown":
     from IPython.display import Markdown
 
     return Markdown(text)
