@@ -54,6 +54,13 @@ def test_a_thin_network_computes_finite_gradients(name):
     assert loss.isfinite() and all(p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize(("name", "block"), [("resnet50", "layer1.1"), ("mobilenet_v2", "features.3")])
+def test_a_residual_block_starts_as_its_shortcut(name, block):
+    module = models.create(name, width=0.125).get_submodule(block).eval()
+    x = torch.rand(2, next(module.parameters()).shape[1], 8, 8)
+    assert torch.equal(module(x), x)  # positive, so that a rectifier changes nothing
+
+
 def test_the_transformer_is_causal_and_ignores_padding():
     torch.manual_seed(0)
     model = models.create("transformer", dataset="numbers", width=1 / 8).eval()

@@ -35,12 +35,12 @@ def criterion(
     data = long.groupby(places, sort=False)["correlation"].agg(["mean", "min", "max", "count"]).reset_index()
     with style.use():
         figure, (left, right) = style.panels(2, 9.6, 4.2, phone=3.6)
-        for name, label in labels.items():
+        for rank, (name, label) in enumerate(labels.items()):
             rows = data[data["prediction"] == name]
             spread = [rows["mean"] - rows["min"], rows["max"] - rows["mean"]]
             left.errorbar(
                 rows["position"] + 1, rows["mean"], spread, marker="o", markersize=3.5, linewidth=1.2, elinewidth=0.8,
-                color=_COLORS[name], label=label,
+                color=_COLORS[name], label=label, zorder=3 - rank / 10,  # the first is not hidden where several are zero
             )  # fmt: skip
         for label, value in thresholds.items():
             left.axhline(value, color=style.BLACK, linewidth=0.9, linestyle=(0, (4, 2)))

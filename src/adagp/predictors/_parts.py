@@ -86,7 +86,8 @@ class ControlVariate:
     prediction follows its gradient (arXiv 2511.05187; there with gradient predictions of a model in language training). The
     predictions are those of ``ErrorProjection``, whose fit by least squares is the best coefficient of the correction.
 
-    Use it where predictions correlate with the true gradients of single samples above the book's criterion; none of ours does.
+    Use it where predictions correlate with the true gradients of single samples above the book's criterion (its page "What a
+    prediction must be worth" measures ours).
 
     Args:
         part: share of the batch with true gradients, in (0, 1).

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..evidence import PREDICTIONS, interval, threshold, whole_network
+from ..evidence import PREDICTIONS, equal_cost_variance, interval, threshold, whole_network
 from ..figures.style import LABELS, METRICS
 from ._display import NOTHING, html_table, interval_text, markdown
 
@@ -115,7 +115,7 @@ def criterion_table(table: "pd.DataFrame"):
                 "prediction": label,
                 "best layer": f"{best}: {by_layer.max():.2f}",
                 "median layer": f"{by_layer.median():.2f}",
-                "rho² of the network": f"{squared.mean():.3f} ({squared.min():.3f} to {squared.max():.3f})",
+                "rho² of the network": f"{squared.mean():.2g} ({squared.min():.2g} to {squared.max():.2g})",
                 "needed": f"{threshold(1.0 - 1e-9):.2f} to {threshold(0.25):.2f}",
             }
         )
@@ -136,23 +136,23 @@ def criterion_verdict(table: "pd.DataFrame", cuts: "pd.DataFrame", batch: int):
         batch: samples in a batch, for the share of noise in its gradient.
     """
     whole = whole_network(table)
-    own = whole[whole["prediction"] == "shared-network"].set_index("seed")["rho2"]
-    best = whole.groupby("prediction")["rho2"].mean().idxmax()
-    least = threshold(1.0 - 1e-9)
-    top = whole[whole["prediction"] == best].set_index("seed")["rho2"]
-    gained = cuts.assign(gain=cuts["rho2"] - cuts["cost"]).groupby("layer")["gain"]
-    layer = gained.mean().idxmax()
-    found = interval(gained.get_group(layer))
+    means = whole.groupby("prediction")["rho2"].mean()
+    own = whole[whole["prediction"] == "shared-network"]["rho2"]
+    best, least = str(means.idxmax()), float(threshold(1.0 - 1e-9))
+    noise = 100 * float(equal_cost_variance(means[best]))
+    gains = cuts.assign(gain=100 * (cuts["rho2"] - cuts["cost"])).groupby("layer")["gain"]
+    layer = str(gains.mean().idxmax())
     totals = table.groupby("seed")[["noise", "signal"]].sum()
     share = (totals["noise"] / batch / (totals["noise"] / batch + totals["signal"])).mean()
-    above = table[PREDICTIONS.keys()].groupby(table["position"]).mean().gt(least**0.5).sum()
-    layers = table["position"].nunique()
-    cleared = ", ".join(f"{PREDICTIONS[name]} in {count}" for name, count in above.items() if count) or "none in any"
+    by_layer = table.groupby("position")[list(PREDICTIONS)].mean()
+    above = (by_layer > least**0.5).sum()
+    cleared = "; ".join(f"{PREDICTIONS[name]} in {count}" for name, count in above.items() if count) or "none in any"
     return markdown(
-        f"**The paper's predictor has a rho² of {own.mean():.4f} over the whole network (range over {len(own)} seeds "
-        f"{own.min():.4f} to {own.max():.4f}), where {least:.2f} is the least that could pay.** The best that was measured is "
-        f"{PREDICTIONS[best]}, with {top.mean():.3f}. Above the least correlation of {least**0.5:.2f} lie, of {layers} "
-        f"layers: {cleared}. A cut needs no prediction at all: above {layer} stand {100 * (found.mean if found else 0):+.0f} "
-        f"points more of the noise than of the cost, the best of all cuts. Noise makes up {100 * share:.0f} % of the expected "
-        f"square of a batch gradient of {batch} samples at this point of training, so noise is what counts here."
+        f"**Over the whole network the paper's predictor has a rho² of {own.mean():.1g} (at most {own.max():.1g} in "
+        f"{len(own)} seeds), where {least:.2f} is the least that could pay.** The most that was measured is "
+        f"{PREDICTIONS[best]}, with {means[best]:.2f}: with the best share of true gradients the noise would be {noise:.1f} % "
+        f"of that of backpropagation of equal cost, if predicting were free. Layers above the least correlation of "
+        f"{least**0.5:.2f}, of {len(by_layer)}: {cleared}. Of all cuts the one above {layer} gains most, "
+        f"{interval_text(interval(gains.get_group(layer)))} points more of the noise than of the cost. Noise makes up "
+        f"{100 * share:.1f} % of the expected square of a gradient of {batch} samples at this point of training, so noise is what counts."
     )
