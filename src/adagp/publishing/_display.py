@@ -134,11 +134,12 @@ def regime_sentence(runs: "pd.DataFrame"):
     if runs.empty:
         return _markdown(NOTHING)
     first, plain = runs.iloc[0], runs[runs["method"] == "bp"]
+    seeds = plain["seed"].nunique()
     return _markdown(
         f"**Scale:** {first['model']} at {first['width']:g} of the published width, {first['samples']:,} training samples of "
         f"{first['data']}, batches of {first['batch']}, {first['whole']} epochs where nothing is saved; backpropagation at "
         f"{plain['epochs'].nunique()} budgets from {plain['epochs'].min()} to {plain['epochs'].max()} epochs with up to "
-        f"{plain.groupby('epochs')['decay'].nunique().max()} shapes of decay; {plain['seed'].nunique()} seeds."
+        f"{plain.groupby('epochs')['decay'].nunique().max()} shapes of decay; {seeds} seed{'s' * (seeds != 1)}."
     )
 
 
