@@ -1,6 +1,5 @@
 """The paper's fourteen models by name, at any width and at the shape of any data set."""
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 
@@ -120,9 +119,7 @@ def _timm(name: str) -> Callable[..., nn.Module]:
         from .._torchvision import torchvision  # noqa: F401  timm imports it
 
         # isort: split
-        with warnings.catch_warnings():  # its progress bars miss Jupyter's widgets, and would say so on a page
-            warnings.simplefilter("ignore")
-            import timm
+        import timm
 
         return timm.create_model(name, pretrained=False, num_classes=num_classes)
 

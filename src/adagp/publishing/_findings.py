@@ -101,7 +101,7 @@ def _accuracy(profile: str) -> "HTML":
         f"<b>What do predictions add?</b> ADA-GP's accuracy against backpropagation: <b>{to_bp}</b>. Against coasting, which "
         f"predicts zero in the same batches: <b>{to_coast}</b>. Against backpropagation that stops at equal cost: "
         f"<b>{to_cheaper}</b>. Coasting itself against backpropagation: <b>{coast}</b>.",
-        figures.compared(rows, xlabel="points of accuracy, paired over seeds", reference=0.0) if rows else None,
+        figures.compared(rows, xlabel="points, paired over seeds", reference=0.0) if rows else None,
         alt="Paired differences in accuracy with their intervals; zero is a dashed line",
         page="13_controls",
         basis=rests_on(found["ADA-GP minus coast"], scale),
@@ -181,7 +181,7 @@ def _criterion(profile: str) -> "HTML":
             (textwrap.fill(evidence.PREDICTIONS[name], 20), row["mean"], row["min"], row["max"], _HUES.get(name, "bp"))
             for name, row in means.iterrows()
         ]
-        drawn = figures.compared(rows, xlabel="squared correlation with a sample's gradient", reference=least)
+        drawn = figures.compared(rows, xlabel="squared correlation", reference=least)
         basis = f"n = {paper['count']:.0f} seeds, lines from the least to the most; the dashed line is what must be exceeded."
     return finding(
         "criterion",
@@ -328,14 +328,15 @@ def _moves(profile: str) -> "HTML":
     by_model = table.groupby(["choice", "value", "model"], sort=False)[quantities].mean()
     means = by_model.groupby(["choice", "value"], sort=False).mean()
     spans = means.groupby("choice", sort=False).agg(["min", "max"])
-    widest = (spans["speedup"]["max"] - spans["speedup"]["min"]).idxmax()
+    widest = str((spans["speedup"]["max"] - spans["speedup"]["min"]).idxmax())
+    named = {"batch": "the batch size", "preset": "the array"}.get(widest, f"the {widest}")
     rest = spans.drop(index=widest)
     rows: list[Row] = [(str(choice), None, row["min"], row["max"], "efficient") for choice, row in spans["speedup"].iterrows()]
     speed, saved = spans["speedup"].loc[widest], 100 * spans["energy_saving"].loc[widest]
     others, saves = rest["speedup"], 100 * rest["energy_saving"]
     return finding(
         "moves",
-        f"<b>How far do the headline figures move?</b> Of our choices, changed one at a time, the {widest} counts most: the "
+        f"<b>How far do the headline figures move?</b> Of our choices, changed one at a time, {named} counts most: the "
         f"mean speed-up goes from <b>{speed['min']:.2f}</b> to <b>{speed['max']:.2f}</b>, the energy saving from "
         f"{saved['min']:.0f} to {saved['max']:.0f} %. All others keep them within {others['min'].min():.2f} to "
         f"{others['max'].max():.2f} and {saves['min'].min():.0f} to {saves['max'].max():.0f} %.",
@@ -366,7 +367,7 @@ def _hardware(profile: str) -> "HTML":
         f"<b>The array exists as hardware.</b> Its netlist {gives} the results of the golden model, and a processing element "
         f"takes <b>{real:,.0f} square micrometres</b> of logic in a 45 nm library, {real / estimate:.2f} times the "
         f"{estimate:,.0f} that the area model adds up from published parts for 40 nm.",
-        figures.compared(rows, xlabel="square micrometres a processing element"),
+        figures.compared(rows, xlabel="square micrometres a PE"),
         alt="Area of a processing element by our estimate and by synthesis",
         page="09_overhead",
         basis=f"n = 1 synthesis, recorded on {record['provenance']['date'][:10]}; before layout, without memory.",
