@@ -90,6 +90,14 @@ def test_inline_numbers_are_filled_in(pages):
         assert "glue:text" not in body and "{{" not in body, page
 
 
+def test_the_appendix_says_how_long_each_page_and_run_took(pages):
+    html = (pages / "artifact.html").read_text()
+    cells = [re.sub(r"<.*?>", " ", row).split() for row in re.findall(r"<tr.*?</tr>", html, re.DOTALL)]
+    assert any("10_layers" in row and re.fullmatch(r"\d+", row[row.index("10_layers") + 1]) for row in cells)
+    for caption in ("Pages, on the machine that built this book", "Runs of the profile smoke", "Recorded runs"):
+        assert caption in html
+
+
 def _chromium():
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

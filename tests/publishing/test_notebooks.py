@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from adagp._errors import UsageError
-from adagp.publishing import NotebookError, execute_notebooks, notebook_jobs
+from adagp.publishing import NotebookError, execute_notebooks, forecast, notebook_jobs
 from adagp.running import profile
 
 SMOKE = profile("smoke")
@@ -40,7 +40,11 @@ def notebooks(checkout):
 def test_a_notebook_is_executed_once_a_change(notebooks, tmp_path):
     lines = []
     plan = notebook_jobs(SMOKE, ["01"], {"value": 21})
+    assert forecast(plan, SMOKE, tmp_path, "", each=True)[0] == "01_tiny: executes the notebook (not executed before)"
     assert execute_notebooks(plan, tmp_path, report=lines.append) == plan
+    assert forecast(plan, SMOKE, tmp_path, "", each=True)[0].startswith("01_tiny: nothing to do, executed 20")
+    expected = f"01_tiny: executes the notebook ({lines[0].rpartition(' in ')[2]} last time)"
+    assert forecast(plan, SMOKE, tmp_path, "new results", each=True)[0] == expected
     made = json.loads((tmp_path / "01_tiny.ipynb").read_text())
     assert "smoke 42" in json.dumps(made) and "# Value 21" in json.dumps(made)
     assert len(lines) == 1 and "1/1 notebooks | 01_tiny" in lines[0]

@@ -15,6 +15,7 @@ from ._accelerator import (
     speedup,
     zigzag,
 )
+from ._compared import Row, compared
 from ._criterion import criterion
 from ._hardware import handshake, hardware_blocks
 from ._method import designs, matrices, phases, reorganization
@@ -33,8 +34,8 @@ from ._training import (
 )
 
 __all__ = [
-    "area_and_power", "batch_size", "controls", "criterion", "designs", "energy", "explored", "eyeriss", "followed", "frontier",
-    "gantt", "glue", "handshake", "hardware_blocks", "layer_cycles", "learning_curves", "matrices", "phases", "pipelines",
-    "plan", "predictor_quality", "predictor_start", "quality_by_method", "reorganization", "save", "savings", "scalesim",
-    "scores", "sensitivity", "show", "small", "speedup", "style", "zigzag",
+    "Row", "area_and_power", "batch_size", "compared", "controls", "criterion", "designs", "energy", "explored", "eyeriss",
+    "followed", "frontier", "gantt", "glue", "handshake", "hardware_blocks", "layer_cycles", "learning_curves", "matrices",
+    "phases", "pipelines", "plan", "predictor_quality", "predictor_start", "quality_by_method", "reorganization", "save",
+    "savings", "scalesim", "scores", "sensitivity", "show", "small", "speedup", "style", "zigzag",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Figures of the hardware extension: its blocks, and the host's handshake."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -29,26 +30,39 @@ ARROWS = (
 )  # fmt: skip
 
 
+@style.drawing
 def hardware_blocks() -> tuple["Figure", "pd.DataFrame"]:
     """The blocks of the RTL; what ADA-GP adds to the baseline is drawn in orange."""
     import matplotlib.pyplot as plt
     import pandas as pd
 
     data = pd.DataFrame(BLOCKS, columns=["block", "left", "bottom", "width", "height", "added"])
-    place = {name: (left, bottom, left + width, bottom + height) for name, left, bottom, width, height, _ in BLOCKS}
+    place = {name: _box(left, bottom, width, height) for name, left, bottom, width, height, _ in BLOCKS}
     arrow = {"arrowstyle": "->", "color": style.BLACK}
     with style.use():
-        figure, axes = plt.subplots(figsize=(8.6, 3.6))
-        for name, left, bottom, width, height, added in BLOCKS:
+        figure, axes = plt.subplots(figsize=style.size(8.6, 3.6, 4.8))
+        for name, *_, added in BLOCKS:
+            left, bottom, right, top = place[name]
             color = style.ORANGE if added else style.SKY
-            axes.add_patch(plt.Rectangle((left, bottom), width, height, facecolor=color, alpha=0.45, edgecolor=style.BLACK))
-            axes.text(left + width / 2, bottom + height / 2, name, ha="center", va="center", fontsize=9)
+            axes.add_patch(
+                plt.Rectangle((left, bottom), right - left, top - bottom, facecolor=color, alpha=0.45, edgecolor=style.BLACK)
+            )
+            words = textwrap.fill(name, 13) if style.on_phone() else name
+            axes.text((left + right) / 2, (bottom + top) / 2, words, ha="center", va="center", fontsize=9)
         for start, end in ARROWS:
             axes.annotate("", _edge(place[end], place[start]), _edge(place[start], place[end]), arrowprops=arrow)
-        axes.set(xlim=(-0.1, 10.3), ylim=(-0.1, 4.1))
+        lefts, bottoms, rights, tops = zip(*place.values(), strict=True)
+        axes.set(xlim=(min(lefts) - 0.1, max(rights) + 0.1), ylim=(min(bottoms) - 0.1, max(tops) + 0.1))
         axes.axis("off")
     plt.close(figure)
     return figure, data
+
+
+def _box(left: float, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
+    """Left, bottom, right and top of a block; on a phone what is at the left on a desktop is at the top."""
+    if style.on_phone():
+        return 3.85 - bottom - height, -left - width, 4.15 - bottom, -left
+    return left, bottom, left + width, bottom + height
 
 
 def _edge(box: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> tuple[float, float]:
@@ -61,6 +75,7 @@ def _edge(box: tuple[float, float, float, float], other: tuple[float, float, flo
     return (left + right) / 2, top if other[1] >= top else bottom
 
 
+@style.drawing
 def handshake(trace: Sequence[dict[str, int]]) -> tuple["Figure", "pd.DataFrame"]:
     """Signals over cycles, one row a signal.
 
@@ -73,7 +88,7 @@ def handshake(trace: Sequence[dict[str, int]]) -> tuple["Figure", "pd.DataFrame"
     data = pd.DataFrame(trace).rename_axis("cycle").reset_index()
     signals = list(data.columns[1:])
     with style.use():
-        figure, axes = plt.subplots(figsize=(7.0, 0.9 + 0.42 * len(signals)))
+        figure, axes = plt.subplots(figsize=style.size(7.0, 0.9 + 0.42 * len(signals)))
         for row, name in enumerate(signals):
             values = [*data[name], data[name].iloc[-1]]
             level = [len(signals) - 1 - row + 0.65 * value for value in values]

@@ -261,7 +261,8 @@ def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", ways: "pd.DataFrame") 
     plt.close(figure)
     points = ways[["method", "schedule", "cost", "value", "n"]].rename(columns={"value": "score"})
     plain = line.rename(columns={"mean": "score", "count": "n"})[["cost", "score", "n"]]
-    return figure, pd.concat([plain.assign(method="bp", schedule=""), points], ignore_index=True)
+    shown = [plain.assign(method="bp", schedule=""), *([points] if len(points) else [])]
+    return figure, pd.concat(shown, ignore_index=True)
 
 
 def _begins(schedule: str) -> int:

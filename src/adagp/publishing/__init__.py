@@ -18,7 +18,7 @@ from ._display import (
     sweep_table,
     variant_table,
 )
-from ._findings import apart, finding, rests_on
+from ._findings import apart, finding, findings, rests_on
 from ._models import model_story, traits_table
 from ._notebooks import (
     NotebookError,
@@ -34,7 +34,8 @@ from ._worth import criterion_table, criterion_verdict, frontier_table, frontier
 __all__ = [
     "BookError", "NotebookError", "accuracy_table", "apart", "available_notebooks", "build_book", "claims_page",
     "claims_table", "control_table", "criterion_table", "criterion_verdict", "describe", "execute_notebooks", "finding",
-    "forecast", "frontier_table", "frontier_verdict", "html_table", "large_batch_table", "model_story", "needed_runs",
-    "notebook_jobs", "nothing_recorded", "overhead_table", "quality_table", "recorded_scale", "regime_sentence", "rests_on",
-    "results_digest", "score_table", "show_models", "sweep_table", "traits_table", "variant_table",
+    "findings", "forecast", "frontier_table", "frontier_verdict", "html_table", "large_batch_table", "model_story",
+    "needed_runs", "notebook_jobs", "nothing_recorded", "overhead_table", "quality_table", "recorded_scale",
+    "regime_sentence", "rests_on", "results_digest", "score_table", "show_models", "sweep_table", "traits_table",
+    "variant_table",
 ]  # fmt: skip

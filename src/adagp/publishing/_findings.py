@@ -1,14 +1,34 @@
-"""A finding as a card: a sentence, what it rests on, its figure in small, and the page that shows it."""
+"""What this project found out, each finding a card: a sentence, what it rests on, its figure in small, the page that shows it.
+
+Every sentence follows from records and computed values when the page is made: a verdict from an interval, and 'open' where
+there are too few runs for one.
+"""
 
 import html
+import textwrap
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ..figures import small
+from .. import evidence, figures
+from .._errors import UsageError
+from ..evidence import Interval
+from ..figures import Row
+from ..figures.style import LABELS
 
 if TYPE_CHECKING:
+    import pandas as pd
     from IPython.display import HTML
 
-    from ..evidence import Interval
+
+def findings(profile: str, names: "Iterable[str] | None" = None) -> "dict[str, HTML]":
+    """The cards by name, for the chapter of findings and the front page.
+
+    Args:
+        profile: for what is measured on this machine.
+        names: of those to make; all of ``FINDINGS`` by default.
+    """
+    return {name: FINDINGS[name](profile) for name in names or FINDINGS}
 
 
 def finding(name: str, sentence: str, drawn: Any, *, alt: str, page: str, basis: str, more: str = "More on this") -> "HTML":
@@ -17,7 +37,7 @@ def finding(name: str, sentence: str, drawn: Any, *, alt: str, page: str, basis:
     Args:
         name: of its figure, unlike any other's on the page.
         sentence: HTML; the numbers in it come from records.
-        drawn: what a function of ``adagp.figures`` returned.
+        drawn: what a function of ``adagp.figures`` returned; None for a card without a picture.
         alt: what the figure shows, in a sentence.
         page: the page that shows it, such as '07_speedup'.
         basis: what it rests on: n, the interval, the scale.
@@ -26,30 +46,354 @@ def finding(name: str, sentence: str, drawn: Any, *, alt: str, page: str, basis:
     from IPython.display import HTML
 
     link = f'<a href="page:{html.escape(page)}">{html.escape(more)}</a>'
+    picture = "" if drawn is None else figures.small(f"finding-{name}", drawn, alt=alt)
     return HTML(
         f'<div class="adagp-finding"><div><p class="adagp-sentence">{sentence}</p>'
         f'<p class="adagp-basis">{html.escape(basis)}</p><p>{link}</p></div>'
-        f'<div class="adagp-picture">{small(f"finding-{name}", drawn, alt=alt)}</div></div>'
+        + (f'<div class="adagp-picture">{picture}</div>' if picture else "")
+        + "</div>"
     )
 
 
-def apart(found: "Interval | None", *, unit: str = "points") -> str:
-    """What an interval of a paired difference says, in words: '1.1 points below' or 'not told apart from'.
+def apart(found: Interval | None, *, unit: str = "points") -> str:
+    """What an interval of a paired difference says, in words: '1.1 points below' or 'not told apart'.
 
     Without an interval (fewer pairs than ``evidence.LEAST_PAIRS``) the words are those of the mean, and say that it is open.
     """
     if found is None:
-        return "not compared yet with"
+        return "not compared yet"
     size = f"{abs(found.mean):.1f} {unit} {'above' if found.mean > 0 else 'below'}"
+    size = size if abs(found.mean) >= 0.05 else f"less than 0.1 {unit} apart"
     if found.low is None or found.high is None:
-        return f"(still open) {size}"
-    return size if found.low > 0 or found.high < 0 else "not told apart from"
+        return f"{size} so far, still open"
+    return size if found.low > 0 or found.high < 0 else "not told apart"
 
 
-def rests_on(found: "Interval | None", scale: str) -> str:
+def rests_on(found: Interval | None, scale: str) -> str:
     """n, the 95 % interval and the scale of a paired difference, in a line."""
     if found is None:
         return "Nothing recorded yet."
     if found.low is None:
         return f"n = {found.pairs} pair{'s' * (found.pairs != 1)}, too few for an interval, so a verdict is open. {scale}"
     return f"n = {found.pairs} pairs; {found.mean:+.2f} points, 95 % interval [{found.low:+.2f}, {found.high:+.2f}]. {scale}"
+
+
+def _accuracy(profile: str) -> "HTML":
+    """ADA-GP beside backpropagation, coasting, and backpropagation of equal cost; coasting beside backpropagation."""
+    records = [record for record in evidence.largest(evidence.recorded()) if record["result"]["metric"] == "accuracy"]
+    compared = {
+        "ADA-GP minus BP": ("adagp", "bp"),
+        "ADA-GP minus coast": ("adagp", "coast"),
+        "ADA-GP minus BP of equal cost": ("adagp", "equal-cost"),
+        "coast minus BP": ("coast", "bp"),
+    }
+    tables = {label: evidence.pairs(records, *methods) for label, methods in compared.items()}
+    found = {label: evidence.interval(table["difference"]) for label, table in tables.items()}
+    rows: list[Row] = [
+        (label.replace(" minus", "\nminus"), one.mean, one.low, one.high, compared[label][0])
+        for label, one in found.items()
+        if one
+    ]
+    scale = _scale(records, sorted(set(tables["ADA-GP minus BP"]["model"])))
+    to_bp, to_coast, to_cheaper, coast = (apart(one) for one in found.values())
+    return finding(
+        "accuracy",
+        f"<b>What do predictions add?</b> ADA-GP's accuracy against backpropagation: <b>{to_bp}</b>. Against coasting, which "
+        f"predicts zero in the same batches: <b>{to_coast}</b>. Against backpropagation that stops at equal cost: "
+        f"<b>{to_cheaper}</b>. Coasting itself against backpropagation: <b>{coast}</b>.",
+        figures.compared(rows, xlabel="points, paired over seeds", reference=0.0) if rows else None,
+        alt="Paired differences in accuracy with their intervals; zero is a dashed line",
+        page="13_controls",
+        basis=rests_on(found["ADA-GP minus coast"], scale),
+        more="Does prediction matter?",
+    )
+
+
+def _scale(records: list[dict], models: list[str]) -> str:
+    mine = evidence.summary(record for record in records if record["config"]["model"] in models)
+    if mine.empty:
+        return ""
+    first = mine.iloc[0]
+    names = models[0] if len(models) == 1 else f"{len(models)} models, among them {first['model']}"
+    return (
+        f"{names} at {first['width']:g} of its width, {first['train_samples']:,} samples of {first['data']}, "
+        f"{first['epochs']} epochs."
+    )
+
+
+def _pays(profile: str) -> "HTML":
+    """Which ways to fill a batch of Phase GP lie above backpropagation of their own cost."""
+    runs = evidence.budgets(evidence.recorded())
+    regimes = [rows for _, rows in runs.groupby("regime", sort=False)]
+    # The frontier's regime is the one with most budgets of plain backpropagation.
+    short = max(regimes, key=lambda rows: rows[rows["method"] == "bp"]["cost"].nunique(), default=runs)
+    ways = evidence.distances(short)
+    known = [row for row in ways.to_dict("records") if row["distance"] is not None and row["distance"].low is not None]
+    above = [row for row in known if row["distance"].low > 0]
+    below = sum(row["distance"].high < 0 for row in known)
+    few = len(ways) - len(known)
+    parts = ["No way to fill a batch has been compared yet with backpropagation at every budget."]
+    if known:
+        names = ", ".join(f"{LABELS[row['method']]} ({row['schedule']})" for row in above)
+        parts = [
+            f"Of {len(known)} ways <b>{len(above)} lie above it</b>{f': {html.escape(names)}' if names else ''}; {below} lie "
+            f"below it, and {len(known) - len(above) - below} are not told apart from it."
+        ]
+    if few:
+        parts.append(f"{few} more {'is' if few == 1 else 'are'} open: too few seeds.")
+    basis = "Nothing recorded yet."
+    if len(short):
+        plain = short[short["method"] == "bp"]
+        seeds = plain["seed"].nunique()
+        basis = (
+            f"{short['regime'].iloc[0]}; backpropagation at {plain['epochs'].nunique()} budgets, each with its best decay; "
+            f"n = {seeds} seed{'s' * (seeds != 1)}; verdicts by 95 % intervals paired by seed."
+        )
+    return finding(
+        "pays",
+        "<b>Which Phase GP pays?</b> What Phase GP saves could also be saved by stopping earlier. It pays only above the line "
+        f"of backpropagation at its own cost. {' '.join(parts)}",
+        figures.frontier(short, evidence.frontier(short), ways) if len(short) else None,
+        alt="Accuracy over cost: a line for backpropagation at each budget, a point for each way to fill a GP batch",
+        page="13_controls",
+        basis=basis,
+        more="The frontier",
+    )
+
+
+def _criterion(profile: str) -> "HTML":
+    """What a prediction's correlation with single samples' gradients must exceed to be worth its cost, and what it is."""
+    least = evidence.threshold(1 - 1e-9)  # the larger the part of the batch with true gradients, the less is asked
+    drawn, basis, found = None, "Nothing recorded yet.", "No prediction has been measured yet."
+    try:
+        record = evidence.recorded_correlations()
+    except UsageError:
+        record = None
+    if record:
+        table = evidence.correlation_table(record)
+        means = evidence.whole_network(table).groupby("prediction", sort=False)["rho2"].agg(["mean", "min", "max", "count"])
+        paper, best = means.loc["shared-network"], means["mean"].idxmax()
+        found = (
+            f"The paper's predictor reaches <b>{paper['mean']:.3f}</b>; the best that was measured, "
+            f"{html.escape(evidence.PREDICTIONS[best])}, {means.loc[best, 'mean']:.3f}."
+        )
+        rows: list[Row] = [
+            (textwrap.fill(evidence.PREDICTIONS[name], 20), row["mean"], row["min"], row["max"], _HUES.get(name, "bp"))
+            for name, row in means.iterrows()
+        ]
+        drawn = figures.compared(rows, xlabel="squared correlation", reference=least)
+        basis = f"n = {paper['count']:.0f} seeds, lines from the least to the most; the dashed line is what must be exceeded."
+    return finding(
+        "criterion",
+        "<b>How good must a prediction be?</b> To correct the gradient of a part of the batch at a profit, its squared "
+        f"correlation with the gradients of single samples must exceed <b>{least:.2f}</b>, whatever the part. {found}",
+        drawn,
+        alt="Squared correlation of each prediction with the gradients of single samples, and the threshold as a dashed line",
+        page="13_controls",
+        basis=basis,
+        more="Does prediction matter?",
+    )
+
+
+_HUES = {"shared-network": "adagp"} | {name: name for name in ("feedback-alignment", "error-projection", "ema")}
+
+
+def _untrained(profile: str) -> "HTML":
+    """What a predictor applies before it has learned: measured here, at its first update."""
+    start = evidence.predictor_start(profile, updates=1, every=1).set_index("start")
+    usual, zero = start.loc["default"], start.loc["zero"]
+    rows: list[Row] = [
+        ("usual start: cosine\nfor two batches", usual["between_batches"], None, None, "adagp-default-init"),
+        ("usual start: size", usual["size"], None, None, "adagp-default-init"),
+        ("last layer at zero: size", zero["size"], None, None, "adagp"),
+    ]
+    return finding(
+        "untrained",
+        "<b>An untrained predictor pushes.</b> With PyTorch's usual start its answers for two different batches have a "
+        f"cosine of <b>{usual['between_batches']:.2f}</b> and <b>{usual['size']:.2f} times</b> the gradients' size: one fixed "
+        "direction, applied batch after batch. With its last layer at zero (ours) the size is "
+        f"{zero['size']:.2f}: it coasts until it has learned.",
+        figures.compared(rows, xlabel="cosine, or size over the gradients' size", reference=1.0),
+        alt="Cosine between an untrained predictor's answers for two batches, and the size of its answers for both starts",
+        page="18_start",
+        basis="n = 1 seed, measured when this page was made, after one update.",
+        more="The predictor's start",
+    )
+
+
+def _quality(profile: str) -> "HTML":
+    """What the predictor has learned at the end of a recorded run."""
+    kept = [r for r in evidence.largest(evidence.recorded()) if r["config"]["model"] == "vgg13"]
+    table = evidence.quality(kept)
+    means = table.groupby(["method", "seed"])["cosine"].mean().groupby("method").agg(["mean", "min", "max", "count"])
+    if "adagp" not in means.index:
+        return finding(
+            "quality", "<b>What does the predictor learn?</b> No trained run has been recorded yet.", None, alt="",
+            page="02_predictor_quality", basis="Nothing recorded yet.", more="Predictor quality",
+        )  # fmt: skip
+    order = [method for method in ("adagp", "error-projection", "ema", "previous") if method in means.index]
+    mine = means.loc["adagp"]
+    others = [f"{LABELS[method]} {means.loc[method, 'mean']:.3f}" for method in order[1:]]
+    return finding(
+        "quality",
+        "<b>What does the predictor learn?</b> Over a whole training its predictions have a mean cosine of "
+        f"<b>{mine['mean']:.3f}</b> with the true gradients of their batches"
+        + (f" ({', '.join(others)})." if others else ".")
+        + " A batch's gradient is mostly noise, so no prediction comes near 1.",
+        figures.predictor_quality(table[table["method"] == "adagp"]),
+        alt="Cosine of prediction and true gradient by layer, one dot a seed",
+        page="02_predictor_quality",
+        basis=f"n = {mine['count']:.0f} seeds, {mine['min']:.3f} to {mine['max']:.3f}. {_scale(kept, ['vgg13'])}",
+        more="Predictor quality",
+    )
+
+
+@cache
+def _swept() -> "pd.DataFrame":
+    from .. import accelerator as acc
+
+    return acc.sweep(evidence.zoo_workloads())
+
+
+def _means(quantity: str) -> "tuple[int, pd.Series]":
+    """How many models, and the mean over them for each dataflow and design."""
+    table = _swept()
+    means = table.groupby(["dataflow", "design", "model"])[quantity].mean().groupby(["dataflow", "design"]).mean()
+    return table["model"].nunique(), means
+
+
+def _ladder(profile: str) -> "HTML":
+    """What the schedule alone gives, and what the accelerator makes of it."""
+    from .. import accelerator as acc
+
+    models, means = _means("speedup")
+    bound, measured, paper = acc.ladder_bound()[0], evidence.claim_value("mean-speedup"), evidence.paper_value("mean-speedup")
+    rows: list[Row] = [
+        ("the paper", paper, None, None, "bp"),
+        ("schedule alone", bound, None, None, "gp"),
+        ("our accelerator", measured, means.min(), means.max(), "efficient"),
+    ]
+    return finding(
+        "ladder",
+        "<b>The schedule gives the speed-up.</b> With a predictor that costs nothing, the ladder makes 90 epochs "
+        f"<b>{bound:.2f} times</b> faster; on our accelerator it is <b>{measured:.2f}</b> (the paper: {paper:.2f}). How good "
+        f"predictions are does not enter, and all that an accelerator adds moves it by {abs(1 - measured / bound):.1%}.",
+        figures.compared(rows, xlabel="times faster than backpropagation"),
+        alt="The paper's mean speed-up, that of the schedule with a free predictor, and ours with its range",
+        page="07_speedup",
+        basis=f"Computed for {models} models and their data sets, Efficient, weight stationary; the line spans all "
+        f"dataflows and designs, {means.min():.2f} to {means.max():.2f}.",
+        more="Speed-up",
+    )
+
+
+def _energy(profile: str) -> "HTML":
+    """The energy saving beside the paper's, and what it could be at most."""
+    from .. import accelerator as acc
+
+    models, means = _means("energy_saving")
+    means *= 100
+    bound = 100 * acc.ladder_bound()[1]
+    measured, paper = evidence.claim_value("mean-energy-saving"), evidence.paper_value("mean-energy-saving")
+    rows: list[Row] = [
+        ("the paper", paper, None, None, "bp"),
+        ("schedule alone", bound, None, None, "gp"),
+        ("our accelerator", measured, means.min(), means.max(), "efficient"),
+    ]
+    why = (
+        "The paper's figure lies above what leaving out the ladder's share of backward passes saves at no cost at all"
+        if paper > bound
+        else "The paper's figure lies within what leaving out the ladder's share of backward passes saves at no cost"
+    )
+    return finding(
+        "energy",
+        f"<b>The energy saving is {'smaller' if measured < paper else 'larger'} than the paper's.</b> We count "
+        f"<b>{measured:.1f} %</b> where the paper has {paper:.0f} %. {why}, <b>{bound:.1f} %</b>, with a backward pass taken "
+        "as two forward passes.",
+        figures.compared(rows, xlabel="energy saved (%)"),
+        alt="The paper's mean energy saving, that of the schedule with a free predictor, and ours with its range",
+        page="08_energy",
+        basis=f"Computed for {models} models and their data sets, Efficient, weight stationary, one published table of "
+        f"energies; all dataflows and designs {means.min():.1f} to {means.max():.1f} %.",
+        more="Energy",
+    )
+
+
+def _moves(profile: str) -> "HTML":
+    """How far the two headline figures move with a choice of ours."""
+    from .. import accelerator as acc
+
+    table = acc.sensitivity(evidence.zoo_workloads())
+    quantities = ["speedup", "energy_saving"]
+    by_model = table.groupby(["choice", "value", "model"], sort=False)[quantities].mean()
+    means = by_model.groupby(["choice", "value"], sort=False).mean()
+    spans = means.groupby("choice", sort=False).agg(["min", "max"])
+    widest = str((spans["speedup"]["max"] - spans["speedup"]["min"]).idxmax())
+    named = {"batch": "the batch size", "preset": "the array"}.get(widest, f"the {widest}")
+    rest = spans.drop(index=widest)
+    rows: list[Row] = [(str(choice), None, row["min"], row["max"], "efficient") for choice, row in spans["speedup"].iterrows()]
+    speed, saved = spans["speedup"].loc[widest], 100 * spans["energy_saving"].loc[widest]
+    others, saves = rest["speedup"], 100 * rest["energy_saving"]
+    return finding(
+        "moves",
+        f"<b>How far do the headline figures move?</b> Of our choices, changed one at a time, {named} counts most: the "
+        f"mean speed-up goes from <b>{speed['min']:.2f}</b> to <b>{speed['max']:.2f}</b>, the energy saving from "
+        f"{saved['min']:.0f} to {saved['max']:.0f} %. All others keep them within {others['min'].min():.2f} to "
+        f"{others['max'].max():.2f} and {saves['min'].min():.0f} to {saves['max'].max():.0f} %.",
+        figures.compared(rows, xlabel="mean speed-up, least to most", reference=evidence.paper_value("mean-speedup")),
+        alt="The range of the mean speed-up with each choice, the paper's mean as a dashed line",
+        page="12_sensitivity",
+        basis=f"Computed: {len(means)} settings of {len(spans)} choices, {table['model'].nunique()} models.",
+        more="How far the two headline figures move",
+    )
+
+
+def _hardware(profile: str) -> "HTML":
+    """What the description in hardware says of the closed form and of the estimate of area."""
+    from .. import accelerator as acc
+
+    record = evidence.hardware_record()
+    gates = record["blocks"]["array 12x15"] if "array 12x15" in record["blocks"] else list(record["blocks"].values())[-1]
+    pes = gates["rows"] * gates["cols"]
+    chip = acc.hardware(energy="accelergy-40nm")
+    estimate, real = 1e6 * acc.area("baseline", chip)["PE array"] / chip.pes, gates["45nm"]["area_um2"] / pes
+    gives = "gives" if record["netlist"]["equal"] else "does NOT give"
+    rows: list[Row] = [
+        ("our estimate, 40 nm", estimate, None, None, "efficient"),
+        (f"synthesized,\n{pes} PEs, 45 nm", real, None, None, "bp"),
+    ]
+    return finding(
+        "hardware",
+        f"<b>The array exists as hardware.</b> Its netlist {gives} the results of the golden model, and a processing element "
+        f"takes <b>{real:,.0f} square micrometres</b> of logic in a 45 nm library, {real / estimate:.2f} times the "
+        f"{estimate:,.0f} that the area model adds up from published parts for 40 nm.",
+        figures.compared(rows, xlabel="square micrometres a PE"),
+        alt="Area of a processing element by our estimate and by synthesis",
+        page="09_overhead",
+        basis=f"n = 1 synthesis, recorded on {record['provenance']['date'][:10]}; before layout, without memory.",
+        more="Hardware overhead",
+    )
+
+
+def _checked(profile: str) -> "HTML":
+    """How the accelerator's counts compare with two independent tools."""
+    scalesim, zigzag = evidence.validation_record("scalesim"), evidence.validation_record("zigzag")
+    drawn = figures.scalesim(scalesim)
+    equal, runs = int((drawn[1]["difference"] == 0).sum()), len(drawn[1])
+    same = sum(row["model"] == row["zigzag"] for row in zigzag["mappings"])
+    return finding(
+        "checked",
+        f"<b>The accelerator's counts are checked.</b> <b>{equal} of {runs}</b> runs agree with the simulator SCALE-Sim to the "
+        f"cycle, and <b>{same} of {len(zigzag['mappings'])}</b> random tilings with the mapper ZigZag to the word over DRAM.",
+        drawn,
+        alt="Cycles of the closed form over SCALE-Sim's cycles, one dot a layer and dataflow",
+        page="14_validation",
+        basis=f"n = {runs} runs and {len(zigzag['mappings'])} tilings on layers of this project's networks; recorded.",
+        more="Is the accelerator model right?",
+    )
+
+
+FINDINGS: "dict[str, Callable[[str], HTML]]" = {
+    "accuracy": _accuracy, "pays": _pays, "criterion": _criterion, "quality": _quality, "untrained": _untrained,
+    "ladder": _ladder, "energy": _energy, "moves": _moves, "checked": _checked, "hardware": _hardware,
+}  # fmt: skip

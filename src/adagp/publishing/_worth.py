@@ -154,5 +154,6 @@ def criterion_verdict(table: "pd.DataFrame", cuts: "pd.DataFrame", batch: int):
         f"of that of backpropagation of equal cost, if predicting were free. Layers above the least correlation of "
         f"{least**0.5:.2f}, of {len(by_layer)}: {cleared}. Of all cuts the one above {layer} gains most, "
         f"{interval_text(interval(gains.get_group(layer)))} points more of the noise than of the cost. Noise makes up "
-        f"{100 * share:.1f} % of the expected square of a gradient of {batch} samples at this point of training, so noise is what counts."
+        f"{100 * share:.1f} % of the expected square of a gradient of {batch} samples at this point of training, so noise is "
+        f"what counts."
     )

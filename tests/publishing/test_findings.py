@@ -1,0 +1,72 @@
+"""A finding says what the records say: decided by an interval, open with too few runs; the neighbours are those there are."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+
+from adagp import evidence, publishing
+from adagp.evidence import Interval, recorded
+from adagp.running import METHODS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def records(differences):
+    """Recorded runs of backpropagation, and of ADA-GP with these differences in accuracy, a seed each."""
+    whole = [r for r in recorded() if r["config"]["epochs"] == 90 and r["config"]["seed"] == 0]
+    plain, other = (next(r for r in whole if r["config"]["method"] == method) for method in ("bp", "adagp"))
+    made = []
+    for seed, difference in enumerate(differences):
+        for record, score in ((plain, 80.0), (other, 80.0 + difference)):
+            one = copy.deepcopy(record)
+            one["config"]["seed"], one["result"]["score"] = seed, score
+            one["provenance"]["code"] = "the same"
+            made.append(one)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("differences", "says", "basis"),
+    [
+        ([-1.0], "against backpropagation: <b>1.0 points below so far, still open</b>", "n = 1 pair, too few for an interval"),
+        ([-1.1, -1.0, -0.9], "against backpropagation: <b>1.0 points below</b>", "n = 3 pairs; -1.00 points"),
+        ([-1.0, 1.0, 0.3], "against backpropagation: <b>not told apart</b>", "n = 3 pairs"),
+    ],
+)
+def test_the_card_on_accuracy_follows_the_records(monkeypatch, differences, says, basis):
+    monkeypatch.setattr(evidence, "recorded", lambda: records(differences))
+    card = publishing.findings("smoke", ["accuracy"])["accuracy"].data
+    assert says in card
+    assert "Against coasting, which predicts zero in the same batches: <b>not compared yet</b>" in card
+    gap = evidence.interval(evidence.pairs(records(differences), "adagp", "bp")["difference"])
+    assert basis in publishing.rests_on(gap, "scale")
+
+
+def test_without_any_record_nothing_is_claimed(monkeypatch):
+    monkeypatch.setattr(evidence, "recorded", list)
+    cards = publishing.findings("smoke", ["accuracy", "pays", "quality"])
+    assert all("Nothing recorded yet." in card.data for card in cards.values())
+    assert "0.0" not in cards["accuracy"].data.partition("<svg")[0]
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_side():
+    found = Interval(mean=0.03, low=None, high=None, pairs=1)
+    assert publishing.apart(found) == "less than 0.1 points apart so far, still open"
+
+
+def test_every_method_of_the_project_is_among_its_neighbours_and_no_other():
+    page = (ROOT / "book" / "neighbours.md").read_text()
+    cells = [line.split("|")[4] for line in page.splitlines() if line.startswith("| ") and "Run here" not in line]
+    named = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+    variants = {"bp", "skip", "shuffled", "oracle", "adaptive", "adagp-gate", "adagp-literal", "adagp-default-init"}
+    assert named == set(METHODS) - variants
+
+
+def test_every_reference_is_cited_or_listed_once():
+    keys = re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE)
+    assert len(keys) == len(set(keys))
+    text = "".join(path.read_text() for pattern in ("book/*.md", "notebooks/*.ipynb") for path in ROOT.glob(pattern))
+    cited = {key for group in re.findall(r"\{cite\}`([^`]+)`", text) for key in group.split(",")}
+    assert cited <= set(keys)
