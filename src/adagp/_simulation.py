@@ -16,7 +16,10 @@ NetworkArgument = Annotated[
     str, typer.Argument(help="A model's name, a SCALE-Sim topology (net.csv), or package.module:attribute.")
 ]
 DatasetOption = Annotated[
-    str | None, typer.Option(help="For a model's name: gives the input's shape; cifar10 unless given.", show_default=False)
+    str | None,
+    typer.Option(
+        help="For a model's name: gives the input's shape; cifar10 (transformer: multi30k) unless given.", show_default=False
+    ),
 ]
 BatchOption = Annotated[
     int | None, typer.Option(help="Samples a batch; unless given 128 for a name, else the file's or the input's.")
@@ -86,6 +89,7 @@ def explore(
     batches: list[int | None] = [_whole("--batch", text) for text in _listed("--batch", batch)] if batch else [None]
     arrays: list[tuple[int, int] | None] = [_array(text) for text in _listed("--array", array)] if array else [None]
     flows, designs = _listed("--dataflow", dataflow), [chip.design(name) for name in _listed("--design", design)]
+    networks = list(dict.fromkeys(networks))
     modules = [name for name in networks if ":" in name]
     models = [name for name in networks if ":" not in name and not name.endswith(".csv")]
     works = [  # among several networks each takes the options of its kind
@@ -165,14 +169,14 @@ def _write(path: str, text: str) -> None:
 
 
 def _listed(option: str, text: str) -> list[str]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     if not words:
         raise UsageError(f"{option} takes one or more words with commas between them, got {text!r}")
     return words
 
 
 def _whole(option: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
+    if not text.isascii() or not text.isdigit() or not text.strip("0") or len(text) > 15:
         raise UsageError(f"{option} takes whole numbers above 0, got {text!r}")
     return int(text)
 

@@ -112,6 +112,33 @@ def weight_gradients(acc):
     assert list(parts[acc.Component.UPDATE].dram_words) == [4 * x.parameters for x in work.layers]
 
 
+def pooled_maps(acc):
+    """With a buffer that holds all, a forward pass alone writes what pooling leaves of each output, at every batch size."""
+    once = {x.name: x.handed_words for x in acc.workload("densenet121", dataset="imagenet", batch=1).layers}
+    work = acc.workload("densenet121", dataset="imagenet", batch=6)
+    assert any(x.handed_words < x.output_words for x in work.layers)
+    gp = acc.simulate(work, hardware=acc.Hardware(buffer_bytes=2**40)).phases["gp"].parts
+    words = [x.input_words + x.weight_words + 6 * once[x.name] for x in work.layers]
+    assert list(gp[acc.Component.FORWARD].dram_words) == words
+
+
+def prices(acc):
+    """Each level's price goes with that level's accesses: where all others are free, the energy is their number."""
+    from adagp.accelerator._counts import count
+
+    work = acc.workload("vgg13")
+    counts = count(work.table, acc.Hardware(), "ws")
+    words = sum(part.dram_words.sum() for part in acc.simulate(work).baseline.parts.values())
+    accesses = {
+        "mac": work.macs() + 2 * work.parameters, "rf": counts.rf.sum(), "noc": counts.noc.sum(),
+        "buffer": counts.buffer.sum() + words, "dram": words,
+    }  # fmt: skip
+    for level, number in accesses.items():
+        table = acc.EnergyTable(name="x", unit="1", **{other: float(other == level) for other in acc.LEVELS})
+        report = acc.simulate(work, design="baseline", hardware=acc.Hardware(energy=table), epochs=1, batches_per_epoch=1)
+        assert abs(report.energy / number - 1) < 1e-12, level
+
+
 def predictors_optimizer(acc):
     """Adam reads and writes two moments of every predictor weight, and the weights, where no memory holds them."""
     from adagp.predictors import PredictorSize
@@ -129,9 +156,9 @@ def predictors_optimizer(acc):
     samples = first.out_channels
     conv, dense = size.channels * size.kernel**2, size.features * first.window  # the first layer's share of the weights
     maps, features = samples * size.pool**2, samples * size.features
-    # Read the true gradient; dense: dW reads features and error and adds to dW (one more read), dX reads W and error and
-    # writes; convolution: dW reads maps and the features' gradient and adds.
-    passes = first.parameters + 2 * (samples * first.window) + 2 * features + 2 * dense + maps + features + 2 * conv
+    # Write and read the true gradient; dense: dW reads features and error and adds to dW (one more read), dX reads W and
+    # error and writes; convolution: dW reads maps and the features' gradient and adds.
+    passes = 2 * first.parameters + 2 * (samples * first.window) + 2 * features + 2 * dense + maps + features + 2 * conv
     assert moved["efficient"] == passes + 4 * weights
     assert moved["low"] == passes + 4 * weights + dense + 2 * weights
 
@@ -139,18 +166,27 @@ def predictors_optimizer(acc):
 def second_array(acc):
     """The design MAX runs as a simulation of two arrays says, or as long as the memory channel needs, where that is longer."""
     C = acc.Component
-    for bandwidth, phase in product((12.8e9, 0.1e9), ("bp", "gp")):
+    # What the main array does, and what the predictor's array does when that is done: for a layer that stays below the cut
+    # (once, after its forward pass), and for one above it (after its backward pass).
+    whole = ((C.INPUT_GRADIENT, C.WEIGHT_GRADIENT, C.UPDATE), (C.PREDICTION, C.LEARNING))
+    predicted, coasting, alone = ((C.FORWARD,), (C.PREDICTION, C.UPDATE)), ((C.FORWARD, C.UPDATE), ()), ((C.FORWARD,), ())
+    corrected = ((C.INPUT_GRADIENT, C.WEIGHT_GRADIENT), (C.PREDICTION, C.UPDATE))
+    cases = [
+        ("predict", "bp", 0, alone, whole), ("predict", "gp", 13, predicted, alone), ("coast", "gp", 13, coasting, alone),
+        (acc.Way(first=4), "gp", 4, predicted, whole), (acc.Way(predictor=False, first=4), "gp", 4, coasting, whole),
+        ("control-variate:0.5", "gp", 0, alone, corrected),
+    ]  # fmt: skip
+    for bandwidth, (way, phase, cut, below, above) in product((12.8e9, 0.1e9), cases):
         chip = acc.Hardware(dram_bytes_per_s=bandwidth)
-        batch = acc.simulate(acc.workload("vgg13"), design="max", hardware=chip).phases[phase]
+        batch = acc.simulate(acc.workload("vgg13"), design="max", hardware=chip, way=way).phases[phase]
         time = {c: part.time(chip) for c, part in batch.parts.items()}
+
+        def spent(i, components, time=time):
+            return sum(time[c][i] for c in components if c in time)
+
         layers = range(len(time[C.FORWARD]))
-        if phase == "gp":
-            jobs = [(time[C.FORWARD][i], time[C.PREDICTION][i] + time[C.UPDATE][i]) for i in layers]
-        else:
-            jobs = [(time[C.FORWARD][i], 0.0) for i in layers]
-            for i in reversed(layers):
-                main = time[C.INPUT_GRADIENT][i] + time[C.WEIGHT_GRADIENT][i] + time[C.UPDATE][i]
-                jobs.append((main, time[C.PREDICTION][i] + time[C.LEARNING][i]))
+        jobs = [tuple(spent(i, c) for c in (below if i < cut else alone)) for i in layers]
+        jobs += [tuple(spent(i, c) for c in above) for i in reversed(layers[cut:])]
         channel = sum(part.dram_words.sum() for part in batch.parts.values()) / chip.dram_words_per_cycle
         assert abs(batch.cycles / max(references_time.two_arrays(jobs), channel) - 1) < 1e-12
 

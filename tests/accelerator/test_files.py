@@ -13,7 +13,9 @@ from adagp import cli
 from adagp._errors import UsageError
 
 HEAD = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,\n"
-
+ENERGY = "[energy]\n" + "".join(
+    f'{level} = {{ value = {"DRAM" if level == "dram" else 0}, source = "x" }}\n' for level in acc.LEVELS
+)  # fmt: skip
 
 NETS = """
 from torch import nn
@@ -21,6 +23,10 @@ from torch import nn
 
 def build():
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.ConvTranspose2d(8, 4, 2, stride=2))
+
+
+def leave():
+    raise SystemExit(3)
 
 
 class Tokens(nn.Module):
@@ -80,6 +86,7 @@ def test_a_convolution_topology_is_read_as_scale_sim_reads_it(tmp_path_factory, 
         ("a, 8, 8, 3, 3, 4, 8, 0,", "line 2: stride must be a whole number above 0, got '0'"),
         ("a, 8, two, 3,", "line 2: N must be a whole number above 0, got 'two'"),
         ("a, 8, 2, 3, 3, 4, 8, 1,", r"line 2: the filter \(3x3\) is larger than its input \(8x2\)"),
+        (f"a, 8, {'2' * 5000}, 3,", "line 2: N must have at most 15 digits, got 5000"),
         ("a input-gradient, 8, 2, 3,", "line 2: 'a input-gradient' is a backward pass; these are derived here"),
         ("", "holds no layer below its heading"),
     ],
@@ -87,6 +94,12 @@ def test_a_convolution_topology_is_read_as_scale_sim_reads_it(tmp_path_factory, 
 def test_a_damaged_topology_is_refused_by_line(folder, line, words):
     (folder / "net.csv").write_text(HEAD + line)
     with pytest.raises(UsageError, match=words):
+        acc.read_topology(folder / "net.csv")
+
+
+def test_a_topology_without_a_heading_does_not_lose_its_first_layer(folder):
+    (folder / "net.csv").write_text("a, 8, 8, 3, 3, 4, 8, 1,\nb, 6, 6, 3, 3, 8, 8, 1,\n")
+    with pytest.raises(UsageError, match="line 1: expected a heading, for SCALE-Sim skips this line; got the layer 'a'"):
         acc.read_topology(folder / "net.csv")
 
 
@@ -130,14 +143,27 @@ def test_a_hardware_files_fields_reach_the_simulation(folder):
         ("[hardwear]", "unknown section 'hardwear'; choose from: designs, energy, hardware"),
         ("hardware = 3", "expected a table with every field of .hardware., got 3"),
         ('[hardware]\nrow = { value = 3, source = "x" }', "unknown field of .hardware. 'row'; choose from: "),
-        ("[hardware]\nrows = 3", "hardware.rows must be { value = ..., source = ... }, got 3"),
+        ("[hardware]\nrows = 3", "hardware.rows must be { value = ..., source = \"...\" }, got 3"),
         ("[hardware]\nrows = { value = 3 }", "hardware.rows has no source; name where 3 comes from"),
         ('[hardware]\nrows = { value = 2.5, source = "x" }', "rows must be a whole number above 0, got 2.5"),
         ('[hardware]\nrows = { value = true, source = "x" }', "rows must be a whole number above 0, got True"),
         ('[hardware]\nrows = { value = 0, source = "x" }', "hardware field rows must be above 0, got 0"),
         ('[hardware]\nclock_hz = { value = nan, source = "x" }', "hardware field clock_hz must be above 0, got nan"),
         ('[hardware]\nclock_hz = { value = "1", source = "x" }', "clock_hz must be a number above 0, got '1'"),
+        (f'[hardware]\nrows = {{ value = {10**20}, source = "x" }}', f"rows must be at most 65536, got {10**20}"),
+        (f'[hardware]\nclock_hz = {{ value = {10**400}, source = "x" }}', "clock_hz must be at most 1e.15, got 10000"),
+        (f"[hardware]\nrows = {'9' * 5000}", "my.toml is not TOML: "),
+        ('[hardware]\nclock_hz = { value = 200, unit = "MHz", source = "x" }', "hardware.clock_hz is in Hz, got unit 'MHz'"),
+        ('[hardware]\nrows = { value = 3, source = [] }', "hardware.rows has no source"),
+        ('[hardware]\nrows = { value = 3, source = "x", why = 1 }', "hardware.rows must be { value = ..., source = "),
         ('[hardware]\nenergy = "free"', "unknown energy table 'free'; choose from: "),
+        ('[hardware]\nenergy = ["free"]', "hardware.energy must be the name of a table, got .'free'."),
+        ('energy = "horowitz-45nm"', "expected a table with every entry of .energy., got 'horowitz-45nm'"),
+        (ENERGY.replace("DRAM", "inf"), "energy table 'my.toml': dram must be a number of at least 0, got inf"),
+        (ENERGY.replace("DRAM", "0"), "energy table 'my.toml' gives 0 for all of mac, rf, noc, buffer, dram"),
+        (ENERGY.replace("DRAM", "1") + "unit = 3", "energy table 'my.toml': unit must be a word such as 'pJ', got 3"),
+        ("designs = 3", "expected a table with every design, got 3"),
+        ('[designs.x]\nown_array = { value = true, source = "x" }', "designs.x has .*, so predictor must be true"),
         ('[energy]\nmac = { value = 1, source = "x" }', "energy table 'my.toml' has no entry 'rf'"),
         ('[designs.low]', "designs.low has the name of a built-in design"),
         ('[designs.x]\nown_array = { value = 1, source = "x" }', "designs.x.own_array must be true or false, got 1"),
@@ -154,12 +180,12 @@ def test_a_network_by_import_path_gives_a_table_of_its_layers(folder, capsys):
     (folder / "users_nets.py").write_text(NETS)
     assert cli.main(["simulate", "users_nets:build", "--input", "8,3,16,16", "--layers", "l.csv"]) == 0
     text = capsys.readouterr().out
-    assert "Sequential (own network), batch 8" in text
+    assert "users_nets:build (own network), batch 8" in text
     table = pd.read_csv(folder / "l.csv")
     assert set(table["layer"]) == {0, 2} and set(table["component"]) == {c.value for c in acc.Component}
     assert cli.main(["simulate", "users_nets:Tokens", "--input", "8,5:int", "--input", "8,5,8", "--batch", "16", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["model"] == "Tokens" and report["batch"] == 16
+    assert report["model"] == "users_nets:Tokens" and report["batch"] == 16
     # The layers' table holds the whole run: cycles of a mean batch, times the batches.
     assert cli.main(["simulate", "users_nets:build", "--input", "8,3,16,16", "--json", "--layers", "l.json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -180,13 +206,13 @@ def test_the_terminals_tables_add_up(capsys):
 
 
 def test_a_sweep_from_the_command_line_is_one_tidy_table_and_a_figure(folder, capsys):
-    arguments = ["explore", "vgg13", "--dataflow", "ws,rs", "--design", "low,max", "--batch", "16,64", "--array", "8x8,12x15"]
-    assert cli.main([*arguments, "--out", "s.csv", "--figure", "s.svg"]) == 0
+    command = "explore vgg13 vgg13 --dataflow ws,rs,ws --design low,max --batch 16,64 --array 6x10,12x15"
+    assert cli.main([*command.split(), "--out", "s.csv", "--figure", "s.svg"]) == 0
     table = pd.read_csv(folder / "s.csv")
     keys = ["model", "dataflow", "design", "batch", "rows", "cols"]
     assert len(table) == 16 and not table.duplicated(keys).any()
-    row = table.query("dataflow == 'rs' and design == 'max' and batch == 64 and rows == 8").iloc[0]
-    chip = acc.Hardware(rows=8, cols=8)
+    row = table.query("dataflow == 'rs' and design == 'max' and batch == 64 and rows == 6 and cols == 10").iloc[0]
+    chip = acc.Hardware(rows=6, cols=10)
     report = acc.simulate(acc.workload("vgg13", batch=64), design="max", dataflow="rs", hardware=chip)
     assert row["speedup"] == pytest.approx(report.speedup) and row["seconds"] == pytest.approx(report.cycles / chip.clock_hz)
     assert (folder / "s.svg").read_text().startswith("<?xml") and "16 simulations in s.csv" in capsys.readouterr().out
@@ -215,6 +241,12 @@ def test_what_is_exported_from_the_command_line_can_be_simulated(folder, capsys)
         ("simulate vgg13 --hardware my.toml", "cannot read my.toml: No such file or directory"),
         ("simulate vgg13 --layers l.txt", "--layers takes a file that ends in .csv or .json, got 'l.txt'"),
         ("simulate vgg13 --batch 0", "batch must be 1 or more, got 0"),
+        (f"simulate vgg13 --batch {10**30}", "layer 'features.0' has 1.77e+36 operations or words, more than 9.01e+15"),
+        (f"simulate users_nets:build --input {10**20},3,8,8", "an input holds at most 9.01e+15 numbers"),
+        ("simulate users_nets:leave --input 2,3", "cannot build users_nets:leave: SystemExit: 3"),
+        ("simulate nets.csv --way sampled:0.25", "a part of 0.25 of a batch of 1 is all of it; give a larger batch"),
+        ("simulate vgg13 --way truncated:2", "way field share must lie between 0 and 1, got 2.0"),
+        (f"explore vgg13 --out s.csv --array {10**20}x5", f"--array takes whole numbers above 0, got '{10**20}'"),
         ("explore vgg13 --out s.txt", "--out takes a file that ends in .csv, got 's.txt'"),
         ("explore vgg13 --out s.csv --design ,", "--design takes one or more words with commas between them, got ','"),
         ("explore vgg13 --out s.csv --batch 1.5", "--batch takes whole numbers above 0, got '1.5'"),
@@ -230,6 +262,12 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(folder, capsys, command, wo
     assert cli.main(command.split()) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count("\n") == 1 and words in shown.err
+
+
+def test_a_models_name_alone_will_do(capsys):
+    for name, dataset in (("mobilenet_v2", "cifar10"), ("transformer", "multi30k")):
+        assert cli.main(["simulate", name]) == 0
+        assert f"{name} ({dataset}), batch 128" in capsys.readouterr().out
 
 
 def test_each_network_of_a_sweep_takes_the_options_of_its_kind(folder, capsys):

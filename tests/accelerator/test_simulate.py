@@ -62,6 +62,22 @@ def test_a_buffer_that_holds_all_moves_each_tensor_exactly_once(work):
     assert (words == once[:, None, :]).all()
 
 
+def test_a_frozen_layer_is_neither_updated_nor_predicted():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
+    net[2].weight.requires_grad_(False)
+    phases = acc.simulate(acc.workload(net, torch.empty(4, 3, 8, 8))).phases
+    C = acc.Component
+    for phase, component in (("gp", C.UPDATE), ("gp", C.PREDICTION), ("bp", C.LEARNING), ("bp", C.WEIGHT_GRADIENT)):
+        assert (phases[phase].parts[component].dram_words > 0).tolist() == [True, False]
+
+
+def test_an_epoch_has_a_batch_for_every_sample(work):
+    # CIFAR-10's 50,000 training samples are 1,562.5 batches of 32; the ladder of 14 epochs has 10 of warm-up, four at 4:1.
+    numbers = acc.simulate(work, epochs=14).numbers
+    assert numbers["warm_up"] == 10 * 1563 and numbers["gp"] + numbers["bp"] == 4 * 1563
+    assert numbers["gp"] == 4 * 1251  # 312 groups of five batches, and three more
+
+
 def test_a_buffer_too_small_for_one_tile_is_refused_by_name(work):
     with pytest.raises(UsageError, match="buffer_bytes 64 holds no tile of layer '0'"):
         acc.simulate(work, hardware=acc.Hardware(buffer_bytes=64))

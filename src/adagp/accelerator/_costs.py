@@ -2,8 +2,8 @@
 
 Choices that hold for every design, the baseline too, each on the side that flatters ADA-GP least:
 
-- A weight gradient is applied as it leaves the array; it makes no trip to DRAM and back. SGD with momentum reads and
-  writes a weight and its momentum.
+- A weight gradient is applied as it leaves the array; only to be compared with a prediction is it written and read again. SGD
+  with momentum reads and writes a weight and its momentum.
 - Normalization, activation and pooling work on data that pass by anyway; they cost nothing here.
 - An output is written to DRAM and read again by the next layer, even where the buffer could hold it.
 """
@@ -90,6 +90,8 @@ class PredictorCosts(NamedTuple):
     """A prediction in Phase GP."""
     compared: Cost
     """A prediction beside the true gradient."""
+    correction: Cost
+    """Predictions for a batch and for a part of it, whose difference corrects the true gradient of the part."""
     learning: Cost
     """A step of the predictor's training."""
 
@@ -133,7 +135,8 @@ def predictor_costs(
       convolution and the fully connected layer. The prediction is applied as it leaves the array, so it never reaches DRAM.
     - compared: the same, but the pooled averages wait in DRAM until the true gradient is there, and the difference
       between prediction and true gradient is written, for training needs it twice.
-    - learning: the true gradient is read back for the comparison; then the gradients of both predictor
+    - correction: two predictions as in Phase GP, but the pooled averages and the true gradient wait in DRAM for them.
+    - learning: the true gradient waits in DRAM for the comparison; then the gradients of both predictor
       layers, added to those of the layers before (a read and a write of every gradient), and one step of Adam for the
       whole batch, as ``adagp.predictors``' shared network does it. Adam (the weights and two moments, read and written)
       is charged to the first layer, whose backward pass is the last.
@@ -146,7 +149,8 @@ def predictor_costs(
     in_gp = _extra(n, macs=outputs, buffer=2 * outputs)
     pooled = parts[0].column("input_words")
     in_bp = in_gp + _extra(n, dram=2 * pooled)
-    training = _extra(n, dram=workload.table.learned[at])
+    waiting = _extra(n, dram=2 * workload.table.learned[at])
+    training = waiting
     room = memory_bytes // hardware.word_bytes
     for part in (0, 1):
         own = parts[part]
@@ -168,7 +172,8 @@ def predictor_costs(
         first = np.arange(n) == 0
         adam = 4 * weights.max() + 2 * (weights * streamed).max()
         training = training + _extra(n, dram=first * adam, macs=first * 6 * weights.max())
-    return PredictorCosts(*(_spread(cost, at, total) for cost in (in_gp, in_bp, training)))
+    correction = in_gp + in_gp + waiting + _extra(n, dram=4 * pooled)
+    return PredictorCosts(*(_spread(cost, at, total) for cost in (in_gp, in_bp, correction, training)))
 
 
 @lru_cache(maxsize=1024)

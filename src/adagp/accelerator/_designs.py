@@ -5,7 +5,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from .._errors import unknown
+from .._errors import UsageError, unknown
 from .._predictor_size import PredictorSize
 from ._components import Component
 from ._costs import NetworkCosts, PredictorCosts, network_costs, predictor_costs
@@ -97,6 +97,8 @@ def _filled(
 
     def of(part: float) -> NetworkCosts:  # a part of the batch is a batch of its own: weights cross as for a whole one
         samples = way.samples(part, workload.batch)
+        if samples == workload.batch and part < 1:
+            raise UsageError(f"a part of {part:g} of a batch of {samples} is all of it; give a larger batch")
         return network if samples == workload.batch else network_costs(workload.with_batch(samples), hardware, dataflow)
 
     parts: Parts = {}
@@ -110,8 +112,8 @@ def _filled(
         parts[Component.WEIGHT_GRADIENT] = back[Component.WEIGHT_GRADIENT].only(backward)
     if helper:
         predicted = helper.applied.only(~backward)
-        if way.part < 1:  # predictions for the whole batch and for the part, which correct the part's true gradient
-            predicted = predicted + (helper.applied + helper.compared).only(backward)
+        if way.part < 1:
+            predicted = predicted + helper.correction.only(backward)
         parts[Component.PREDICTION] = predicted
     if way.update:
         parts[Component.UPDATE] = network.full[Component.UPDATE]

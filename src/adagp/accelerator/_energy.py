@@ -6,7 +6,7 @@ from functools import cache, cached_property
 import numpy as np
 
 from .._errors import UsageError, unknown
-from ._tables import read_table
+from ._tables import read_table, sourced
 
 LEVELS = {"mac": "arithmetic", "rf": "registers", "noc": "between PEs", "buffer": "global buffer", "dram": "DRAM"}
 """Where energy goes, and what to call it."""
@@ -40,16 +40,20 @@ class EnergyTable:
 
     @classmethod
     def from_dict(cls, name: str, table: dict) -> "EnergyTable":
-        """Raises UsageError for an entry that is missing, negative or without a source."""
-        for level in LEVELS:
-            entry = table.get(level)
-            if not isinstance(entry, dict) or "value" not in entry:
-                raise UsageError(f"energy table {name!r} has no entry {level!r}; give {{ value = ..., source = ... }}")
-            if isinstance(entry["value"], bool) or not isinstance(entry["value"], int | float) or not entry["value"] >= 0:
-                raise UsageError(f"energy table {name!r}: {level} must be 0 or more, got {entry['value']!r}")
-            if not str(entry.get("source", "")).strip():
-                raise UsageError(f"energy table {name!r}: {level} has no source; name where {entry['value']} comes from")
+        """Raises UsageError for an entry that is missing, unknown, negative or without a source, and where all are 0."""
         extra = set(table) - {*LEVELS, "unit"}
         if extra:
             raise unknown(f"entry of energy table {name!r}", min(extra), [*LEVELS, "unit"])
-        return cls(name=name, unit=str(table.get("unit", "1")), **{level: float(table[level]["value"]) for level in LEVELS})
+        prices, unit = {}, table.get("unit", "1")
+        if not isinstance(unit, str):
+            raise UsageError(f"energy table {name!r}: unit must be a word such as 'pJ', got {unit!r}")
+        for level in LEVELS:
+            if level not in table:
+                raise UsageError(f'energy table {name!r} has no entry {level!r}; give {{ value = ..., source = "..." }}')
+            price = sourced(f"energy table {name!r}: {level}", table[level])
+            if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < 1e30:
+                raise UsageError(f"energy table {name!r}: {level} must be a number of at least 0, got {price!r}")
+            prices[level] = float(price)
+        if not any(prices.values()):
+            raise UsageError(f"energy table {name!r} gives 0 for all of {', '.join(LEVELS)}; give at least one above 0")
+        return cls(name=name, unit=unit, **prices)

@@ -7,8 +7,10 @@ from ._energy import EnergyTable
 from ._tables import read_table
 
 DEFAULT = "paper-180pe"
-WHOLE = ("rows", "cols", "buffer_bytes", "word_bytes")
-RATES = ("clock_hz", "dram_bytes_per_s")
+UNITS = {"rows": "PEs", "cols": "PEs", "buffer_bytes": "B", "word_bytes": "B", "clock_hz": "Hz", "dram_bytes_per_s": "B/s"}
+_RATES = ("clock_hz", "dram_bytes_per_s")  # the others are whole
+_MOST = {"rows": 2**16, "cols": 2**16, "buffer_bytes": 2**50, "word_bytes": 2**10, "clock_hz": 1e15, "dram_bytes_per_s": 1e18}
+"""Beyond these a field is a slip of the pen, and counts would leave 64 bits."""
 
 
 def _from_preset(name: str):
@@ -34,13 +36,15 @@ class Hardware:
     """An energy table, or the name of one (``data/energy.toml``)."""
 
     def __post_init__(self) -> None:
-        for name in (*WHOLE, *RATES):
+        for name in UNITS:
             value = getattr(self, name)
-            kind, what = (int, "a whole number ") if name in WHOLE else (int | float, "a number ")
+            kind, what = (int | float, "a number ") if name in _RATES else (int, "a whole number ")
             if isinstance(value, bool) or not isinstance(value, kind):
                 raise UsageError(f"hardware field {name} must be {what}above 0, got {value!r}")
-            if not 0 < value < float("inf"):
+            if not value > 0:
                 raise UsageError(f"hardware field {name} must be above 0, got {value}")
+            if value > _MOST[name]:
+                raise UsageError(f"hardware field {name} must be at most {_MOST[name]:g}, got {value!s:.30}")
 
     @property
     def pes(self) -> int:

@@ -1,6 +1,7 @@
 """An accelerator from a file: ``adagp info --template hardware`` prints one to start from."""
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,13 @@ from typing import Any
 from .._errors import UsageError, unknown
 from ._designs import DESIGNS, Design
 from ._energy import LEVELS, EnergyTable
-from ._hardware import RATES, WHOLE, Hardware
-from ._tables import read_text
+from ._hardware import UNITS, Hardware
+from ._tables import read_text, sourced
 
-_DESIGN_FIELDS: dict[str, type] = {"predictor": bool, "predictor_memory_bytes": int, "own_array": bool}
+_DESIGN_FIELDS: dict[str, tuple[type, str | None]] = {
+    "predictor": (bool, None), "predictor_memory_bytes": (int, "B"), "own_array": (bool, None),
+}  # fmt: skip
+"""Type and unit of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,33 +49,37 @@ def read_hardware(path: str | Path) -> HardwareFile:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not TOML, not UTF-8, or an integer of thousands of digits
         raise UsageError(f"{path} is not TOML: {error}") from error
     _known(path, "section", content, ("hardware", "energy", "designs"))
     fields = content.get("hardware", {})
-    _known(path, "field of [hardware]", fields, (*WHOLE, *RATES, "energy"))
+    _known(path, "field of [hardware]", fields, (*UNITS, "energy"))
     energy = fields.pop("energy", None)
-    values = {name: _value(path, f"hardware.{name}", entry) for name, entry in fields.items()}
-    for name in values.keys() & set(RATES):
-        if isinstance(values[name], int):
-            values[name] = float(values[name])
+    values = {name: _value(path, f"hardware.{name}", entry, UNITS[name]) for name, entry in fields.items()}
+    if energy is not None:
+        if not isinstance(energy, str):
+            raise UsageError(f"{path}: hardware.energy must be the name of a table, got {energy!r}")
+        values["energy"] = EnergyTable.named(energy).name
     if "energy" in content:
         if energy is not None:
             raise UsageError(f"{path}: hardware.energy names a table and [energy] is one; leave one of them out")
-        energy = EnergyTable.from_dict(f"{path.name}", content["energy"])
-    if energy is not None:
-        values["energy"] = energy if isinstance(energy, EnergyTable) else EnergyTable.named(energy).name
-    _known(path, "entry of [energy]", content.get("energy", {}), (*LEVELS, "unit"))
+        _known(path, "entry of [energy]", content["energy"], (*LEVELS, "unit"))
+        values["energy"] = EnergyTable.from_dict(path.name, content["energy"])
     designs = {}
+    _known(path, "design", content.get("designs", {}))
     for name, entries in content.get("designs", {}).items():
         if name in DESIGNS:
             raise UsageError(f"{path}: designs.{name} has the name of a built-in design; choose another")
         _known(path, f"field of [designs.{name}]", entries, _DESIGN_FIELDS)
-        found: dict[str, Any] = {key: _value(path, f"designs.{name}.{key}", entry) for key, entry in entries.items()}
-        for key, value in found.items():
-            if type(value) is not _DESIGN_FIELDS[key] or (isinstance(value, int) and value < 0):
-                what = "true or false" if _DESIGN_FIELDS[key] is bool else "a whole number of at least 0"
+        found: dict[str, Any] = {}
+        for key, entry in entries.items():
+            kind, unit = _DESIGN_FIELDS[key]
+            found[key] = value = _value(path, f"designs.{name}.{key}", entry, unit)
+            if type(value) is not kind or (isinstance(value, int) and value < 0):
+                what = "true or false" if kind is bool else "a whole number of at least 0"
                 raise UsageError(f"{path}: designs.{name}.{key} must be {what}, got {value!r}")
+        if not found.get("predictor") and any(found.values()):
+            raise UsageError(f"{path}: designs.{name} has a memory or an array for a predictor, so predictor must be true")
         designs[name] = Design(name=name, **found)
     try:
         return HardwareFile(hardware=Hardware(**values), designs=designs)
@@ -79,17 +87,17 @@ def read_hardware(path: str | Path) -> HardwareFile:
         raise UsageError(f"{path}: {error}") from error
 
 
-def _known(path: Path, kind: str, entries: object, valid) -> None:
+def _known(path: Path, kind: str, entries: object, valid: Iterable[str] | None = None) -> None:
+    """Whether ``entries`` is a table, of names that are valid (all are unless given)."""
     if not isinstance(entries, dict):
         raise UsageError(f"{path}: expected a table with every {kind}, got {entries!r}")
     for name in entries:
-        if name not in valid:
+        if valid is not None and name not in valid:
             raise UsageError(f"{path}: {unknown(kind, name, valid)}")
 
 
-def _value(path: Path, name: str, entry: object) -> Any:
-    if not isinstance(entry, dict) or "value" not in entry:
-        raise UsageError(f"{path}: {name} must be {{ value = ..., source = ... }}, got {entry!r}")
-    if not str(entry.get("source", "")).strip():
-        raise UsageError(f"{path}: {name} has no source; name where {entry['value']!r} comes from")
-    return entry["value"]
+def _value(path: Path, name: str, entry: object, unit: str | None) -> Any:
+    try:
+        return sourced(name, entry, unit)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error

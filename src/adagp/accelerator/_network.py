@@ -1,11 +1,14 @@
 """From a network, by name or as a module, to its workload."""
 
+from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from .._errors import UsageError
+from ._table import MOST
 from ._topology import read_topology
 from ._workload import Workload
-from ._zoo import lookup, trace_zoo
+from ._zoo import datasets, lookup, trace_zoo
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,7 +63,7 @@ def find_workload(
     Args:
         target: a name of the zoo; a SCALE-Sim topology (``net.csv``); or ``package.module:attribute``, where the attribute
             is a module or a function that returns one.
-        dataset: for a name of the zoo; CIFAR-10 unless given.
+        dataset: for a name of the zoo; CIFAR-10 unless given (the Transformer's: Multi30k).
         batch: another batch size than 128 for a name, the file's for a topology, the inputs' for a module.
         inputs: for a module: its arguments' shapes, such as "8,3,64,64", or "8,77:int" for token numbers.
 
@@ -77,9 +80,9 @@ def find_workload(
     elif ":" in target:
         if not inputs:
             raise UsageError(f"{target} needs --input: the shape of its argument, such as 8,3,64,64")
-        found = workload(_imported(target), tuple(_example(text) for text in inputs))
+        found = replace(workload(_imported(target), tuple(_example(text) for text in inputs)), name=target)
     else:
-        return workload(target, dataset=dataset or "cifar10", batch=128 if batch is None else batch)
+        return workload(target, dataset=dataset or datasets(target)[0], batch=128 if batch is None else batch)
     return found if batch is None else found.with_batch(batch)
 
 
@@ -97,7 +100,7 @@ def _imported(target: str) -> "nn.Module":
     try:
         found = getattr(importlib.import_module(name), attribute)
         network = found if isinstance(found, nn.Module) else found()
-    except Exception as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
         reason = str(error).strip().split("\n")[0]
         raise UsageError(f"cannot build {target}: {type(error).__name__}: {reason}") from error
     if not isinstance(network, nn.Module):
@@ -115,4 +118,6 @@ def _example(text: str) -> "Tensor":
         shape = []
     if not shape or min(shape) < 1 or kind not in ("", "float", "int"):
         raise UsageError(f"an input is sizes above 0 with commas, such as 8,3,64,64 or 8,77:int; got {text!r}")
+    if prod(shape) > MOST:
+        raise UsageError(f"an input holds at most {MOST:.3g} numbers, got {text!r}")
     return torch.zeros(shape, dtype=torch.long if kind == "int" else torch.float32, device="meta")

@@ -6,9 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._errors import UsageError
 from ._components import PASSES
 from ._layer import MIRRORED, Convolution, LayerShape
 
+MOST = 2**53
+"""Operations of a pass, and elements of a tensor, that are counted exactly."""
 _WRITTEN = {"forward": 2, "input gradient": 0, "weight gradient": 1}
 
 
@@ -69,6 +72,8 @@ _KNOWN: dict[tuple, _Rows] = {}
 def _rows(x: LayerShape) -> _Rows:
     key = (x.sizes, x.input_grad, x.weight_grad, x.transposed)
     if key not in _KNOWN:
+        if (most := max(x.macs, x.input_words, x.weight_words, x.output_words)) > MOST:
+            raise UsageError(f"layer {x.name!r} has {most:.3g} operations or words, more than {MOST:.3g}; give a smaller batch")
         found = [x.convolutions(kind) for kind in PASSES]
         convs = np.array([conv for own in found for conv in own], np.int64)
         owners = np.array([p for p, own in enumerate(found) for _ in own], np.int64)

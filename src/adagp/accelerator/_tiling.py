@@ -10,6 +10,7 @@ A tensor has one place in the buffer; those that change fastest have two, one in
 
 from functools import cache
 from itertools import permutations
+from math import isqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -219,6 +220,6 @@ def _candidates(extents: np.ndarray, leasts: np.ndarray) -> tuple[np.ndarray, np
 @cache
 def _distinct(extent: int, least: int) -> np.ndarray:
     """The smallest tile for each number of turns that an extent can be cut into: larger ones cost room and save nothing."""
-    turns = np.arange(1, -(-extent // least) + 1)
-    tiles = np.unique(-(-extent // turns))
-    return np.unique(np.maximum(tiles, least))
+    root = np.arange(1, isqrt(extent) + 2)
+    large = -(-extent // root)  # for as many turns as the root or fewer; then each small tile, as large as its turns let it be
+    return np.unique(np.maximum(np.concatenate([large, -(-extent // -(-extent // root))]), least))

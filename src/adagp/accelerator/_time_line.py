@@ -1,9 +1,10 @@
 """How long a batch takes: its passes in order, layer by layer, on one array or on two.
 
 A batch is what each layer does in each component (``dict[Component, Cost]``, one entry a layer, zero where the layer does
-not take part). Layers go forward first to last, then backward last to first. A layer that goes backward is updated with its
-true gradient, and the predictor works on it after its backward pass; a layer that does not is predicted and updated after
-its forward pass. So Phase BP, Phase GP, and a batch in which only some layers go backward need no rules of their own.
+not take part). Layers go forward first to last, then backward last to first. The predictor works on a layer after its last
+pass: the backward one, or the forward one where there is no other. A prediction that the predictor does not learn from is
+applied, so the update waits for it; otherwise the update follows the pass. So Phase BP, Phase GP, and a batch in which only
+some layers go backward, or only for a part of the samples, need no rules of their own.
 """
 
 import numpy as np
@@ -38,10 +39,13 @@ def _jobs(parts: Parts, hardware: Hardware) -> tuple[np.ndarray, np.ndarray]:
     time = {component: parts[component].time(hardware) if component in parts else zeros for component in Component}
     gradients = time[Component.INPUT_GRADIENT] + time[Component.WEIGHT_GRADIENT]
     backward, update = gradients > 0, time[Component.UPDATE]
-    predictor = time[Component.PREDICTION] + time[Component.LEARNING]
-    main = [time[Component.FORWARD], np.where(backward, gradients + update, 0.0)[::-1]]
-    beside = [np.where(backward, 0.0, predictor + update), np.where(backward, predictor, 0.0)[::-1]]
-    return np.concatenate(main), np.concatenate(beside)
+    applied = (time[Component.PREDICTION] > 0) & (time[Component.LEARNING] == 0)
+    after = np.where(applied, 0.0, update)
+    beside = time[Component.PREDICTION] + time[Component.LEARNING] + (update - after)
+    return (
+        np.concatenate([time[Component.FORWARD] + np.where(backward, 0.0, after), (gradients + backward * after)[::-1]]),
+        np.concatenate([np.where(backward, 0.0, beside), np.where(backward, beside, 0.0)[::-1]]),
+    )
 
 
 def two_arrays(first: np.ndarray, second: np.ndarray) -> float:

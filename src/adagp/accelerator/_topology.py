@@ -53,16 +53,19 @@ def read_topology(path: str | Path) -> Workload:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no text'}") from error
+        rows = list(csv.reader(io.StringIO(text)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no table of text'}") from error
     layers: list[LayerShape] = []
-    for number, cells in enumerate(csv.reader(io.StringIO(text)), 1):
+    for number, cells in enumerate(rows, 1):
         cells = [cell.strip() for cell in cells]
         while cells and not cells[-1]:
             cells.pop()
-        if number == 1 or not cells:  # the heading
-            continue
         where = f"{path}, line {number}"
+        if number == 1 and len(cells) > 1 and all(cell.isdigit() for cell in cells[1:]):
+            raise UsageError(f"{where}: expected a heading, for SCALE-Sim skips this line; got the layer {cells[0]!r}")
+        if number == 1 or not cells:
+            continue
         names = {1 + len(_PRODUCT): _PRODUCT, 1 + len(_CONVOLUTION): _CONVOLUTION}.get(len(cells))
         if names is None:
             raise UsageError(
@@ -70,15 +73,17 @@ def read_topology(path: str | Path) -> Workload:
                 f"{len(_PRODUCT)} ({', '.join(_PRODUCT)}), got {len(cells) - 1}"
             )
         sizes = [_size(where, name, cell) for name, cell in zip(names, cells[1:], strict=True)]
-        layers.append(_layer(where, cells[0], sizes, first=not layers))
+        layers.append(_layer(where, cells[0] or f"layer {len(layers) + 1}", sizes, first=not layers))
     if not layers:
         raise UsageError(f"{path} holds no layer below its heading")
     return Workload(name=path.stem, batch=1, layers=tuple(layers))
 
 
 def _size(where: str, name: str, cell: str) -> int:
-    if not cell.isascii() or not cell.isdigit() or int(cell) < 1:
+    if not cell.isascii() or not cell.isdigit() or not cell.strip("0"):
         raise UsageError(f"{where}: {name} must be a whole number above 0, got {cell!r}")
+    if len(cell) > 15:
+        raise UsageError(f"{where}: {name} must have at most 15 digits, got {len(cell)}")
     return int(cell)
 
 

@@ -47,7 +47,7 @@ def layers_of(module: nn.Module, args: tuple, name: str) -> tuple[LayerShape, ..
         except UsageError:
             raise
         except Exception as error:
-            reason = str(error).strip().split("\n")[0]
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
             raise UsageError(f"the forward pass of {name} fails on the example {describe(args)}: {reason}") from error
     if not recorder.layers:
         raise UsageError(f"{name} has no convolution, linear layer or matrix product to simulate")
