@@ -1,7 +1,20 @@
-"""``python -m adagp``."""
+"""``python -m adagp``, and the command ``adagp``."""
 
 import sys
 
-from .cli import main
+from . import _processes
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command line; signals are caught before anything slow is imported."""
+    try:
+        _processes.catch_signals()
+        from .cli import main as run
+
+        return run()
+    except KeyboardInterrupt:
+        return _processes.stopped()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

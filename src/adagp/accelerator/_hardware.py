@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from .._errors import UsageError, unknown
+from .._errors import UsageError, require_number, require_whole, short, unknown
 from ._energy import EnergyTable
 from ._tables import read_table
 
@@ -34,13 +34,12 @@ class Hardware:
     """An energy table, or the name of one (``data/energy.toml``)."""
 
     def __post_init__(self) -> None:
-        for name in (*WHOLE, *RATES):
-            value = getattr(self, name)
-            kind, what = (int, "a whole number ") if name in WHOLE else (int | float, "a number ")
-            if isinstance(value, bool) or not isinstance(value, kind):
-                raise UsageError(f"hardware field {name} must be {what}above 0, got {value!r}")
-            if not 0 < value < float("inf"):
-                raise UsageError(f"hardware field {name} must be above 0, got {value}")
+        for name in WHOLE:
+            require_whole(f"hardware field {name}", getattr(self, name), 1, 2**50 if name == "buffer_bytes" else 2**16)
+        for name in RATES:
+            require_number(f"hardware field {name}", getattr(self, name), 1e18)
+        if not isinstance(self.energy, str | EnergyTable):
+            raise UsageError(f"hardware field energy must be a table or the name of one, got {short(self.energy)}")
 
     @property
     def pes(self) -> int:

@@ -79,7 +79,7 @@ def find_workload(
             raise UsageError(f"{target} needs --input: the shape of its argument, such as 8,3,64,64")
         found = workload(_imported(target), tuple(_example(text) for text in inputs))
     else:
-        return workload(target, dataset=dataset or "cifar10", batch=128 if batch is None else batch)
+        return workload(target, dataset="cifar10" if dataset is None else dataset, batch=128 if batch is None else batch)
     return found if batch is None else found.with_batch(batch)
 
 
