@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -20,7 +21,7 @@ def require_whole(name: str, value: Any, least: int, most: int) -> None:
     Raises:
         UsageError: naming the field, the value and the bounds.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
         raise UsageError(f"{name} must be a whole number from {least:,} to {most:,}, got {short(value)}")
 
 
@@ -30,7 +31,7 @@ def require_number(name: str, value: Any, most: float, *, zero: bool = False) ->
     Raises:
         UsageError: naming the field, the value and the bounds.
     """
-    fits = not isinstance(value, bool) and isinstance(value, int | float) and (value > 0 or (zero and value == 0))
+    fits = not isinstance(value, bool) and isinstance(value, Real) and (value > 0 or (zero and value == 0))
     if not fits or not value <= most or math.isnan(value):
         raise UsageError(f"{name} must be a number {'from 0' if zero else 'above 0 and'} up to {most:g}, got {short(value)}")
 

@@ -1,8 +1,10 @@
 """A table of values that no field takes: refused in one line where a Run or a Hardware is made."""
 
 import dataclasses
+import json
 import math
 
+import numpy as np
 import pytest
 
 from adagp import accelerator as acc
@@ -70,4 +72,5 @@ def test_the_largest_hardware_and_the_smallest_give_finite_figures():
 def test_every_planned_run_is_within_the_bounds_and_keeps_its_name():
     runs = [run for profile in PROFILES.values() for run in profile.runs()] + frontier_runs()
     assert all(Run.from_config(run.config()).name == run.name for run in runs)
-    assert dataclasses.replace(runs[0], width=1).name == dataclasses.replace(runs[0], width=1.0).name
+    whole = dataclasses.replace(runs[0], width=np.float32(2), epochs=np.int64(3))
+    assert whole == dataclasses.replace(runs[0], width=2, epochs=3) and json.loads(json.dumps(whole.config()))["epochs"] == 3

@@ -230,7 +230,7 @@ def simulate(
     if batches_per_epoch is None:
         batches_per_epoch = -(-FACTS[workload.dataset or "cifar10"].train_samples // workload.batch)
     require_whole("epochs", epochs, 1, 1_000_000)
-    require_whole("batches_per_epoch", batches_per_epoch, 1, 10**9)
+    require_whole("batches_per_epoch", batches_per_epoch, 1, 10**12)
     plan = (schedule or LadderSchedule()).segments(epochs, batches_per_epoch)
     size = predictor or PredictorSize()
     phases = batches(workload, chosen, dataflow, hardware, size, filling)

@@ -135,9 +135,10 @@ class Run:
             value = getattr(self, name)
             if value is not None or name not in ("train_limit", "test_limit"):
                 require_whole(name, value, least, most)
-        require_number("width", self.width, 64)
-        require_number("lr", self.lr, 1e6)
-        require_number("weight_decay", self.weight_decay, 1e6, zero=True)
+                object.__setattr__(self, name, int(value))  # NumPy's integers have no JSON
+        for name, bound in (("width", 64), ("lr", 1e6), ("weight_decay", 1e6)):
+            require_number(name, getattr(self, name), bound, zero=name == "weight_decay")
+            object.__setattr__(self, name, float(getattr(self, name)))
         for name, valid in (("optimizer", ("sgd", "adam")), ("precision", ("float32", "bfloat16")), ("decay", DECAYS)):
             if getattr(self, name) not in valid:
                 raise unknown(name, getattr(self, name), valid)
