@@ -1,5 +1,6 @@
 """``python -m adagp``, and the command ``adagp``."""
 
+import os
 import sys
 
 from . import _processes
@@ -11,9 +12,13 @@ def main() -> int:
         _processes.catch_signals()
         from .cli import main as run
 
-        return run()
+        code = run()
     except KeyboardInterrupt:
-        return _processes.stopped()
+        code = _processes.stopped()
+    if _processes.is_stopped():  # an interpreter with torch takes a second to end in good order
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

@@ -63,6 +63,11 @@ def stopped() -> int:
     return 128 + (_Stop.number or signal.SIGINT)
 
 
+def is_stopped() -> bool:
+    """Whether a signal came."""
+    return bool(_Stop.number)
+
+
 def _make_sure(told: socket.socket) -> None:
     while (number := told.recv(1)[0]) not in _SIGNALS:  # a child's end tells too
         pass

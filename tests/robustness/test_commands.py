@@ -52,6 +52,9 @@ COMMANDS = [
     "simulate vgg13 --way truncated:-1", "simulate vgg13 --way ''", "simulate vgg13 --hardware ''", "simulate ''",
     "simulate . ", "simulate :", "simulate os:", "simulate vgg13 --dataset ''", "simulate vgg13 --dataflow ''",
     "simulate vgg13 --design ''", "simulate vgg13 --layers /nonexistent-\x01/\0.csv",
+    "simulate vgg13 --layers plain/x.csv", "export vgg13 --out plain/x.csv", "explore vgg13 --out plain/x.csv",
+    f"{TINY} --store plain", f"{TINY} --store plain/x", f"{TINY} --threads -1",
+    "sweep --profile smoke --store plain", "sweep --profile smoke --threads x", "record --threads 100000",
     "export vgg13 --passes ''", "export vgg13 --out .", "explore vgg13 --out x.csv --dataflow ''",
     "explore vgg13 --out x.csv --array 1x1x1", f"explore vgg13 --out x.csv --batch 1{24 * '0'}",
     f"explore vgg13 --out x.csv --array 1{24 * '0'}x1", "explore --out x.csv", "explore vgg13 --out x.csv --epochs 0",
@@ -73,6 +76,7 @@ def place(imports, tmp_path_factory):
         patch.delenv("ADAGP_DATA", raising=False)
         patch.chdir(home)
         _paths.root.cache_clear()
+        (home / "plain").write_text("a file where a folder is named")
         yield home
     _paths.root.cache_clear()
 

@@ -202,20 +202,6 @@ def test_a_disk_without_space_is_an_error_before_anything_is_decoded(root, monke
     assert [path.suffix for path in (root / ".cache").iterdir()] == [".lock"]
 
 
-def test_a_file_that_may_not_grow_is_an_error_and_no_bus_error(root):
-    """A real refusal by the system, which a sparse memory map would meet at some later write, as a signal."""
-    import resource
-
-    tree(root / "cifar10", count=20)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
-    try:
-        said = refused(data.load, "cifar10")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "File too large" in said and [path.suffix for path in (root / ".cache").iterdir()] == [".lock"]
-
-
 def test_what_a_killed_decoding_left_is_removed_by_the_next(root):
     tree(root / "cifar10")
     data.load("cifar10")

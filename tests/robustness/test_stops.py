@@ -23,6 +23,7 @@ class Started:
         self.process = subprocess.Popen(
             [sys.executable, *command], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"} | environment,
+            start_new_session=True,
         )  # fmt: skip
 
     def until(self, words):
@@ -43,7 +44,10 @@ class Started:
 
     def stop(self, number, children=()):
         """Send the signal; its exit code and all it said from then on, once everything is gone."""
-        self.process.send_signal(number)
+        if number is signal.SIGINT:  # from a terminal: to all that belong to the command
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
         out, err = self.process.communicate(timeout=PATIENCE)
         left = psutil.wait_procs(children, timeout=PATIENCE)[1]
         assert not left, left

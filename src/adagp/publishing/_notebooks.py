@@ -177,7 +177,9 @@ def execute_notebooks(
     """
     stale = [job for job in plan if is_stale(job, folder, inputs)]
     count = max(1, min(jobs or usable_cores(), len(stale) or 1))
-    each, _ = free_threads(threads, jobs=count)
+    each, why = free_threads(threads, jobs=count)
+    if stale:
+        report(f"{count} at once, each with {each} {'thread' if each == 1 else 'threads'} ({why})")
     began, finished = time.monotonic(), 0
 
     def one(job: Job) -> Job:

@@ -4,6 +4,7 @@ A hash of files would outdate every record with each comment or new predictor. A
 same model, run now for a few batches, does what it did when the record was made.
 """
 
+import contextlib
 import math
 from dataclasses import replace
 from functools import cache
@@ -91,5 +92,6 @@ def _figures(probe: Run) -> list[float]:
         figures = [row[key] for row in curves for key in ("train_loss", "test_loss")]
         figures += [result["weight_norm"], *(sum(layer[key] for layer in layers) for key in ("cosine", "mse", "norm_ratio"))]
         kept["figures"][probe.name] = [0.0 if figure is None else figure for figure in figures]
-        write_json(path, kept)
+        with contextlib.suppress(UsageError):  # a checkout that cannot be written to can be checked all the same
+            write_json(path, kept)
     return kept["figures"][probe.name]

@@ -53,8 +53,7 @@ def run_on_ray(
     task = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, max_retries=_RETRIES)(train_on_node)
     try:
         with contextlib.ExitStack() as locks:
-            store.work.mkdir(parents=True, exist_ok=True)
-            store.folder.mkdir(parents=True, exist_ok=True)
+            store.prepare()
             waiting, elsewhere = {}, []
             for run in store.missing(runs):
                 try:

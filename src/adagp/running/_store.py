@@ -1,5 +1,7 @@
 """Result records: one JSON file a run, written atomically, checked when read."""
 
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from .. import _paths
-from .._errors import UsageError, first_problem
+from .._errors import UsageError, first_problem, reason
 from .._files import read_json, write_json
 from ._behaviour import is_current
 from ._configuration import Run
@@ -79,6 +81,20 @@ class Store:
         """
         self.folder, self.lasting = folder, lasting
         self.work = folder / "work" if work is None else work
+
+    def prepare(self) -> None:
+        """Make the folders.
+
+        Raises:
+            UsageError: they cannot be written to.
+        """
+        for folder in (self.folder, self.work):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                if not os.access(folder, os.W_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            except OSError as error:
+                raise UsageError(f"cannot write to {folder}: {reason(error)}; choose another folder") from error
 
     def path(self, run: Run) -> Path:
         """The file that holds, or will hold, the run's record."""

@@ -45,9 +45,8 @@ def run_one(
         HeldError: another process is at this run; the message says which.
         UsageError: the store cannot be written to.
     """
+    store.prepare()
     try:
-        store.folder.mkdir(parents=True, exist_ok=True)
-        store.work.mkdir(parents=True, exist_ok=True)
         with held(run, store):
             record = store.get(run, current=current)
             if record is None:
@@ -118,6 +117,7 @@ def run_all(
     todo = deque((0.0, run, 1) for run in store.missing(runs, current=current))
     if not todo:
         return []
+    store.prepare()
     report = report or (lambda line: print(line, file=sys.stderr, flush=True))
     jobs = max(1, min(jobs or (usable_cores() if device == "cpu" else 1), len(todo)))
     threads, why = free_threads(threads, jobs=jobs)
