@@ -40,7 +40,7 @@ check: setup  ## compare the claims with what was recorded and with the last run
 record: setup  ## make the next runs of the full plan and keep them under artifact/recorded (TIME=25m)
 	@$(RUN) record --time-budget $(or $(TIME),25m)
 
-bench: setup  ## time the engine, the loaders and the accelerator model
+bench: setup  ## time the engine, the loaders and the accelerator model; kill runs twenty times
 	@# Without these settings glibc hands large blocks back after every step, and page faults are what is timed.
 	@export MALLOC_MMAP_THRESHOLD_=34359738368 MALLOC_TRIM_THRESHOLD_=34359738368; \
 	for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit 1; done

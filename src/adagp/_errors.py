@@ -1,6 +1,8 @@
 """Errors a user can mend: one line that names the value, what was expected and how to mend it."""
 
 from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
 
 
 class UsageError(ValueError):
@@ -9,4 +11,46 @@ class UsageError(ValueError):
 
 def unknown(kind: str, value: object, valid: Iterable[str]) -> UsageError:
     """The error for a name that is not in a registry, e.g. ``unknown("model", "vgg12", names)``."""
-    return UsageError(f"unknown {kind} {value!r}; choose from: {', '.join(sorted(valid))}")
+    return UsageError(f"unknown {kind} {short(value)}; choose from: {', '.join(sorted(valid))}")
+
+
+def require_whole(name: str, value: Any, least: int, most: int) -> None:
+    """Refuse what is not a whole number within bounds, both included.
+
+    Raises:
+        UsageError: naming the field, the value and the bounds.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not least <= value <= most:
+        raise UsageError(f"{name} must be a whole number from {least:,} to {most:,}, got {short(value)}")
+
+
+def require_number(name: str, value: Any, most: float, *, zero: bool = False) -> None:
+    """Refuse what is not a finite number above 0, or from 0 on with ``zero``, and up to ``most``.
+
+    Raises:
+        UsageError: naming the field, the value and the bounds.
+    """
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real or not (value > 0 or (zero and value == 0)) or not value <= most:  # NaN is on no side of anything
+        raise UsageError(f"{name} must be a number {'from 0' if zero else 'above 0 and'} up to {most:g}, got {short(value)}")
+
+
+def short(value: object) -> str:
+    """A value as Python writes it, on one line and not longer than an error can show."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error's own words, or its kind where it has none."""
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def first_problem(error: Any) -> str:
+    """Of a pydantic ``ValidationError``: the first field that is wrong, in words."""
+    found = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in found["loc"])
+    got = "" if found["type"] == "missing" else f", got {short(found['input'])}"
+    return f"field {place or '(all)'}: {found['msg'][:1].lower()}{found['msg'][1:]}{got}"

@@ -1,15 +1,19 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that a reader never meets half of one, and reading them so that a damaged one is named."""
 
+import contextlib
 import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from ._errors import UsageError
+from ._errors import UsageError, reason
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write ``content`` to ``path`` in one step: a crash or a full disk leaves the old file, or none.
+
+    A process that is killed in between leaves a file ``.NAME.*`` beside it, which ``sweep`` removes.
 
     Raises:
         UsageError: the folder cannot be written to, or the disk is full.
@@ -25,12 +29,36 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C too
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise UsageError(f"cannot write {path}: {error.strerror}; free space there or choose another folder") from error
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        if isinstance(error, OSError | ValueError):  # ValueError: a name with a zero byte
+            raise UsageError(f"cannot write {path}: {reason(error)}; free space there or choose another folder") from error
+        raise
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed processes left of writing ``path``; only for who knows that nobody writes it now."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: object) -> None:
     """Write JSON atomically; NaN and infinity are refused (JSON has neither)."""
     write_atomic(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, mend: str) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        mend: how to mend it, as the end of the message.
+
+    Raises:
+        UsageError: it is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}; {mend}") from error

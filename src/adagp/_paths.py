@@ -1,4 +1,4 @@
-"""Where things are: the checkout's folders, found from anywhere inside it."""
+"""Where things are: the checkout's folders, found from anywhere inside it; without a checkout, the current folder."""
 
 import os
 from functools import cache
@@ -24,13 +24,29 @@ def root() -> Path:
         if (folder / "notebooks").is_dir() and (folder / "artifact").is_dir():
             return folder.resolve()
     raise UsageError(
-        f"no checkout of adagp found from {named or here}: run inside the cloned folder, or set ADAGP_HOME to it"
+        f"no checkout of adagp found from {named or here}: this needs notebooks, claims or the book; run inside the cloned "
+        "folder, or set ADAGP_HOME to it"
     )
 
 
+def checkout() -> Path | None:
+    """``root()``, or None where the package is installed without a checkout.
+
+    Raises:
+        UsageError: ``$ADAGP_HOME`` names a folder that is none.
+    """
+    if os.environ.get("ADAGP_HOME"):
+        return root()
+    try:
+        return root()
+    except UsageError:
+        return None
+
+
 def runs() -> Path:
-    """Results of the runs made on this machine; ignored by git."""
-    return root() / "artifact" / "runs"
+    """Results of the runs made on this machine; ignored by git. Without a checkout: ``adagp-runs`` in the current folder."""
+    home = checkout()
+    return Path.cwd() / "adagp-runs" if home is None else home / "artifact" / "runs"
 
 
 def recorded() -> Path:

@@ -4,16 +4,20 @@ Exit codes: 0 success, 1 a run or a check failed, 2 bad usage (one line says wha
 """
 
 import json
+import os
 import re
 import sys
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import _simulation
-from ._errors import UsageError, unknown
+from . import _processes, _simulation
+from ._errors import UsageError, reason, unknown
 from .schedule import LadderSchedule
+
+if TYPE_CHECKING:
+    from . import running
 
 app = typer.Typer(
     help="Train with predicted gradients, model the accelerator, reproduce every table and figure.",
@@ -23,6 +27,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+ThreadsOption = Annotated[int, typer.Option(help="Of each process; 0: by what is free, or OMP_NUM_THREADS.", min=0, max=1024)]
+StoreOption = Annotated[
+    str, typer.Option(help="Folder of the records; unless given the checkout's, or adagp-runs in the current folder.")
+]
 ProfileOption = Annotated[str, typer.Option(help="smoke (minutes, for CI), quick (the default) or full (paper scale, GPU).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
 
@@ -41,6 +49,7 @@ def reproduce(
     only: Annotated[list[str], typer.Option(help="A notebook's name or number; repeatable.")] = [],
     parameter: Annotated[list[str], typer.Option("--param", "-p", help="NAME=VALUE for the notebook; with --only.")] = [],
     jobs: Annotated[int, typer.Option(help="Processes at once; 0: one a core.", min=0)] = 0,
+    threads: ThreadsOption = 0,
 ) -> None:
     """Train, model the accelerator, execute the notebooks, build the book and print the claims."""
     from . import _paths, evidence, publishing, running
@@ -58,9 +67,13 @@ def reproduce(
     for line in publishing.forecast(plan, chosen, folder, inputs, each=bool(only)):
         say(line)
     say(f"1/4 training: {len(missing)} of {len(runs)} runs to do (profile {profile}), results in {store.folder}")
-    running.run_all(runs, store, jobs=jobs or None, device=_device(), report=say)
+    running.run_all(
+        runs, store, jobs=jobs or None, threads=threads or None, device=running.find_device(), report=say
+    )
     say(f"2/4 notebooks: {len(plan)}, into {folder}")
-    publishing.execute_notebooks(plan, folder, jobs=jobs or None, report=say, inputs=publishing.results_digest(chosen))
+    publishing.execute_notebooks(
+        plan, folder, jobs=jobs or None, threads=threads or None, report=say, inputs=publishing.results_digest(chosen)
+    )
     say("3/4 book")
     page, built = publishing.build_book(folder)
     say(f"    {'built' if built else 'nothing changed'}: {page}")
@@ -93,9 +106,13 @@ def train(
     seed: Annotated[int, typer.Option(help="Seeds weights, order and augmentation.")] = 0,
     train_limit: Annotated[int, typer.Option(help="Train on the first so many samples; 0: all.")] = 0,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    threads: ThreadsOption = 0,
+    store: StoreOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Train one model with one method and keep its record."""
+    import torch
+
     from . import running
 
     run = running.Run(
@@ -111,14 +128,20 @@ def train(
         train_limit=train_limit or None,
         precision=precision,
     )
-    store = running.local_store()
-    record = running.run_one(run, store, device=_device(), on_epoch=lambda row: say(running.progress_line(run, row)))
+    records = _store(store)
+    count, why = running.free_threads(threads or None)
+    if records.get(run) is None:
+        say(f"training with {count} {'thread' if count == 1 else 'threads'} ({why})")
+    torch.set_num_threads(count)
+    record = running.run_one(
+        run, records, device=running.find_device(), on_epoch=lambda row: say(running.progress_line(run, row))
+    )
     if as_json:
         print(json.dumps(record))
     else:
         result = record["result"]
         outcome = f"diverged: {result['diverged']}" if result["diverged"] else f"{result['metric']} {result['score']:.2f}"
-        print(f"{run.name}: {outcome} ({result['seconds']:.0f} s)\n{store.path(run)}")
+        print(f"{run.name}: {outcome} ({result['seconds']:.0f} s)\n{records.path(run)}")
 
 
 @app.command()
@@ -128,18 +151,22 @@ def sweep(
     ray: Annotated[str, typer.Option(help="Address of a Ray cluster, host:port or auto; this machine unless given.")] = "",
     gpus_per_run: Annotated[float, typer.Option(help="With --ray: share of a GPU a run takes; 0: CPU.", min=0)] = 0.0,
     jobs: Annotated[int, typer.Option(help="Without --ray: processes at once; 0: one a core.", min=0)] = 0,
+    threads: ThreadsOption = 0,
+    store: StoreOption = "",
 ) -> None:
     """Make the missing runs of a profile, on this machine or on a Ray cluster; no notebooks."""
     from . import running
 
     chosen = running.profile(profile)
     runs = [run for name in model for run in chosen.runs(name)] if model else chosen.runs()
-    store = running.local_store()
+    records = _store(store)
     if ray:
-        left = running.run_on_ray(runs, store, address=ray, gpus=gpus_per_run, report=say)
+        left = running.run_on_ray(runs, records, address=ray, gpus=gpus_per_run, report=say)
     else:
-        left = running.run_all(runs, store, jobs=jobs or None, device=_device(), report=say)
-    print(f"{len(runs) - len(left)} of {len(runs)} runs are in {store.folder}")
+        left = running.run_all(
+            runs, records, jobs=jobs or None, threads=threads or None, device=running.find_device(), report=say
+        )
+    print(f"{len(runs) - len(left)} of {len(runs)} runs are in {records.folder}")
 
 
 @app.command()
@@ -150,14 +177,17 @@ def record(
     ] = "",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps; the best there is unless given.")] = "",
     jobs: Annotated[int, typer.Option(help="Runs at once; 0: one a core, or one on an accelerator.", min=0)] = 0,
+    threads: ThreadsOption = 0,
 ) -> None:
     """Make the next missing runs of the plan and keep their records under artifact/recorded."""
     from . import running
 
-    device = device or _device()
+    device, budget = running.find_device(device), _seconds(time_budget)
     name = profile or ("reduced" if device == "cpu" else "full")
     plan = running.recording_plan(name)
-    left = running.record(plan, time_budget=_seconds(time_budget), jobs=jobs or None, device=device, report=say)
+    left = running.record(
+        plan, time_budget=budget, jobs=jobs or None, threads=threads or None, device=device, report=say
+    )
     print(f"{len(plan) - len(left)} of {len(plan)} runs of plan {name} are recorded; {len(left)} left")
     for run in left[:5]:
         print(f"  {run.model} {run.dataset} {run.method} seed {run.seed}")
@@ -229,10 +259,11 @@ def info(
 
     from . import _paths, data, models, predictors, publishing, running
 
-    origin = running.provenance(_device())
+    origin, home = running.provenance(running.find_device()), _paths.checkout()
     facts = {
         "adagp": adagp.__version__,
-        "checkout": str(_paths.root()),
+        "checkout": None if home is None else str(home),
+        "records": str(_paths.runs()),
         "versions": origin["versions"],
         "machine": origin["machine"],
         "models": list(models.available()),
@@ -240,7 +271,7 @@ def info(
         "methods": {name: method.description for name, method in running.METHODS.items()},
         "predictors": dict(predictors.available()),
         "profiles": list(running.PROFILES),
-        "notebooks": list(publishing.available_notebooks()),
+        "notebooks": [] if home is None else list(publishing.available_notebooks()),
     }
     if as_json:
         print(json.dumps(facts))
@@ -251,19 +282,19 @@ def info(
             for name, text in value.items():
                 print(f"  {name:18} {text}")
         else:
-            print(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+            print(f"{key}: {(', '.join(value) if isinstance(value, list) else value) or 'none'}")
 
 
 for _command in _simulation.COMMANDS:
     app.command()(_command)
 
 
-def _device() -> str:
-    import torch
+def _store(folder: str) -> "running.Store":
+    from pathlib import Path
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    from . import running
+
+    return running.local_store(Path(folder) if folder else None)
 
 
 def _sizes(text: str) -> tuple[int, int, int]:
@@ -288,25 +319,38 @@ def _pairs(texts: list[str]) -> dict[str, object]:
     pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not equals:
+        if not (name and equals and value):
             raise UsageError(f"--param takes NAME=VALUE, got {text!r}")
-        pairs[name] = yaml.safe_load(value)
+        try:
+            pairs[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(f"--param {name} takes a value in YAML, such as 3, vgg13 or [1, 2], got {value!r}") from None
     return pairs
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run a command line; returns the exit code."""
     try:
-        return app(arguments, prog_name="adagp", standalone_mode=False) or 0
+        # Not through app(): it would answer Ctrl-C itself, without a line, and take a file that ends too early for Ctrl-D.
+        command = typer.main.get_command(app)
+        with command.make_context("adagp", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            command.invoke(context)
+        return 0
     except typer.Exit as end:
         return end.exit_code
     except (_CommandLineError, UsageError) as error:
         message = error.format_message() if isinstance(error, _CommandLineError) else str(error)
         say(message if message.startswith("Usage:") else f"adagp: {message}")  # the help, where nothing was asked for
         return 2
-    except (KeyboardInterrupt, typer.Abort):
-        say("adagp: stopped; what was finished is kept, run the same command to continue")
-        return 130
+    except KeyboardInterrupt:
+        return _processes.stopped()
+    except BrokenPipeError:  # | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except RuntimeError as error:  # a run, a notebook or the book failed, and its message says which
         say(f"adagp: {error}")
+        return 1
+    except OSError as error:  # the system said no: no space, a read-only file system, no such folder
+        place = error.filename or error.filename2
+        say(f"adagp: {f'{place}: ' if place else ''}{reason(error)}")
         return 1

@@ -47,7 +47,7 @@ def test_a_notebook_is_executed_once_a_change(notebooks, tmp_path):
     assert forecast(plan, SMOKE, tmp_path, "new results", each=True)[0] == expected
     made = json.loads((tmp_path / "01_tiny.ipynb").read_text())
     assert "smoke 42" in json.dumps(made) and "# Value 21" in json.dumps(made)
-    assert len(lines) == 1 and "1/1 notebooks | 01_tiny" in lines[0]
+    assert len(lines) == 2 and lines[0].startswith("1 at once, each with ") and "1/1 notebooks | 01_tiny" in lines[1]
     assert execute_notebooks(plan, tmp_path, report=lines.append) == []
     assert execute_notebooks(plan, tmp_path, report=lines.append, inputs="new results") == plan
 

@@ -30,8 +30,8 @@ def test_equal_cost_buys_what_the_ladder_saves():
     ("change", "words"),
     [
         ({"method": "adapg"}, "unknown method 'adapg'; choose from: adagp"),
-        ({"epochs": 0}, "epochs must be positive, got 0"),
-        ({"width": -1.0}, "width must be positive"),
+        ({"epochs": 0}, "epochs must be a whole number from 1 to 1,000,000, got 0"),
+        ({"width": -1.0}, "width must be a number above 0 and up to 64, got -1"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"rungs": ((1, 0, 0),)}, "at least one batch"),
     ],

@@ -9,12 +9,18 @@ from adagp._errors import UsageError
 from adagp._files import write_atomic
 from adagp.running import Run, Store
 
-RUN = Run(model="vgg13", dataset="digits", method="bp")
+RUN = Run(model="vgg13", dataset="digits", method="bp", epochs=1)
+RESULT = {
+    "diverged": None, "metric": "accuracy", "score": 1.0, "parameters": 1, "predictor_parameters": 0, "train_samples": 1,
+    "seconds": 1.0, "quality": {},
+}  # fmt: skip
+ROW = {"epoch": 1, "batches": {"bp": 1}, "train_loss": 1.0, "test_loss": None, "train_seconds": 1.0, "seconds": 1.0}
+ORIGIN = {"machine": {"processor": "a", "device": "cpu"}, "data": {"name": "digits", "fingerprint": "0"}}
 
 
 def record(**changes):
     return {
-        "schema": 1, "name": RUN.name, "config": RUN.config(), "result": {"score": 1.0}, "curves": [], "provenance": {},
+        "schema": 1, "name": RUN.name, "config": RUN.config(), "result": RESULT, "curves": [ROW], "provenance": ORIGIN,
     } | changes  # fmt: skip
 
 
@@ -27,17 +33,17 @@ def test_a_record_comes_back_as_it_went(tmp_path):
 
 def test_a_record_of_other_code_is_made_again(tmp_path):
     store = Store(tmp_path)
-    store.put(RUN, record(provenance={"code": "of another day"}))
+    store.put(RUN, record(provenance=ORIGIN | {"code": "of another day"}))
     assert store.missing([RUN], current=True) == [RUN] and store.missing([RUN], current=False) == []
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "cannot read the record"),
+        ("{", "cannot read .*delete it to run it again"),
         ("[]", "is not a result record"),
         (json.dumps(record(schema=99)), "has schema 99, this version of adagp reads up to 2"),
-        (json.dumps(record(curves={})), "field 'curves' must be list, got dict"),
+        (json.dumps(record(curves={})), "field curves: input should be a valid list, got {}"),
     ],
 )
 def test_what_is_not_a_record_is_refused_with_its_path(tmp_path, content, words):
@@ -49,8 +55,8 @@ def test_what_is_not_a_record_is_refused_with_its_path(tmp_path, content, words)
 
 
 def test_not_a_number_is_never_written(tmp_path):
-    with pytest.raises(ValueError):
-        Store(tmp_path).put(RUN, record(result={"score": float("nan")}))
+    with pytest.raises(UsageError, match=r"result\.score: input should be a finite number, got nan"):
+        Store(tmp_path).put(RUN, record(result=RESULT | {"score": float("nan")}))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,15 +4,12 @@ import dataclasses
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
-from filelock import FileLock, Timeout
 
 from adagp._errors import UsageError
-from adagp.running import Store, profile, run_all, run_one, train
+from adagp.running import HeldError, Store, profile, run_all, run_one, train
+from adagp.running._workers import held
 
 pytestmark = pytest.mark.xdist_group("runner")
 RUN = dataclasses.replace(profile("smoke").run("vgg13", "adagp"), train_limit=128, test_limit=64, epochs=3, batch_size=64)
@@ -75,32 +72,11 @@ def test_a_killed_worker_is_replaced_and_its_run_finished(tmp_path, reference):
     assert run_all([RUN], store, report=lambda line: pytest.fail(f"ran again: {line}")) == []
 
 
-def test_workers_end_with_a_killed_runner(tmp_path):
-    script = f"""
-from pathlib import Path
-from adagp.running import Run, Store, run_all
-run_all([Run.from_config({RUN.config()!r})], Store(Path({str(tmp_path)!r})), jobs=1)
-"""
-    runner = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
-    assert "epoch 1/3" in runner.stderr.readline()
-    runner.kill()
-    runner.wait()
-    # The lock is free again once the orphaned worker has noticed, within a second or so.
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            record = run_one(RUN, Store(tmp_path))
-            break
-        except Timeout:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-    assert [row["epoch"] for row in record["curves"]] == [1, 2, 3]
-
-
-def test_a_run_that_another_process_holds_is_left_to_it(tmp_path):
+def test_a_run_that_another_process_holds_is_left_to_it_and_names_it(tmp_path):
     (tmp_path / "work").mkdir()
-    with FileLock(tmp_path / "work" / f"{RUN.name}.lock"), pytest.raises(Timeout):
+    with held(RUN, Store(tmp_path)), pytest.raises(HeldError, match=f"is being trained by process {os.getpid()} on .* since"):
         run_one(RUN, Store(tmp_path))
+    assert not list((tmp_path / "work").glob("*.held"))
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):

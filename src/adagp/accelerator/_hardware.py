@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from .._errors import UsageError, unknown
+from .._errors import UsageError, require_number, require_whole, short, unknown
 from ._energy import EnergyTable
 from ._tables import read_table
 
@@ -37,14 +37,12 @@ class Hardware:
 
     def __post_init__(self) -> None:
         for name in UNITS:
-            value = getattr(self, name)
-            kind, what = (int | float, "a number ") if name in _RATES else (int, "a whole number ")
-            if isinstance(value, bool) or not isinstance(value, kind):
-                raise UsageError(f"hardware field {name} must be {what}above 0, got {value!r}")
-            if not value > 0:
-                raise UsageError(f"hardware field {name} must be above 0, got {value}")
-            if value > _MOST[name]:
-                raise UsageError(f"hardware field {name} must be at most {_MOST[name]:g}, got {value!s:.30}")
+            if name in _RATES:
+                require_number(f"hardware field {name}", getattr(self, name), _MOST[name])
+            else:
+                require_whole(f"hardware field {name}", getattr(self, name), 1, int(_MOST[name]))
+        if not isinstance(self.energy, str | EnergyTable):
+            raise UsageError(f"hardware field energy must be a table or the name of one, got {short(self.energy)}")
 
     @property
     def pes(self) -> int:

@@ -82,7 +82,8 @@ def find_workload(
             raise UsageError(f"{target} needs --input: the shape of its argument, such as 8,3,64,64")
         found = replace(workload(_imported(target), tuple(_example(text) for text in inputs)), name=target)
     else:
-        return workload(target, dataset=dataset or datasets(target)[0], batch=128 if batch is None else batch)
+        named = datasets(target)[0] if dataset is None else dataset
+        return workload(target, dataset=named, batch=128 if batch is None else batch)
     return found if batch is None else found.with_batch(batch)
 
 

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .._errors import UsageError
+from .._errors import require_whole
 from .._predictor_size import PredictorSize
 from ..data import FACTS
 from ..schedule import LadderSchedule, Schedule, Segment
@@ -222,15 +222,15 @@ def simulate(
             predictor, none is trained, and the design "baseline" does.
 
     Raises:
-        UsageError: an unknown design, dataflow, way or energy table, epochs or batches below 1, a buffer that holds no tile.
+        UsageError: an unknown design, dataflow, way or energy table, epochs or batches out of range, a buffer without a tile.
     """
     chosen, filling = Design.named(design), named_way(way)
     hardware = hardware or Hardware()
     hardware.energy_table  # noqa: B018  an unknown name is an error here, not later
     if batches_per_epoch is None:
         batches_per_epoch = -(-FACTS[workload.dataset or "cifar10"].train_samples // workload.batch)
-    if epochs < 1 or batches_per_epoch < 1:
-        raise UsageError(f"epochs and batches_per_epoch must be 1 or more, got {epochs} and {batches_per_epoch}")
+    require_whole("epochs", epochs, 1, 1_000_000)
+    require_whole("batches_per_epoch", batches_per_epoch, 1, 10**12)
     plan = (schedule or LadderSchedule()).segments(epochs, batches_per_epoch)
     size = predictor or PredictorSize()
     phases = batches(workload, chosen, dataflow, hardware, size, filling)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from .._errors import UsageError
+from .._errors import UsageError, require_whole
 from ._layer import PASSES, LayerShape
 from ._table import LayerTable
 
@@ -42,11 +42,10 @@ class Workload:
     def with_batch(self, batch: int) -> "Workload":
         """The same network with another batch size, without a new trace.
 
-        Raises UsageError if ``batch`` is below 1, or if a layer's rows are not a multiple of this batch (then trace the
-        module again with an example of the size you want).
+        Raises UsageError if ``batch`` is not a whole number from 1 to 2^24, or if a layer's rows are not a multiple of this
+        batch (then trace the module again with an example of the size you want).
         """
-        if batch < 1:
-            raise UsageError(f"batch must be 1 or more, got {batch}")
+        require_whole("batch", batch, 1, 2**24)  # more would leave the range of 64 bits in a deep network's counts
         layers = []
         for layer in self.layers:
             field = "groups" if layer.kind == "matmul" else "batch"

@@ -6,21 +6,23 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
-from .._errors import UsageError
+from .._errors import UsageError, reason
+from .._processes import temporary_folder
 from ._base import Dataset, Images, data_root, fingerprint, statistics, user_cache
 from ._facts import FACTS
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 _SPLITS = ("train", "test")
+_MOST_PIXELS = 89_000_000  # of an image: a file of some kilobytes may decode to gigabytes
 
 
 def load_cifar(name: str, root: Path | None = None) -> Dataset:
@@ -32,7 +34,7 @@ def load_cifar(name: str, root: Path | None = None) -> Dataset:
     root = data_root() if root is None else root
     title = FACTS[name].title
     if (root / name).is_dir():
-        listing = class_folders(root / name)
+        listing = class_folders(root / name, most=FACTS[name].classes)
         files = [path for split in _SPLITS for paths in listing[split].values() for path in paths]
         # A lossy re-encoding is another data set: results on it must say so.
         lossy = any(path.suffix.lower() in (".jpg", ".jpeg") for path in files)
@@ -57,7 +59,7 @@ def load_imagenet(root: Path | None = None, size: int = 224) -> Dataset:
         raise UsageError(
             f"{folder} is not there; ImageNet cannot be downloaded freely: put {folder}/{{train,val}}/CLASS/IMAGE"
         )
-    listing = class_folders(folder, ("train", "val"))
+    listing = class_folders(folder, ("train", "val"), most=FACTS["imagenet"].classes)
     classes = tuple(listing["train"])
     splits = {}
     for name, source in (("train", "train"), ("test", "val")):
@@ -67,15 +69,17 @@ def load_imagenet(root: Path | None = None, size: int = 224) -> Dataset:
         splits[name] = Images(
             images=DecodedOnDemand([files[i] for i in order], size + size // 7), labels=labels[order].astype(np.int64)
         )
-    facts = "".join(
-        f"{path.relative_to(folder)} {path.stat().st_size}\n" for split in splits.values() for path in split.images.files
+    facts = b"".join(
+        os.fsencode(path.relative_to(folder)) + f" {path.stat().st_size}\n".encode()
+        for split in splits.values()
+        for path in split.images.files
     )
     return Dataset(
         name="imagenet",
         note=FACTS["imagenet"].title,
         task="images",
         splits=splits,
-        fingerprint=fingerprint(facts.encode()),  # of names and sizes: reading all of it would take an hour
+        fingerprint=fingerprint(facts),  # of names and sizes: reading all of it would take an hour
         classes=classes,
         mean=(0.485, 0.456, 0.406),  # torchvision's published figures
         std=(0.229, 0.224, 0.225),
@@ -96,15 +100,21 @@ class DecodedOnDemand:
     def __getitem__(self, index: slice | np.ndarray) -> "DecodedOnDemand | np.ndarray":
         if isinstance(index, slice):
             return DecodedOnDemand(self.files[index], self.side)
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with _pool() as pool:
             return np.stack(list(pool.map(lambda i: _square(self.files[i], self.side), index)))
 
 
-def class_folders(folder: Path, splits: tuple[str, str] = _SPLITS) -> dict[str, dict[str, list[Path]]]:
+def class_folders(
+    folder: Path, splits: tuple[str, str] = _SPLITS, *, most: int | None = None
+) -> dict[str, dict[str, list[Path]]]:
     """{split: {class: files}} of a tree of class folders, all sorted.
 
+    Args:
+        most: so many classes at most.
+
     Raises:
-        UsageError: a split, its classes or a class's images are missing, or the splits differ in classes.
+        UsageError: a split, its classes or a class's images are missing, an image is no regular file, the splits differ in
+            classes or there are too many.
     """
     listing: dict[str, dict[str, list[Path]]] = {}
     for split in splits:
@@ -117,8 +127,13 @@ def class_folders(folder: Path, splits: tuple[str, str] = _SPLITS) -> dict[str, 
             images = sorted(file for file in path.iterdir() if file.suffix.lower() in _ENDINGS)
             if not images:
                 raise UsageError(f"{path} has no images; expected files ending in {', '.join(sorted(_ENDINGS))}")
+            for image in images:  # a pipe would be waited for, a link in a circle followed
+                if not image.is_file():
+                    raise UsageError(f"{image} is not a file that can be read; remove it or mend the link")
             listing.setdefault(split, {})[path.name] = images
     one, other = splits
+    if most is not None and len(listing[one]) > most:
+        raise UsageError(f"{folder} has {len(listing[one])} classes, {folder.name} has {most}; remove what is not one of them")
     if list(listing[one]) != list(listing[other]):
         odd = sorted(set(listing[one]) ^ set(listing[other]))[0]
         raise UsageError(f"{folder}: class {odd!r} is in one of {one} and {other} only; both need the same classes")
@@ -130,7 +145,7 @@ def _listing_key(folder: Path, files: list[Path]) -> str:
     total = hashlib.sha256()
     for file in files:
         facts = file.stat()
-        total.update(f"{file.relative_to(folder)}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+        total.update(os.fsencode(file.relative_to(folder)) + f"\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
     return total.hexdigest()[:16]
 
 
@@ -148,26 +163,39 @@ def cached(root: Path, name: str, make: Callable[[Path], None]) -> Path:
         return final
     with FileLock(base / f"{name}.lock"):
         if not final.is_dir():
-            temporary = Path(tempfile.mkdtemp(dir=base, prefix=f".{name}."))
+            for left in base.glob(f".{name}.*"):  # by a process that was killed: nobody else is here now
+                shutil.rmtree(left, ignore_errors=True)
             try:
-                make(temporary)
-                temporary.rename(final)
+                with temporary_folder(base, f".{name}.") as temporary:
+                    make(temporary)
+                    temporary.rename(final)
             except OSError as error:
-                raise UsageError(f"cannot write {final}: {error.strerror or error}; free space or set ADAGP_DATA") from error
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+                raise UsageError(f"cannot write {final}: {reason(error)}; free space or set ADAGP_DATA") from error
     return final
+
+
+def _reserved(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new array file whose space is taken at once: a full disk is an error here, and would be a SIGBUS at some later write.
+
+    Raises:
+        OSError: there is not enough space.
+    """
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return images
 
 
 def _decode(listing: dict[str, dict[str, list[Path]]], target: Path, size: int) -> None:
     classes = list(listing["train"])
     total = sum(len(paths) for split in listing.values() for paths in split.values())
     progress = _progress("decoding images", total)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with _pool() as pool:
         for split in _SPLITS:
             files = [path for paths in listing[split].values() for path in paths]
             labels = np.repeat(np.arange(len(classes)), [len(paths) for paths in listing[split].values()])
-            images = np.lib.format.open_memmap(target / f"{split}.npy", "w+", np.uint8, (len(files), 3, size, size))
+            images = _reserved(target / f"{split}.npy", (len(files), 3, size, size))
             for index, image in enumerate(pool.map(lambda path: _open(path, size), files)):
                 images[index] = image
                 next(progress)
@@ -179,6 +207,16 @@ def _decode(listing: dict[str, dict[str, list[Path]]], target: Path, size: int) 
     _write_facts(target, classes)
 
 
+@contextlib.contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads, one a core; what waits for them is dropped at an error or Ctrl-C."""
+    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _square(path: Path, side: int) -> np.ndarray:
     """The image with its shorter side scaled to ``side``, cut to a square in the middle."""
     from PIL import ImageOps
@@ -186,21 +224,25 @@ def _square(path: Path, side: int) -> np.ndarray:
     return np.asarray(_image(path, lambda image: ImageOps.fit(image, (side, side)))).transpose(2, 0, 1)
 
 
-def _image(path: Path, change: Callable = lambda image: image):
+def _image(path: Path, change: Callable = lambda image: image, size: int | None = None):
+    """The decoded image; its sides are looked at before anything is decoded."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
+            if size is not None and image.size != (size, size):
+                raise UsageError(f"{path} is {image.width}x{image.height} pixels, expected {size}x{size}; resize it")
+            if image.width * image.height > _MOST_PIXELS:
+                raise UsageError(f"{path} has {image.width * image.height:,} pixels, at most {_MOST_PIXELS:,} are read")
             return change(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:
-        raise UsageError(f"cannot read the image {path}: {error}; replace or remove it") from error
+    except UsageError:
+        raise
+    except Exception as error:  # Pillow's decoders raise anything at damaged files
+        raise UsageError(f"cannot read the image {path}: {reason(error)}; replace or remove it") from error
 
 
 def _open(path: Path, size: int) -> np.ndarray:
-    pixels = np.asarray(_image(path))
-    if pixels.shape != (size, size, 3):
-        raise UsageError(f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, expected {size}x{size}; resize it")
-    return pixels.transpose(2, 0, 1)
+    return np.asarray(_image(path, size=size)).transpose(2, 0, 1)
 
 
 def _download(name: str, title: str, root: Path, target: Path) -> None:
@@ -229,26 +271,41 @@ def _write_facts(target: Path, classes: list[str]) -> None:
 
 
 def _read(folder: Path, name: str, note: str) -> Dataset:
+    """The decoded data, checked: as many labels as images, of the right kind, and the bytes that were written."""
     try:
         facts = json.loads((folder / "facts.json").read_text())
-        splits = {
-            split: Images(
-                images=np.load(folder / f"{split}.npy", mmap_mode="r"), labels=np.load(folder / f"{split}-labels.npy")
-            )
-            for split in _SPLITS
-        }
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the decoded data in {folder} is damaged ({error}); delete that folder to decode again") from error
+        classes = tuple(facts["classes"])
+        splits = {split: _read_split(folder, split, FACTS[name].size, len(classes)) for split in _SPLITS}
+        parts = [splits[split].images for split in _SPLITS] + [splits[split].labels for split in _SPLITS]
+        if not 0 < len(classes) <= FACTS[name].classes or fingerprint(*parts) != facts["fingerprint"]:
+            raise ValueError("its bytes are not those that were written")
+        mean, std = (tuple(float(value) for value in facts[key]) for key in ("mean", "std"))
+        if not (len(mean) == len(std) == 3 and all(0 <= value <= 1 for value in mean) and all(0 < value <= 1 for value in std)):
+            raise ValueError("mean and std must be three numbers from 0 to 1 each")
+    except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
+        raise UsageError(
+            f"the decoded data in {folder} is damaged ({reason(error)}); delete that folder to decode again"
+        ) from error
     return Dataset(
         name=name,
         note=note,
         task="images",
         splits=splits,
         fingerprint=facts["fingerprint"],
-        classes=tuple(facts["classes"]),
-        mean=tuple(facts["mean"]),
-        std=tuple(facts["std"]),
+        classes=classes,
+        mean=mean,
+        std=std,
     )
+
+
+def _read_split(folder: Path, split: str, size: int, classes: int) -> Images:
+    images: Any = np.load(folder / f"{split}.npy", mmap_mode="r")
+    labels = np.load(folder / f"{split}-labels.npy")
+    if images.dtype != np.uint8 or images.shape[1:] != (3, size, size) or len(images) == 0:
+        raise ValueError(f"{split}.npy holds {images.dtype} of shape {images.shape}")
+    if labels.dtype != np.int64 or labels.shape != (len(images),) or labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"{split}-labels.npy does not hold {len(images)} labels from 0 to {classes - 1}")
+    return Images(images=images, labels=labels)
 
 
 def _progress(what: str, total: int) -> Iterator[None]:

@@ -3,12 +3,13 @@
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from .._errors import UsageError
+from .._errors import UsageError, reason
 from ._base import Dataset, Sentences, data_root, fingerprint
 from ._facts import FACTS, SPECIAL
 from ._folders import cached
@@ -63,11 +64,16 @@ def load_multi30k(root: Path | None = None) -> Dataset:
 def _lines(path: Path) -> list[str]:
     if not path.exists():
         _fetch(path)
+    if not path.is_file():  # a pipe would be waited for
+        raise UsageError(f"{path} is not a file that can be read; remove it to download it again")
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            return [line.strip() for line in file]
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}; remove it to download it again") from error
+            lines = [line.strip() for line in file]
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}; remove it to download it again") from error
+    if not lines:
+        raise UsageError(f"{path} holds no sentences; remove it to download it again")
+    return lines
 
 
 def _fetch(path: Path) -> None:
@@ -111,9 +117,22 @@ def _dataset(name: str, splits: dict[str, Sentences], bleu_tokens: str) -> Datas
         task="translation",
         splits=splits,
         fingerprint=print_,
-        tokenizer=(folder / "tokenizer.json").read_text(),
+        tokenizer=_read_tokenizer(folder / "tokenizer.json", FACTS[name].classes),
         bleu_tokens=bleu_tokens,
     )
+
+
+def _read_tokenizer(path: Path, vocabulary: int) -> str:
+    from tokenizers import Tokenizer
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        tokenizer = Tokenizer.from_str(text)
+        if tokenizer.get_vocab_size() > vocabulary or [tokenizer.id_to_token(i) for i in range(len(SPECIAL))] != list(SPECIAL):
+            raise ValueError("it has another vocabulary")
+        return text
+    except Exception as error:  # tokenizers raises plain Exception
+        raise UsageError(f"the tokenizer {path} is damaged ({reason(error)}); delete its folder to train it again") from error
 
 
 def _train_tokenizer(lines: list[str], vocabulary: int) -> str:

@@ -1,20 +1,24 @@
 """Each claim of the paper, and of ours, against what was measured. A verdict is never softened."""
 
-import json
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import yaml
+from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from .. import _paths
-from .._errors import UsageError, unknown
-from .._files import write_json
+from .._errors import UsageError, first_problem, reason, unknown
+from .._files import read_json, write_json
 from ..running import Profile, local_store
 from ._computed import zoo_workloads
 from ._frames import recorded
 from ._rules import LEAST_PAIRS, LEAST_UPDATES, interval, largest, pairs, verdict
 
+_Rule = Literal["within", "at_least", "at_most"]
 _SAME = 1e-6  # relative: a deterministic value that moved by more has changed
 
 
@@ -98,6 +102,31 @@ class Claim:
         return asdict(self) | {"verdict": self.verdict, "would_change": self.would_change, "moved": self.moved}
 
 
+class _Entry(BaseModel, extra="forbid"):
+    """A claim as artifact/claims.yml has it."""
+
+    id: str
+    source: Literal["paper", "ours"]
+    sentence: str
+    paper: FiniteFloat | None
+    unit: str
+    holds: dict[_Rule, FiniteFloat] = Field(min_length=1, max_length=1)
+    deterministic: bool
+    measure: str
+    notebook: str
+
+
+class _Fixed(BaseModel, extra="forbid"):
+    """A value as artifact/recorded/deterministic.json has it."""
+
+    value: FiniteFloat
+    n: str
+    low: FiniteFloat | None
+    high: FiniteFloat | None
+    scale: str
+    missing: str
+
+
 def check_claims(profile: Profile) -> list[Claim]:
     """Measure every claim: on each model's recorded scale nearest to the paper's, and on this machine's runs of ``profile``."""
     store = local_store()
@@ -126,12 +155,17 @@ def _fixed_path():
 
 def _read_fixed() -> dict:
     path = _fixed_path()
-    if not path.exists():
-        return {}
+    mend = "restore it with git checkout, or make it with adagp check --keep"
+    found = read_json(path, mend) if path.exists() else {}
+    return {name: value.model_dump() for name, value in _checked(dict[str, _Fixed], found, path, mend).items()}
+
+
+def _checked(kind: Any, content: object, path: Path, mend: str) -> Any:
+    """The content as pydantic reads it; a UsageError names the file and the first field that is wrong."""
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UsageError(f"cannot read {path}: {error}; restore it with git checkout") from error
+        return TypeAdapter(kind).validate_python(content, strict=True)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {first_problem(error)}; {mend}") from error
 
 
 def _paired_gap(records: list[dict], method: str, reference: str) -> Measured | None:
@@ -235,8 +269,28 @@ def paper_value(claim: str) -> float:
 
 
 def _entries() -> list[dict]:
-    entries = yaml.safe_load((_paths.root() / "artifact" / "claims.yml").read_text())
-    return [entry | {"sentence": entry["sentence"].format(paper=entry["paper"])} for entry in entries]
+    path, mend = _paths.root() / "artifact" / "claims.yml", "restore it with git checkout"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}; {mend}") from error
+    entries = [entry.model_dump() for entry in _checked(list[_Entry], content, path, mend)]
+    names = [entry["id"] for entry in entries]
+    for entry in entries:
+        if names.count(entry["id"]) > 1:
+            raise UsageError(f"{path} has claim {entry['id']!r} twice; {mend}")
+        if entry["measure"] not in MEASURES:
+            raise UsageError(f"{path}: {unknown('measure', entry['measure'], MEASURES)}")
+        if entry["paper"] is None and "within" in entry["holds"]:
+            raise UsageError(f"{path}: claim {entry['id']!r} has a rule 'within' and no value of the paper; {mend}")
+        if entry["deterministic"] != (not inspect.signature(MEASURES[entry["measure"]]).parameters):
+            kind = "is not" if entry["deterministic"] else "is"
+            raise UsageError(f"{path}: claim {entry['id']!r}: measure {entry['measure']} {kind} deterministic; {mend}")
+        try:
+            entry["sentence"] = entry["sentence"].format(paper=entry["paper"])
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UsageError(f"{path}: the sentence of {entry['id']!r} takes {{paper:g}} alone: {reason(error)}") from error
+    return entries
 
 
 def _entry(claim: str) -> dict:

@@ -1,12 +1,12 @@
 """Tables that are computed, without training: counts of the models, workloads of the zoo, pipelines."""
 
-import json
 from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .. import _paths
 from .._errors import UsageError
+from .._files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +124,7 @@ def hardware_record() -> dict:
     path = _paths.recorded() / "hardware.json"
     if not path.exists():
         raise UsageError(f"no synthesis is recorded at {path}: run make hardware")
-    return json.loads(path.read_text())
+    return read_json(path, "restore it with git checkout")
 
 
 def validation_record(simulator: str) -> dict:
@@ -136,4 +136,4 @@ def validation_record(simulator: str) -> dict:
     path = _paths.recorded() / f"validation_{simulator}.json"
     if not path.exists():
         raise UsageError(f"no comparison is recorded at {path}: run make validate")
-    return json.loads(path.read_text())
+    return read_json(path, "restore it with git checkout")

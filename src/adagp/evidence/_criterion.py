@@ -1,6 +1,5 @@
 """What a prediction must be worth, and what it is: the criterion, and correlations measured sample by sample."""
 
-import json
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from .. import _paths
 from .._errors import UsageError
+from .._files import read_json, write_json
 from ..running import Run, make_optimizer, provenance
 
 if TYPE_CHECKING:
@@ -309,8 +309,6 @@ def _first(loader: Any, samples: int) -> "Iterable[tuple[torch.Tensor, torch.Ten
 
 def record_correlations(*, seeds: Sequence[int] = (0, 1, 2), report=print) -> dict:
     """Measure on thin VGG13 (CIFAR-10, 10,000 images) and keep artifact/recorded/correlations.json (returned)."""
-    from .._files import write_json
-
     rows: list[dict] = []
     run = Run(
         model="vgg13", dataset="cifar10", method="bp", width=1 / 8, epochs=10, batch_size=64, train_limit=10_000, lr=0.05
@@ -327,7 +325,7 @@ def recorded_correlations() -> dict:
     path = _paths.recorded() / "correlations.json"
     if not path.exists():
         raise UsageError(f"no recorded correlations in {path}: run python validation/run_correlations.py")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path, "restore it with git checkout")
 
 
 def correlation_table(record: dict, epoch: int | None = None) -> "pd.DataFrame":

@@ -1,5 +1,6 @@
 """Building the Jupyter Book from its chapters and the executed notebooks."""
 
+import copy
 import hashlib
 import html
 import json
@@ -7,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from typing import Any
 import yaml
 
 from .. import _paths
+from .._errors import UsageError, reason, short
 from .._files import write_atomic
+from .._processes import run_tool
 from ..running import digest
 from ._times import built, times
 
@@ -43,6 +45,7 @@ def build_book(executed: Path) -> tuple[Path, bool]:
 
     Raises:
         BookError: Sphinx warned or failed.
+        UsageError: the configuration or the table of contents is damaged.
     """
     book = _paths.book()
     front = book / "_build" / "html" / "index.html"
@@ -66,24 +69,19 @@ def build_book(executed: Path) -> tuple[Path, bool]:
         if not target.exists() or target.read_bytes() != source.read_bytes():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-    appendix = (book / "artifact.md").read_text()
+    appendix = _text(book / "artifact.md")
     write_atomic(staged / "artifact.md", appendix.replace("{{times}}", times(executed)))
-    config = yaml.safe_load((book / "_config.yml").read_text())
+    config = _settings(book / "_config.yml")
     write_atomic(staged / "_config.yml", yaml.safe_dump(_with_repository(config), sort_keys=False))
-    contents = yaml.safe_load((book / "_toc.yml").read_text())
+    contents = _contents(book / "_toc.yml")
     write_atomic(staged / "_toc.yml", yaml.safe_dump(_present(contents, staged), sort_keys=False))
 
     (book / "_build" / "built").unlink(missing_ok=True)
-    command = [
-        str(Path(sys.executable).with_name("jupyter-book")),
-        "build",
-        str(staged),
-        "--path-output",
-        str(book),
-        "-W",
-        "--keep-going",
-    ]
-    answer = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})
+    answer = run_tool(
+        "jupyter_book.cli.main:main",
+        ["build", str(staged), "--path-output", str(book), "-W", "--keep-going"],
+        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+    )
     if answer.returncode != 0:
         log = book / "_build" / "build.log"
         write_atomic(log, answer.stdout + answer.stderr)
@@ -142,12 +140,64 @@ def _words(cell: str) -> str:
     return html.unescape(re.sub(r"<[^>]+>", "", cell)).strip()
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}; restore it with git checkout") from error
+
+
+def _yaml(path: Path) -> dict:
+    try:
+        found = yaml.safe_load(_text(path))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"{path} is not YAML: {reason(error)}; restore it with git checkout") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} must hold names and values, got {short(found)}; restore it with git checkout")
+    return found
+
+
+def _settings(path: Path) -> dict:
+    """The book's configuration, by Jupyter Book's own schema.
+
+    Raises:
+        UsageError: it is missing, or damaged.
+    """
+    from jupyter_book.config import get_validator
+
+    config = _yaml(path)
+    for error in get_validator().iter_errors(config):
+        place = ".".join(map(str, error.absolute_path))
+        raise UsageError(f"{path}: {place or 'all of it'}: {reason(error)}; restore it with git checkout")
+    return config
+
+
+def _contents(path: Path) -> dict:
+    """The table of contents, as Sphinx's extension for it reads it.
+
+    Raises:
+        UsageError: it is missing, or damaged.
+    """
+    from sphinx_external_toc.parsing import MalformedError, parse_toc_data
+
+    contents = _yaml(path)
+    try:
+        parse_toc_data(copy.deepcopy(contents))
+    except (MalformedError, LookupError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is no table of contents: {reason(error)}; restore it with git checkout") from error
+    return contents
+
+
 def _with_repository(config: dict) -> dict:
     """Point the page's buttons at the repository this checkout came from; leave them out where there is none to visit."""
-    answer = subprocess.run(["git", "remote", "get-url", "origin"], cwd=_paths.root(), capture_output=True, text=True)
-    address = re.sub(r"^git@([^:]+):", r"https://\1/", answer.stdout.strip()).removesuffix(".git")
+    command = ["git", "remote", "get-url", "origin"]
+    try:
+        origin = subprocess.run(command, cwd=_paths.root(), capture_output=True, text=True).stdout.strip()
+    except OSError:  # no git
+        origin = ""
+    address = re.sub(r"^git@([^:]+):", r"https://\1/", origin).removesuffix(".git")
     visible = address.startswith("https://")
-    config["html"] |= {"use_repository_button": visible, "use_issues_button": visible}
+    config["html"] = config.get("html", {}) | {"use_repository_button": visible, "use_issues_button": visible}
     if visible:
         config["repository"] = {"url": address, "branch": "main"}
     return config

@@ -3,9 +3,6 @@
 import hashlib
 import json
 import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import _paths
-from .._errors import UsageError, unknown
-from .._files import write_atomic
+from .._errors import UsageError, reason, short, unknown
+from .._files import read_json, write_atomic
+from .._processes import kill_tools, run_tool, temporary_folder
 from ..figures._show import PAGE
-from ..running import Profile, Run, digest, local_store, package_code
+from ..running import Profile, Run, digest, free_threads, local_store, package_code, usable_cores
 
+_STAMP = {"key": str, "seconds": int | float, "finished": str}
 PER_MODEL = "model"
 """The notebook that is executed once a model."""
 
@@ -61,9 +60,12 @@ def notebook_jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[s
     for name, named in wanted:
         declared = declared_parameters(sources[name])
         given = named | dict(parameters or {})
-        for key in given:
+        for key, value in given.items():
             if key not in declared:
                 raise unknown(f"parameter of notebook {name}", key, declared)
+            if key == "profile" and value != profile.name:
+                raise UsageError(f"a notebook's profile is that of the command, got {short(value)}; use --profile {value}")
+            _require_like(f"parameter {key} of notebook {name}", value, declared[key])
         given = {"profile": profile.name} | given
         if name == PER_MODEL:
             models = [given["model"]] if "model" in given else profile.models
@@ -102,51 +104,88 @@ def _find(name: str, sources: dict[str, Path]) -> tuple[str, dict[str, Any]]:
     return matches[0], {}
 
 
-def declared_parameters(notebook: Path) -> list[str]:
-    """Names assigned in the notebook's ``parameters`` cell: papermill only warns about others.
+def declared_parameters(notebook: Path) -> dict[str, Any]:
+    """What the notebook's ``parameters`` cell assigns, by name: papermill only warns about other parameters.
 
     Raises:
-        UsageError: not a notebook, or one without such a cell.
+        UsageError: not a notebook, or one without such a cell, or a cell that assigns anything but constants.
     """
     import ast
 
-    try:
-        cells = json.loads(notebook.read_text())["cells"]
-    except (ValueError, KeyError) as error:
-        raise UsageError(f"{notebook} is not a notebook: {error}; restore it with git checkout") from error
-    for cell in cells:
-        if "parameters" in cell["metadata"].get("tags", []):
-            tree = ast.parse("".join(cell["source"]))
-            return [
-                target.id
-                for node in tree.body
-                if isinstance(node, ast.Assign)
-                for target in node.targets
-                if isinstance(target, ast.Name)
-            ]
+    for cell in read_notebook(notebook).cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            try:
+                return {
+                    target.id: ast.literal_eval(node.value)
+                    for node in ast.parse("".join(cell.source)).body
+                    if isinstance(node, ast.Assign)
+                    for target in node.targets
+                    if isinstance(target, ast.Name)
+                }
+            except (SyntaxError, ValueError) as error:
+                raise UsageError(f"{notebook}: its cell tagged 'parameters' must assign constants: {reason(error)}") from error
     raise UsageError(f"{notebook} has no cell tagged 'parameters'; tag the cell that sets profile")
 
 
+def read_notebook(path: Path) -> Any:
+    """A notebook (``nbformat.NotebookNode``), validated.
+
+    Raises:
+        UsageError: it is missing, unreadable or not a notebook.
+    """
+    import nbformat
+
+    try:
+        notebook = nbformat.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        nbformat.validate(notebook)
+        return notebook
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}") from error
+    except Exception as error:  # of nbformat's own, of jsonschema, of JSON
+        raise UsageError(f"{path} is not a notebook: {reason(error)}; restore it with git checkout") from error
+
+
+def _require_like(what: str, value: Any, example: Any) -> None:
+    """Refuse a value of another kind than the notebook's own: an empty one would reach the notebook as None."""
+    if example is None:
+        return
+    kinds = int | float if isinstance(example, float) else type(example)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(example, bool)) or value == "":
+        raise UsageError(f"{what} must be like {short(example)}, got {short(value)}")
+
+
 def execute_notebooks(
-    plan: list[Job], folder: Path, *, jobs: int | None = None, report: Callable[[str], None], inputs: str = ""
+    plan: list[Job],
+    folder: Path,
+    *,
+    jobs: int | None = None,
+    threads: int | None = None,
+    report: Callable[[str], None],
+    inputs: str = "",
 ) -> list[Job]:
     """Execute what is out of date into ``folder``; returns the jobs that ran.
 
     A notebook is up to date while its source, parameters, the package and ``inputs`` (a hash of the results it reads)
     are those of its last execution.
 
+    Args:
+        jobs: notebooks at once (default: one a core this process may use).
+        threads: of each (default: by what is free).
+
     Raises:
         NotebookError: a notebook raised.
     """
     stale = [job for job in plan if is_stale(job, folder, inputs)]
-    count = max(1, min(jobs or os.cpu_count() or 1, len(stale) or 1))
-    threads = max(1, (os.cpu_count() or 1) // count)
+    count = max(1, min(jobs or usable_cores(), len(stale) or 1))
+    each, why = free_threads(threads, jobs=count)
+    if stale:
+        report(f"{count} at once, each with {each} {'thread' if each == 1 else 'threads'} ({why})")
     began, finished = time.monotonic(), 0
 
     def one(job: Job) -> Job:
         nonlocal finished
         start = time.monotonic()
-        _papermill(job, folder, threads)
+        _papermill(job, folder, each)
         took = round(time.monotonic() - start, 1)
         stamp = {"key": _key(job, inputs), "seconds": took, "finished": datetime.now(UTC).isoformat(timespec="minutes")}
         write_atomic(folder / f"{job.page}.json", json.dumps(stamp))
@@ -163,7 +202,8 @@ def execute_notebooks(
         try:
             return [future.result() for future in futures]
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            kill_tools()
             raise
 
 
@@ -181,8 +221,10 @@ def _key(job: Job, inputs: str) -> str:
 def stamp(folder: Path, page: str) -> dict:
     """What is known of a page's last execution: key, seconds, finished (UTC); empty where there was none."""
     try:
-        return json.loads((folder / f"{page}.json").read_text()) if (folder / f"{page}.ipynb").exists() else {}
-    except (OSError, ValueError):
+        found = read_json(folder / f"{page}.json", "")
+        read_json(folder / f"{page}.ipynb", "")["cells"]  # a damaged page is executed again
+        return found if all(isinstance(found[key], kind) for key, kind in _STAMP.items()) else {}
+    except (UsageError, LookupError, TypeError):
         return {}
 
 
@@ -191,26 +233,17 @@ def _papermill(job: Job, folder: Path, threads: int) -> None:
     import yaml
 
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        made = Path(temporary) / f"{job.page}.ipynb"
-        command = [
-            sys.executable,
-            "-m",
-            "papermill",
-            str(job.notebook),
-            str(made),
-            "--no-progress-bar",
-            "--kernel",
-            "python3",
-        ]
-        command += ["--log-level", "ERROR", "--parameters_yaml", yaml.safe_dump(dict(job.parameters))]
+    with temporary_folder(folder, f".{job.page}.") as temporary:
+        made = temporary / f"{job.page}.ipynb"
+        arguments = [str(job.notebook), str(made), "--no-progress-bar", "--kernel", "python3"]
+        arguments += ["--log-level", "ERROR", "--parameters_yaml", yaml.safe_dump(dict(job.parameters))]
         environment = os.environ | {
             "OMP_NUM_THREADS": str(threads),
             "ADAGP_HOME": str(_paths.root()),
             PAGE: job.page,
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         }
-        answer = subprocess.run(command, cwd=_paths.notebooks(), env=environment, capture_output=True, text=True)
+        answer = run_tool("papermill.cli:papermill", arguments, cwd=_paths.notebooks(), env=environment)
         if answer.returncode != 0:
             kept = folder / f"{job.page}.failed.ipynb"
             if made.exists():

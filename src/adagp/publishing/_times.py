@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .. import _paths
+from .._errors import UsageError
+from .._files import read_json
 from ..evidence import recorded, summary
 from ..running import PROFILES, Profile, local_store
 from ._display import html_table
@@ -51,8 +53,9 @@ def _took_before(runs: Iterable, store) -> str:
 def built() -> dict:
     """What is known of the book's last build: key and seconds; empty where there was none."""
     try:
-        return json.loads((_paths.book() / "_build" / "built").read_text())
-    except (OSError, ValueError):
+        found = read_json(_paths.book() / "_build" / "built", "")
+        return found if isinstance(found["key"], str) and isinstance(found["seconds"], int | float) else {}
+    except (UsageError, LookupError, TypeError):
         return {}
 
 

@@ -6,14 +6,16 @@ from ._cluster import run_on_ray
 from ._configuration import METHODS, Method, Run
 from ._cost import cost_epochs, gp_way
 from ._frontier import frontier_runs
+from ._machine import find_device, free_threads, usable_cores
 from ._profiles import PROFILES, Profile, profile
 from ._provenance import digest, package_code, provenance
 from ._store import Store, local_store, recorded_store
 from ._train import make_optimizer, train
-from ._workers import progress_line, run_all, run_one
+from ._workers import HeldError, progress_line, run_all, run_one
 
 __all__ = [
-    "FRONTIER", "METHODS", "PROFILES", "Method", "Profile", "Run", "Store", "agrees", "behaviour", "cost_epochs", "digest",
-    "frontier_runs", "gp_way", "is_current", "local_store", "make_optimizer", "package_code", "profile", "progress_line",
-    "provenance", "record", "recorded_store", "recording_plan", "run_all", "run_on_ray", "run_one", "train",
+    "FRONTIER", "METHODS", "PROFILES", "HeldError", "Method", "Profile", "Run", "Store", "agrees", "behaviour", "cost_epochs",
+    "digest", "find_device", "free_threads", "frontier_runs", "gp_way", "is_current", "local_store", "make_optimizer",
+    "package_code", "profile", "progress_line", "provenance", "record", "recorded_store", "recording_plan", "run_all",
+    "run_on_ray", "run_one", "train", "usable_cores",
 ]  # fmt: skip

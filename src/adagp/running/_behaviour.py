@@ -4,13 +4,14 @@ A hash of files would outdate every record with each comment or new predictor. A
 same model, run now for a few batches, does what it did when the record was made.
 """
 
-import json
+import contextlib
 import math
 from dataclasses import replace
 from functools import cache
 
 from .. import _paths
-from .._files import write_json
+from .._errors import UsageError
+from .._files import read_json, write_json
 from ._configuration import Run
 from ._provenance import training_code
 from ._train import train
@@ -71,10 +72,10 @@ def _figures(probe: Run) -> list[float]:
     """The tiny run's curve, the norm of its weights, and its predictions' quality; from the file while the code is the same."""
     path = _paths.runs() / "work" / "behaviour.json"
     try:
-        kept = json.loads(path.read_text())
-    except (OSError, ValueError):
+        kept = read_json(path, "")
+    except UsageError:
         kept = {}
-    if kept.get("code") != training_code():
+    if not isinstance(kept, dict) or kept.get("code") != training_code() or not isinstance(kept.get("figures"), dict):
         kept = {"code": training_code(), "figures": {}}
     if probe.name not in kept["figures"]:
         import torch
@@ -91,5 +92,6 @@ def _figures(probe: Run) -> list[float]:
         figures = [row[key] for row in curves for key in ("train_loss", "test_loss")]
         figures += [result["weight_norm"], *(sum(layer[key] for layer in layers) for key in ("cosine", "mse", "norm_ratio"))]
         kept["figures"][probe.name] = [0.0 if figure is None else figure for figure in figures]
-        write_json(path, kept)
+        with contextlib.suppress(UsageError):  # a checkout that cannot be written to can be checked all the same
+            write_json(path, kept)
     return kept["figures"][probe.name]

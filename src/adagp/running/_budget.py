@@ -24,7 +24,13 @@ def recording_plan(name: str) -> list[Run]:
 
 
 def record(
-    plan: Sequence[Run], *, time_budget: float, jobs: int | None, device: str, report: Callable[[str], None] | None = None
+    plan: Sequence[Run],
+    *,
+    time_budget: float,
+    jobs: int | None,
+    device: str,
+    threads: int | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> list[Run]:
     """Make missing runs of a plan, in its order, until the budget is spent; returns the runs that are left.
 
@@ -34,11 +40,12 @@ def record(
     Args:
         time_budget: seconds.
         jobs: processes at once; on a large accelerator several small runs fill it better than one.
+        threads: as for ``run_all``.
     """
     store = recorded_store()
     runs = store.missing(plan, current=False)
     deadline = time.monotonic() + time_budget
-    return run_all(runs, store, jobs=jobs, device=device, report=report, deadline=deadline, current=False)
+    return run_all(runs, store, jobs=jobs, threads=threads, device=device, report=report, deadline=deadline, current=False)
 
 
 def _cost(run: Run) -> tuple[int, float]:

@@ -1,18 +1,18 @@
 """Runs on an existing Ray cluster: the same recipes and records, one task a run."""
 
 import contextlib
+import math
+import re
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from .._errors import UsageError
+from .._errors import UsageError, reason, short
 from ._configuration import Run
 from ._store import Store
-from ._workers import outcome, title
+from ._workers import HeldError, held, outcome, title
 
 _RETRIES = 3  # of a task whose worker or node is lost
 
@@ -34,6 +34,9 @@ def run_on_ray(
         UsageError: Ray is not installed, or no cluster answers.
         RuntimeError: a run failed.
     """
+    require_address(address)
+    if not 0 <= gpus < math.inf:
+        raise UsageError(f"GPUs of a run must be 0 or more, got {gpus}")
     try:
         import ray
     except ImportError as error:
@@ -44,19 +47,19 @@ def run_on_ray(
             _knock(address)
             ray.init(address=address, log_to_driver=False, configure_logging=False)
         except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(f"no Ray cluster answers at {address} ({reason}); start one with ray start --head") from error
+            raise UsageError(
+                f"no Ray cluster answers at {address} ({reason(error)}); start one with ray start --head"
+            ) from error
     task = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, max_retries=_RETRIES)(train_on_node)
     try:
         with contextlib.ExitStack() as locks:
-            store.work.mkdir(parents=True, exist_ok=True)
-            store.folder.mkdir(parents=True, exist_ok=True)
-            waiting, held = {}, []
+            store.prepare()
+            waiting, elsewhere = {}, []
             for run in store.missing(runs):
                 try:
-                    locks.enter_context(FileLock(store.work / f"{run.name}.lock", timeout=0))
-                except Timeout:
-                    held.append(run)
+                    locks.enter_context(held(run, store))
+                except HeldError:
+                    elsewhere.append(run)
                     continue
                 waiting[task.remote(run.config(), "cuda" if gpus else "cpu")] = run
             began, total = time.monotonic(), len(waiting)
@@ -75,10 +78,21 @@ def run_on_ray(
                         f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {total - len(waiting)}/{total} runs | "
                         f"{title(run)}: {outcome(record)} ({record['provenance']['machine']['node']})"
                     )
-            return held
+            return elsewhere
     finally:
         if ours:
             ray.shutdown()
+
+
+def require_address(address: str) -> None:
+    """Refuse what cannot be a cluster's address; Ray itself would wait for some of it for good.
+
+    Raises:
+        UsageError: it is neither 'auto' nor [ray://]HOST:PORT.
+    """
+    found = re.fullmatch(r"(?:ray://)?[\w.-]+:(\d{1,5})|(?:ray://)?\[[0-9a-fA-F:]+\]:(\d{1,5})", address)
+    if address != "auto" and not (found and 0 < int(found[1] or found[2]) < 2**16):
+        raise UsageError(f"a Ray cluster's address is auto, HOST:PORT or ray://HOST:PORT, got {short(address)}")
 
 
 def _knock(address: str) -> None:

@@ -3,10 +3,11 @@
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._errors import UsageError, unknown
+from .._errors import UsageError, require_number, require_whole, short, unknown
 from ..models import input_shape
 from ..schedule import DECAYS, AlwaysBP, LadderSchedule, Schedule
 
@@ -65,6 +66,19 @@ METHODS: dict[str, Method] = {
 }
 
 
+_MOST = 1_000_000
+_WHOLE = {
+    "seed": (0, 2**32 - 1),  # what NumPy's generators take too
+    "epochs": (1, _MOST),
+    "batch_size": (1, _MOST),
+    "train_limit": (1, 10**9),
+    "test_limit": (1, 10**9),
+    "warm_up_epochs": (0, _MOST),
+}
+"""Bounds of the whole numbers of a run, far outside of what anyone trains, so that nothing overflows later."""
+_WORDS = ("model", "dataset", "method", "optimizer", "decay", "precision")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One training run. Its name hashes the fields that differ from these defaults, so the defaults never change.
@@ -111,15 +125,32 @@ class Run:
     """More keyword arguments for the predictor, for ablations."""
 
     def __post_init__(self) -> None:
+        for name in _WORDS:
+            if not isinstance(getattr(self, name), str):
+                raise UsageError(f"{name} must be a name, got {short(getattr(self, name))}")
         if self.method not in METHODS:
             raise unknown("method", self.method, METHODS)
         input_shape(self.model, self.dataset)  # refuses an unknown model, or a data set of another kind
-        for name in ("width", "epochs", "batch_size", "lr"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
+        for name, (least, most) in _WHOLE.items():
+            value = getattr(self, name)
+            if value is not None or name not in ("train_limit", "test_limit"):
+                require_whole(name, value, least, most)
+                object.__setattr__(self, name, int(value))  # NumPy's integers have no JSON
+        for name, bound in (("width", 64), ("lr", 1e6), ("weight_decay", 1e6)):
+            require_number(name, getattr(self, name), bound, zero=name == "weight_decay")
+            object.__setattr__(self, name, float(getattr(self, name)))
         for name, valid in (("optimizer", ("sgd", "adam")), ("precision", ("float32", "bfloat16")), ("decay", DECAYS)):
             if getattr(self, name) not in valid:
                 raise unknown(name, getattr(self, name), valid)
+        groups = (*self.rungs, self.final) if isinstance(self.rungs, tuple) else (self.rungs,)
+        for group in groups:
+            if not isinstance(group, tuple) or len(group) != (2 if group is self.final else 3):
+                raise UsageError(f"rungs are tuples of (epochs, GP, BP), final is (GP, BP); got {short(group)}")
+            for number in group:
+                require_whole("a number of rungs or final", number, 0, _MOST)
+        for option in self.predictor_options if isinstance(self.predictor_options, tuple) else (None,):
+            if not (isinstance(option, tuple) and len(option) == 2 and isinstance(option[0], str) and _plain(option[1])):
+                raise UsageError(f"predictor_options are pairs of a name and a value, got {short(self.predictor_options)}")
         self.ladder()
 
     def ladder(self) -> LadderSchedule:
@@ -166,9 +197,12 @@ class Run:
         """The run that ``config()`` came from.
 
         Raises:
-            UsageError: an unknown key, or a value out of range.
+            UsageError: an unknown key, a missing one, or a value out of range.
         """
         known = {f.name for f in dataclasses.fields(cls)}
+        for key in ("model", "dataset", "method"):
+            if key not in config:
+                raise UsageError(f"a run needs its {key}; got settings for {', '.join(map(str, config)) or 'nothing'}")
         for key in config:
             if key not in known:
                 raise unknown("run setting", key, known)
@@ -178,3 +212,7 @@ class Run:
 def _tuples(value: Any) -> Any:
     """JSON's lists as the tuples they were."""
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def _plain(value: object) -> bool:
+    return value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))

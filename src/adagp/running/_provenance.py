@@ -57,10 +57,14 @@ def package_code() -> str:
 
 @cache
 def _commit() -> str:
-    answer = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=_paths.root(), capture_output=True, text=True
-    )
-    return answer.stdout.strip() or "unknown"
+    home = _paths.checkout()
+    if home is None:
+        return "installed without a checkout"
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, cwd=home, capture_output=True, text=True).stdout.strip() or "unknown"
+    except OSError:  # no git
+        return "unknown"
 
 
 def _processor() -> str:

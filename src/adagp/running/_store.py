@@ -1,17 +1,70 @@
 """Result records: one JSON file a run, written atomically, checked when read."""
 
-import json
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from .. import _paths
-from .._errors import UsageError
-from .._files import write_json
+from .._errors import UsageError, first_problem, reason
+from .._files import read_json, write_json
 from ._behaviour import is_current
 from ._configuration import Run
 from ._train import SCHEMA
 
-_REQUIRED = {"schema": int, "name": str, "config": dict, "result": dict, "curves": list, "provenance": dict}
+_Count = Annotated[int, Field(ge=0)]
+
+
+class _Row(BaseModel, extra="allow"):
+    """An epoch of the curves; more figures may be there."""
+
+    epoch: Annotated[int, Field(ge=1)]
+    batches: dict[str, _Count]
+    train_loss: FiniteFloat | None
+    test_loss: FiniteFloat | None
+    seconds: FiniteFloat
+    train_seconds: FiniteFloat
+
+
+class _Result(BaseModel, extra="allow"):
+    diverged: str | None
+    metric: str
+    score: FiniteFloat | None
+    averaged_score: FiniteFloat | None = None
+    parameters: _Count
+    predictor_parameters: _Count
+    train_samples: _Count
+    seconds: FiniteFloat
+    quality: dict[str, dict[str, dict[str, FiniteFloat | None]]]
+
+
+class _Machine(BaseModel, extra="allow"):
+    processor: str
+    device: str
+
+
+class _Data(BaseModel, extra="allow"):
+    name: str
+    fingerprint: str
+
+
+class _Provenance(BaseModel, extra="allow"):
+    machine: _Machine
+    data: _Data
+    behaviour: dict[str, list[FiniteFloat]] | None = None
+
+
+class _Record(BaseModel, extra="allow"):
+    """What is read of a record. Fields that later versions added have a default."""
+
+    name: str
+    config: dict[str, Any]
+    result: _Result
+    curves: list[_Row]
+    provenance: _Provenance
 
 
 class Store:
@@ -29,6 +82,20 @@ class Store:
         self.folder, self.lasting = folder, lasting
         self.work = folder / "work" if work is None else work
 
+    def prepare(self) -> None:
+        """Make the folders.
+
+        Raises:
+            UsageError: they cannot be written to.
+        """
+        for folder in (self.folder, self.work):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                if not os.access(folder, os.W_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            except OSError as error:
+                raise UsageError(f"cannot write to {folder}: {reason(error)}; choose another folder") from error
+
     def path(self, run: Run) -> Path:
         """The file that holds, or will hold, the run's record."""
         return self.folder / f"{run.name}.json"
@@ -38,11 +105,16 @@ class Store:
 
         Args:
             current: count a record of a method that behaves otherwise today as missing (see ``behaviour``).
+
+        Raises:
+            UsageError: the file is not a record, or the record of another run.
         """
         path = self.path(run)
         if not path.exists():
             return None
         record = read(path)
+        if record["name"] != run.name:
+            raise UsageError(f"{path} is the record of another run, {record['name']}; delete it to make this run")
         return None if current and not is_current(record, run) else record
 
     def put(self, run: Run, record: dict) -> Path:
@@ -65,9 +137,9 @@ class Store:
             yield read(path)
 
 
-def local_store() -> Store:
-    """The records of the runs made on this machine."""
-    return Store(_paths.runs())
+def local_store(folder: Path | None = None) -> Store:
+    """The records of the runs made on this machine, or those in another folder."""
+    return Store(_paths.runs() if folder is None else folder)
 
 
 def recorded_store() -> Store:
@@ -81,10 +153,7 @@ def read(path: Path) -> dict:
     Raises:
         UsageError: not JSON, from a newer version, or not of the schema.
     """
-    try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the record {path}: {error}; delete it to run it again") from error
+    record = read_json(path, "delete it to run it again")
     require_record(record, path)
     return record
 
@@ -99,9 +168,20 @@ def require_record(record: object, path: Path) -> None:
         raise UsageError(f"{path} is not a result record: expected a JSON object with a schema number; move it away")
     if record["schema"] > SCHEMA:
         raise UsageError(f"{path} has schema {record['schema']}, this version of adagp reads up to {SCHEMA}; update adagp")
-    for key, kind in _REQUIRED.items():
-        if not isinstance(record.get(key), kind):
-            raise UsageError(
-                f"{path}: field {key!r} must be {kind.__name__}, got {type(record.get(key)).__name__}; "
-                "delete the file to run it again"
-            )
+    try:
+        checked = _Record.model_validate(record, strict=True)
+        run = Run.from_config(checked.config)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {first_problem(error)}; delete the file to run it again") from error
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}; delete the file to run it again") from error
+    epochs = [row.epoch for row in checked.curves]
+    if epochs != list(range(1, len(epochs) + 1)) or (checked.result.diverged is None and len(epochs) != run.trained_epochs()):
+        raise UsageError(
+            f"{path}: its curves have epochs {_range(epochs)}, expected 1 to {run.trained_epochs()}; "
+            "delete the file to run it again"
+        )
+
+
+def _range(epochs: list[int]) -> str:
+    return ", ".join(map(str, epochs[:8])) + (", ..." if len(epochs) > 8 else "") if epochs else "none"

@@ -1,21 +1,25 @@
 """Runs on this machine: worker processes that share a store and outlive each other's crashes."""
 
 import contextlib
+import multiprocessing
 import os
+import platform
 import signal
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from multiprocessing import connection, get_context
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection, get_context, resource_tracker
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .._errors import UsageError
+from .._errors import UsageError, reason
+from .._files import sweep
 from ._behaviour import behaviour
 from ._configuration import Run
+from ._machine import free_threads, usable_cores
 from ._store import Store
 from ._train import train
 
@@ -38,13 +42,12 @@ def run_one(
         current: a record of other behaviour does not count.
 
     Raises:
-        Timeout: another process is at this run.
+        HeldError: another process is at this run; the message says which.
         UsageError: the store cannot be written to.
     """
+    store.prepare()
     try:
-        store.folder.mkdir(parents=True, exist_ok=True)
-        store.work.mkdir(parents=True, exist_ok=True)
-        with FileLock(store.work / f"{run.name}.lock", timeout=0):
+        with held(run, store):
             record = store.get(run, current=current)
             if record is None:
                 checkpoint = store.work / f"{run.name}.pt"
@@ -53,8 +56,35 @@ def run_one(
                 store.put(run, record)
                 checkpoint.unlink(missing_ok=True)
             return record
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise UsageError(f"cannot write to {store.folder}: {error.strerror}; choose another folder") from error
+    except OSError as error:
+        raise UsageError(f"cannot write to {store.folder}: {reason(error)}; choose another folder") from error
+
+
+class HeldError(RuntimeError):
+    """Another process is at this run."""
+
+
+@contextlib.contextmanager
+def held(run: Run, store: Store) -> Iterator[None]:
+    """Hold the run, and remove what an earlier holder that was killed left half written."""
+    holder = store.work / f"{run.name}.held"
+    lock = FileLock(store.work / f"{run.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        try:
+            who = holder.read_text().strip()
+        except OSError:
+            who = "another process"
+        raise HeldError(f"{title(run)} is being trained by {who}; wait for it, or stop it, and run the same command") from None
+    try:
+        for path in (store.path(run), store.work / f"{run.name}.pt"):
+            sweep(path)
+        holder.write_text(f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
 
 
 def run_all(
@@ -66,17 +96,19 @@ def run_all(
     report: Callable[[str], None] | None = None,
     deadline: float | None = None,
     current: bool = True,
+    threads: int | None = None,
 ) -> list[Run]:
     """Make every missing run; progress goes to ``report`` (default: standard error). Returns the runs left undone.
 
     Two runners on one store share the work: a run is held by a file lock, which its holder's death releases.
 
     Args:
-        jobs: worker processes (default: one a core; on an accelerator one), each with cores / jobs threads.
+        jobs: worker processes (default: one a core this process may use; on an accelerator one).
         device: where to train.
         deadline: ``time.monotonic()`` value after which no further run is started and running ones are stopped;
             their checkpoints stay.
         current: a record of other behaviour does not count.
+        threads: of each worker (default: by what is free, see ``free_threads``).
 
     Raises:
         UsageError: a worker met bad input, or an unwritable store.
@@ -85,11 +117,14 @@ def run_all(
     todo = deque((0.0, run, 1) for run in store.missing(runs, current=current))
     if not todo:
         return []
+    store.prepare()
     report = report or (lambda line: print(line, file=sys.stderr, flush=True))
-    jobs = max(1, min(jobs or (os.cpu_count() or 1 if device == "cpu" else 1), len(todo)))
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    jobs = max(1, min(jobs or (usable_cores() if device == "cpu" else 1), len(todo)))
+    threads, why = free_threads(threads, jobs=jobs)
+    report(f"{_count(jobs, 'worker process', 'worker processes')}, {_count(threads, 'thread', 'threads')} each ({why})")
     began, total, done = time.monotonic(), len(todo), 0
     spoke = -_QUIET
+    waited: set[Run] = set()
     workers = [_Worker(store, device, threads, current) for _ in range(jobs)]
 
     def say(run: Run, text: str) -> None:
@@ -120,6 +155,9 @@ def run_all(
                     done += 1
                     say(run, value)
                 elif kind == "busy":
+                    if run not in waited:
+                        waited.add(run)
+                        report(f"waiting: {value}")
                     todo.append((time.monotonic() + _BUSY_WAIT, run, attempt))
                 elif kind == "usage":
                     raise UsageError(value)
@@ -136,18 +174,32 @@ def run_all(
         return []
     finally:
         for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
             worker.stop()
+
+
+def _count(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"
 
 
 class _Worker:
     """A process that takes one run at a time over a pipe."""
 
-    def __init__(self, *settings: object) -> None:
+    def __init__(self, store: Store, *settings: object) -> None:
+        self.store = store
         context = get_context("spawn")
         self.task: tuple[float, Run, int] | None = None
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, *settings), daemon=True)
-        self.process.start()
+        self.process = context.Process(target=_work, args=(theirs, store, *settings), daemon=True)
+        # Ctrl-C in a terminal reaches workers too, and the parent decides. They inherit the blocked signal, so that it does not
+        # hit them in the middle of an import. The tracker is started first: it would unblock the signal.
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def start(self, task: tuple[float, Run, int]) -> None:
@@ -163,14 +215,18 @@ class _Worker:
 
     def stop(self) -> None:
         self.process.terminate()
+        self.process.join(1)
+        self.process.kill()
         self.process.join()
         self.pipe.close()
+        if self.task is not None:
+            with contextlib.suppress(HeldError, OSError), held(self.task[1], self.store):
+                pass  # what it was writing when it was stopped is gone
 
 
 def _work(pipe, store: Store, device: str, threads: int, current: bool) -> None:
     """A worker's life, which ends with its parent's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)
@@ -182,25 +238,30 @@ def _work(pipe, store: Store, device: str, threads: int, current: bool) -> None:
         try:
             record = run_one(run, store, device=device, current=current, on_epoch=lambda row: pipe.send(("epoch", row)))
             answer: tuple[str, str | None] = ("done", outcome(record))
-        except Timeout:
-            answer = ("busy", None)
+        except HeldError as error:
+            answer = ("busy", str(error))
         except BrokenPipeError:
             return
         except UsageError as error:
             answer = ("usage", str(error))
         except Exception as error:
-            answer = ("error", f"{type(error).__name__}: {error}")
+            answer = ("error", f"{type(error).__name__}: {reason(error)}")
         try:
             pipe.send(answer)
         except BrokenPipeError:
             return
 
 
-def _end_with(parent: int) -> None:
-    """Leave when the parent is gone: an epoch may last hours, and nothing is lost but what follows the last checkpoint."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def _end_with_parent() -> None:
+    """Leave when the parent is gone: an epoch may last hours, and nothing is lost but what follows the last checkpoint.
+
+    The parent's end closes a pipe that it handed over when it started this process, so a parent that was killed before this
+    process ran its first line is noticed as well; the parent's id, asked for here, would be that of who adopted the orphan.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def title(run: Run) -> str:

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import pickle
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -86,7 +85,7 @@ def fit(
     rows: list[dict] = []
     average = WeightAverage(model)
     if checkpoint is not None and checkpoint.exists():
-        rows = _restore(checkpoint, engine, scheduler, average, made_by)
+        rows = _restore(checkpoint, engine, scheduler, average, made_by, epochs, per_epoch)
     for epoch in range(len(rows), epochs):
         start = time.perf_counter()
         losses: list[torch.Tensor] = []
@@ -188,21 +187,33 @@ def _save(path: Path, engine: AdaGP, decay: _Decay, average: WeightAverage, rows
     write_atomic(path, buffer.getvalue())
 
 
-def _restore(path: Path, engine: AdaGP, decay: _Decay, average: WeightAverage, made_by: _MadeBy) -> list[dict]:
+def _restore(
+    path: Path, engine: AdaGP, decay: _Decay, average: WeightAverage, made_by: _MadeBy, epochs: int, per_epoch: int
+) -> list[dict]:
+    mend = "delete it to start anew"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["made_by"] != made_by:
-            raise ValueError("it was made by code that trains differently")
+        found = [row["epoch"] for row in state["rows"]]
+        steps = state["decay"]["last_epoch"]
+        state["made_by"], state["rng"], state["cuda_rng"]
+    except Exception as error:  # torch's own words advise to unpickle the file after all
+        raise UsageError(f"cannot continue from the checkpoint {path}: it is damaged, or not a checkpoint; {mend}") from error
+    if state["made_by"] != made_by:
+        raise UsageError(f"cannot continue from the checkpoint {path}: it was made by code that trains differently; {mend}")
+    if found != list(range(1, len(found) + 1)) or len(found) > epochs or steps != len(found) * per_epoch:
+        raise UsageError(
+            f"cannot continue from the checkpoint {path}: {len(found)} epochs of {epochs} and {steps} batches, {per_epoch} an "
+            f"epoch, do not belong together; {mend}"
+        )
+    try:
         engine.model.load_state_dict(state["model"])
         engine.optimizer.load_state_dict(state["optimizer"])
         engine.load_state_dict(state["engine"])
         decay.load_state_dict({**state["decay"], "lr_lambdas": [None]})
         average.load_state_dict(state["average"])
+        torch.set_rng_state(state["rng"])
     except Exception as error:
-        # torch's own words advise to unpickle the file after all
-        reason = "it is not a checkpoint" if isinstance(error, pickle.UnpicklingError) else str(error).splitlines()[0]
-        raise UsageError(f"cannot continue from the checkpoint {path}: {reason}; delete it to start anew") from error
-    torch.set_rng_state(state["rng"])
+        raise UsageError(f"cannot continue from the checkpoint {path}: it is of another run, or damaged; {mend}") from error
     if state["cuda_rng"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda_rng"])
     return state["rows"]

@@ -1,0 +1,159 @@
+"""Stopping: whatever stops a command leaves one line, no process and no temporary file, within seconds.
+
+A signal raises ``Stopped`` where the command is. That may be swallowed (by code called from C), or be slow to come through
+(a long call into a library), so a thread ends the process after ``_GRACE`` seconds, its children first.
+"""
+
+import contextlib
+import importlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+_GRACE = 1.5  # seconds
+_POLL = 0.5  # seconds between looks at whether a parent is there
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_folders: set[str] = set()
+_running: set[subprocess.Popen] = set()
+
+
+class Stopped(KeyboardInterrupt):
+    """The user, or the system, ended the command."""
+
+
+class _Stop:
+    """The first signal that came, and whether its line is out."""
+
+    number = 0
+    said = False
+
+
+def catch_signals() -> None:
+    """From now on Ctrl-C, SIGTERM and SIGHUP end this command in good order."""
+
+    def stop(number: int, frame: object) -> None:
+        if not _Stop.number:  # later ones find it on the way out already
+            _Stop.number = number
+            raise Stopped
+
+    told, tell = socket.socketpair()
+    tell.setblocking(False)
+    threading.Thread(target=_make_sure, args=(told,), daemon=True).start()
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, stop)
+    # Written to at once, even while the main thread is in a long call and runs no handler.
+    signal.set_wakeup_fd(tell.detach(), warn_on_full_buffer=False)
+
+
+def stopped() -> int:
+    """Say so, once; returns the exit code, 128 + the signal's number."""
+    if not _Stop.said:
+        _Stop.said = True
+        print("adagp: stopped; what was finished is kept, run the same command to continue", file=sys.stderr, flush=True)
+    return 128 + (_Stop.number or signal.SIGINT)
+
+
+def is_stopped() -> bool:
+    """Whether a signal came."""
+    return bool(_Stop.number)
+
+
+def _make_sure(told: socket.socket) -> None:
+    while (number := told.recv(1)[0]) not in _SIGNALS:  # a child's end tells too
+        pass
+    time.sleep(_GRACE)
+    _Stop.number = _Stop.number or number
+    code = stopped()
+    kill_tree(os.getpid(), itself=False)
+    for folder in list(_folders):
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(code)
+
+
+def kill_tree(pid: int, *, itself: bool = True) -> None:
+    """Kill a process and all that descend from it."""
+    import psutil
+
+    for _ in range(3):  # what is started in between is found by the next look
+        try:
+            top = psutil.Process(pid)
+            found = [*top.children(recursive=True), *([top] if itself else [])]
+        except psutil.NoSuchProcess:
+            return
+        if not found:
+            return
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(found, timeout=0.2)
+
+
+def run_tool(entry: str, arguments: Sequence[str], **settings: Any) -> subprocess.CompletedProcess:
+    """A Python tool in a process of its own, its output captured; it ends with this process, even if that is killed.
+
+    Args:
+        entry: ``package.module:function``, as in a tool's entry point.
+        settings: of ``subprocess.Popen``.
+    """
+    command = [sys.executable, "-m", __name__, str(os.getpid()), entry, *arguments]
+    # In a session of its own, so that Ctrl-C in a terminal reaches this process alone, which then decides.
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **settings
+    )
+    _running.add(process)
+    try:
+        out, err = process.communicate()
+    except BaseException:
+        kill_tree(process.pid)
+        process.wait()
+        raise
+    finally:
+        _running.discard(process)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def kill_tools() -> None:
+    """Kill whatever ``run_tool`` runs in other threads."""
+    for process in list(_running):
+        kill_tree(process.pid)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A hidden folder in ``parent`` that is gone afterwards, however this process is stopped (but by kill -9)."""
+    folder = tempfile.mkdtemp(dir=parent, prefix=prefix)
+    _folders.add(folder)
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _folders.discard(folder)
+
+
+def end_with(parent: int) -> None:
+    """End this process, and what it started, once ``parent`` is no longer its parent; returns at once."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_POLL)
+        kill_tree(os.getpid(), itself=False)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    end_with(int(sys.argv[1]))
+    module, _, function = sys.argv[2].partition(":")
+    sys.argv = sys.argv[2:]
+    sys.exit(getattr(importlib.import_module(module), function)())

@@ -1,0 +1,65 @@
+"""What this machine offers: a device, and the cores that this process may use and that nobody else is using."""
+
+import os
+from pathlib import Path
+
+from .._errors import UsageError, short
+
+
+def find_device(name: str = "") -> str:
+    """A device to train on by name, or the best there is.
+
+    Raises:
+        UsageError: no such device, or none on this machine.
+    """
+    import torch
+
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if not name:
+        return next(kind for kind in ("cuda", "mps", "cpu") if counts[kind])
+    try:
+        device = torch.device(name)
+        fits = (device.index or 0) < counts.get(device.type, 0)
+    except RuntimeError:
+        fits = False
+    if not fits:
+        there = ", ".join(f"{kind} ({count})" for kind, count in counts.items() if count)
+        raise UsageError(f"device must be cpu, cuda, cuda:1 or mps, and be on this machine, got {short(name)}; here is {there}")
+    return name
+
+
+def usable_cores() -> int:
+    """Cores this process may run on: its affinity, and the limit of its control group (containers, batch systems)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    return cores if quota is None else max(1, min(cores, round(quota)))
+
+
+def free_threads(asked: int | None = None, *, jobs: int = 1) -> tuple[int, str]:
+    """Threads for each of ``jobs`` processes, and in words why.
+
+    What is asked for wins, then ``$OMP_NUM_THREADS``. Otherwise cores that others keep busy are left to them: threads that wait
+    for each other on a busy machine make training many times slower.
+    """
+    if asked:
+        return asked, "as asked for"
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    if named.isdigit() and int(named) > 0:
+        return int(named), "by OMP_NUM_THREADS"
+    usable, load = usable_cores(), os.getloadavg()[0]
+    idle = (os.cpu_count() or 1) - load
+    return max(1, round(min(usable, idle)) // jobs), f"of {usable} cores, load {load:.1f}"
+
+
+def _quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Cores that the control group allows, version 2 or 1; None without a limit."""
+    try:
+        limit, period = (root / "cpu.max").read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError):
+        pass
+    try:
+        limit, period = ((root / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return None if int(limit) <= 0 else int(limit) / int(period)
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,76 @@
+"""A table of values that no field takes: refused in one line where a Run or a Hardware is made."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from adagp import accelerator as acc
+from adagp.running import PROFILES, Run, frontier_runs
+from robustness.conftest import refused
+
+NUMBERS = (math.nan, math.inf, -math.inf, -1, 1e308, "1", [1], True, None, 1j)
+WHOLE = (math.nan, -1, 1.5, 10**30, "1", [1], True)
+RUN = {
+    "model": (None, 5, ["vgg13"], "VGG13", ""),
+    "dataset": (None, ["digits"], "", "imagenet21k"),
+    "method": (None, ["bp"], {"bp": 1}, ""),
+    "seed": (*WHOLE, None, 2**64),
+    "width": (*NUMBERS, 0, 65),
+    "epochs": (*WHOLE, None, 0),
+    "batch_size": (*WHOLE, None, 0, 1e24),
+    "train_limit": (*WHOLE, 0),
+    "test_limit": (*WHOLE, 0),
+    "optimizer": (None, ["sgd"], "adamw"),
+    "lr": (*NUMBERS, 0),
+    "decay": (None, ["cosine"], "step"),
+    "weight_decay": NUMBERS,
+    "warm_up_epochs": (*WHOLE, None),
+    "rungs": (None, 3, "ladder", [[1, 4, 1]], ((1, 4),), ((1, 0, 0),), ((1, math.nan, 1),), ((1, -4, 1),), ((1.0, 4, 1),)),
+    "final": (None, 3, [1, 1], (1,), (0, 0), (1, math.inf), (1, "1")),
+    "precision": (None, ["float32"], "float64"),
+    "predictor_options": (None, "gate", {"gate": True}, [["gate", True]], (("gate", [1]),), ((1, 2),), (("lr", math.nan),)),
+}
+HARDWARE = {
+    **{name: (*WHOLE, 0, None) for name in ("rows", "cols", "buffer_bytes", "word_bytes")},
+    **{name: (*NUMBERS, 0) for name in ("clock_hz", "dram_bytes_per_s")},
+    "energy": (None, 5, ["eyeriss"]),
+}
+
+
+def cases(table):
+    return [pytest.param(field, value, id=f"{field}={value!r}"[:60]) for field, values in table.items() for value in values]
+
+
+@pytest.mark.parametrize(("field", "value"), cases(RUN))
+def test_a_run_refuses_the_value_and_names_it(field, value):
+    said = refused(Run, **{"model": "vgg13", "dataset": "digits", "method": "bp"} | {field: value})
+    assert field in said or repr(value)[:50] in said or "rung" in said
+
+
+@pytest.mark.parametrize(("field", "value"), cases(HARDWARE))
+def test_hardware_refuses_the_value_and_names_it(field, value):
+    assert field in refused(acc.Hardware, **{field: value})
+
+
+@pytest.mark.parametrize("config", [{}, {"model": "vgg13"}, {"model": "vgg13", "dataset": "digits", "method": "bp", "x": 1}])
+def test_a_configuration_without_its_fields_is_refused(config):
+    refused(Run.from_config, config)
+
+
+def test_the_largest_hardware_and_the_smallest_give_finite_figures():
+    work = acc.workload("vgg13", dataset="cifar10", batch=2**24)
+    large = {"buffer_bytes": 2**40, "word_bytes": 8}
+    small = {"rows": 1, "cols": 1, "clock_hz": 1e-3, "dram_bytes_per_s": 1e18}
+    for hardware in (acc.Hardware(rows=2**16, cols=2**16, **large), acc.Hardware(**small)):
+        report = acc.simulate(work, hardware=hardware, epochs=1_000_000)
+        assert 0.5 < report.speedup < 3 and math.isfinite(report.energy) and report.energy > 0
+
+
+def test_every_planned_run_is_within_the_bounds_and_keeps_its_name():
+    runs = [run for profile in PROFILES.values() for run in profile.runs()] + frontier_runs()
+    assert all(Run.from_config(run.config()).name == run.name for run in runs)
+    whole = dataclasses.replace(runs[0], width=np.float32(2), epochs=np.int64(3))
+    assert whole == dataclasses.replace(runs[0], width=2, epochs=3) and json.loads(json.dumps(whole.config()))["epochs"] == 3

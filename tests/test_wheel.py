@@ -1,0 +1,70 @@
+"""The wheel, installed somewhere without a checkout: what needs no notebooks, claims or book works there."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = """
+import adagp, json, sys
+from adagp.__main__ import main
+assert adagp.__file__.startswith(sys.argv[1]), adagp.__file__
+from adagp.cli import main
+train = ["train", "vgg13", "--width", "0.125", "--epochs", "1", "--train-limit", "16", "--batch-size", "8"]
+codes = [main(arguments) for arguments in (
+    ["info", "--json"], ["simulate", "vgg13", "--json"], [*train, "--json"],
+    [*train, "--seed", "1", "--store", "mine", "--json"],
+    ["check"], ["book"], ["reproduce", "--profile", "smoke"], ["record"],
+)]
+print(json.dumps(codes))
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The folder that the wheel of this source was installed into; built and installed without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--no-cache-dir"]
+    offline = ["--no-index", "--no-deps"]
+    subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "--wheel-dir", folder, source], check=True)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([*pip, "install", *offline, "--no-compile", "--target", folder / "site", wheel], check=True)
+    return folder / "site"
+
+
+def test_an_installed_package_needs_no_checkout(installed, tmp_path):
+    environment = os.environ | {
+        "PYTHONPATH": str(installed), "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1", "HOME": str(tmp_path),
+    }  # fmt: skip
+    environment.pop("ADAGP_HOME", None)
+    answer = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(installed)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert answer.returncode == 0, answer.stderr
+    info, simulated, here, mine, codes = map(json.loads, answer.stdout.splitlines())
+    assert info["checkout"] is None and info["notebooks"] == [] and info["records"] == str(tmp_path / "adagp-runs")
+    assert simulated["speedup"] > 1
+    assert here["provenance"]["commit"] == "installed without a checkout"
+    # Records are in the current folder, or where --store says; nothing is written next to the package.
+    assert [path.stem for path in (tmp_path / "adagp-runs").glob("*.json")] == [here["name"]]
+    assert [path.stem for path in (tmp_path / "mine").glob("*.json")] == [mine["name"]]
+    # Only what needs notebooks, claims or the book asks for a checkout, in one line each.
+    assert codes == [0, 0, 0, 0, 2, 2, 2, 2]
+    refusals = [line for line in answer.stderr.splitlines() if line.startswith("adagp: ")]
+    assert len(refusals) == 4 and all("run inside the cloned folder, or set ADAGP_HOME" in line for line in refusals)
+
+
+def test_the_wheel_carries_its_data_and_its_command(installed):
+    package = installed / "adagp"
+    assert (package / "accelerator" / "data" / "hardware.toml").exists() and (package / "py.typed").exists()
+    (entries,) = installed.glob("adagp-*.dist-info/entry_points.txt")
+    assert "adagp = adagp.__main__:main" in entries.read_text()
