@@ -44,6 +44,11 @@ def bias_words(vector: np.ndarray, cols: int) -> np.ndarray:
     return padded.reshape(-1, cols).T
 
 
+def join(words: list[int], width: int) -> int:
+    """Words side by side in one, the first at the bottom."""
+    return sum((word & ((1 << width) - 1)) << (place * width) for place, word in enumerate(words))
+
+
 def outputs_of(words: np.ndarray, M: int, N: int) -> np.ndarray:
     """(M, N) outputs from the words of all banks, (cols, col_folds * M)."""
     cols = len(words)
