@@ -158,7 +158,7 @@ def main() -> int:
         print(blocks[name], file=sys.stderr, flush=True)
     units = {}
     for design in rtl.DESIGNS:
-        units[design] = fpga(rtl.matrix_unit(design, rows=4, cols=4), "matrix_unit")
+        units[design] = fpga(rtl.unit(design, rows=4, cols=4), "adagp_unit")
         print(design, units[design], file=sys.stderr, flush=True)
     netlist = netlist_equal()
     freeze = [str(tools() / "python"), "-m", "pip", "freeze"]

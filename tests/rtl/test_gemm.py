@@ -1,11 +1,8 @@
 """The array against numpy, PyTorch and the cycle model; each planted fault is caught."""
 
-import importlib
-import inspect
 import shutil
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -13,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutants import mutant
 
 from adagp import UsageError, rtl
 from adagp import accelerator as acc
@@ -101,40 +99,20 @@ FAULTS = {
 }
 
 
-def mutant(module, old, new):
-    """``adagp.rtl.multiply`` built from sources in which one expression is replaced."""
-    package = types.ModuleType("adagp_rtl_mutant")
-    package.__path__ = []
-    found = {}
-    for name in ("_sizes", "_array", "_host", "_layout", "_gemm", "_matrix_unit", "_simulate", "_product"):
-        source = inspect.getsource(importlib.import_module(f"adagp.rtl.{name}"))
-        if name == module:
-            assert source.count(old) == 1, f"{old} is no longer in {name}: adapt the fault"
-            source = source.replace(old, new)
-        for other in found:
-            source = source.replace(f"from .{other} import", f"from adagp_rtl_mutant.{other} import")
-        source = source.replace("from ..", "from adagp.")
-        made = types.ModuleType(f"adagp_rtl_mutant.{name}")
-        sys.modules[made.__name__] = made
-        exec(compile(source, made.__name__, "exec"), made.__dict__)
-        found[name] = made
-    for made in found.values():
-        del sys.modules[made.__name__]
-    return found["_product"].multiply
-
-
+CHAIN = ("_matrix_unit", "_simulate", "_product")
 CASE = {"m": 6, "n": 5, "k": 8, "rows": 3, "cols": 3, "period": 3}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_caught(fault):
-    faulty = mutant(*FAULTS[fault])
+    faulty = mutant(*FAULTS[fault], more=CHAIN)["_product"].multiply
     with pytest.raises(AssertionError):
         check(faulty, **CASE)
 
 
 def test_the_mutant_of_nothing_passes():
-    check(mutant("_gemm", "Folds do not overlap", "Folds do not overlap"), **CASE)
+    same = mutant("_gemm", "Folds do not overlap", "Folds do not overlap", more=CHAIN)
+    check(same["_product"].multiply, **CASE)
 
 
 @needs_iverilog

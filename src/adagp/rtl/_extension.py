@@ -62,7 +62,7 @@ class Extension(Elaboratable):
 
     def __init__(
         self, sizes: Sizes, beside: Sizes | None = None, *, program_depth: int, table_depth: int, state_depth: int,
-        widths: Widths = Widths(), predictor: PredictorSize = PredictorSize(),
+        widths: Widths, predictor: PredictorSize,
     ) -> None:  # fmt: skip
         for name, value in (("program_depth", program_depth), ("state_depth", state_depth)):
             if value < 1:

@@ -15,7 +15,7 @@ class Widths:
     """Inputs and weights of every product, and a prediction before its layer's scale."""
     sum: int = 48
     """Partial sums and outputs of products."""
-    mean: int = 24
+    mean: int = 16
     """A sum over the batch as pooling reads it."""
     factor: int = 16
     """Positive factors: reciprocals of bins, a layer's scale, learning rate, momentum, weight decay."""

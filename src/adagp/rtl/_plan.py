@@ -189,11 +189,13 @@ def plan_batch(engine: AdaGP, images: Tensor, widths: Widths | None = None) -> P
     if not 0 <= group["momentum"] < 1:
         raise UsageError(f"the hardware's momentum is at least 0 and below 1, got {group['momentum']}")
     scales = [float(scale) for scale in predictor._scales(predictor.layers)]  # the host's part: it writes them
-    layers, largest_pooled, largest_hidden, largest_raw = [], 0.0, 0.0, 0.0
+    layers: list[PlannedLayer] = []
+    momenta: list[tuple[Tensor, float]] = []  # a layer's momentum, and the largest that it may become
+    largest_pooled = largest_hidden = largest_raw = 0.0
     seen = _forward(engine.model, images)
     for number, ((module, x, rectified, out), scale) in enumerate(zip(seen, scales, strict=True)):
         kernel, stride, padding = _window(module, x)
-        weight = module.weight.detach().reshape(module.weight.shape[0], -1)
+        weight = engine.layers[number].matrix(module.weight.detach())
         velocity = engine.optimizer.state[module.weight].get("momentum_buffer")
         velocity = torch.zeros_like(weight) if velocity is None else velocity.reshape(weight.shape)
         input_fraction = fraction(float(x.abs().max()), w.operand)
@@ -202,30 +204,35 @@ def plan_batch(engine: AdaGP, images: Tensor, widths: Widths | None = None) -> P
         weight_fraction = fraction(float(weight.abs().max()), w.operand)
         sum_fraction = input_fraction + weight_fraction
         sums = out.sum(0)
-        peak = max(PEAK * scale, 4 * float(velocity.abs().max()))
-        gradient_fraction = min(fraction(peak, w.state, 0), FINEST)
+        momenta.append((velocity, max(PEAK * scale, 4 * float(velocity.abs().max()))))
         layers.append(
             PlannedLayer(
-                name=engine.layers[number].name, in_channels=x.shape[1], in_size=tuple(x.shape[2:]), out_size=tuple(sums.shape[1:]),
+                name=engine.layers[number].name, in_channels=x.shape[1], in_size=(x.shape[2], x.shape[3]), out_size=(out.shape[2], out.shape[3]),
                 outputs=len(weight), kernel=kernel, stride=stride, padding=padding, rectified=rectified,
-                master=integers(weight, weight_fraction + w.state - w.operand), velocity=integers(velocity, gradient_fraction),
+                master=integers(weight, weight_fraction + w.state - w.operand), velocity=np.zeros(0),
                 bias=integers(torch.zeros(len(weight)) if module.bias is None else module.bias, sum_fraction),
                 input_fraction=input_fraction, weight_fraction=weight_fraction,
                 mean_fraction=min(fraction(float(sums.abs().max()), w.mean), sum_fraction),
-                gradient_fraction=gradient_fraction, scale=Factor.of(scale, w.factor),
+                gradient_fraction=0, scale=Factor.of(scale, w.factor),
             )
         )  # fmt: skip
         pooled = nn.functional.adaptive_avg_pool2d(out.mean(0)[:, None], predictor.size.pool).float()
-        hidden = predictor._hidden(pooled)
-        raw = hidden @ predictor.linear_weight[: weight.shape[1]].t() + predictor.linear_bias[: weight.shape[1]]
+        with torch.no_grad():
+            hidden = predictor._hidden(pooled)
+            raw = hidden @ predictor.linear_weight[: weight.shape[1]].t() + predictor.linear_bias[: weight.shape[1]]
         largest_pooled = max(largest_pooled, float(pooled.abs().max()))
         largest_hidden = max(largest_hidden, float(hidden.abs().max()))
         largest_raw = max(largest_raw, float(raw.abs().max()))
     conv, linear = predictor.conv_weight.flatten(1), predictor.linear_weight
-    conv_fraction, linear_fraction = (fraction(float(x.abs().max()), w.operand, 0) for x in (conv, linear))
+    conv_fraction, linear_fraction = (fraction(float(x.detach().abs().max()), w.operand, 0) for x in (conv, linear))
     # One format for all layers: the predictor's biases are theirs all.
     pooled_fraction = fraction(largest_pooled, w.operand)
     hidden_fraction = min(fraction(largest_hidden, w.operand), pooled_fraction + conv_fraction)
+    raw_fraction = min(fraction(largest_raw, w.operand), hidden_fraction + linear_fraction)
+    for number, (layer, (velocity, peak)) in enumerate(zip(layers, momenta, strict=True)):
+        # No finer than the product that it is rounded from.
+        fine = min(fraction(peak, w.state, 0), FINEST, raw_fraction + layer.scale.fraction)
+        layers[number] = replace(layer, gradient_fraction=fine, velocity=integers(velocity, fine))
     plan = Plan(
         widths=w, batch=len(images), layers=tuple(layers), size=predictor.size,
         conv_weight=integers(conv, conv_fraction), conv_bias=integers(predictor.conv_bias, pooled_fraction + conv_fraction),
@@ -233,7 +240,7 @@ def plan_batch(engine: AdaGP, images: Tensor, widths: Widths | None = None) -> P
         linear_bias=integers(predictor.linear_bias, hidden_fraction + linear_fraction),
         conv_fraction=conv_fraction, linear_fraction=linear_fraction, pooled_fraction=pooled_fraction,
         hidden_fraction=hidden_fraction,
-        raw_fraction=min(fraction(largest_raw, w.operand), hidden_fraction + linear_fraction),
+        raw_fraction=raw_fraction,
         momentum=Factor(integer=min(round(group["momentum"] * 2**w.factor), 2**w.factor - 1), fraction=w.factor),
         decay=Factor.of(group["weight_decay"], w.factor), rate=Factor.of(group["lr"], w.factor),
     )  # fmt: skip
@@ -242,11 +249,11 @@ def plan_batch(engine: AdaGP, images: Tensor, widths: Widths | None = None) -> P
     return plan
 
 
-def _forward(model: nn.Module, images: Tensor) -> list[tuple[nn.Module, Tensor, bool, Tensor]]:
+def _forward(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d | nn.Linear, Tensor, bool, Tensor]]:
     """(module, input, whether it was rectified, output) of each weighted layer, computed in double precision."""
     if not isinstance(model, nn.Sequential):
         raise UsageError(f"the hardware takes an nn.Sequential, got {type(model).__name__}")
-    seen: list[tuple[nn.Module, Tensor, bool, Tensor]] = []
+    seen: list[tuple[nn.Conv2d | nn.Linear, Tensor, bool, Tensor]] = []
     x, rectified = images.double(), False  # always as maps: a flattened tensor is the map that it was made of
     with torch.no_grad():
         for module in model:
@@ -268,7 +275,7 @@ def _forward(model: nn.Module, images: Tensor) -> list[tuple[nn.Module, Tensor, 
     return seen
 
 
-def _window(module: nn.Module, x: Tensor) -> tuple[int, int, int]:
+def _window(module: nn.Conv2d | nn.Linear, x: Tensor) -> tuple[int, int, int]:
     """(kernel, stride, padding), each the same both ways. Raises UsageError for what the unfolding cannot do."""
     if isinstance(module, nn.Linear):
         if x.shape[2] != x.shape[3]:
@@ -279,4 +286,4 @@ def _window(module: nn.Module, x: Tensor) -> tuple[int, int, int]:
             raise UsageError(f"the hardware's windows are square; {name} is {getattr(module, name)}")
     if module.groups != 1 or module.dilation[0] != 1 or module.padding_mode != "zeros":
         raise UsageError("the hardware's convolutions have one group, no dilation and zeros around the map")
-    return module.kernel_size[0], module.stride[0], module.padding[0]
+    return module.kernel_size[0], module.stride[0], int(module.padding[0])

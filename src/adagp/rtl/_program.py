@@ -1,21 +1,14 @@
-"""From a plan to hardware that runs it: where everything lies, the programs of the sequencers, and the host's script."""
+"""From a plan to hardware that runs it: where everything lies, and the programs of the sequencers."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from .._errors import UsageError, unknown
 from ..accelerator import gemm_cycles
-from ..predictors import PredictorSize
 from ..schedule import LadderSchedule
-from ._extension import TOTAL, Extension
-from ._host import BESIDE, Answers, Script
-from ._layout import bias_words, gemm_job, join, weight_words
-from ._plan import Plan, PlannedLayer
-from ._pool import bin_words
-from ._sequencer import BP, GP, HEAD, PROFILE, UNITS, Ladder
-from ._simulate import run_pysim
+from ._extension import Extension
+from ._layout import gemm_job
+from ._plan import Plan
+from ._sequencer import BP, GP, HEAD, UNITS, Ladder
 from ._sizes import Sizes
 
 
@@ -79,13 +72,17 @@ class Program:
 
     def _lay_out(self) -> None:
         plan, size, layers = self.plan, self.plan.size, self.plan.layers
-        folds, cols = self._folds, self.cols
-        self._input, self._weight, self._bias = {}, {}, {}
+        folds = self.folds
         main = {name: _Places() for name in ("output", "weight", "bias", "average", "table", "state")}
         helper = {name: _Places() for name in ("output", "weight", "bias")} if self.own else main
         first = layers[0]
         self.maps = [main["output"].take(folds(first.in_channels) * plan.batch * first.in_size[0] * first.in_size[1])]
-        self.weights, self.biases, self.sums, self.states, self.pooled, self.tables = [], [], [], [], [], {}
+        self.weights: list[int] = []
+        self.biases: list[int] = []
+        self.sums: list[int] = []
+        self.states: list[int] = []
+        self.pooled: list[int] = []
+        self.tables: dict[tuple[int, int], int] = {}
         for layer in layers:
             self.maps.append(main["output"].take(folds(layer.outputs) * plan.batch * layer.positions))
             self.weights.append(main["weight"].take(folds(layer.outputs) * self._fold_words(layer.row)))
@@ -104,9 +101,10 @@ class Program:
         if self.design != "low":
             self.conv_weight = helper["weight"].take(folds(size.channels) * self._fold_words(size.kernel**2))
             self.linear_weight = helper["weight"].take(folds(self.longest) * self._fold_words(size.features))
-        self._depths = [{name: place.used for name, place in places.items()} for places in (main, helper)]
+        self.depths = [{name: place.used for name, place in places.items()} for places in (main, helper)]
 
-    def _folds(self, outputs: int) -> int:
+    def folds(self, outputs: int) -> int:
+        """Column folds of so many outputs."""
         return -(-outputs // self.cols)
 
     def _fold_words(self, row: int) -> int:
@@ -125,7 +123,7 @@ class Program:
                 average_depth=average, batch=plan.batch,
             )  # fmt: skip
 
-        main, helper = self._depths
+        main, helper = self.depths
         products = forward if self.own else forward + predict
         return Extension(
             sizes(main, products, main["average"]), sizes(helper, predict, 0) if self.own else None,
@@ -227,138 +225,6 @@ class Program:
         helper += [host, *compared, end]
         return [*main, host, Step(unit="end", after=len(helper) - 1)], helper
 
-    # What the host does.
-
-    def load(self) -> Script:
-        """Write everything that a first batch depends on, but its images."""
-        plan, script = self.plan, Script()
-        beside = BESIDE if self.own else 0
-        for word, value in enumerate(self.ladder):
-            script.write("register", word, value)
-        script.write("register", len(self.ladder), 1)
-        sides = [(self.main, 0), (self.helper, beside)] if self.own else [(self.main, 0)]
-        for steps, first in sides:
-            for word, step in enumerate(steps):
-                for bank, value in enumerate(step.words):
-                    script.write("program", word, value, bank + first)
-        for index, layer in enumerate(plan.layers):
-            script.fill("weight", self._weight_words(plan.weight(index).T), self.weights[index])
-            script.fill("bias", bias_words(layer.bias, self.cols), self.biases[index])
-            script.fill("master", layer.master.reshape(1, -1), self.states[index])
-            script.fill("velocity", layer.velocity.reshape(1, -1), self.states[index])
-            script.fill("table", bin_words(plan.table(layer)[0])[None], self.tables[layer.out_size])
-        script.fill("bias", bias_words(plan.conv_bias, self.cols), self.conv_bias, beside)
-        script.fill("bias", bias_words(plan.linear_bias[: self.longest], self.cols), self.linear_bias, beside)
-        if self.design != "low":
-            script.fill("weight", self._weight_words(plan.conv_weight.T), self.conv_weight, beside)
-            script.fill("weight", self._weight_words(plan.linear_weight[: self.longest].T), self.linear_weight, beside)
-        return script
-
-    def _weight_words(self, matrix: np.ndarray) -> np.ndarray:
-        return weight_words(matrix, self.rows, self.cols)
-
-    def batch(self, script: Script, images: np.ndarray, true: Sequence[np.ndarray] | None = None) -> None:
-        """Hand over a batch, run it, and read what it did; in Phase BP with the true gradients ``true`` at half-time."""
-        batch, channels = images.shape[:2]
-        words = images.reshape(batch, channels, -1).transpose(1, 0, 2).reshape(channels, -1)  # (channel, image and position)
-        for channel, row in enumerate(words):
-            fold, bank = divmod(channel, self.cols)
-            script.fill("output", row[None], self.maps[0] + fold * row.size, bank)
-        if self.design == "low":
-            script.stream += self._streamed()
-        script.run()
-        script.read("register", (TOTAL,))
-        if true is not None:
-            for index, gradient in enumerate(true):
-                script.fill("gradient", gradient.reshape(1, -1), self.states[index])
-            script.run()
-            script.read("register", (TOTAL,))
-        for name in ("master", "velocity"):
-            script.read(name, range(self._depths[0]["state"]))
-        script.read("output", range(self._depths[0]["output"]), self.cols)
-        script.read("profile", range(len(self.main)), len(PROFILE))
-        if self.own:
-            script.read("profile", range(len(self.helper)), len(PROFILE), BESIDE)
-
-    def _streamed(self) -> list[int]:
-        """The predictor's weights for all layers of a batch, one row of the array a word, in the order in which it asks."""
-        plan = self.plan
-        conv = self._weight_words(plan.conv_weight.T)
-        words = []
-        for layer in plan.layers:
-            linear = self._weight_words(plan.linear_weight[: self._folds(layer.row) * self.cols].T)
-            words += [join(row, plan.widths.operand) for matrix in (conv, linear) for row in matrix.T.tolist()]
-        return words
-
-    def answers(self, answers: Answers, phases: Sequence[str]) -> list["Ran"]:
-        """What batches did, from what the host has read; ``phases`` names each batch's, "gp" or "bp"."""
-        depth, count = self._depths[0], len(PROFILE)
-        shapes: list[tuple[int, ...]] = []
-        for phase in phases:
-            shapes += [(1,)] * (1 + (phase == "bp"))
-            shapes += [(depth["state"],)] * 2 + [(self.cols, depth["output"]), (count, len(self.main))]
-            shapes += [(count, len(self.helper))] * self.own
-        words, ran = answers.take(*shapes), []
-        for phase in phases:
-            totals = [int(next(words)[0]) for _ in range(1 + (phase == "bp"))]
-            master, velocity, outputs, main = (next(words) for _ in range(4))
-            helper = next(words) if self.own else main
-            ran.append(Ran(program=self, phase=phase, totals=totals, states=(master, velocity), outputs_read=outputs,
-                           profiles=(main, helper)))  # fmt: skip
-        return ran
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Ran:
-    """One batch on the hardware."""
-
-    program: Program
-    phase: str
-    totals: list[int]
-    """Cycles from start to done: one run in Phase GP, two in Phase BP, before and after the host's part."""
-    states: tuple[np.ndarray, np.ndarray]
-    outputs_read: np.ndarray
-    profiles: tuple[np.ndarray, np.ndarray]
-
-    def _layers(self, words: np.ndarray) -> list[np.ndarray]:
-        places = zip(self.program.plan.layers, self.program.states, strict=True)
-        return [words[at : at + x.outputs * x.row].reshape(x.outputs, x.row) for x, at in places]
-
-    @property
-    def masters(self) -> list[np.ndarray]:
-        return self._layers(self.states[0])
-
-    @property
-    def velocities(self) -> list[np.ndarray]:
-        return self._layers(self.states[1])
-
-    def outputs(self, index: int) -> np.ndarray:
-        """(batch * positions, outputs) of a layer."""
-        program = self.program
-        layer, at = program.plan.layers[index], program.maps[index + 1]
-        m = program.plan.batch * layer.positions
-        words = self.outputs_read[:, at : at + program._folds(layer.outputs) * m]
-        return words.reshape(program.cols, -1, m).transpose(2, 1, 0).reshape(m, -1)[:, : layer.outputs]
-
-    @property
-    def steps(self) -> list[dict[str, object]]:
-        """Every step that this phase ran: side, component, layer, unit, cycles, busy, waited, model_cycles, squares."""
-        own, now = self.program.own, GP if self.phase == "gp" else BP
-        sides = [("main", self.program.main, self.profiles[0])]
-        sides += [("helper", self.program.helper, self.profiles[1])] * own
-        return [
-            {
-                "side": side, "component": step.component, "layer": step.layer, "unit": step.unit, "model_cycles": step.model_cycles,
-                **{name: int(row[at]) for name, row in zip(PROFILE, profile, strict=True)},
-            }
-            for side, steps, profile in sides for at, step in enumerate(steps) if step.phases & now
-        ]  # fmt: skip
-
-    def squares(self, index: int) -> int:
-        """Sum of squared differences between a layer's predicted and true gradient, in the comparison's units."""
-        (found,) = (step["squares"] for step in self.steps if step["unit"] == "update" and step["layer"] == index)
-        return int(found)
-
 
 def ladder_registers(schedule: LadderSchedule, batches: int) -> list[int]:
     """A schedule as the ladder's registers. Raises UsageError for more rungs than the hardware has."""
@@ -367,24 +233,3 @@ def ladder_registers(schedule: LadderSchedule, batches: int) -> list[int]:
         raise UsageError(f"the hardware's ladder has {Ladder.RUNGS} rungs with the last one, the schedule {len(rungs)}")
     rungs = [(0, 0, 0)] * (Ladder.RUNGS - len(rungs)) + rungs
     return [schedule.warm_up_epochs, batches, *(number for rung in rungs for number in rung)]
-
-
-def run_batches(
-    plan: Plan, images: Sequence[np.ndarray], true: Sequence[Sequence[np.ndarray] | None] | None = None, *, design: str,
-    rows: int, cols: int, schedule: LadderSchedule | None = None, run: Callable[[Extension, Script], Answers] = run_pysim,
-) -> list[Ran]:  # fmt: skip
-    """Batches on the hardware, one after the other, with the weights that the one before has left.
-
-    Args:
-        images: a batch each (``plan.images``).
-        true: for each batch the layers' true gradients (``plan.gradient``), or None for one of Phase GP. It must be as
-            ``schedule`` has it, which the hardware follows: one epoch that has all these batches.
-        run: the simulator.
-    """
-    gradients = [None] * len(images) if true is None else true
-    program = Program(plan, design, rows=rows, cols=cols, schedule=schedule, batches=len(images))
-    script = program.load()
-    for batch, gradient in zip(images, gradients, strict=True):
-        program.batch(script, batch, gradient)
-    phases = ["gp" if gradient is None else "bp" for gradient in gradients]
-    return program.answers(run(program.hardware, script), phases)

@@ -18,6 +18,10 @@ UNFOLD = (
 bits to round away."""
 
 
+SIDE = 8
+"""Bits of a map's side."""
+
+
 class Unfold(Elaboratable):
     """``start`` for one cycle runs it, ``done`` is high for one cycle, one cycle after the last write."""
 
@@ -79,7 +83,7 @@ class Unfold(Elaboratable):
         inside = (y >= 0) & (y < job["height"]) & (x >= 0) & (x < job["width"])
         m.d.comb += [
             self.source.bank.eq(bank),
-            self.source.address.eq(job["source"] + fold_base + image_base + y * job["width"] + x),
+            self.source.address.eq(job["source"] + fold_base + image_base + y[:SIDE] * job["width"][:SIDE] + x),
         ]
         read, padded = register(m, "read", issue, 1), register(m, "padded", ~inside, 1)
         at_bank, at_word = register(m, "at_bank", row_bank, 8), register(m, "at_word", row_base + position, COUNT)
