@@ -289,10 +289,19 @@ def check_cycles(ran):
         busy = [sum(s["busy"] for s in steps if (s["component"], s["layer"]) == (name, layer)) for layer in range(3)]
         assert busy == list(model[component].cycles)
     assert all(step["cycles"] == step["busy"] + 3 for step in steps if step["unit"] == "gemm")
-    for side in ("main", "helper") if program.own else ("main",):
-        mine = [step for step in steps if step["side"] == side]
-        spent = sum(step["cycles"] + step["waited"] for step in mine) + 2 * len(getattr(program, side)) + len(ran.totals)
-        assert spent in (sum(ran.totals), sum(ran.totals) - 1)  # a side may end a cycle before the other
+    account, total = ran.account(), sum(ran.totals)
+    for side in {row["side"] for row in account}:
+        assert sum(row["cycles"] for row in account if row["side"] == side) in (total, total - 1)
+    assert all(row["cycles"] == row["model_cycles"] for row in account if row["part"].endswith("products"))
+    timeline = ran.timeline()
+    assert max(row["end"] for row in timeline) < total
+    if program.own:
+        # A layer is predicted only when its sums are there, and the next layer goes forward meanwhile.
+        there = {row["layer"]: row["end"] for row in timeline if (row["component"], row["unit"]) == ("forward", "gemm")}
+        pools = {row["layer"]: row for row in timeline if row["unit"] == "pool"}
+        assert all(pools[layer]["begin"] >= there[layer] for layer in there)
+        (second,) = (row for row in timeline if (row["component"], row["unit"], row["layer"]) == ("forward", "gemm", 1))
+        assert second["begin"] < pools[0]["end"]
     waits = {(step["side"], step["component"], step["unit"]) for step in steps if step["waited"]}
     assert waits == ({("main", "", "end"), ("helper", "prediction", "pool")} if program.own else set())
 

@@ -16,7 +16,7 @@ from ._accelerator import (
     zigzag,
 )
 from ._criterion import criterion
-from ._hardware import handshake, hardware_blocks
+from ._hardware import handshake, hardware_blocks, hardware_cycles, hardware_timeline
 from ._method import designs, matrices, phases, reorganization
 from ._show import glue, save, show, small
 from ._training import (
@@ -33,8 +33,9 @@ from ._training import (
 )
 
 __all__ = [
-    "area_and_power", "batch_size", "controls", "criterion", "designs", "energy", "explored", "eyeriss", "followed", "frontier",
-    "gantt", "glue", "handshake", "hardware_blocks", "layer_cycles", "learning_curves", "matrices", "phases", "pipelines",
-    "plan", "predictor_quality", "predictor_start", "quality_by_method", "reorganization", "save", "savings", "scalesim",
-    "scores", "sensitivity", "show", "small", "speedup", "style", "zigzag",
+    "area_and_power", "batch_size", "controls", "criterion", "designs", "energy", "explored", "eyeriss", "followed",
+    "frontier", "gantt", "glue", "handshake", "hardware_blocks", "hardware_cycles", "hardware_timeline", "layer_cycles",
+    "learning_curves", "matrices", "phases", "pipelines", "plan", "predictor_quality", "predictor_start",
+    "quality_by_method", "reorganization", "save", "savings", "scalesim", "scores", "sensitivity", "show", "small",
+    "speedup", "style", "zigzag",
 ]  # fmt: skip

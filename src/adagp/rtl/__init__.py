@@ -11,7 +11,7 @@ from . import _golden as golden
 from ._accuracy import STATED_ERROR, errors
 from ._array import PE, Array
 from ._batch import Ran, run_batches
-from ._demonstration import demonstration, scans, train
+from ._demonstration import BATCH, demonstration, scans, train
 from ._designs import DESIGNS, unit
 from ._extension import Extension
 from ._fingerprint import fingerprint
@@ -31,9 +31,51 @@ from ._update import Update
 from ._verilog import run_iverilog, run_netlist, testbench, verilog
 
 __all__ = [
-    "DESIGNS", "PE", "STATED_ERROR", "Answers", "Array", "Extension", "Format", "Gemm", "HostPort", "Ladder", "MatrixUnit", "Plan", "Pool",
-    "Product", "Program", "Ran", "Script", "Sequencer", "Sizes", "Unfold", "Update", "Widths", "bins_of", "compare_gemm",
-    "demonstration", "error_shift", "errors", "fingerprint", "formats", "golden", "handshake_trace", "ladder_registers", "multiply", "plan_batch", "product_result",
-    "product_script", "product_sizes", "run_batches", "run_iverilog", "run_netlist", "run_pysim", "scans", "testbench", "train", "unit",
+    "BATCH",
+    "DESIGNS",
+    "PE",
+    "STATED_ERROR",
+    "Answers",
+    "Array",
+    "Extension",
+    "Format",
+    "Gemm",
+    "HostPort",
+    "Ladder",
+    "MatrixUnit",
+    "Plan",
+    "Pool",
+    "Product",
+    "Program",
+    "Ran",
+    "Script",
+    "Sequencer",
+    "Sizes",
+    "Unfold",
+    "Update",
+    "Widths",
+    "bins_of",
+    "compare_gemm",
+    "demonstration",
+    "error_shift",
+    "errors",
+    "fingerprint",
+    "formats",
+    "golden",
+    "handshake_trace",
+    "ladder_registers",
+    "multiply",
+    "plan_batch",
+    "product_result",
+    "product_script",
+    "product_sizes",
+    "run_batches",
+    "run_iverilog",
+    "run_netlist",
+    "run_pysim",
+    "scans",
+    "testbench",
+    "train",
+    "unit",
     "verilog",
 ]  # fmt: skip

@@ -100,6 +100,13 @@ def ran_batches(program: Program, answers: Answers, phases: Sequence[str]) -> li
     return ran
 
 
+UNIT = {"products": "gemm", "unfolding": "unfold", "pooling": "pool", "weights": "update"}
+PARTS = (
+    "forward: products", "prediction: products", "forward: unfolding", "prediction: unfolding", "prediction: pooling",
+    "update: weights",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ran:
     """One batch on the hardware."""
@@ -145,6 +152,48 @@ class Ran:
             }
             for side, steps, profile in sides for at, step in enumerate(steps) if step.phases & now
         ]  # fmt: skip
+
+    def account(self) -> list[dict[str, Any]]:
+        """Where the cycles of each side went: side, part, layer (-1: all), cycles, and model_cycles, what the cycle model says.
+
+        Their sum is the time from start to done, a cycle less for the side that ends first.
+        """
+        rows = []
+        for side, steps in (("main", self.program.main), ("helper", self.program.helper))[: 1 + self.program.own]:
+            mine = [step for step in self.steps if step["side"] == side]
+            for part in PARTS:
+                component, _, unit = part.partition(": ")
+                for layer in sorted({s["layer"] for s in mine if (s["component"], s["unit"]) == (component, UNIT[unit])}):
+                    found = [s for s in mine if (s["component"], s["unit"], s["layer"]) == (component, UNIT[unit], layer)]
+                    products = unit == "products"
+                    rows.append(
+                        {
+                            "side": side, "part": part, "layer": layer,
+                            "cycles": sum(s["busy"] if products else s["cycles"] for s in found),
+                            "model_cycles": sum(s["model_cycles"] for s in found),
+                        }
+                    )  # fmt: skip
+            rest = {
+                "latency of products": sum(s["cycles"] - s["busy"] for s in mine if s["unit"] == "gemm"),
+                "sequencer": 2 * len(steps) + len(self.totals),
+                "waiting for the other side": sum(s["waited"] for s in mine),
+            }
+            rows += [{"side": side, "part": part, "layer": -1, "cycles": n, "model_cycles": 0} for part, n in rest.items() if n]
+        return rows
+
+    def timeline(self) -> list[dict[str, Any]]:
+        """When each step ran: side, component, layer, unit, begin and end in cycles after start (of the phase's runs together)."""
+        now, rows = GP if self.phase == "gp" else BP, []
+        for side, steps in (("main", self.program.main), ("helper", self.program.helper))[: 1 + self.program.own]:
+            ran, at = iter([step for step in self.steps if step["side"] == side]), 0
+            for step in steps:
+                at += 2
+                if step.phases & now:
+                    found = next(ran)
+                    begin, at = at + found["waited"], at + found["waited"] + found["cycles"]
+                    names = {name: found[name] for name in ("side", "component", "layer", "unit")}
+                    rows.append(names | {"begin": begin, "end": at})
+        return [row for row in rows if row["unit"] not in ("host", "end")]
 
     def squares(self, index: int) -> int:
         """Sum of squared differences between a layer's predicted and true gradient, in the comparison's units."""
