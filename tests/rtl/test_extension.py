@@ -335,7 +335,7 @@ def test_a_batch_in_amaranths_simulator_does_the_same():
 def test_a_batch_is_the_engines_within_the_stated_error(trained):
     engine, images, labels = trained
     plan = rtl.plan_batch(engine, images[0])
-    errors = rtl.errors(engine, images[0])
+    errors = rtl.errors(engine, images[1], calibration=images[0])
     assert max(row["prediction"] for row in errors) < rtl.STATED_ERROR["prediction"]
     assert max(row["step"] for row in errors) < rtl.STATED_ERROR["step"]
     (ran,) = rtl.run_batches(plan, [plan.images(images[0])], design="efficient", rows=4, cols=4, run=rtl.run_iverilog)
@@ -350,6 +350,15 @@ def test_a_batch_is_the_engines_within_the_stated_error(trained):
         # The engine's weights are single precision: a rounding of 2**-24 of a weight is of the order of the error.
         single = 2.0**-24 * float(old.abs().max())
         assert np.sqrt(((found - taken) ** 2).mean()) < rtl.STATED_ERROR["step"] * np.sqrt((taken**2).mean()) + single
+
+
+def test_narrow_states_stop_learning_late_and_the_chosen_widths_do_not(trained):
+    """The finding that the widths rest on."""
+    engine, images, _ = trained
+    rows = {(x["operand"], x["state"]): x for x in rtl.compare_widths(engine, images[1], images[0])}
+    chosen = rows[WIDTHS.operand, WIDTHS.state]
+    assert rows[16, 16]["late step"] > 0.3 > 0.05 > rows[16, 24]["late step"] > 10 * chosen["late step"]
+    assert rows[8, 32]["prediction"] > 10 * rows[12, 32]["prediction"] > 50 * chosen["prediction"]
 
 
 def test_the_comparison_is_the_squared_error():
@@ -369,6 +378,12 @@ def test_the_golden_prediction_is_the_engines(trained):
         true = predicted[layer.name].numpy()
         found = result.gradient / 2.0**layer.gradient_fraction
         assert np.abs(found - true).max() < 0.02 * np.abs(true).max()
+
+
+def test_every_region_of_the_hosts_addresses_is_described():
+    from adagp.rtl import _host
+
+    assert tuple(rtl.REGIONS) == _host.REGIONS
 
 
 def test_the_table_of_formats_has_the_widths():

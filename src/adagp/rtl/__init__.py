@@ -8,7 +8,7 @@ except ModuleNotFoundError as error:
     raise UsageError("adagp.rtl needs amaranth: pip install 'adagp[rtl]'") from error
 
 from . import _golden as golden
-from ._accuracy import STATED_ERROR, errors
+from ._accuracy import STATED_ERROR, compare_widths, errors
 from ._array import PE, Array
 from ._batch import Ran, run_batches
 from ._demonstration import BATCH, demonstration, scans, train
@@ -18,6 +18,7 @@ from ._fingerprint import fingerprint
 from ._fixed import Format, Widths, error_shift, formats
 from ._gemm import Gemm
 from ._host import Answers, HostPort, Script
+from ._layout import REGIONS
 from ._matrix_unit import MatrixUnit
 from ._plan import Plan, plan_batch
 from ._pool import Pool, bins_of
@@ -34,6 +35,7 @@ __all__ = [
     "BATCH",
     "DESIGNS",
     "PE",
+    "REGIONS",
     "STATED_ERROR",
     "Answers",
     "Array",
@@ -56,6 +58,7 @@ __all__ = [
     "Widths",
     "bins_of",
     "compare_gemm",
+    "compare_widths",
     "demonstration",
     "error_shift",
     "errors",
