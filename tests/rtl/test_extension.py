@@ -292,7 +292,7 @@ def check_cycles(ran):
     account, total = ran.account(), sum(ran.totals)
     for side in {row["side"] for row in account}:
         assert sum(row["cycles"] for row in account if row["side"] == side) in (total, total - 1)
-    assert all(row["cycles"] == row["model_cycles"] for row in account if row["part"].endswith("products"))
+    assert all(row["cycles"] == row["model_cycles"] for row in account if row["part"].endswith(": products"))
     timeline = ran.timeline()
     assert max(row["end"] for row in timeline) < total
     if program.own:
@@ -301,7 +301,8 @@ def check_cycles(ran):
         pools = {row["layer"]: row for row in timeline if row["unit"] == "pool"}
         assert all(pools[layer]["begin"] >= there[layer] for layer in there)
         (second,) = (row for row in timeline if (row["component"], row["unit"], row["layer"]) == ("forward", "gemm", 1))
-        assert second["begin"] < pools[0]["end"]
+        (update,) = (row for row in timeline if (row["unit"], row["layer"]) == ("update", 0))
+        assert second["begin"] < update["end"]
     waits = {(step["side"], step["component"], step["unit"]) for step in steps if step["waited"]}
     assert waits == ({("main", "", "end"), ("helper", "prediction", "pool")} if program.own else set())
 

@@ -29,7 +29,7 @@ from ._simulate import run_pysim
 from ._sizes import Sizes
 from ._unfold import Unfold
 from ._update import Update
-from ._verilog import run_iverilog, run_netlist, testbench, verilog
+from ._verilog import run_iverilog, run_netlist, run_verilator, testbench, verilog
 
 __all__ = [
     "BATCH",
@@ -75,7 +75,7 @@ __all__ = [
     "run_batches",
     "run_iverilog",
     "run_netlist",
-    "run_pysim",
+    "run_pysim", "run_verilator",
     "scans",
     "testbench",
     "train",

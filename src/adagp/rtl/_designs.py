@@ -33,6 +33,6 @@ def unit(design: str, *, rows: int, cols: int, width: int = 16, sum_width: int =
     plan = plan_batch(demonstration(), images, Widths(operand=width, sum=sum_width))
     if design != "baseline":
         return Program(plan, design, rows=rows, cols=cols).hardware
-    sizes = Program(plan, "max", rows=rows, cols=cols).hardware.sizes  # the network's, without the predictor's
+    sizes, _ = Program(plan, "max", rows=rows, cols=cols).sizes  # the network's, without the predictor's
     without = {"average_depth": 0, "batch": 1}
     return MatrixUnit(Sizes(**{name: getattr(sizes, name) for name in Sizes.__dataclass_fields__} | without))

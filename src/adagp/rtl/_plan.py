@@ -137,7 +137,8 @@ class Plan:
         }
         for name, shift in found.items():
             if not 0 <= shift <= 63:
-                raise UsageError(f"layer {layer.name}: no shift of 0 to 63 bits makes the {name} of this format, it takes {shift}")
+                where = f"layer {layer.name}: the {name} of this format"
+                raise UsageError(f"{where} takes a shift of {shift} bits, expected 0 to 63; widen the operands or the state")
         return found
 
     def images(self, batch: Tensor) -> np.ndarray:
@@ -207,7 +208,8 @@ def plan_batch(engine: AdaGP, images: Tensor, widths: Widths | None = None) -> P
         momenta.append((velocity, max(PEAK * scale, 4 * float(velocity.abs().max()))))
         layers.append(
             PlannedLayer(
-                name=engine.layers[number].name, in_channels=x.shape[1], in_size=(x.shape[2], x.shape[3]), out_size=(out.shape[2], out.shape[3]),
+                name=engine.layers[number].name, in_channels=x.shape[1], in_size=(x.shape[2], x.shape[3]),
+                out_size=(out.shape[2], out.shape[3]),
                 outputs=len(weight), kernel=kernel, stride=stride, padding=padding, rectified=rectified,
                 master=integers(weight, weight_fraction + w.state - w.operand), velocity=np.zeros(0),
                 bias=integers(torch.zeros(len(weight)) if module.bias is None else module.bias, sum_fraction),

@@ -1,6 +1,7 @@
 """From a plan to hardware that runs it: where everything lies, and the programs of the sequencers."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .._errors import UsageError, unknown
 from ..accelerator import gemm_cycles
@@ -68,7 +69,6 @@ class Program:
         self.own = design == "max"
         self._lay_out()
         self.main, self.helper = self._programs()
-        self.hardware = self._hardware()
 
     def _lay_out(self) -> None:
         plan, size, layers = self.plan, self.plan.size, self.plan.layers
@@ -110,7 +110,9 @@ class Program:
     def _fold_words(self, row: int) -> int:
         return -(-row // self.rows) * self.rows
 
-    def _hardware(self) -> Extension:
+    @cached_property
+    def sizes(self) -> tuple[Sizes, Sizes | None]:
+        """Of the array and its memories, and of the predictor's own in MAX."""
         plan, size = self.plan, self.plan.size
         forward = [(x.row, plan.batch * x.positions) for x in plan.layers]
         predict = [(k, x.outputs * m) for x in plan.layers for k, m in ((size.kernel**2, size.side**2), (size.features, 1))]
@@ -125,10 +127,15 @@ class Program:
 
         main, helper = self.depths
         products = forward if self.own else forward + predict
+        return sizes(main, products, main["average"]), sizes(helper, predict, 0) if self.own else None
+
+    @cached_property
+    def hardware(self) -> Extension:
+        """The hardware, with memories just large enough."""
+        main, helper = self.sizes
         return Extension(
-            sizes(main, products, main["average"]), sizes(helper, predict, 0) if self.own else None,
-            program_depth=max(len(self.main), len(self.helper)), table_depth=main["table"], state_depth=main["state"],
-            widths=plan.widths, predictor=size,
+            main, helper, program_depth=max(len(self.main), len(self.helper)), table_depth=self.depths[0]["table"],
+            state_depth=self.depths[0]["state"], widths=self.plan.widths, predictor=self.plan.size,
         )  # fmt: skip
 
     def _unfold(self, index: int, component: str, phases: int, *, map_at: int, images: int, channels: int, size: tuple[int, int],
