@@ -327,7 +327,7 @@ def test_batches_of_both_phases_equal_the_golden_model_bit_for_bit_and_the_cycle
 
 def test_a_batch_in_amaranths_simulator_does_the_same():
     plan, (images, _) = small(pool=2)
-    (ran,) = rtl.run_batches(plan, [images], design="max", rows=2, cols=3)
+    (ran,) = rtl.run_programs([rtl.Program(plan, "max", rows=2, cols=3)], [images])
     check_batch(ran, golden.batch(plan, images))
     check_cycles(ran)
 

@@ -171,7 +171,8 @@ def test_the_recorded_synthesis_is_of_the_hardware_that_is_here():
     model = acc.gemm_cycles(facts["M"], facts["N"], facts["K"], rows=facts["rows"], cols=facts["cols"])
     assert facts["busy_cycles"] == model
     assert [block["xc7"]["DSP"] for block in record["blocks"].values()] == [1, 16, 180]  # one multiplier a PE
-    assert all(facts["equal"] for facts in record["batches"]["designs"].values())
+    assert all(facts["equal"] for facts in (*record["batches"]["designs"].values(), *record["layers"]["layers"]))
+    assert all(layer["products"] == layer["model"] for layer in record["layers"]["layers"])
 
 
 def test_a_handshake_is_start_busy_and_done_three_cycles_later():

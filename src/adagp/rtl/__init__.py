@@ -10,7 +10,7 @@ except ModuleNotFoundError as error:
 from . import _golden as golden
 from ._accuracy import STATED_ERROR, compare_widths, errors
 from ._array import PE, Array
-from ._batch import Ran, run_batches
+from ._batch import Ran, run_batches, run_programs
 from ._demonstration import BATCH, demonstration, scans, train
 from ._designs import DESIGNS, unit
 from ._extension import Extension
@@ -23,7 +23,7 @@ from ._matrix_unit import MatrixUnit
 from ._plan import Plan, plan_batch
 from ._pool import Pool, bins_of
 from ._product import Product, compare_gemm, handshake_trace, multiply, product_result, product_script, product_sizes
-from ._program import Program, ladder_registers
+from ._program import Program, hardware_for, ladder_registers
 from ._sequencer import Ladder, Sequencer
 from ._simulate import run_pysim
 from ._sizes import Sizes
@@ -65,7 +65,7 @@ __all__ = [
     "fingerprint",
     "formats",
     "golden",
-    "handshake_trace",
+    "handshake_trace", "hardware_for",
     "ladder_registers",
     "multiply",
     "plan_batch",
@@ -74,7 +74,7 @@ __all__ = [
     "product_sizes",
     "run_batches",
     "run_iverilog",
-    "run_netlist",
+    "run_netlist", "run_programs",
     "run_pysim", "run_verilator",
     "scans",
     "testbench",

@@ -12,7 +12,7 @@ from ._host import BESIDE, Answers, Script
 from ._layout import bias_words, join, weight_words
 from ._plan import Plan
 from ._pool import bin_words
-from ._program import Program
+from ._program import Program, hardware_for
 from ._sequencer import BP, GP, PROFILE
 from ._simulate import run_pysim
 
@@ -220,3 +220,22 @@ def run_batches(
         add_batch(program, script, batch, gradient)
     phases = ["gp" if gradient is None else "bp" for gradient in gradients]
     return ran_batches(program, run(program.hardware, script), phases)
+
+
+def run_programs(
+    programs: Sequence[Program], images: Sequence[np.ndarray], *, run: Callable[[Extension, Script], Answers] = run_pysim
+) -> list[Ran]:
+    """A Phase-GP batch of each program, one after the other on the same hardware."""
+    script, ran = Script(), []
+    parts = []
+    for program, batch in zip(programs, images, strict=True):
+        part = load(program)
+        add_batch(program, part, batch)
+        script.steps += part.steps
+        script.stream += part.stream
+        parts.append(part.reads)
+    words = run(hardware_for(programs), script).words
+    for program, reads in zip(programs, parts, strict=True):
+        ran += ran_batches(program, Answers(cycles=[], words=words[:reads]), ["gp"])
+        words = words[reads:]
+    return ran

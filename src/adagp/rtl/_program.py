@@ -1,6 +1,7 @@
 """From a plan to hardware that runs it: where everything lies, and the programs of the sequencers."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .._errors import UsageError, unknown
@@ -132,11 +133,7 @@ class Program:
     @cached_property
     def hardware(self) -> Extension:
         """The hardware, with memories just large enough."""
-        main, helper = self.sizes
-        return Extension(
-            main, helper, program_depth=max(len(self.main), len(self.helper)), table_depth=self.depths[0]["table"],
-            state_depth=self.depths[0]["state"], widths=self.plan.widths, predictor=self.plan.size,
-        )  # fmt: skip
+        return hardware_for([self])
 
     def _unfold(self, index: int, component: str, phases: int, *, map_at: int, images: int, channels: int, size: tuple[int, int],
                 out: tuple[int, int], kernel: int, stride: int, padding: int, shift: int, rectify: bool) -> Step:  # fmt: skip
@@ -240,3 +237,22 @@ def ladder_registers(schedule: LadderSchedule, batches: int) -> list[int]:
         raise UsageError(f"the hardware's ladder has {Ladder.RUNGS} rungs with the last one, the schedule {len(rungs)}")
     rungs = [(0, 0, 0)] * (Ladder.RUNGS - len(rungs)) + rungs
     return [schedule.warm_up_epochs, batches, *(number for rung in rungs for number in rung)]
+
+
+def hardware_for(programs: Sequence[Program]) -> Extension:
+    """Hardware that runs all of these programs, one after the other: each memory as large as the largest that one needs.
+
+    The programs are of one design, array and predictor; widths are the first one's.
+    """
+    first, names = programs[0], [name for name in Sizes.__dataclass_fields__ if name != "rows"]
+
+    def largest(all_sizes: Sequence[Sizes]) -> Sizes:
+        return replace(all_sizes[0], **{name: max(getattr(sizes, name) for sizes in all_sizes) for name in names})
+
+    beside = [sizes for program in programs if (sizes := program.sizes[1]) is not None]
+    return Extension(
+        largest([program.sizes[0] for program in programs]), largest(beside) if beside else None,
+        program_depth=max(len(steps) for program in programs for steps in (program.main, program.helper)),
+        table_depth=max(program.depths[0]["table"] for program in programs),
+        state_depth=max(program.depths[0]["state"] for program in programs), widths=first.plan.widths, predictor=first.plan.size,
+    )  # fmt: skip
