@@ -49,7 +49,7 @@ validate: setup  ## run SCALE-Sim and ZigZag in environments of their own; compa
 	@$(VENV)/bin/python validation/run_scalesim.py
 	@$(VENV)/bin/python validation/run_zigzag.py
 
-hardware: setup  ## synthesize the RTL in an environment of its own; needs iverilog and opensta
+hardware: setup  ## synthesize the RTL in an environment of its own; needs iverilog, verilator and opensta
 	@$(VENV)/bin/python validation/run_hardware.py
 
 lock: setup  ## write constraints.txt from the installed environment

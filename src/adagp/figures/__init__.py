@@ -17,7 +17,7 @@ from ._accelerator import (
 )
 from ._compared import Row, compared
 from ._criterion import criterion
-from ._hardware import handshake, hardware_blocks
+from ._hardware import handshake, hardware_blocks, hardware_cycles, hardware_timeline
 from ._method import designs, matrices, phases, reorganization
 from ._show import glue, save, show, small
 from ._training import (
@@ -35,7 +35,8 @@ from ._training import (
 
 __all__ = [
     "Row", "area_and_power", "batch_size", "compared", "controls", "criterion", "designs", "energy", "explored", "eyeriss",
-    "followed", "frontier", "gantt", "glue", "handshake", "hardware_blocks", "layer_cycles", "learning_curves", "matrices",
-    "phases", "pipelines", "plan", "predictor_quality", "predictor_start", "quality_by_method", "reorganization", "save",
-    "savings", "scalesim", "scores", "sensitivity", "show", "small", "speedup", "style", "zigzag",
+    "followed", "frontier", "gantt", "glue", "handshake", "hardware_blocks", "hardware_cycles", "hardware_timeline",
+    "layer_cycles", "learning_curves", "matrices", "phases", "pipelines", "plan", "predictor_quality", "predictor_start",
+    "quality_by_method", "reorganization", "save", "savings", "scalesim", "scores", "sensitivity", "show", "small", "speedup",
+    "style", "zigzag",
 ]  # fmt: skip

@@ -10,24 +10,29 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-# name, left, bottom, width, height, whether ADA-GP adds it
+# name, column, row (from below), whether ADA-GP adds it
 BLOCKS = (
-    ("host port", 0.0, 1.2, 1.6, 1.6, False),
-    ("controller", 2.3, 3.0, 1.8, 1.0, False),
-    ("input banks", 2.3, 1.5, 1.8, 1.0, False),
-    ("weight banks", 5.0, 3.0, 2.0, 1.0, False),
-    ("array of PEs", 5.0, 1.5, 2.0, 1.0, False),
-    ("bias, partial sums", 5.0, 0.0, 2.0, 1.0, False),
-    ("output banks", 2.3, 0.0, 1.8, 1.0, False),
-    ("stream of the\npredictor's weights", 7.9, 3.0, 2.3, 1.0, True),
-    ("sums over\nthe batch", 7.9, 0.0, 2.3, 1.0, True),
-)
-ARROWS = (
-    ("host port", "controller"), ("host port", "input banks"), ("host port", "output banks"), ("controller", "weight banks"),
-    ("input banks", "array of PEs"), ("weight banks", "array of PEs"), ("array of PEs", "bias, partial sums"),
-    ("bias, partial sums", "output banks"), ("stream of the\npredictor's weights", "array of PEs"),
-    ("bias, partial sums", "sums over\nthe batch"),
+    ("ladder of phases", 0, 4, True), ("sequencer of layers", 0, 3, True), ("host port", 0, 2, False),
+    ("controller", 1, 3, False), ("input banks", 1, 2, False), ("unfolding", 1, 1, False),
+    ("stream of the predictor's weights", 2, 4, True), ("weight banks", 2, 3, False), ("array of PEs", 2, 2, False),
+    ("bias, partial sums", 2, 1, False), ("output banks", 2, 0, False),
+    ("master weights, momentum", 3, 3, True), ("update, comparison", 3, 2, True), ("sums over the batch", 3, 1, True),
+    ("pooling", 3, 0, True),
 )  # fmt: skip
+ARROWS = (
+    ("ladder of phases", "sequencer of layers"), ("sequencer of layers", "controller"), ("host port", "input banks"),
+    ("controller", "weight banks"), ("unfolding", "input banks"), ("input banks", "array of PEs"),
+    ("stream of the predictor's weights", "weight banks"), ("weight banks", "array of PEs"),
+    ("array of PEs", "bias, partial sums"), ("bias, partial sums", "output banks"), ("output banks", "unfolding"),
+    ("bias, partial sums", "sums over the batch"), ("sums over the batch", "pooling"), ("pooling", "output banks"),
+    ("output banks", "update, comparison"), ("update, comparison", "weight banks"),
+    ("master weights, momentum", "update, comparison"),
+)  # fmt: skip
+PARTS = {
+    "products, forward": style.SKY, "products, prediction": style.BLUE, "unfolding": style.ORANGE, "pooling": style.GREEN,
+    "update": style.PURPLE, "latency, sequencer": style.GREY, "waiting": "#dddddd",
+}  # fmt: skip
+"""Where cycles go, and the colour of each."""
 
 
 @style.drawing
@@ -36,23 +41,24 @@ def hardware_blocks() -> tuple["Figure", "pd.DataFrame"]:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    data = pd.DataFrame(BLOCKS, columns=["block", "left", "bottom", "width", "height", "added"])
-    place = {name: _box(left, bottom, width, height) for name, left, bottom, width, height, _ in BLOCKS}
+    data = pd.DataFrame(BLOCKS, columns=["block", "column", "row", "added"])
+    across, up = 2.6, 1.4
+    place = {name: (column * across, row * up, column * across + 2.0, row * up + 1.0) for name, column, row, _ in BLOCKS}
     arrow = {"arrowstyle": "->", "color": style.BLACK}
     with style.use():
-        figure, axes = plt.subplots(figsize=style.size(8.6, 3.6, 4.8))
+        figure, axes = plt.subplots(figsize=style.size(8.6, 4.6, 5.0))
         for name, *_, added in BLOCKS:
             left, bottom, right, top = place[name]
             color = style.ORANGE if added else style.SKY
             axes.add_patch(
                 plt.Rectangle((left, bottom), right - left, top - bottom, facecolor=color, alpha=0.45, edgecolor=style.BLACK)
             )
-            words = textwrap.fill(name, 13) if style.on_phone() else name
-            axes.text((left + right) / 2, (bottom + top) / 2, words, ha="center", va="center", fontsize=9)
+            words = textwrap.fill(name, 12 if style.on_phone() else 19)
+            size = 8 if style.on_phone() else 9
+            axes.text((left + right) / 2, (bottom + top) / 2, words, ha="center", va="center", fontsize=size)
         for start, end in ARROWS:
             axes.annotate("", _edge(place[end], place[start]), _edge(place[start], place[end]), arrowprops=arrow)
-        lefts, bottoms, rights, tops = zip(*place.values(), strict=True)
-        axes.set(xlim=(min(lefts) - 0.1, max(rights) + 0.1), ylim=(min(bottoms) - 0.1, max(tops) + 0.1))
+        axes.set(xlim=(-0.1, 3 * across + 2.1), ylim=(-0.1, 4 * up + 1.1))
         axes.axis("off")
     plt.close(figure)
     return figure, data
@@ -98,3 +104,77 @@ def handshake(trace: Sequence[dict[str, int]]) -> tuple["Figure", "pd.DataFrame"
         axes.grid(axis="y", visible=False)
     plt.close(figure)
     return figure, data
+
+
+@style.drawing
+def hardware_cycles(designs: dict[str, dict]) -> tuple["Figure", "pd.DataFrame"]:
+    """Where the cycles of a batch go, a bar a design; MAX has two sides.
+
+    Args:
+        designs: {design: {"account": rows of side, part and cycles}}.
+    """
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    names = {
+        "forward: products": "products, forward", "prediction: products": "products, prediction",
+        "forward: unfolding": "unfolding", "prediction: unfolding": "unfolding", "prediction: pooling": "pooling",
+        "update: weights": "update", "waiting for the other side": "waiting",
+    }  # fmt: skip
+    rows = []
+    for design, facts in designs.items():
+        two = len({row["side"] for row in facts["account"]}) > 1
+        for row in facts["account"]:
+            side = {"main": ", network", "helper": ", predictor"}[row["side"]] if two else ""
+            part = names.get(row["part"], "latency, sequencer")
+            rows.append({"design": style.LABELS[design] + side, "part": part, "cycles": row["cycles"]})
+    data = pd.DataFrame(rows).groupby(["design", "part"], sort=False, as_index=False)["cycles"].sum()
+    bars = list(dict.fromkeys(data["design"]))
+    with style.use():
+        figure, axes = plt.subplots(figsize=style.size(7.6, 2.9, 3.6))
+        left = dict.fromkeys(bars, 0)
+        for part, color in PARTS.items():
+            found = data[data["part"] == part].set_index("design")["cycles"]
+            widths = [found.get(bar, 0) for bar in bars]
+            axes.barh(bars, widths, left=[left[bar] for bar in bars], color=color, label=part)
+            left = {bar: left[bar] + width for bar, width in zip(bars, widths, strict=True)}
+        axes.invert_yaxis()
+        axes.set_xlabel("cycles of a Phase-GP batch")
+        axes.grid(axis="y", visible=False)
+        figure.legend(loc="outside lower center", ncols=style.columns(4))
+    plt.close(figure)
+    return figure, data
+
+
+@style.drawing
+def hardware_timeline(rows: Sequence[dict]) -> tuple["Figure", "pd.DataFrame"]:
+    """When each unit of the two sides of MAX works, and for which layer.
+
+    Args:
+        rows: side, unit, layer, begin, end.
+    """
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    data = pd.DataFrame(rows)
+    units = {"unfold": "unfolding", "gemm": "products", "pool": "pooling", "update": "update"}
+    sides = {"main": "network", "helper": "predictor"}
+    data["lane"] = [f"{sides[side]}: {units[unit]}" for side, unit in zip(data["side"], data["unit"], strict=True)]
+    lanes = [f"{side}: {unit}" for side in sides.values() for unit in units.values()]
+    lanes = [lane for lane in lanes if lane in set(data["lane"])]
+    colors = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE, style.VERMILION)
+    with style.use():
+        figure, axes = plt.subplots(figsize=style.size(7.6, 2.8, 3.2))
+        for layer, mine in data.groupby("layer"):
+            color = colors[int(layer) % len(colors)]
+            for number, (lane, spans) in enumerate(mine.groupby("lane")):
+                bars = [(begin, end - begin) for begin, end in zip(spans["begin"], spans["end"], strict=True)]
+                label = f"layer {int(layer) + 1}" if number == 0 else None
+                axes.broken_barh(bars, (lanes.index(lane) - 0.4, 0.8), color=color, label=label)
+        axes.set_yticks(range(len(lanes)), lanes)
+        axes.invert_yaxis()
+        axes.set_xlabel("cycle")
+        axes.grid(axis="y", visible=False)
+        figure.legend(loc="outside lower center", ncols=style.columns(5, 3))
+    plt.close(figure)
+    return figure, data[["lane", "layer", "begin", "end"]]

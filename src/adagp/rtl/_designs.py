@@ -1,46 +1,38 @@
-"""A matrix unit as each design needs it, with the memories of a small demonstration network."""
+"""The hardware of each design, with the memories that a small demonstration network needs."""
+
+import torch
+from amaranth.hdl import Elaboratable
+from torch import Tensor
 
 from .._errors import UsageError, unknown
-from ..predictors import PredictorSize
+from ._demonstration import BATCH, demonstration
+from ._fixed import Widths
 from ._matrix_unit import MatrixUnit
+from ._plan import plan_batch
+from ._program import Program
 from ._sizes import Sizes
 
-DESIGNS = ("baseline", "low", "efficient")
-"""MAX has an array of its own for the predictor, a second unit of the baseline's kind; it is not one block here."""
+DESIGNS = ("baseline", "low", "efficient", "max")
+def unit(design: str, *, rows: int, cols: int, width: int = 16, sum_width: int = 48) -> Elaboratable:
+    """The hardware of ``design`` behind the host's port.
 
-OUTPUTS, REDUCTION, POSITIONS, BATCH = 16, 72, 16, 4
-"""The largest layer that the memories hold: 16 filters over 8 channels with a 3x3 window, 4x4 positions, 4 samples (our
-choice: small enough to read and to simulate; ``Sizes`` takes any)."""
-
-
-def matrix_unit(design: str, *, rows: int, cols: int, width: int = 16, sum_width: int = 48) -> MatrixUnit:
-    """The array, its controller and memories as ``design`` has them.
-
-    "baseline" has neither averaging nor room for the predictor; "low" sums outputs over the batch and takes the predictor's
-    weights from outside as they are loaded; "efficient" also has room for them in the weight banks. The port for weights from
-    outside is in every unit: it costs a register and a choice a column, and a baseline can use it as well.
+    "baseline" is a ``MatrixUnit``: the array with its memories and controller. The others are an ``Extension`` around the same:
+    "low" takes the predictor's weights from outside as they are loaded, "efficient" has room for them in the weight banks,
+    "max" has a second array for the predictor. The port for weights from outside is in every unit: it costs a register and a
+    choice a column, and a baseline can use it as well.
 
     Raises:
         UsageError: an unknown design, an array without PEs, a sum that ``sum_width`` cannot hold.
     """
-    if design not in (*DESIGNS, "max"):
+    if design not in DESIGNS:
         raise unknown("design", design, DESIGNS)
-    if design == "max":
-        raise UsageError("design max is not one block in RTL but two: take efficient, and baseline for the predictor")
     for name, value in (("rows", rows), ("cols", cols)):
         if not 1 <= value <= 128:
             raise UsageError(f"{name} must be 1 to 128, got {value}")
-    shape = PredictorSize()
-    row_folds, col_folds = -(-REDUCTION // rows), -(-OUTPUTS // cols)
-    weights = row_folds * col_folds * rows
-    if design == "efficient":
-        conv = -(-shape.kernel**2 // rows) * -(-shape.channels // cols) * rows
-        linear = -(-shape.features // rows) * -(-REDUCTION // cols) * rows
-        weights += conv + linear
-    averaging = {} if design == "baseline" else {"average_depth": col_folds * POSITIONS, "batch": BATCH}
-    sizes = Sizes(
-        rows=rows, cols=cols, width=width, sum_width=sum_width, reduction=REDUCTION,
-        input_depth=row_folds * POSITIONS * BATCH, weight_depth=weights, output_depth=col_folds * POSITIONS * BATCH,
-        bias_depth=col_folds, **averaging,
-    )  # fmt: skip
-    return MatrixUnit(sizes)
+    images: Tensor = torch.linspace(-1, 1, BATCH * 64).reshape(BATCH, 1, 8, 8)
+    plan = plan_batch(demonstration(), images, Widths(operand=width, sum=sum_width))
+    if design != "baseline":
+        return Program(plan, design, rows=rows, cols=cols).hardware
+    sizes, _ = Program(plan, "max", rows=rows, cols=cols).sizes  # the network's, without the predictor's
+    without = {"average_depth": 0, "batch": 1}
+    return MatrixUnit(Sizes(**{name: getattr(sizes, name) for name in Sizes.__dataclass_fields__} | without))

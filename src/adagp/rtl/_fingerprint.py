@@ -5,7 +5,10 @@ import io
 import tokenize
 from importlib.resources import files
 
-HARDWARE = ("_array.py", "_designs.py", "_gemm.py", "_host.py", "_matrix_unit.py", "_sizes.py")
+HARDWARE = (
+    "_array.py", "_designs.py", "_extension.py", "_fixed.py", "_gemm.py", "_host.py", "_matrix_unit.py", "_pool.py",
+    "_sequencer.py", "_sizes.py", "_unfold.py", "_update.py",
+)  # fmt: skip
 
 
 def fingerprint() -> str:

@@ -28,16 +28,23 @@ COUNT = 20
 
 
 class Bank:
-    """Equal memories side by side, one read and one write port each; a write names its bank, a read reads all of them."""
+    """Equal memories side by side, one read and one write port each; a write names its bank, a read reads all of them.
 
-    def __init__(self, m: Module, name: str, number: int, shape: Shape, depth: int, transparent: bool = False) -> None:
-        self.read, self.write = [], []
+    ``beside`` gives each a second read port, which somebody else may use while the array uses the first.
+    """
+
+    def __init__(
+        self, m: Module, name: str, number: int, shape: Shape, depth: int, transparent: bool = False, beside: bool = False
+    ) -> None:
+        self.read, self.write, self.beside = [], [], []
         for index in range(number):
             memory = Memory(shape=shape, depth=depth, init=[])
             m.submodules[f"{name}{index}"] = memory
             write = memory.write_port()
             self.write.append(write)
             self.read.append(memory.read_port(transparent_for=(write,) if transparent else ()))
+            if beside:
+                self.beside.append(memory.read_port())
 
 
 class Port:
@@ -56,11 +63,11 @@ class Port:
                 port.en.eq(self.enable & (self.bank == index)), port.addr.eq(self.address), port.data.eq(self.write_data),
             ]  # fmt: skip
 
-    def connect_read(self, m: Module, bank: Bank) -> None:
+    def connect_read(self, m: Module, ports: list) -> None:
         """The addresses are the caller's to connect: the array may own them."""
         chosen = Signal(8)
         m.d.sync += chosen.eq(self.bank)
-        m.d.comb += self.read_data.eq(Choice([port.data for port in bank.read])[chosen])
+        m.d.comb += self.read_data.eq(Choice([port.data for port in ports])[chosen])
 
 
 JOB = (
@@ -100,7 +107,7 @@ class Gemm(Elaboratable):
         self.input.connect_write(m, inputs)
         self.weight.connect_write(m, weights)
         self.bias.connect_write(m, biases)
-        self.output.connect_read(m, outputs)
+        self.output.connect_read(m, outputs.read)
 
         step, row_fold, col_fold = Signal(COUNT), Signal(COUNT), Signal(COUNT)
         first_input, weight_address, first_output = Signal(COUNT), Signal(COUNT), Signal(COUNT)
@@ -202,8 +209,10 @@ class Gemm(Elaboratable):
         averages = None
         if s.average_depth:
             # Positions of a linear layer's output follow each other in one address, hence transparent.
-            averages = Bank(m, "averages", s.cols, signed(s.average_width), s.average_depth, transparent=True)
-            self.average.connect_read(m, averages)
+            shape = signed(s.average_width)
+            averages = Bank(m, "averages", s.cols, shape, s.average_depth, transparent=True, beside=True)
+            self.average.connect_read(m, averages.beside)
+            m.d.comb += [port.addr.eq(self.average.address) for port in averages.beside]
         for c in range(s.cols):
             asked, now = tokens[s.rows + c], tokens[s.rows + c + 1]
             used = now.valid & (now.whole | (c < job["last_cols"]))
@@ -222,7 +231,7 @@ class Gemm(Elaboratable):
                 ]  # fmt: skip
             if averages is not None:
                 m.d.comb += [
-                    averages.read[c].addr.eq(Mux(self.running, asked.average, self.average.address)),
+                    averages.read[c].addr.eq(asked.average),
                     averages.write[c].en.eq(used & now.sum),
                     averages.write[c].addr.eq(now.average),
                     averages.write[c].data.eq(sum_ + Mux(now.new, 0, averages.read[c].data)),

@@ -18,7 +18,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from amaranth.hdl import Signal, signed
 
-REGIONS = ("register", "input", "weight", "bias", "output", "average")
+REGIONS = (
+    "register", "input", "weight", "bias", "output", "average",
+    "program", "profile", "table", "master", "velocity", "gradient",
+)  # fmt: skip
+"""From "program" on: of the extension."""
+BESIDE = 128
+"""Added to a bank: the predictor's own array, in design MAX."""
 
 
 def address(region: str, bank: int = 0, word: int = 0) -> int:
@@ -70,9 +76,9 @@ class Script:
     def write(self, region: str, word: int, value: int, bank: int = 0) -> None:
         self.steps.append(("write", address(region, bank, word), int(value)))
 
-    def fill(self, region: str, banks: np.ndarray, base: int = 0) -> None:
-        """Write (bank, word) values from word ``base`` on."""
-        for bank, words in enumerate(banks):
+    def fill(self, region: str, banks: np.ndarray, base: int = 0, first: int = 0) -> None:
+        """Write (bank, word) values from word ``base`` and bank ``first`` on."""
+        for bank, words in enumerate(banks, first):
             for word, value in enumerate(words):
                 self.write(region, base + word, value, bank)
 
@@ -80,9 +86,9 @@ class Script:
         """Start, and wait until done."""
         self.steps.append(("run", 0, 0))
 
-    def read(self, region: str, words: Sequence[int], banks: int = 1) -> None:
-        """Read these words of banks 0 to ``banks`` - 1, bank after bank."""
-        for bank in range(banks):
+    def read(self, region: str, words: Sequence[int], banks: int = 1, first: int = 0) -> None:
+        """Read these words of ``banks`` banks from bank ``first`` on, bank after bank."""
+        for bank in range(first, first + banks):
             for word in words:
                 self.steps.append(("read", address(region, bank, word), 0))
                 self.reads += 1

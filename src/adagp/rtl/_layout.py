@@ -44,6 +44,11 @@ def bias_words(vector: np.ndarray, cols: int) -> np.ndarray:
     return padded.reshape(-1, cols).T
 
 
+def join(words: list[int], width: int) -> int:
+    """Words side by side in one, the first at the bottom."""
+    return sum((word & ((1 << width) - 1)) << (place * width) for place, word in enumerate(words))
+
+
 def outputs_of(words: np.ndarray, M: int, N: int) -> np.ndarray:
     """(M, N) outputs from the words of all banks, (cols, col_folds * M)."""
     cols = len(words)
@@ -56,3 +61,20 @@ def need_range(name: str, values: np.ndarray, width: int) -> None:
     if values.size and (values.min() < low or values.max() > high):
         worst = values.min() if values.min() < low else values.max()
         raise UsageError(f"{name} holds {worst}, expected values of {width} bits, {low} to {high}")
+
+
+REGIONS = {
+    "register": "what a run depends on, and what it counts",
+    "input": "operands of a product, a bank a row of the array",
+    "weight": "weights as the array reads them, a bank a column",
+    "bias": "biases, a bank a column",
+    "output": "outputs of products and pooled maps, a bank a column",
+    "average": "sums over the batch, a bank a column",
+    "program": "steps of the sequencer, a bank a field",
+    "profile": "of each step: its cycles, busy cycles, cycles of waiting, sum of squared differences",
+    "table": "bins of the pooling, by map size",
+    "master": "master weights",
+    "velocity": "momenta",
+    "gradient": "true gradients, in Phase BP",
+}
+"""What lies in each region of the host's addresses, in their order; a baseline has the first five."""

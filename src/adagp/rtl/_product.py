@@ -9,7 +9,7 @@ from .._errors import UsageError
 from ..accelerator import gemm_cycles
 from ._gemm import JOB
 from ._host import Answers, Script
-from ._layout import bias_words, gemm_job, input_words, need_range, outputs_of, weight_words
+from ._layout import bias_words, gemm_job, input_words, join, need_range, outputs_of, weight_words
 from ._matrix_unit import BUSY, TOTAL, MatrixUnit
 from ._simulate import run_pysim
 from ._sizes import Sizes
@@ -76,11 +76,6 @@ def product_script(
     script.read("output", range(job["col_folds"] * m), banks=sizes.cols)
     script.read("average", range(sizes.average_depth), banks=sizes.cols)
     return script
-
-
-def join(words: list[int], width: int) -> int:
-    """Words side by side in one, the first at the bottom."""
-    return sum((word & ((1 << width) - 1)) << (place * width) for place, word in enumerate(words))
 
 
 def product_result(answers: Answers, M: int, N: int, sizes: Sizes) -> Product:

@@ -1,0 +1,291 @@
+"""A network, its predictor and its optimizer as integers: what the host writes before a batch, with each tensor's fraction."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .._errors import UsageError
+from .._predictor_size import PredictorSize
+from ..predictors import SharedNetwork
+from ..training import AdaGP
+from ._fixed import Widths
+from ._pool import bins_of
+
+HEADROOM = 1
+"""Bits that a tensor may grow beyond what calibration saw before it is clipped."""
+PEAK = 256
+"""A gradient's format holds this many times the layer's scale (its running root mean square), momentum included."""
+FINEST = 40
+"""The largest fraction of a gradient, for layers whose scale is 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factor:
+    """A positive factor: integer / 2**fraction."""
+
+    integer: int
+    fraction: int
+
+    @classmethod
+    def of(cls, value: float, bits: int) -> "Factor":
+        """The nearest one of ``bits`` bits."""
+        if value == 0:
+            return cls(integer=0, fraction=FINEST)
+        fraction = int(np.floor(np.log2(((1 << bits) - 1) / value)))
+        return cls(integer=int(np.rint(value * 2.0**fraction)), fraction=fraction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedLayer:
+    """A convolution, or a linear layer as a window as large as its map."""
+
+    name: str
+    in_channels: int
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+    outputs: int
+    kernel: int
+    stride: int
+    padding: int
+    rectified: bool
+    """Whether its input went through a rectifier."""
+    master: np.ndarray
+    """(outputs, row) int64, fraction ``weight_fraction`` and the bits that a master weight has more than an operand."""
+    velocity: np.ndarray
+    """(outputs, row) int64, fraction ``gradient_fraction``."""
+    bias: np.ndarray
+    """(outputs,) int64, fraction ``sum_fraction``."""
+    input_fraction: int
+    weight_fraction: int
+    mean_fraction: int
+    gradient_fraction: int
+    scale: Factor
+    """What a raw prediction is multiplied by."""
+
+    @property
+    def row(self) -> int:
+        """Weights of one output."""
+        return self.in_channels * self.kernel**2
+
+    @property
+    def positions(self) -> int:
+        return self.out_size[0] * self.out_size[1]
+
+    @property
+    def sum_fraction(self) -> int:
+        return self.input_fraction + self.weight_fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that a batch depends on."""
+
+    widths: Widths
+    batch: int
+    layers: tuple[PlannedLayer, ...]
+    size: PredictorSize
+    conv_weight: np.ndarray
+    """(channels, kernel * kernel) of the predictor."""
+    conv_bias: np.ndarray
+    linear_weight: np.ndarray
+    """(longest row, features) of the predictor."""
+    linear_bias: np.ndarray
+    conv_fraction: int
+    linear_fraction: int
+    pooled_fraction: int
+    hidden_fraction: int
+    raw_fraction: int
+    momentum: Factor
+    decay: Factor
+    rate: Factor
+
+    @property
+    def master_bits(self) -> int:
+        """Bits of fraction that a master weight has beyond an operand's."""
+        return self.widths.state - self.widths.operand
+
+    def weight(self, index: int) -> np.ndarray:
+        """A layer's weights as the array reads them: (outputs, row) operands, nearest to the master weights."""
+        master, bits = self.layers[index].master, self.master_bits
+        top = 1 << (self.widths.operand - 1)
+        return np.clip((master + (1 << bits >> 1)) >> bits, -top, top - 1)
+
+    def table(self, layer: PlannedLayer) -> tuple[np.ndarray, int]:
+        """The bins of a layer's map, and their reciprocals' fraction."""
+        return bins_of(*layer.out_size, self.batch, self.size.pool, self.widths)
+
+    def shifts(self, index: int) -> dict[str, int]:
+        """The low bits that each step of layer ``index`` rounds away.
+
+        Raises:
+            UsageError: formats between which no shift of 0 to 63 bits leads.
+        """
+        layer = self.layers[index]
+        before = self.layers[index - 1].sum_fraction if index else layer.input_fraction
+        master = layer.weight_fraction + self.master_bits
+        found = {
+            "input": before - layer.input_fraction,
+            "mean": layer.sum_fraction - layer.mean_fraction,
+            "pooled": layer.mean_fraction + self.table(layer)[1] - self.pooled_fraction,
+            "hidden": self.pooled_fraction + self.conv_fraction - self.hidden_fraction,
+            "raw": self.hidden_fraction + self.linear_fraction - self.raw_fraction,
+            "scale": self.raw_fraction + layer.scale.fraction - layer.gradient_fraction,
+            "decay": master + self.decay.fraction - layer.gradient_fraction,
+            "rate": layer.gradient_fraction + self.rate.fraction - master,
+        }
+        for name, shift in found.items():
+            if not 0 <= shift <= 63:
+                where = f"layer {layer.name}: the {name} of this format"
+                raise UsageError(f"{where} takes a shift of {shift} bits, expected 0 to 63; widen the operands or the state")
+        return found
+
+    def images(self, batch: Tensor) -> np.ndarray:
+        """A batch as the first layer's operands (int64), clipped to their width."""
+        top = 1 << (self.widths.operand - 1)
+        scaled = batch.double().numpy() * 2.0 ** self.layers[0].input_fraction
+        return np.clip(np.floor(scaled + 0.5), -top, top - 1).astype(np.int64)
+
+    def gradient(self, index: int, matrix: Tensor) -> np.ndarray:
+        """A true gradient (outputs, row) in the layer's format."""
+        top = 1 << (self.widths.state - 1)
+        scaled = matrix.double().numpy() * 2.0 ** self.layers[index].gradient_fraction
+        return np.clip(np.rint(scaled), -top, top - 1).astype(np.int64)
+
+    def after(self, masters: list[np.ndarray], velocities: list[np.ndarray]) -> "Plan":
+        """The plan of the next batch: the same formats, other weights and momentum."""
+        layers = zip(self.layers, masters, velocities, strict=True)
+        return replace(self, layers=tuple(replace(x, master=w, velocity=v) for x, w, v in layers))
+
+
+def fraction(largest: float, bits: int, headroom: int = HEADROOM) -> int:
+    """The largest fraction with which values up to ``largest``, and ``headroom`` bits more, fit ``bits`` bits (signed)."""
+    if largest == 0:
+        return bits - 1
+    return int(np.floor(np.log2(((1 << (bits - 1)) - 1) / largest))) - headroom
+
+
+def integers(values: Tensor, fraction_bits: int) -> np.ndarray:
+    return np.rint(values.detach().double().numpy() * 2.0**fraction_bits).astype(np.int64)
+
+
+def plan_batch(engine: AdaGP, images: Tensor, widths: Widths | None = None) -> Plan:
+    """The engine's network, predictor and SGD in fixed point, with formats calibrated on ``images``.
+
+    Args:
+        engine: around an nn.Sequential of Conv2d, ReLU, Flatten and Linear, with the shared network as predictor and
+            torch.optim.SGD as optimizer.
+        images: (batch, channels, height, width); the hardware's batches have this size.
+
+    Raises:
+        UsageError: another kind of module, predictor or optimizer; formats that cannot be reached from each other.
+    """
+    w = widths or Widths()
+    predictor, group = engine.predictor, engine.optimizer.param_groups[0]
+    if not isinstance(predictor, SharedNetwork):
+        raise UsageError(f"the hardware predicts with the shared network, got {type(predictor).__name__}")
+    if not isinstance(engine.optimizer, torch.optim.SGD) or group["nesterov"] or group["dampening"] or group["maximize"]:
+        raise UsageError("the hardware updates by SGD with momentum and weight decay, without dampening or Nesterov's step")
+    if not 0 <= group["momentum"] < 1:
+        raise UsageError(f"the hardware's momentum is at least 0 and below 1, got {group['momentum']}")
+    scales = [float(scale) for scale in predictor._scales(predictor.layers)]  # the host's part: it writes them
+    layers: list[PlannedLayer] = []
+    momenta: list[tuple[Tensor, float]] = []  # a layer's momentum, and the largest that it may become
+    largest_pooled = largest_hidden = largest_raw = 0.0
+    seen = _forward(engine.model, images)
+    for number, ((module, x, rectified, out), scale) in enumerate(zip(seen, scales, strict=True)):
+        kernel, stride, padding = _window(module, x)
+        weight = engine.layers[number].matrix(module.weight.detach())
+        velocity = engine.optimizer.state[module.weight].get("momentum_buffer")
+        velocity = torch.zeros_like(weight) if velocity is None else velocity.reshape(weight.shape)
+        input_fraction = fraction(float(x.abs().max()), w.operand)
+        if number:  # no finer than the output that it is rounded from
+            input_fraction = min(input_fraction, layers[-1].sum_fraction)
+        weight_fraction = fraction(float(weight.abs().max()), w.operand)
+        sum_fraction = input_fraction + weight_fraction
+        sums = out.sum(0)
+        momenta.append((velocity, max(PEAK * scale, 4 * float(velocity.abs().max()))))
+        layers.append(
+            PlannedLayer(
+                name=engine.layers[number].name, in_channels=x.shape[1], in_size=(x.shape[2], x.shape[3]),
+                out_size=(out.shape[2], out.shape[3]),
+                outputs=len(weight), kernel=kernel, stride=stride, padding=padding, rectified=rectified,
+                master=integers(weight, weight_fraction + w.state - w.operand), velocity=np.zeros(0),
+                bias=integers(torch.zeros(len(weight)) if module.bias is None else module.bias, sum_fraction),
+                input_fraction=input_fraction, weight_fraction=weight_fraction,
+                mean_fraction=min(fraction(float(sums.abs().max()), w.mean), sum_fraction),
+                gradient_fraction=0, scale=Factor.of(scale, w.factor),
+            )
+        )  # fmt: skip
+        pooled = nn.functional.adaptive_avg_pool2d(out.mean(0)[:, None], predictor.size.pool).float()
+        with torch.no_grad():
+            hidden = predictor._hidden(pooled)
+            raw = hidden @ predictor.linear_weight[: weight.shape[1]].t() + predictor.linear_bias[: weight.shape[1]]
+        largest_pooled = max(largest_pooled, float(pooled.abs().max()))
+        largest_hidden = max(largest_hidden, float(hidden.abs().max()))
+        largest_raw = max(largest_raw, float(raw.abs().max()))
+    conv, linear = predictor.conv_weight.flatten(1), predictor.linear_weight
+    conv_fraction, linear_fraction = (fraction(float(x.detach().abs().max()), w.operand, 0) for x in (conv, linear))
+    # One format for all layers: the predictor's biases are theirs all.
+    pooled_fraction = fraction(largest_pooled, w.operand)
+    hidden_fraction = min(fraction(largest_hidden, w.operand), pooled_fraction + conv_fraction)
+    raw_fraction = min(fraction(largest_raw, w.operand), hidden_fraction + linear_fraction)
+    for number, (layer, (velocity, peak)) in enumerate(zip(layers, momenta, strict=True)):
+        # No finer than the product that it is rounded from.
+        fine = min(fraction(peak, w.state, 0), FINEST, raw_fraction + layer.scale.fraction)
+        layers[number] = replace(layer, gradient_fraction=fine, velocity=integers(velocity, fine))
+    plan = Plan(
+        widths=w, batch=len(images), layers=tuple(layers), size=predictor.size,
+        conv_weight=integers(conv, conv_fraction), conv_bias=integers(predictor.conv_bias, pooled_fraction + conv_fraction),
+        linear_weight=integers(linear, linear_fraction),
+        linear_bias=integers(predictor.linear_bias, hidden_fraction + linear_fraction),
+        conv_fraction=conv_fraction, linear_fraction=linear_fraction, pooled_fraction=pooled_fraction,
+        hidden_fraction=hidden_fraction,
+        raw_fraction=raw_fraction,
+        momentum=Factor(integer=min(round(group["momentum"] * 2**w.factor), 2**w.factor - 1), fraction=w.factor),
+        decay=Factor.of(group["weight_decay"], w.factor), rate=Factor.of(group["lr"], w.factor),
+    )  # fmt: skip
+    for index in range(len(layers)):
+        plan.shifts(index)
+    return plan
+
+
+def _forward(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d | nn.Linear, Tensor, bool, Tensor]]:
+    """(module, input, whether it was rectified, output) of each weighted layer, computed in double precision."""
+    if not isinstance(model, nn.Sequential):
+        raise UsageError(f"the hardware takes an nn.Sequential, got {type(model).__name__}")
+    seen: list[tuple[nn.Conv2d | nn.Linear, Tensor, bool, Tensor]] = []
+    x, rectified = images.double(), False  # always as maps: a flattened tensor is the map that it was made of
+    with torch.no_grad():
+        for module in model:
+            if isinstance(module, nn.ReLU):
+                x, rectified = x.relu(), True
+            elif isinstance(module, nn.Conv2d | nn.Linear):
+                weight, bias = module.weight.double(), None if module.bias is None else module.bias.double()
+                if isinstance(module, nn.Conv2d):
+                    out = nn.functional.conv2d(x, weight, bias, module.stride, module.padding, module.dilation, module.groups)
+                else:
+                    out = nn.functional.linear(x.flatten(1), weight, bias)[:, :, None, None]
+                seen.append((module, x, rectified, out))
+                x, rectified = out, False
+            elif not isinstance(module, nn.Flatten):
+                raise UsageError(
+                    f"the hardware runs Conv2d, ReLU, Flatten and Linear, got {type(module).__name__}; pooling between layers, "
+                    "normalization and branches are not built"
+                )
+    return seen
+
+
+def _window(module: nn.Conv2d | nn.Linear, x: Tensor) -> tuple[int, int, int]:
+    """(kernel, stride, padding), each the same both ways. Raises UsageError for what the unfolding cannot do."""
+    if isinstance(module, nn.Linear):
+        if x.shape[2] != x.shape[3]:
+            raise UsageError(f"the hardware's windows are square; the linear layer's map is {x.shape[2]} x {x.shape[3]}")
+        return x.shape[2], 1, 0
+    for name in ("kernel_size", "stride", "padding", "dilation"):
+        if len(set(getattr(module, name))) > 1 or isinstance(getattr(module, name), str):
+            raise UsageError(f"the hardware's windows are square; {name} is {getattr(module, name)}")
+    if module.groups != 1 or module.dilation[0] != 1 or module.padding_mode != "zeros":
+        raise UsageError("the hardware's convolutions have one group, no dilation and zeros around the map")
+    return module.kernel_size[0], module.stride[0], int(module.padding[0])
