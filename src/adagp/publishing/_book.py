@@ -19,6 +19,7 @@ from .._errors import UsageError, reason, short
 from .._files import write_atomic
 from .._processes import run_tool
 from ..running import digest
+from ._notebooks import PER_MODEL, available_notebooks
 from ._times import built, times
 
 # What makes browsers log errors on pages opened from the file system: fonts may not be preloaded there (they load later all
@@ -30,6 +31,7 @@ _NOISE = re.compile(
     re.DOTALL,
 )
 _TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
+_GLUED = re.compile(r"```\{glue:\} \w+\n:doc: notebooks/(\w+)\.ipynb\n```\n")
 _TROUBLE = re.compile(r"\b(WARNING|ERROR|\w*Error|Exception)\b")
 
 
@@ -41,7 +43,7 @@ def build_book(executed: Path) -> tuple[Path, bool]:
     """Build the HTML book; returns its first page and whether anything had to be done.
 
     Chapters and executed notebooks are put together under ``book/_build/source``, with a table of contents that
-    names the notebooks this profile has. Warnings are errors.
+    names the notebooks this profile has. Warnings are errors, but for links to pages that have not been executed yet.
 
     Raises:
         BookError: Sphinx warned or failed.
@@ -59,10 +61,11 @@ def build_book(executed: Path) -> tuple[Path, bool]:
     began = time.monotonic()
 
     staged = book / "_build" / "source"
-    wanted = {staged / p.relative_to(book): p for p in sources if p.name != "artifact.md"}
+    wanted = {staged / p.relative_to(book): p for p in sources if p.name not in ("artifact.md", "index.md")}
     wanted |= {staged / "notebooks" / p.name: p for p in pages}
     wanted |= {staged / "_static" / "figures" / p.name: p for p in drawn}
-    for old in [p for p in staged.rglob("*") if p.is_file() and p not in wanted and p.name != "artifact.md"]:
+    made = [staged / name for name in ("artifact.md", "index.md", "_config.yml", "_toc.yml")]
+    for old in [p for p in staged.rglob("*") if p.is_file() and p not in wanted and p not in made]:
         old.unlink()
     for target, source in wanted.items():
         # Unchanged files keep their times, so that Sphinx reads only what changed.
@@ -71,17 +74,20 @@ def build_book(executed: Path) -> tuple[Path, bool]:
             shutil.copyfile(source, target)
     appendix = _text(book / "artifact.md")
     write_atomic(staged / "artifact.md", appendix.replace("{{times}}", times(executed)))
+    executed_pages = {p.stem for p in pages}
+    first = _GLUED.sub(lambda found: found[0] if found[1] in executed_pages else "", _text(book / "index.md"))
+    write_atomic(staged / "index.md", first)
     config = _settings(book / "_config.yml")
     write_atomic(staged / "_config.yml", yaml.safe_dump(_with_repository(config), sort_keys=False))
-    contents = _contents(book / "_toc.yml")
-    write_atomic(staged / "_toc.yml", yaml.safe_dump(_present(contents, staged), sort_keys=False))
+    present = yaml.safe_dump(_present(_contents(book / "_toc.yml"), staged), sort_keys=False)
+    moved = not (staged / "_toc.yml").exists() or (staged / "_toc.yml").read_text() != present
+    write_atomic(staged / "_toc.yml", present)
 
     (book / "_build" / "built").unlink(missing_ok=True)
-    answer = run_tool(
-        "jupyter_book.cli.main:main",
-        ["build", str(staged), "--path-output", str(book), "-W", "--keep-going"],
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
-    )
+    options = ["build", str(staged), "--path-output", str(book), "--keep-going"]
+    options += ["--all"] if moved else []  # every page shows the table of contents
+    options += ["-W"] if available_notebooks().keys() - {PER_MODEL} <= executed_pages else []
+    answer = run_tool("jupyter_book.cli.main:main", options, env=os.environ | {"PYTHONWARNINGS": "ignore"})
     if answer.returncode != 0:
         log = book / "_build" / "build.log"
         write_atomic(log, answer.stdout + answer.stderr)

@@ -301,15 +301,14 @@ def _energy(profile: str) -> "HTML":
         ("our accelerator", measured, means.min(), means.max(), "efficient"),
     ]
     why = (
-        "The paper's figure lies above what leaving out the ladder's share of backward passes saves at no cost at all"
+        "The paper's figure lies above what leaving out the ladder's share of backward passes saves at no cost"
         if paper > bound
         else "The paper's figure lies within what leaving out the ladder's share of backward passes saves at no cost"
     )
     return finding(
         "energy",
-        f"<b>The energy saving is {'smaller' if measured < paper else 'larger'} than the paper's.</b> We count "
-        f"<b>{measured:.1f} %</b> where the paper has {paper:.0f} %. {why}, <b>{bound:.1f} %</b>, with a backward pass taken "
-        "as two forward passes.",
+        f"<b>What saves the energy?</b> We count a saving of <b>{measured:.1f} %</b> where the paper has {paper:.0f} %. {why}, "
+        f"<b>{bound:.1f} %</b>, with a backward pass taken as two forward passes.",
         figures.compared(rows, xlabel="energy saved (%)"),
         alt="The paper's mean energy saving, that of the schedule with a free predictor, and ours with its range",
         page="08_energy",
