@@ -1,6 +1,5 @@
 """The fast forms equal plain references: row stationary, two arrays, pipelines, the cut of a network into stages."""
 
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -45,16 +44,10 @@ def test_a_batch_in_which_some_layers_go_backward_lies_between_the_phases():
     phases = acc.simulate(acc.workload("vgg13"), design="max").phases
     bp, gp = phases["bp"].parts, phases["gp"].parts
     late = np.arange(len(bp[acc.Component.FORWARD].cycles)) >= 5
-
-    def only(cost, layers):
-        return replace(
-            cost, cycles=cost.cycles * layers, dram_words=cost.dram_words * layers, accesses=cost.accesses * layers[:, None]
-        )
-
-    parts = {c: only(part, late) for c, part in bp.items()} | {
+    parts = {c: part.only(late) for c, part in bp.items()} | {
         acc.Component.FORWARD: bp[acc.Component.FORWARD],
         acc.Component.UPDATE: bp[acc.Component.UPDATE],
-        acc.Component.PREDICTION: only(bp[acc.Component.PREDICTION], late) + only(gp[acc.Component.PREDICTION], ~late),
+        acc.Component.PREDICTION: bp[acc.Component.PREDICTION].only(late) + gp[acc.Component.PREDICTION].only(~late),
     }
     for own_array in (False, True):
         cycles = [batch_cycles(p, chip, own_array=own_array) for p in (gp, parts, bp)]

@@ -8,36 +8,49 @@ Choices that hold for every design, the baseline too, each on the side that flat
 - An output is written to DRAM and read again by the next layer, even where the buffer could hold it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from .._predictor_size import PredictorSize
 from ._components import PASSES, Component
-from ._counts import Counts, count, stationary_rows
-from ._energy import EnergyTable
+from ._counts import Counts, count
+from ._energy import LEVELS, EnergyTable
 from ._hardware import Hardware
-from ._memory import tilings, traffic_of
+from ._memo import once
+from ._memory import traffic_of
 from ._predictor import predictor_layers
 from ._table import LayerTable
 from ._workload import Workload
 
-X, W, Y = range(3)
+W, Y = 1, 2  # of X, W and Y
 FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = range(3)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Cost:
-    """Cost of one component, one entry a layer."""
+    """Cost of one component, layer by layer."""
 
-    cycles: np.ndarray
-    """The array's busy cycles."""
-    dram_words: np.ndarray
-    accesses: np.ndarray
-    """Axes: layer, level (in the order of LEVELS)."""
+    counts: np.ndarray
+    """Axes: layer, (the array's busy cycles, then accesses by level in the order of LEVELS)."""
+
+    @property
+    def cycles(self) -> np.ndarray:
+        """The array's busy cycles."""
+        return self.counts[:, 0]
+
+    @property
+    def accesses(self) -> np.ndarray:
+        """Axes: layer, level (in the order of LEVELS)."""
+        return self.counts[:, 1:]
+
+    @property
+    def dram_words(self) -> np.ndarray:
+        return self.counts[:, -1]
 
     def time(self, hardware: Hardware) -> np.ndarray:
         """Cycles until done: the larger of compute and DRAM time, since both work at once (double-buffered)."""
@@ -49,29 +62,14 @@ class Cost:
 
     def take(self, layers: slice) -> "Cost":
         """The cost of some layers alone."""
-        return Cost(cycles=self.cycles[layers], dram_words=self.dram_words[layers], accesses=self.accesses[layers])
+        return Cost(self.counts[layers])
 
     def only(self, layers: np.ndarray) -> "Cost":
-        """The cost of some layers (a mask, or how often each), zero for the others."""
-        return Cost(
-            cycles=self.cycles * layers, dram_words=self.dram_words * layers, accesses=self.accesses * layers[:, None]
-        )
+        """The cost of some layers (a mask), zero for the others."""
+        return Cost(self.counts * layers[:, None])
 
     def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            cycles=self.cycles + other.cycles,
-            dram_words=self.dram_words + other.dram_words,
-            accesses=self.accesses + other.accesses,
-        )
-
-
-def prepare(workloads: Iterable[Workload], hardware: Hardware, dataflows: Iterable[str], size: PredictorSize) -> None:
-    """Find the tilings and mappings of all shapes of many workloads at once: one large search beats many small ones."""
-    tables = [table for work in workloads for table in (work.table, *_predicted(work, size)[1])]
-    if tables:
-        tilings(np.concatenate([table.passes for table in tables]), hardware)
-        if "rs" in dataflows:
-            stationary_rows(np.concatenate([table.convolutions[0] for table in tables]), hardware)
+        return Cost(self.counts + other.counts)
 
 
 class NetworkCosts(NamedTuple):
@@ -96,33 +94,24 @@ class PredictorCosts(NamedTuple):
     """A step of the predictor's training."""
 
 
-def _cost(counts: Counts, kind: int, dram: np.ndarray) -> Cost:
-    """A pass's cost; every word that crosses to DRAM is also written to, or read from, the buffer."""
-    c = counts
-    accesses = [c.macs[:, kind], c.rf[:, kind], c.noc[:, kind], c.buffer[:, kind] + dram, dram]
-    return Cost(cycles=c.cycles[:, kind], dram_words=dram, accesses=np.array(accesses).T)
-
-
-def _extra(n: int, *, dram=0.0, macs=0.0, buffer=0.0) -> Cost:
-    """Work beside the array: in adders at its edge, in the buffer, over DRAM."""
-    dram, macs, buffer = (np.zeros(n) + value for value in (dram, macs, buffer))
-    accesses = np.array([macs, np.zeros(n), np.zeros(n), buffer + dram, dram]).T
-    return Cost(cycles=np.zeros(n), dram_words=dram, accesses=accesses)
+def prepare(
+    workloads: Iterable[Workload], hardware: Hardware, dataflows: Iterable[str], size: PredictorSize, memories: Iterable[int]
+) -> None:
+    """Compute the costs of all layers of many workloads at once, which is faster; ``memories``: of the predictor, in bytes."""
+    table = LayerTable(layer for work in workloads for layer in work.layers).distinct()
+    if not table.layers:
+        return
+    for dataflow, memory in product(dataflows, memories):
+        _network_counts(table, hardware, dataflow)
+        _predictor_counts(table, hardware, dataflow, size, memory)
 
 
 @lru_cache(maxsize=1024)
 def network_costs(workload: Workload, hardware: Hardware, dataflow: str) -> NetworkCosts:
     """The network's own components."""
-    table = workload.table
-    counts = count(table, hardware, dataflow)
-    words = traffic_of(table, hardware).words * (counts.macs > 0)[..., None]
-    dram = words.sum(-1).astype(np.float64)
-    dram[:, WEIGHT_GRADIENT] -= table.learned
-    full = {Component(name): _cost(counts, kind, dram[:, kind]) for kind, name in enumerate(PASSES)}
-    full[Component.UPDATE] = _extra(len(table), dram=4 * table.learned, macs=2 * table.learned)
-    # No backward pass will ask for the whole output: where pooling follows, only the pooled map leaves the chip.
-    kept_back = table.column("output_words") - table.column("handed_words")
-    return NetworkCosts(full=full, forward_alone=_cost(counts, FORWARD, dram[:, FORWARD] - kept_back))
+    *full, forward_alone = _network_counts(workload.table, hardware, dataflow)
+    names = (*(Component(name) for name in PASSES), Component.UPDATE)
+    return NetworkCosts(full=dict(zip(names, map(Cost, full), strict=True)), forward_alone=Cost(forward_alone))
 
 
 @lru_cache(maxsize=1024)
@@ -143,53 +132,100 @@ def predictor_costs(
 
     Weights that fit ``memory_bytes`` stay on the chip; Adam's moments do not.
     """
-    at, parts = _predicted(workload, size)
-    n, total = len(at), len(workload.layers)
-    outputs = workload.table.column("output_words")[at]
-    in_gp = _extra(n, macs=outputs, buffer=2 * outputs)
-    pooled = parts[0].column("input_words")
-    in_bp = in_gp + _extra(n, dram=2 * pooled)
-    waiting = _extra(n, dram=2 * workload.table.learned[at])
-    training = waiting
-    room = memory_bytes // hardware.word_bytes
-    for part in (0, 1):
-        own = parts[part]
-        counts = count(own, hardware, dataflow)
-        words = traffic_of(own, hardware).words * (counts.macs > 0)[..., None]
-        weights = own.column("parameters")
-        streamed = 1 - np.minimum(room / weights, 1.0)
-        words = words.astype(np.float64)
-        for kind in (FORWARD, INPUT_GRADIENT):
-            words[:, kind, W] *= streamed
-        words[:, WEIGHT_GRADIENT, W] += weights
-        dram = words.sum(-1)
-        # The fully connected layer's output is the prediction; the convolution's goes on to that layer.
-        applied = words[:, FORWARD, Y] if part == 1 else 0.0
-        in_gp = in_gp + _cost(counts, FORWARD, dram[:, FORWARD] - applied)
-        in_bp = in_bp + _cost(counts, FORWARD, dram[:, FORWARD])
-        for kind in (INPUT_GRADIENT, WEIGHT_GRADIENT):
-            training = training + _cost(counts, kind, dram[:, kind])
-        first = np.arange(n) == 0
-        adam = 4 * weights.max() + 2 * (weights * streamed).max()
-        training = training + _extra(n, dram=first * adam, macs=first * 6 * weights.max())
-    correction = in_gp + in_gp + waiting + _extra(n, dram=4 * pooled)
-    return PredictorCosts(*(_spread(cost, at, total) for cost in (in_gp, in_bp, correction, training)))
-
-
-@lru_cache(maxsize=1024)
-def _predicted(workload: Workload, size: PredictorSize) -> tuple[np.ndarray, tuple[LayerTable, ...]]:
-    """Where the layers with a prediction are, and the predictor's two layers for each."""
+    counts = _predictor_counts(workload.table, hardware, dataflow, size, memory_bytes)
     at = np.flatnonzero(workload.table.learned)
-    pairs = [predictor_layers(size, workload.layers[index]) for index in at]
-    return at, tuple(LayerTable(part) for part in zip(*pairs, strict=True))
+    if len(at):
+        longest = workload.table.column("window")[at].max()
+        for weights in (size.channels * size.kernel**2, size.features * longest):
+            streamed = max(weights - memory_bytes // hardware.word_bytes, 0.0)
+            counts[-1, at[0]] += _extra(1, dram=4 * weights + 2 * streamed, macs=6 * weights)[0]
+    return PredictorCosts(*map(Cost, counts))
 
 
-def _spread(cost: Cost, at: np.ndarray, n: int) -> Cost:
-    """The cost over all layers of the network, 0 for those without a prediction."""
+@lru_cache(maxsize=64)
+def _predictors(table: LayerTable, size: PredictorSize) -> tuple[LayerTable, LayerTable]:
+    """The predictor's convolution and fully connected layer for each layer with a prediction."""
+    pairs = [predictor_layers(size, table.layers[i]) for i in np.flatnonzero(table.learned)]
+    conv, dense = zip(*pairs, strict=True)
+    return LayerTable(conv), LayerTable(dense)
 
-    def wide(values: np.ndarray) -> np.ndarray:
-        out = np.zeros((n, *values.shape[1:]))
-        out[at] = values
-        return out
 
-    return Cost(cycles=wide(cost.cycles), dram_words=wide(cost.dram_words), accesses=wide(cost.accesses))
+def _by_layer(table: LayerTable, compute: Callable[[LayerTable], list[np.ndarray]], *key: Hashable) -> np.ndarray:
+    """What ``compute`` finds for a table's layers, each shape computed once. Axes: component, layer, as ``Cost.counts``."""
+
+    def flat(at: np.ndarray) -> np.ndarray:
+        new = table if len(at) == len(table) else LayerTable(table.layers[i] for i in at)
+        return np.concatenate(compute(new), axis=1)
+
+    found = once(table.shapes, flat, *key, block=len(table))
+    return np.ascontiguousarray(found.reshape(len(table), -1, 1 + len(LEVELS)).swapaxes(0, 1))
+
+
+def _pass(counts: Counts, kind: int, dram: np.ndarray) -> np.ndarray:
+    """A pass's counts; every word that crosses to DRAM is also written to, or read from, the buffer."""
+    c = counts
+    columns = [c.cycles[:, kind], c.macs[:, kind], c.rf[:, kind], c.noc[:, kind], c.buffer[:, kind] + dram, dram]
+    return np.array(columns).T
+
+
+def _extra(n: int, *, dram=0.0, macs=0.0, buffer=0.0) -> np.ndarray:
+    """Counts of work beside the array: in adders at its edge, in the buffer, over DRAM."""
+    counts = np.zeros((n, 1 + len(LEVELS)))
+    counts[:, 1], counts[:, -2], counts[:, -1] = macs, np.add(buffer, dram), dram
+    return counts
+
+
+def _dram(table: LayerTable, hardware: Hardware, counts: Counts) -> np.ndarray:
+    """Words of the passes that take place. Axes: layer, pass, tensor."""
+    return traffic_of(table, hardware).words * (counts.macs > 0)[..., None].astype(np.float64)
+
+
+def _network_counts(table: LayerTable, hardware: Hardware, dataflow: str) -> np.ndarray:
+    """Counts of the three passes, the update, and the forward pass of a batch without a backward pass."""
+
+    def compute(table: LayerTable) -> list[np.ndarray]:
+        counts = count(table, hardware, dataflow)
+        dram = _dram(table, hardware, counts).sum(-1)
+        dram[:, WEIGHT_GRADIENT] -= table.learned
+        update = _extra(len(table), dram=4 * table.learned, macs=2 * table.learned)
+        # No backward pass will ask for the whole output: where pooling follows, only the pooled map leaves the chip.
+        kept_back = table.column("output_words") - table.column("handed_words")
+        passes = [_pass(counts, kind, dram[:, kind]) for kind in range(len(PASSES))]
+        return [*passes, update, _pass(counts, FORWARD, dram[:, FORWARD] - kept_back)]
+
+    return _by_layer(table, compute, "network", hardware, dataflow)
+
+
+def _predictor_counts(
+    table: LayerTable, hardware: Hardware, dataflow: str, size: PredictorSize, memory_bytes: int
+) -> np.ndarray:
+    """Counts in the order of ``PredictorCosts``, without Adam; 0 for layers without a prediction."""
+
+    def compute(table: LayerTable) -> list[np.ndarray]:
+        at = np.flatnonzero(table.learned)
+        if not len(at):
+            return [_extra(len(table))] * len(PredictorCosts._fields)
+        conv, dense = _predictors(table, size)
+        outputs, pooled = table.column("output_words")[at], conv.column("input_words")
+        applied = _extra(len(at), macs=outputs, buffer=2 * outputs)
+        compared = applied + _extra(len(at), dram=2 * pooled)
+        waiting = _extra(len(at), dram=2 * table.learned[at])
+        learning = waiting
+        for part in (conv, dense):
+            counts = count(part, hardware, dataflow)
+            words, weights = _dram(part, hardware, counts), part.column("parameters")
+            words[:, :WEIGHT_GRADIENT, W] *= (1 - np.minimum(memory_bytes // hardware.word_bytes / weights, 1.0))[:, None]
+            words[:, WEIGHT_GRADIENT, W] += weights
+            dram = words.sum(-1)
+            # The fully connected layer's output is the prediction; the convolution's goes on to that layer.
+            kept = words[:, FORWARD, Y] if part is dense else 0.0
+            applied = applied + _pass(counts, FORWARD, dram[:, FORWARD] - kept)
+            compared = compared + _pass(counts, FORWARD, dram[:, FORWARD])
+            for kind in (INPUT_GRADIENT, WEIGHT_GRADIENT):
+                learning = learning + _pass(counts, kind, dram[:, kind])
+        correction = 2 * applied + waiting + _extra(len(at), dram=4 * pooled)
+        found = np.zeros((len(PredictorCosts._fields), len(table), 1 + len(LEVELS)))
+        found[:, at] = applied, compared, correction, learning
+        return list(found)
+
+    return _by_layer(table, compute, "predictor", hardware, dataflow, size, memory_bytes)

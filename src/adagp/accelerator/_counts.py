@@ -33,15 +33,15 @@ def count(table: LayerTable, hardware: Hardware, dataflow: str) -> Counts:
         raise unknown("dataflow", dataflow, DATAFLOWS)
     convs, where = table.convolutions
     shape = (len(table), len(PASSES))
-    costs = np.array(_systolic(convs, hardware, dataflow)) if dataflow in SYSTOLIC else stationary_rows(convs, hardware).T
+    costs = np.array(_systolic(convs, hardware, dataflow)) if dataflow in SYSTOLIC else _stationary_rows(convs, hardware).T
     summed = [np.bincount(where, weights=row, minlength=shape[0] * shape[1]).reshape(shape) for row in costs]
     return Counts(**dict(zip(Counts.__dataclass_fields__, summed, strict=True)))
 
 
-def stationary_rows(convs: np.ndarray, hardware: Hardware) -> np.ndarray:
+def _stationary_rows(convs: np.ndarray, hardware: Hardware) -> np.ndarray:
     """``row_stationary`` for the columns of ``Convolution``, each case mapped once."""
     key = (hardware.rows, hardware.cols, hardware.buffer_bytes // hardware.word_bytes)
-    return by_row(convs, lambda new: row_stationary(new, hardware), "rs", *key, block=64)
+    return by_row(convs, lambda new: row_stationary(new, hardware), "rs", *key, block=32)
 
 
 def _systolic(convs: np.ndarray, hardware: Hardware, dataflow: str) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 from .._errors import UsageError, unknown
 from .._predictor_size import PredictorSize
 from ._components import Component
-from ._costs import NetworkCosts, PredictorCosts, network_costs, predictor_costs
+from ._costs import Cost, NetworkCosts, PredictorCosts, network_costs, predictor_costs
 from ._energy import LEVELS, EnergyTable
 from ._hardware import Hardware
 from ._tables import read_table
@@ -53,11 +53,11 @@ class Batch:
     @cached_property
     def accesses(self) -> np.ndarray:
         """Of all parts and layers, by level (in the order of LEVELS)."""
-        return sum((part.accesses.sum(0) for part in self.parts.values()), start=np.zeros(len(LEVELS)))
+        return sum(self.parts.values(), start=Cost(np.zeros((1, 1 + len(LEVELS))))).accesses.sum(0)
 
-    @cached_property
+    @property
     def dram_words(self) -> float:
-        return sum(float(part.dram_words.sum()) for part in self.parts.values())
+        return float(self.accesses[-1])
 
     def energy(self, table: EnergyTable) -> float:
         return float(self.accesses @ table.prices)

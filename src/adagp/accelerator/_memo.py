@@ -1,6 +1,6 @@
 """Each shape is computed once: networks repeat their layers, and a sweep repeats its networks."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 
 import numpy as np
@@ -10,7 +10,7 @@ class _Found:
     """Results so far, one a row, and where each case's is."""
 
     def __init__(self) -> None:
-        self.place: dict[bytes, int] = {}
+        self.place: dict[Hashable, int] = {}
         self.results = np.empty((0, 0))
 
 
@@ -19,23 +19,32 @@ def _found(*key: Hashable) -> _Found:
     return _Found()
 
 
-def by_row(rows: np.ndarray, compute: Callable[[np.ndarray], np.ndarray], *key: Hashable, block: int) -> np.ndarray:
-    """``compute(rows)``, row by row from memory where it has been computed under this key before.
+def once(cases: Sequence[Hashable], compute: Callable[[np.ndarray], np.ndarray], *key: Hashable, block: int) -> np.ndarray:
+    """One row a case, from memory where it has been computed under this key before.
 
     Args:
-        rows: an int64 array, one case a row; equal rows are computed once.
-        compute: from an array of cases to an array with one row each, which depends on no other case.
+        cases: names of the cases; equal ones are computed once.
+        compute: from the places of some cases to an array with one row for each, which depends on no other.
         key: all else that the result depends on.
         block: how many cases ``compute`` takes at once: so many that what it works with still fits a core's cache.
     """
-    found, names = _found(*key), rows.view(f"V{rows.itemsize * rows.shape[1]}")[:, 0].tolist()
-    new = [name for name in dict.fromkeys(names) if name not in found.place]
-    if new:
-        cases = np.frombuffer(b"".join(new), rows.dtype).reshape(len(new), -1)
-        made = np.concatenate([compute(cases[i : i + block]) for i in range(0, len(cases), block)])
+    found = _found(*key)
+    if not found.place.keys() >= set(cases):
+        new: dict[Hashable, int] = {}
+        for at, case in enumerate(cases):
+            if case not in found.place:
+                new.setdefault(case, at)
+        places = np.array(list(new.values()))
+        made = np.concatenate([compute(places[i : i + block]) for i in range(0, len(places), block)])
         found.place.update(zip(new, range(len(found.place), len(found.place) + len(new)), strict=True))
         found.results = np.concatenate([found.results, made]) if found.results.size else made
-    return found.results[[found.place[name] for name in names]]
+    return found.results[[found.place[case] for case in cases]]
+
+
+def by_row(rows: np.ndarray, compute: Callable[[np.ndarray], np.ndarray], *key: Hashable, block: int) -> np.ndarray:
+    """``once`` for the rows of an array (int64); ``compute`` takes some of them."""
+    names = rows.view(f"V{rows.itemsize * rows.shape[1]}")[:, 0].tolist()
+    return once(names, lambda at: compute(rows[at]), *key, block=block)
 
 
 def forget() -> None:

@@ -13,7 +13,6 @@ The order of the loops over tiles (``_tiling``) is software's choice, not the ar
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -46,16 +45,15 @@ def dram_traffic(layers: Sequence[LayerShape], hardware: Hardware) -> Traffic:
     return traffic_of(LayerTable(layers), hardware)
 
 
-def tilings(passes: np.ndarray, hardware: Hardware) -> np.ndarray:
+def _tilings(passes: np.ndarray, hardware: Hardware) -> np.ndarray:
     """``_tiling.search`` for the columns of ``Passes``, each case searched once."""
     capacity, side = hardware.buffer_bytes // hardware.word_bytes, max(hardware.rows, hardware.cols)
-    return by_row(passes, lambda new: search(new, capacity, side), capacity, side, block=256)
+    return by_row(passes, lambda new: search(new, capacity, side), "tiling", capacity, side, block=256)
 
 
-@lru_cache(maxsize=1024)
 def traffic_of(table: LayerTable, hardware: Hardware) -> Traffic:
     """``dram_traffic`` of layers that are a table already."""
-    best = tilings(table.passes, hardware).reshape(len(table), len(PASSES), -1)
+    best = _tilings(table.passes, hardware).reshape(len(table), len(PASSES), -1)
     failed = np.argwhere(best[..., 0] == IMPOSSIBLE)
     if failed.size:
         layer, kind = table.layers[failed[0][0]], PASSES[failed[0][1]]

@@ -49,7 +49,8 @@ def sweep(
         "baseline_seconds",
     )
     flows, kinds, workloads = tuple(dataflows), tuple(designs), tuple(workloads)
-    prepare(workloads, hardware or Hardware(), flows, settings.get("predictor") or PredictorSize())
+    memories = {design.predictor_memory_bytes for design in map(Design.named, kinds) if design.predictor}
+    prepare(workloads, hardware or Hardware(), flows, settings.get("predictor") or PredictorSize(), memories)
     rows = []
     for workload in workloads:
         for dataflow in flows:

@@ -16,10 +16,19 @@ _WRITTEN = {"forward": 2, "input gradient": 0, "weight gradient": 1}
 
 
 class LayerTable:
-    """Some layers in order. Two tables are equal only if they are the same one, so that costs are looked up at once."""
+    """Some layers in order."""
 
     def __init__(self, layers: Iterable[LayerShape]) -> None:
         self.layers = tuple(layers)
+
+    @cached_property
+    def shapes(self) -> list[int]:
+        """A number for each layer, equal for layers that differ in nothing that costs depend on."""
+        return [_NUMBERS.setdefault(_shape(layer), len(_NUMBERS)) for layer in self.layers]
+
+    def distinct(self) -> "LayerTable":
+        """The first layer of each shape."""
+        return LayerTable(dict(zip(reversed(self.shapes), reversed(self.layers), strict=True)).values())
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -66,11 +75,16 @@ class _Rows(NamedTuple):
     passes: np.ndarray
 
 
-_KNOWN: dict[tuple, _Rows] = {}
+_KNOWN: dict[tuple[int, ...], _Rows] = {}
+_NUMBERS: dict[tuple[int, ...], int] = {}
+
+
+def _shape(x: LayerShape) -> tuple[int, ...]:
+    return (*x.sizes, x.input_grad, x.weight_grad, x.transposed, x.kind == "matmul", x.handed_on)
 
 
 def _rows(x: LayerShape) -> _Rows:
-    key = (x.sizes, x.input_grad, x.weight_grad, x.transposed)
+    key = _shape(x)
     if key not in _KNOWN:
         if (most := max(x.macs, x.input_words, x.weight_words, x.output_words)) > MOST:
             raise UsageError(f"layer {x.name!r} has {most:.3g} operations or words, more than {MOST:.3g}; give a smaller batch")

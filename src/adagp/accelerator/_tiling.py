@@ -8,7 +8,8 @@ inside it in full: then it, too, moves once. The written tensor comes back as a 
 A tensor has one place in the buffer; those that change fastest have two, one in use and one being filled.
 """
 
-from functools import cache
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
 from itertools import permutations
 from math import isqrt
 from typing import NamedTuple
@@ -22,7 +23,8 @@ STILL = {"X": "n", "W": "m", "Y": "c"}
 IMPOSSIBLE = np.iinfo(np.int64).max
 
 
-class Passes(NamedTuple):
+@dataclass(frozen=True)
+class Passes:
     """Passes of layers as columns (int64, one entry a pass)."""
 
     batch: np.ndarray
@@ -39,22 +41,22 @@ class Passes(NamedTuple):
     written: np.ndarray
     """Which tensor the pass writes: 0 X, 1 W, 2 Y."""
 
-    @property
+    @cached_property
     def window(self) -> np.ndarray:
         return self.kernel_rows * self.kernel_cols
 
-    @property
+    @cached_property
     def x_halo(self) -> np.ndarray:
         """Rows of X that two neighbouring tiles both need."""
         return np.where(self.written == 0, 0, np.maximum(self.kernel_rows - self.stride, 0))
 
-    @property
+    @cached_property
     def y_halo(self) -> np.ndarray:
         """Rows of dY that two neighbouring tiles of dX both need."""
         return np.where(self.written == 0, -(-self.kernel_rows // self.stride) - 1, 0)
 
     def take(self, at: np.ndarray) -> "Passes":
-        return Passes(*(column[at] for column in self))
+        return Passes(*(getattr(self, field.name)[at] for field in fields(self)))
 
 
 class Mapping(NamedTuple):
@@ -154,15 +156,18 @@ def search(shapes: np.ndarray, capacity: int, side: int) -> np.ndarray:
         "m": np.ones_like(p.batch),
     }
     extent = {"n": p.out_channels, "c": p.in_channels, "m": np.where(p.x_halo + p.y_halo > 0, p.out_rows, 1)}
+    found: dict[str, tuple[np.ndarray, Passes, dict[str, np.ndarray]]] = {"": (np.arange(len(shapes)), p, least)}
     best = np.full((len(shapes), 8), IMPOSSIBLE)
     for mapping in MAPPINGS:
-        owner = np.arange(len(shapes))
-        tiles = dict(least)
-        for loop in mapping.searched:
-            values, counts = _candidates(extent[loop][owner], least[loop][owner])
-            owner = np.repeat(owner, counts)
-            tiles = {name: np.repeat(tile, counts) for name, tile in tiles.items()} | {loop: values}
-        _keep_better(best, owner, _solve(mapping, p.take(owner), tiles, capacity))
+        if mapping.searched not in found:
+            owner, tiles = np.arange(len(shapes)), dict(least)
+            for loop in mapping.searched:
+                values, counts = _candidates(extent[loop][owner], least[loop][owner])
+                owner = np.repeat(owner, counts)
+                tiles = {name: np.repeat(tile, counts) for name, tile in tiles.items()} | {loop: values}
+            found[mapping.searched] = owner, p.take(owner), tiles
+        owner, taken, tiles = found[mapping.searched]
+        _keep_better(best, owner, _solve(mapping, taken, tiles, capacity))
     return best
 
 

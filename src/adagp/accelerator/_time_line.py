@@ -27,7 +27,7 @@ def batch_cycles(parts: Parts, hardware: Hardware, *, own_array: bool) -> float:
     if not parts:
         return 0.0  # the batch is dropped
     if not own_array:
-        return sum(float(part.time(hardware).sum()) for part in parts.values())
+        return float(Cost(np.concatenate([part.counts for part in parts.values()])).time(hardware).sum())
     cycles = two_arrays(*_jobs(parts, hardware))
     # Two arrays share one memory channel.
     return max(cycles, sum(float(part.dram_words.sum()) for part in parts.values()) / hardware.dram_words_per_cycle)

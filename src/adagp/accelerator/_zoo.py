@@ -5,6 +5,7 @@ compares. After a change of ``adagp.models``: ``python -m adagp.accelerator._zoo
 """
 
 import json
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -21,7 +22,9 @@ def lookup(name: str, dataset: str) -> Workload | None:
     entry = _table().get(name)
     if entry is None or dataset not in entry["layers"]:
         return None
-    return Workload(name=name, dataset=dataset, batch=2, layers=_layers(name, dataset))
+    shapes = _shapes(name)
+    layers = tuple(replace(shapes[s], name=entry["names"][n]) for n, s in entry["layers"][dataset])
+    return Workload(name=name, dataset=dataset, batch=2, layers=layers)
 
 
 @cache
@@ -45,9 +48,8 @@ def _table() -> dict:
 
 
 @cache
-def _layers(name: str, dataset: str) -> tuple[LayerShape, ...]:
-    entry = _table()[name]
-    return tuple(_unpack(entry["names"][n], entry["shapes"][s]) for n, s in entry["layers"][dataset])
+def _shapes(name: str) -> list[LayerShape]:
+    return [_unpack(row) for row in _table()[name]["shapes"]]
 
 
 def _pack(x: LayerShape) -> list:
@@ -55,10 +57,10 @@ def _pack(x: LayerShape) -> list:
     return [x.kind, x.batch, x.groups, x.in_channels, x.out_channels, *sizes, x.input_grad, x.weight_grad, x.handed_on]
 
 
-def _unpack(name: str, row: list) -> LayerShape:
+def _unpack(row: list) -> LayerShape:
     kind, batch, groups, ci, co, ih, iw, oh, ow, kh, kw, sh, sw, input_grad, weight_grad, handed_on = row
     return LayerShape(
-        name=name, kind=kind, batch=batch, groups=groups, in_channels=ci, out_channels=co, in_size=(ih, iw),
+        name="", kind=kind, batch=batch, groups=groups, in_channels=ci, out_channels=co, in_size=(ih, iw),
         out_size=(oh, ow), kernel=(kh, kw), stride=(sh, sw), input_grad=input_grad, weight_grad=weight_grad,
         handed_on=handed_on,
     )  # fmt: skip
