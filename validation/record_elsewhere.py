@@ -17,11 +17,17 @@ import sys
 import tarfile
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CARRY = ROOT / "carry"
-PURE = ("filelock", "jaxtyping", "wadler-lindig", "typing-extensions")
+WHEELS = (
+    "annotated-types", "filelock", "jaxtyping", "psutil", "pydantic", "pydantic-core", "typing-extensions", "typing-inspection",
+    "wadler-lindig",
+)  # fmt: skip
+MOST_BYTES = 15 * 2**20
+"""Of what comes back: a checkpoint of a network at full width is larger, and is continued only on the machine it lies on."""
 METHODS = ("bp", "adagp", "coast", "equal-cost", "adagp-literal")
 
 
@@ -32,7 +38,7 @@ def pack(images: Path) -> None:
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     download += ["--python-version", "3.12", "--implementation", "cp"]
     download += ["--platform", "manylinux_2_17_x86_64", "--platform", "manylinux2014_x86_64"]
-    subprocess.run([*download, "--dest", CARRY / "wheels", "-c", ROOT / "constraints.txt", *PURE], check=True)
+    subprocess.run([*download, "--dest", CARRY / "wheels", "-c", ROOT / "constraints.txt", *WHEELS], check=True)
     size = sum(file.stat().st_size for file in CARRY.rglob("*") if file.is_file()) / 2**20
     print(f"{CARRY}: {size:.0f} MiB")
 
@@ -67,7 +73,8 @@ def plan() -> list:
         return Run(model=model, dataset="cifar10", method=method, lr=0.05, seed=seed, precision="bfloat16")
 
     deep = [run("vgg13", method, seed) for seed in range(3) for method in METHODS]
-    others = [name for name in available() if name not in ("vgg13", "transformer")]
+    left_out = {"vgg13", "transformer"} | (set() if find_spec("timm") else {"inception_v4"})  # timm's
+    others = [name for name in available() if name not in left_out]
     return deep + [run(name, method, 0) for name in others for method in METHODS[:4]]
 
 
@@ -119,23 +126,37 @@ def run(out: Path, minutes: float, device: str, jobs: int) -> None:
     if (CARRY / "state.tar").exists():
         with tarfile.open(CARRY / "state.tar") as archive:
             archive.extractall(folder, filter="data")
-    store = Store(folder, lasting=True)
+    store = Store(folder)  # ``keep`` adds the behaviour, whose data set this machine may lack
     left = run_all(plan(), store, jobs=jobs or concurrency(device), device=device, deadline=deadline - 30)
     out.mkdir(parents=True, exist_ok=True)
+    checkpoints, room = sorted(folder.glob("work/*.pt"), key=lambda file: file.stat().st_size), MOST_BYTES
     with tarfile.open(out / "state.tar", "w") as archive:
-        for file in [*folder.glob("*.json"), *folder.glob("work/*.pt")]:
-            archive.add(file, file.relative_to(folder))
-    print(f"{len(left)} of {len(plan())} runs left; {out / 'state.tar'}")
+        for file in [*folder.glob("*.json"), *checkpoints]:
+            room -= file.stat().st_size
+            if room > 0 or file.suffix == ".json":
+                archive.add(file, file.relative_to(folder))
+    stay = " (the larger checkpoints stay on this machine)" if room < 0 else ""
+    print(f"{len(left)} of {len(plan())} runs left; {out / 'state.tar'}{stay}")
 
 
 def keep(state: Path) -> None:
-    """Records become recorded; the whole state goes along with the next run."""
+    """Records become recorded, with the behaviour of the code that made them; the whole state goes along with the next run."""
+    import json
+
+    from adagp.running import Run, behaviour, recorded_store
+
+    CARRY.mkdir(exist_ok=True)
     (CARRY / "state.tar").write_bytes(state.read_bytes())
     with tarfile.open(state) as archive:
         for member in archive.getmembers():
-            if member.name.endswith(".json") and "/" not in member.name:
-                archive.extract(member, ROOT / "artifact" / "recorded" / "runs", filter="data")
-                print(member.name)
+            content = archive.extractfile(member) if member.name.endswith(".json") else None
+            if content is None:
+                continue
+            record = json.load(content)
+            run = Run.from_config(record["config"])
+            record["provenance"]["behaviour"] = behaviour(run)
+            recorded_store().put(run, record)
+            print(member.name)
 
 
 def main() -> None:
