@@ -461,7 +461,8 @@ def explored(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     keys = ["rows", "cols", "batch", "dataflow", "design"]
     data = table.groupby(keys, sort=False)[["speedup", "energy_saving"]].mean().reset_index()
     shapes = list(data[["rows", "cols"]].drop_duplicates().itertuples(index=False, name=None))
-    batches, markers = list(dict.fromkeys(data["batch"])), dict(zip(dict.fromkeys(data["design"]), cycle("osD^v<>"), strict=False))
+    batches = list(dict.fromkeys(data["batch"]))
+    markers = dict(zip(dict.fromkeys(data["design"]), cycle("osD^v<>"), strict=False))
     with style.use():
         across = style.columns(len(batches))
         down = -(-len(batches) // across)
