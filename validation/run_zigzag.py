@@ -132,7 +132,7 @@ def main() -> int:
     ]
     searches = [
         {
-            "layer": name, "sizes": sizes(x), "model": best(x, BUFFER_WORDS),
+            "layer": name, "sizes": sizes(x), "stride": x.stride[0], "model": best(x, BUFFER_WORDS),
             "model_twice_the_buffer": best(x, 2 * BUFFER_WORDS),
             "zigzag": without_first_reads(found["words"], sizes(x)), "zigzag_seconds": round(found["seconds"], 1),
         }

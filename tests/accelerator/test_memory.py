@@ -66,3 +66,14 @@ def test_a_tensor_may_stay_while_the_others_stream():
 def test_a_partial_last_tile_is_charged_as_what_it_is():
     layer = next(x for x in acc.workload("resnet50", dataset="cifar10", batch=128).layers if x.name == "layer1.0.conv1")
     assert acc.dram_traffic([layer], acc.Hardware()).words[0, 0, 0] == layer.input_words == 8_388_608
+
+
+def test_the_recorded_searches_move_each_tensor_a_whole_number_of_times_where_there_is_no_halo():
+    from adagp import evidence, figures
+
+    record = evidence.validation_record("zigzag")
+    table = figures.zigzag(record)[1]
+    plain = [row["sizes"]["FY"] == 1 for row in record["searches"]]
+    assert sum(plain) >= 4 and any(row["stride"] == 2 for row, one in zip(record["searches"], plain, strict=True) if one)
+    for column in ("inputs, ours", "weights, ours"):
+        assert (table[column][plain] % 1 == 0).all() and (table[column] >= 1).all()

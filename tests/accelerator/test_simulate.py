@@ -110,3 +110,12 @@ def test_every_constant_names_its_source():
         for group in read_table(table).values():
             for field, entry in group.items():
                 assert field == "unit" or entry["source"].strip(), (table, group, field)
+
+
+def test_a_network_without_a_parameter_has_nothing_to_predict():
+    class Product(nn.Module):
+        def forward(self, x):
+            return x @ x.transpose(1, 2)
+
+    work = acc.workload(Product(), torch.empty(4, 3, 5))
+    assert acc.simulate(work).speedup == acc.simulate(work, design="max").speedup == 1

@@ -171,7 +171,7 @@ def search(shapes: np.ndarray, capacity: int, side: int) -> np.ndarray:
     return best
 
 
-def _solve(mapping: Mapping, p: Passes, tiles: dict[str, np.ndarray], capacity: int) -> np.ndarray:
+def _solve(mapping: Mapping, p: Passes, tiles: dict[str, np.ndarray], capacity: int) -> list[np.ndarray]:
     """The columns of ``search`` for tiles that are given in two loops, with the largest that fits in the third.
 
     The words of a tiling grow along a line with each of its three tiles, so the largest is a division.
@@ -203,17 +203,16 @@ def _solve(mapping: Mapping, p: Passes, tiles: dict[str, np.ndarray], capacity: 
         images, rows = np.maximum(images, 1), np.maximum(rows, 1)
     words = traffic(mapping, p, n, c, images, rows)
     total = np.where(fits, sum(words), IMPOSSIBLE)
-    return np.stack([total, *words, images, rows, n, c], -1)
+    return [total, *words, images, rows, n, c]
 
 
-def _keep_better(best: np.ndarray, owner: np.ndarray, found: np.ndarray) -> None:
-    """Replace a row of ``best`` by its owner's first row of ``found`` with the least total, where that is less."""
-    starts = np.flatnonzero(np.diff(owner, prepend=-1))
-    least = np.minimum.reduceat(found[:, 0], starts)
-    hits = np.flatnonzero(found[:, 0] == least[owner])
-    first = found[hits[np.flatnonzero(np.diff(owner[hits], prepend=-1))]]
+def _keep_better(best: np.ndarray, owner: np.ndarray, found: list[np.ndarray]) -> None:
+    """Replace a row of ``best`` by its owner's first entry in the columns ``found`` with the least total, where it is less."""
+    least = np.minimum.reduceat(found[0], np.flatnonzero(np.diff(owner, prepend=-1)))
+    hits = np.flatnonzero(found[0] == least[owner])
+    first = hits[np.flatnonzero(np.diff(owner[hits], prepend=-1))]
     better = least < best[:, 0]
-    best[better] = first[better]
+    best[better] = np.stack([column[first[better]] for column in found], -1)
 
 
 def _candidates(extents: np.ndarray, leasts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """Figures of the accelerator model: speed-up, energy, cycles, area and power, pipelines, sensitivity, validation."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from ..accelerator import LEVELS, PIPELINES, Component
@@ -407,9 +408,9 @@ def zigzag(record: dict) -> tuple["Figure", "pd.DataFrame"]:
 
 
 def _crossings(row: dict) -> dict[str, float]:
-    """How often the inputs and the weights of a layer (stride 1) cross, by both tools."""
-    s = row["sizes"]
-    inputs = s["B"] * s["C"] * (s["OY"] + s["FY"] - 1) * (s["OX"] + s["FX"] - 1)
+    """How often the inputs and the weights of a layer cross, by both tools."""
+    s, stride = row["sizes"], row["stride"]
+    inputs = s["B"] * s["C"] * ((s["OY"] - 1) * stride + s["FY"]) * ((s["OX"] - 1) * stride + s["FX"])
     once = {"inputs": inputs, "weights": s["K"] * s["C"] * s["FY"] * s["FX"]}
     tools = {"ours": "model", "ZigZag": "zigzag"}
     return {
@@ -460,7 +461,8 @@ def explored(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     keys = ["rows", "cols", "batch", "dataflow", "design"]
     data = table.groupby(keys, sort=False)[["speedup", "energy_saving"]].mean().reset_index()
     shapes = list(data[["rows", "cols"]].drop_duplicates().itertuples(index=False, name=None))
-    batches, markers = list(dict.fromkeys(data["batch"])), dict(zip(dict.fromkeys(data["design"]), "osD^v<>", strict=False))
+    batches = list(dict.fromkeys(data["batch"]))
+    markers = dict(zip(dict.fromkeys(data["design"]), cycle("osD^v<>"), strict=False))
     with style.use():
         across = style.columns(len(batches))
         down = -(-len(batches) // across)
