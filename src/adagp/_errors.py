@@ -1,6 +1,5 @@
 """Errors a user can mend: one line that names the value, what was expected and how to mend it."""
 
-import math
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -21,7 +20,8 @@ def require_whole(name: str, value: Any, least: int, most: int) -> None:
     Raises:
         UsageError: naming the field, the value and the bounds.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or not least <= value <= most:
         raise UsageError(f"{name} must be a whole number from {least:,} to {most:,}, got {short(value)}")
 
 
@@ -31,8 +31,8 @@ def require_number(name: str, value: Any, most: float, *, zero: bool = False) ->
     Raises:
         UsageError: naming the field, the value and the bounds.
     """
-    fits = not isinstance(value, bool) and isinstance(value, Real) and (value > 0 or (zero and value == 0))
-    if not fits or not value <= most or math.isnan(value):
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not (0 < value <= most or (zero and value == 0)):
         raise UsageError(f"{name} must be a number {'from 0' if zero else 'above 0 and'} up to {most:g}, got {short(value)}")
 
 

@@ -11,7 +11,7 @@ from adagp import accelerator as acc
 from adagp.running import PROFILES, Run, frontier_runs
 from robustness.conftest import refused
 
-NUMBERS = (math.nan, math.inf, -math.inf, -1, 1e308, "1", [1], True, None, 1j)
+NUMBERS = (math.nan, math.inf, -math.inf, -1, 1e308, 10**400, "1", [1], True, None, 1j)
 WHOLE = (math.nan, -1, 1.5, 10**30, "1", [1], True)
 RUN = {
     "model": (None, 5, ["vgg13"], "VGG13", ""),
