@@ -38,7 +38,10 @@ def require_number(name: str, value: Any, most: float, *, zero: bool = False) ->
 
 def short(value: object) -> str:
     """A value as Python writes it, on one line and not longer than an error can show."""
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # Python writes no whole number of over 4,300 digits
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
