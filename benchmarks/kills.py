@@ -18,8 +18,8 @@ from adagp.running import Run, Store, profile, run_all
 
 KILLS, LIMIT = 20, 3.0
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-BASE = dataclasses.replace(profile("smoke").run("vgg13", "bp"), train_limit=1_024, epochs=12)
-RUNS = [dataclasses.replace(BASE, method=method, seed=seed) for seed in (0, 1) for method in ("bp", "adagp", "coast")]
+BASE = dataclasses.replace(profile("smoke").run("vgg13", "bp"), train_limit=256, epochs=8)
+RUNS = [dataclasses.replace(BASE, method=method, seed=seed) for seed in (0, 1) for method in ("bp", "adagp")]
 RUNNER = """
 import json, sys
 from pathlib import Path

@@ -20,8 +20,8 @@ def require_whole(name: str, value: Any, least: int, most: int) -> None:
     Raises:
         UsageError: naming the field, the value and the bounds.
     """
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or not least <= value <= most:
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or not least <= value <= most:
         raise UsageError(f"{name} must be a whole number from {least:,} to {most:,}, got {short(value)}")
 
 
@@ -31,14 +31,17 @@ def require_number(name: str, value: Any, most: float, *, zero: bool = False) ->
     Raises:
         UsageError: naming the field, the value and the bounds.
     """
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    if not real or not (value > 0 or (zero and value == 0)) or not value <= most:  # NaN is on no side of anything
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not (0 < value <= most or (zero and value == 0)):
         raise UsageError(f"{name} must be a number {'from 0' if zero else 'above 0 and'} up to {most:g}, got {short(value)}")
 
 
 def short(value: object) -> str:
     """A value as Python writes it, on one line and not longer than an error can show."""
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # Python writes no whole number of over 4,300 digits
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .._errors import UsageError, reason
-from .._files import sweep
+from .._files import sweep, write_atomic
 from ._behaviour import behaviour
 from ._configuration import Run
 from ._machine import free_threads, usable_cores
@@ -46,18 +46,15 @@ def run_one(
         UsageError: the store cannot be written to.
     """
     store.prepare()
-    try:
-        with held(run, store):
-            record = store.get(run, current=current)
-            if record is None:
-                checkpoint = store.work / f"{run.name}.pt"
-                now = behaviour(run) if store.lasting else None
-                record = train(run, device=device, checkpoint=checkpoint, behaviour=now, on_epoch=on_epoch)
-                store.put(run, record)
-                checkpoint.unlink(missing_ok=True)
-            return record
-    except OSError as error:
-        raise UsageError(f"cannot write to {store.folder}: {reason(error)}; choose another folder") from error
+    with held(run, store):
+        record = store.get(run, current=current)
+        if record is None:
+            checkpoint = store.work / f"{run.name}.pt"
+            now = behaviour(run) if store.lasting else None
+            record = train(run, device=device, checkpoint=checkpoint, behaviour=now, on_epoch=on_epoch)
+            store.put(run, record)
+            checkpoint.unlink(missing_ok=True)
+        return record
 
 
 class HeldError(RuntimeError):
@@ -77,10 +74,12 @@ def held(run: Run, store: Store) -> Iterator[None]:
         except OSError:
             who = "another process"
         raise HeldError(f"{title(run)} is being trained by {who}; wait for it, or stop it, and run the same command") from None
+    except OSError as error:
+        raise UsageError(f"cannot write to {store.work}: {reason(error)}; choose another folder") from error
     try:
-        for path in (store.path(run), store.work / f"{run.name}.pt"):
+        for path in (store.path(run), store.work / f"{run.name}.pt", holder):
             sweep(path)
-        holder.write_text(f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        write_atomic(holder, f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         yield
     finally:
         holder.unlink(missing_ok=True)
