@@ -257,7 +257,8 @@ def pipelines(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
             axes.plot(rows["mean"], y, linestyle="", marker="osD"[i % 3], color=colors[scheme], label=PIPELINES[scheme])
         axes.set_yticks(range(len(stages)), [f"{n} stages" for n in stages])
         axes.set_ylim(len(stages) - 0.5, -0.5)
-        axes.set_xlabel("speed-up by ADA-GP over the same pipeline without (x)")
+        gap = "\n" if style.on_phone() else " "
+        axes.set_xlabel(f"speed-up by ADA-GP over the same{gap}pipeline without (x)")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
     plt.close(figure)
     return figure, data

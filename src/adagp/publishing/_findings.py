@@ -307,8 +307,8 @@ def _energy(profile: str) -> "HTML":
     )
     return finding(
         "energy",
-        f"<b>What saves the energy?</b> We count a saving of <b>{measured:.1f} %</b> where the paper has {paper:.0f} %. {why}, <b>{bound:.1f} %</b>, with a backward pass taken "
-        "as two forward passes.",
+        f"<b>What saves the energy?</b> We count a saving of <b>{measured:.1f} %</b> where the paper has {paper:.0f} %. {why}, "
+        f"<b>{bound:.1f} %</b>, with a backward pass taken as two forward passes.",
         figures.compared(rows, xlabel="energy saved (%)"),
         alt="The paper's mean energy saving, that of the schedule with a free predictor, and ours with its range",
         page="08_energy",
