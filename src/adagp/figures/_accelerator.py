@@ -392,14 +392,17 @@ def zigzag(record: dict) -> tuple["Figure", "pd.DataFrame"]:
         ]
     )  # fmt: skip
     with style.use():
-        figure, axes = plt.subplots(figsize=style.size(7.2, 1.2 + 0.3 * len(data)))
+        figure, axes = plt.subplots(figsize=style.size(7.2, 1.2 + 0.3 * len(data), 1.4 + 0.44 * len(data)))
         axes.axvline(1, color=style.GREY, linewidth=1)
         places = range(len(data))
         axes.hlines(places, data["ratio with twice the buffer"], data["ratio"], color=style.BLUE, linewidth=1)
         axes.plot(data["ratio"], places, "o", color=style.BLUE, label="the same buffer")
         twice = data["ratio with twice the buffer"]
         axes.plot(twice, places, "o", color=style.BLUE, markerfacecolor="white", label="twice the buffer for ours")
-        axes.set_yticks(places, list(data["layer"]))
+        names = list(data["layer"])
+        if style.on_phone():
+            names = [name.replace(" ", "\n").replace(".denselayer", "\n.denselayer") for name in names]
+        axes.set_yticks(places, names)
         axes.set_ylim(len(data) - 0.5, -0.5)
         axes.set_xlabel("our words over ZigZag's (1: equal)")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(2))
