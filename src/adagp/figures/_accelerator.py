@@ -257,8 +257,7 @@ def pipelines(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
             axes.plot(rows["mean"], y, linestyle="", marker="osD"[i % 3], color=colors[scheme], label=PIPELINES[scheme])
         axes.set_yticks(range(len(stages)), [f"{n} stages" for n in stages])
         axes.set_ylim(len(stages) - 0.5, -0.5)
-        gap = "\n" if style.on_phone() else " "
-        axes.set_xlabel(f"speed-up by ADA-GP over the same{gap}pipeline without (x)")
+        axes.set_xlabel(style.words("speed-up by ADA-GP over the same pipeline without (x)"))
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
     plt.close(figure)
     return figure, data
@@ -433,19 +432,19 @@ def eyeriss(anchors: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     import matplotlib.pyplot as plt
 
     names = {"alexnet": "AlexNet", "vgg16": "VGG-16"}
-    labels = [f"{names[row.network]}: {row.quantity}" for row in anchors.itertuples()]
+    labels = [style.words(f"{names[row.network]}: {row.quantity}", phone=22) for row in anchors.itertuples()]
     with style.use():
-        figure, axes = plt.subplots(figsize=style.size(7.4, 0.9 + 0.28 * len(labels)))
+        figure, axes = plt.subplots(figsize=style.size(7.4, 0.9 + 0.28 * len(labels), 0.9 + 0.36 * len(labels)))
         axes.axvline(1, color=style.GREY, linewidth=1)
         axes.plot(anchors["ratio"], range(len(labels)), "o", color=style.COLORS["rs"])
         axes.set_xscale("log")
-        ticks = [0.5, 0.7, 1, 1.4, 2, 3, 4]
+        ticks = [0.5, 1, 2, 4] if style.on_phone() else [0.5, 0.7, 1, 1.4, 2, 3, 4]
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.set_xticks([], minor=True)
         axes.set_xlim(0.45, 4.2)
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(len(labels) - 0.5, -0.5)
-        axes.set_xlabel("model over silicon (1: equal)")
+        axes.set_xlabel(style.words("model over silicon (1: equal)", phone=20))
     plt.close(figure)
     return figure, anchors
 
