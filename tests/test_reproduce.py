@@ -155,10 +155,14 @@ for (const e of document.querySelectorAll('article :is(table, figure, svg, img, 
   for (let b = e; b.tagName !== 'ARTICLE'; b = b.parentElement)
     if (b.scrollWidth > b.clientWidth + 1 && getComputedStyle(b).overflowX !== 'visible')
       found.push(`${name(e)}: ${b.scrollWidth} in ${name(b)} of ${b.clientWidth}`);
-  if (e.tagName === 'svg' && e.closest('figure')) {
-    const scale = box.width / e.viewBox.baseVal.width;
-    const sizes = [...e.querySelectorAll('text')].map(t => scale * parseFloat(getComputedStyle(t).fontSize));
+  if (e.tagName === 'svg' && e.closest('figure, .adagp-picture')) {
+    const scale = box.width / e.viewBox.baseVal.width, texts = [...e.querySelectorAll('text')];
+    const sizes = texts.map(t => scale * parseFloat(getComputedStyle(t).fontSize));
     if (Math.min(99, ...sizes) < 8) found.push(`${name(e)}: text of ${Math.min(...sizes).toFixed(1)} pixels`);
+    for (const t of texts) {
+      const words = t.getBoundingClientRect();
+      if (words.left < box.left - 2 || words.right > box.right + 2) found.push(`a figure cuts "${t.textContent.trim()}"`);
+    }
   }
 }
 const wide = document.documentElement.scrollWidth - page;

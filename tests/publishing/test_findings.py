@@ -51,6 +51,17 @@ def test_without_any_record_nothing_is_claimed(monkeypatch):
     assert "0.0" not in cards["accuracy"].data.partition("<svg")[0]
 
 
+def test_the_card_on_the_criterion_names_the_best_that_training_can_use(monkeypatch):
+    known = {"shared-network": 0.01, "feedback-alignment": 0.2, "error-projection": 0.5, "fitted by sample": 0.9, "ema": 0.0}
+    same = {"seed": 0, "epoch": 2, "noise": 1.0, "forward": 1.0, "backward": 2.0}
+    layers = [same | {"position": i, "layer": str(i)} for i in (0, 1)]
+    config = {"model": "vgg13", "width": 0.125, "dataset": "cifar10", "epochs": 2}
+    monkeypatch.setattr(evidence, "recorded_correlations", lambda: {"config": config, "rows": [row | known for row in layers]})
+    card = publishing.findings("smoke", ["criterion"])["criterion"].data
+    assert "must exceed <b>0.33</b>" in card and "reaches <b>less than 0.001</b>" in card
+    assert "error projection, <b>0.25</b>" in card and "it would reach 0.81" in card
+
+
 def test_a_difference_that_rounds_to_nothing_has_no_side():
     found = Interval(mean=0.03, low=None, high=None, pairs=1)
     assert publishing.apart(found) == "less than 0.1 points apart so far, still open"

@@ -43,13 +43,20 @@ def test_a_notebook_is_executed_once_a_change(notebooks, tmp_path):
     assert forecast(plan, SMOKE, tmp_path, "", each=True)[0] == "01_tiny: executes the notebook (not executed before)"
     assert execute_notebooks(plan, tmp_path, report=lines.append) == plan
     assert forecast(plan, SMOKE, tmp_path, "", each=True)[0].startswith("01_tiny: nothing to do, executed 20")
-    expected = f"01_tiny: executes the notebook ({lines[0].rpartition(' in ')[2]} last time)"
+    expected = f"01_tiny: executes the notebook ({lines[1].rpartition(' in ')[2]} last time)"
     assert forecast(plan, SMOKE, tmp_path, "new results", each=True)[0] == expected
     made = json.loads((tmp_path / "01_tiny.ipynb").read_text())
     assert "smoke 42" in json.dumps(made) and "# Value 21" in json.dumps(made)
     assert len(lines) == 2 and lines[0].startswith("1 at once, each with ") and "1/1 notebooks | 01_tiny" in lines[1]
+    assert "".join(made["cells"][0]["source"]) == 'profile = "smoke"\nvalue = 21'
     assert execute_notebooks(plan, tmp_path, report=lines.append) == []
     assert execute_notebooks(plan, tmp_path, report=lines.append, inputs="new results") == plan
+
+
+def test_a_page_shows_the_parameters_that_were_not_given_too(notebooks, tmp_path):
+    execute_notebooks(notebook_jobs(SMOKE, ["01"]), tmp_path, report=lambda line: None)
+    made = json.loads((tmp_path / "01_tiny.ipynb").read_text())
+    assert "".join(made["cells"][0]["source"]) == 'profile = "smoke"\nvalue = 1'
 
 
 def test_a_failing_notebook_leaves_the_last_good_one(notebooks, tmp_path):

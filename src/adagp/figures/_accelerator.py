@@ -258,7 +258,7 @@ def pipelines(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
             axes.plot(rows["mean"], y, linestyle="", marker="osD"[i % 3], color=colors[scheme], label=PIPELINES[scheme])
         axes.set_yticks(range(len(stages)), [f"{n} stages" for n in stages])
         axes.set_ylim(len(stages) - 0.5, -0.5)
-        axes.set_xlabel("speed-up by ADA-GP over the same pipeline without (x)")
+        axes.set_xlabel(style.words("speed-up by ADA-GP over the same pipeline without (x)"))
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
     plt.close(figure)
     return figure, data
@@ -392,14 +392,17 @@ def zigzag(record: dict) -> tuple["Figure", "pd.DataFrame"]:
         ]
     )  # fmt: skip
     with style.use():
-        figure, axes = plt.subplots(figsize=style.size(7.2, 1.2 + 0.3 * len(data)))
+        figure, axes = plt.subplots(figsize=style.size(7.2, 1.2 + 0.3 * len(data), 1.4 + 0.44 * len(data)))
         axes.axvline(1, color=style.GREY, linewidth=1)
         places = range(len(data))
         axes.hlines(places, data["ratio with twice the buffer"], data["ratio"], color=style.BLUE, linewidth=1)
         axes.plot(data["ratio"], places, "o", color=style.BLUE, label="the same buffer")
         twice = data["ratio with twice the buffer"]
         axes.plot(twice, places, "o", color=style.BLUE, markerfacecolor="white", label="twice the buffer for ours")
-        axes.set_yticks(places, list(data["layer"]))
+        names = list(data["layer"])
+        if style.on_phone():
+            names = [name.replace(" ", "\n").replace(".denselayer", "\n.denselayer") for name in names]
+        axes.set_yticks(places, names)
         axes.set_ylim(len(data) - 0.5, -0.5)
         axes.set_xlabel("our words over ZigZag's (1: equal)")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(2))
@@ -430,19 +433,19 @@ def eyeriss(anchors: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     import matplotlib.pyplot as plt
 
     names = {"alexnet": "AlexNet", "vgg16": "VGG-16"}
-    labels = [f"{names[row.network]}: {row.quantity}" for row in anchors.itertuples()]
+    labels = [style.words(f"{names[row.network]}: {row.quantity}", phone=22) for row in anchors.itertuples()]
     with style.use():
-        figure, axes = plt.subplots(figsize=style.size(7.4, 0.9 + 0.28 * len(labels)))
+        figure, axes = plt.subplots(figsize=style.size(7.4, 0.9 + 0.28 * len(labels), 0.9 + 0.36 * len(labels)))
         axes.axvline(1, color=style.GREY, linewidth=1)
         axes.plot(anchors["ratio"], range(len(labels)), "o", color=style.COLORS["rs"])
         axes.set_xscale("log")
-        ticks = [0.5, 0.7, 1, 1.4, 2, 3, 4]
+        ticks = [0.5, 1, 2, 4] if style.on_phone() else [0.5, 0.7, 1, 1.4, 2, 3, 4]
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.set_xticks([], minor=True)
         axes.set_xlim(0.45, 4.2)
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(len(labels) - 0.5, -0.5)
-        axes.set_xlabel("model over silicon (1: equal)")
+        axes.set_xlabel(style.words("model over silicon (1: equal)", phone=20))
     plt.close(figure)
     return figure, anchors
 

@@ -196,7 +196,7 @@ def controls(runs: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
             axes.plot(means[method], place, "|", color=style.BLACK, markersize=16, markeredgewidth=2)
         axes.set_yticks(range(len(means)), [style.LABELS[method] for method in means.index])
         axes.set_ylim(-0.6, len(means) - 0.4)
-        axes.set_xlabel(f"{style.METRICS[runs['metric'].iloc[0]]}: dots are seeds, bars their mean")
+        axes.set_xlabel(style.words(f"{style.METRICS[runs['metric'].iloc[0]]}: dots are seeds, bars their mean", phone=24))
     plt.close(figure)
     return figure, data
 

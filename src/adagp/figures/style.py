@@ -4,6 +4,7 @@ A figure is drawn twice, for a desktop and for a phone (``drawing``). The functi
 and ``columns`` what becomes of its layout on a phone.
 """
 
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -151,6 +152,11 @@ def size(width: float, height: float, phone: float | None = None) -> tuple[float
 def columns(desktop: int, phone: int = 2) -> int:
     """Columns of a legend."""
     return min(desktop, phone) if on_phone() else desktop
+
+
+def words(text: str, *, phone: int = 30) -> str:
+    """A label, on a phone broken into lines of so many characters."""
+    return textwrap.fill(text, phone) if on_phone() else text
 
 
 def panels(count: int, width: float, height: float, *, phone: float, **shared: Any) -> "tuple[Figure, list[Axes]]":

@@ -178,33 +178,33 @@ def quality_table(quality: "pd.DataFrame", otherwise: str = NOTHING):
 def accuracy_table():
     """Recorded scores of all models, each at its scale nearest to the paper's: model by method, and what it was trained on."""
     import pandas as pd
+    from IPython.display import HTML
 
     from ..models import available
 
     records = largest(recorded())
     runs = summary(records)
     differences = pairs(records, "adagp", "bp")
-    methods = [method for method in METHODS if method in set(runs["method"])] or ["bp", "adagp"]
+    methods = [method for method in METHODS if method in set(runs["method"])]
     rows = []
-    for model in available():
+    for model in dict.fromkeys(runs["model"]):
         mine = runs[runs["model"] == model]
-        cells = {
-            method: _score(*figures) for method, *figures in mean_std(mine, ["method"]).itertuples(index=False)
-        } if len(mine) else {}  # fmt: skip
-        row = {"model": model} | {LABELS[method]: cells.get(method, "–") for method in methods}
-        row["ADA-GP minus BP"] = _paired(differences[differences["model"] == model]["difference"])
-        first = mine.iloc[0] if len(mine) else None
-        row["scale"] = (
-            "not recorded yet"
-            if first is None
-            else f"{first['data']}, {first['train_samples']:,} samples, width {first['width']:g}, {first['epochs']} epochs"
+        cells = {method: _score(*figures) for method, *figures in mean_std(mine, ["method"]).itertuples(index=False)}
+        first = mine.iloc[0]
+        scale = f"{first['data']}, {first['train_samples']:,} samples, width {first['width']:g}, {first['epochs']} epochs"
+        difference = _paired(differences[differences["model"] == model]["difference"])
+        rows.append(
+            {"model": model}
+            | {LABELS[method]: cells.get(method, "–") for method in methods}
+            | {"ADA-GP minus BP": difference, "scale": scale}
         )
-        rows.append(row)
     caption = (
         "Test accuracy in % (Transformer: BLEU), mean ± sample standard deviation (n runs); differences are paired over seeds, "
         "with a 95 % interval from three pairs on"
     )
-    return html_table(pd.DataFrame(rows), caption=caption)
+    table = html_table(pd.DataFrame(rows), caption=caption).data if rows else ""
+    missing = [model for model in available() if model not in set(runs["model"])]
+    return HTML(table + (f"<p>Not recorded yet: {', '.join(missing)}.</p>" if missing else ""))
 
 
 def large_batch_table(table: "pd.DataFrame"):

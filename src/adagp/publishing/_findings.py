@@ -172,17 +172,25 @@ def _criterion(profile: str) -> "HTML":
     if record:
         table = evidence.correlation_table(record)
         means = evidence.whole_network(table).groupby("prediction", sort=False)["rho2"].agg(["mean", "min", "max", "count"])
-        paper, best = means.loc["shared-network"], means["mean"].idxmax()
+        paper = means.loc["shared-network"]
+        usable = means.drop(index="fitted by sample")  # which needs every sample's true gradient
+        best = usable["mean"].idxmax()
+        reached = f"{paper['mean']:.3f}" if paper["mean"] >= 0.0005 else "less than 0.001"
         found = (
-            f"The paper's predictor reaches <b>{paper['mean']:.3f}</b>; the best that was measured, "
-            f"{html.escape(evidence.PREDICTIONS[best])}, {means.loc[best, 'mean']:.3f}."
+            f"The paper's predictor reaches <b>{reached}</b>; the best that training can use, "
+            f"{html.escape(evidence.PREDICTIONS[best])}, <b>{usable.loc[best, 'mean']:.2f}</b>. Fitted to the gradients of "
+            f"single samples, which training does not have, it would reach {means.loc['fitted by sample', 'mean']:.2f}."
         )
         rows: list[Row] = [
             (textwrap.fill(evidence.PREDICTIONS[name], 20), row["mean"], row["min"], row["max"], _HUES.get(name, "bp"))
             for name, row in means.iterrows()
         ]
         drawn = figures.compared(rows, xlabel="squared correlation", reference=least)
-        basis = f"n = {paper['count']:.0f} seeds, lines from the least to the most; the dashed line is what must be exceeded."
+        run = record["config"]
+        basis = (
+            f"n = {paper['count']:.0f} seeds, lines from the least to the most; the dashed line is what must be exceeded. "
+            f"{run['model']} at {run['width']:g} of its width on {run['dataset']}, after {run['epochs']} epochs."
+        )
     return finding(
         "criterion",
         "<b>How good must a prediction be?</b> To correct the gradient of a part of the batch at a profit, its squared "

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -242,6 +243,7 @@ def _papermill(job: Job, folder: Path, threads: int) -> None:
             "ADAGP_HOME": str(_paths.root()),
             PAGE: job.page,
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            "PYTHONWARNINGS": "ignore:IProgress not found",  # of a library's progress bars, which no page shows
         }
         answer = run_tool("papermill.cli:papermill", arguments, cwd=_paths.notebooks(), env=environment)
         if answer.returncode != 0:
@@ -266,6 +268,9 @@ def _tidy(made: Path, parameters: dict[str, object]) -> None:
         elif "injected-parameters" in cell["metadata"].get("tags", []):
             own = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
             # The page shows, or hides, the notebook's own cell, with the values that it was executed with.
-            own["source"] = "".join(cell["source"]).removeprefix("# Parameters\n")
+            for name, value in parameters.items():
+                line = re.compile(rf"^{name} = .*$", re.MULTILINE)
+                written = f"{name} = {json.dumps(value) if isinstance(value, str) else repr(value)}"
+                own["source"] = line.sub(written.replace("\\", r"\\"), "".join(own["source"]))
             cell["metadata"]["tags"].append("remove-cell")
     made.write_text(json.dumps(notebook, indent=1))
