@@ -174,15 +174,15 @@ LAYERS = ("features.3", "features.10", "features.17", "features.24", "features.3
 
 def layers() -> dict[str, object]:
     """Whole layers of a thin VGG13, trained on the digits, in Verilator: a Phase-GP batch of each, from its input to its new
-    weights, on an Efficient design of 12 x 15 PEs."""
-    rows, cols, batch = 12, 15, 2
+    weights, on an Efficient design of 4 x 4 PEs."""
+    rows, cols, batch = 4, 4, 2
     torch.manual_seed(0)
     model = models.create("vgg13", dataset="digits", width=0.125)
     split = data.load("digits").splits["train"]
     images, labels = torch.from_numpy(split.images[:]).float() / 127.5 - 0.5, torch.from_numpy(split.labels)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
     engine = AdaGP(model, optimizer, schedule=LadderSchedule(warm_up_epochs=1), predictor=SharedNetwork(lr=1e-2))
-    rtl.train(engine, images, labels, 150)
+    rtl.train(engine, images, labels, 60)
     inputs: dict[str, torch.Tensor] = {}
     for name in LAYERS:
         keep = lambda module, x, y, name=name: inputs.update({name: x[0].detach()[:batch]})  # noqa: E731
