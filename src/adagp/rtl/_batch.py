@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..schedule import LadderSchedule
+from .._errors import UsageError
+from ..schedule import LadderSchedule, Phase
 from ._extension import TOTAL, Extension
 from ._host import BESIDE, Answers, Script
 from ._layout import bias_words, join, weight_words
@@ -147,7 +148,8 @@ class Ran:
         sides += [("helper", self.program.helper, self.profiles[1])] * own
         return [
             {
-                "side": side, "component": step.component, "layer": step.layer, "unit": step.unit, "model_cycles": step.model_cycles,
+                "side": side, "component": step.component, "layer": step.layer, "unit": step.unit,
+                "model_cycles": step.model_cycles,
                 **{name: int(row[at]) for name, row in zip(PROFILE, profile, strict=True)},
             }
             for side, steps, profile in sides for at, step in enumerate(steps) if step.phases & now
@@ -182,7 +184,7 @@ class Ran:
         return rows
 
     def timeline(self) -> list[dict[str, Any]]:
-        """When each step ran: side, component, layer, unit, begin and end in cycles after start (of the phase's runs together)."""
+        """When each step ran: side, component, layer, unit, begin and end in cycles after start (of both runs, in BP)."""
         now, rows = GP if self.phase == "gp" else BP, []
         for side, steps in (("main", self.program.main), ("helper", self.program.helper))[: 1 + self.program.own]:
             ran, at = iter([step for step in self.steps if step["side"] == side]), 0
@@ -212,8 +214,15 @@ def run_batches(
         true: for each batch the layers' true gradients (``plan.gradient``), or None for one of Phase GP. It must be as
             ``schedule`` has it, which the hardware follows: one epoch that has all these batches.
         run: the simulator.
+
+    Raises:
+        UsageError: true gradients for a batch that is of Phase GP in ``schedule``, or none for one that is not.
     """
     gradients = [None] * len(images) if true is None else true
+    for number, gradient in enumerate(gradients):
+        phase = Phase.GP if schedule is None else schedule.phase(0, number)
+        if (phase is Phase.GP) != (gradient is None):
+            raise UsageError(f"batch {number} is of phase {phase.value} and has {'no ' * (gradient is None)}true gradients")
     program = Program(plan, design, rows=rows, cols=cols, schedule=schedule, batches=len(images))
     script = load(program)
     for batch, gradient in zip(images, gradients, strict=True):

@@ -11,7 +11,7 @@ from .._predictor_size import PredictorSize
 from ..predictors import SharedNetwork
 from ..training import AdaGP
 from ._fixed import Widths
-from ._pool import bins_of
+from ._pool import LARGEST, bins_of
 
 HEADROOM = 1
 """Bits that a tensor may grow beyond what calibration saw before it is clipped."""
@@ -279,6 +279,8 @@ def _forward(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d | nn.Line
 
 def _window(module: nn.Conv2d | nn.Linear, x: Tensor) -> tuple[int, int, int]:
     """(kernel, stride, padding), each the same both ways. Raises UsageError for what the unfolding cannot do."""
+    if max(x.shape[2:]) > LARGEST:
+        raise UsageError(f"the hardware takes maps of 1 to {LARGEST} pixels each way, got {x.shape[2]} x {x.shape[3]}")
     if isinstance(module, nn.Linear):
         if x.shape[2] != x.shape[3]:
             raise UsageError(f"the hardware's windows are square; the linear layer's map is {x.shape[2]} x {x.shape[3]}")

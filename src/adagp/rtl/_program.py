@@ -9,8 +9,9 @@ from ..accelerator import gemm_cycles
 from ..schedule import LadderSchedule
 from ._extension import Extension
 from ._layout import gemm_job
+from ._gemm import COUNT
 from ._plan import Plan
-from ._sequencer import BP, GP, HEAD, UNITS, Ladder
+from ._sequencer import BP, GP, UNITS, Ladder
 from ._sizes import Sizes
 
 
@@ -30,11 +31,12 @@ class Step:
 
     @property
     def words(self) -> list[int]:
-        """The step as fields of the program memory."""
-        names = UNITS[self.unit]
-        head = [list(UNITS).index(self.unit), self.phases, self.after]
-        assert len(head) == len(HEAD) and set(self.job) == set(names), self
-        return head + [self.job[name] for name in names]
+        """The step as fields of the program memory (``HEAD``, then the unit's)."""
+        fields = [list(UNITS).index(self.unit), self.phases, self.after, *(self.job[name] for name in UNITS[self.unit])]
+        if max(fields) >= 1 << COUNT:
+            where = f"{self.component} of layer {self.layer}, unit {self.unit}"
+            raise UsageError(f"{where}: numbers of a step are below {1 << COUNT}, got {max(fields)}; take a smaller batch or layer")
+        return fields
 
 
 class _Places:
@@ -57,7 +59,8 @@ class Program:
         schedule: whose phases the ladder steps through.
 
     Raises:
-        UsageError: an unknown design, an array without PEs, a ladder with more rungs than the hardware has.
+        UsageError: an unknown design, an array without PEs, a ladder with more rungs than the hardware has, a network that
+            the hardware's addresses do not reach.
     """
 
     def __init__(
@@ -103,6 +106,9 @@ class Program:
             self.conv_weight = helper["weight"].take(folds(size.channels) * self._fold_words(size.kernel**2))
             self.linear_weight = helper["weight"].take(folds(self.longest) * self._fold_words(size.features))
         self.depths = [{name: place.used for name, place in places.items()} for places in (main, helper)]
+        for name, words in self.depths[0].items():
+            if words > 1 << COUNT:
+                raise UsageError(f"the network takes {words} words of a bank for {name}, and an address reaches {1 << COUNT}")
 
     def folds(self, outputs: int) -> int:
         """Column folds of so many outputs."""
@@ -135,8 +141,10 @@ class Program:
         """The hardware, with memories just large enough."""
         return hardware_for([self])
 
-    def _unfold(self, index: int, component: str, phases: int, *, map_at: int, images: int, channels: int, size: tuple[int, int],
-                out: tuple[int, int], kernel: int, stride: int, padding: int, shift: int, rectify: bool) -> Step:  # fmt: skip
+    def _unfold(
+        self, index: int, component: str, phases: int, *, map_at: int, images: int, channels: int, size: tuple[int, int],
+        out: tuple[int, int], kernel: int, stride: int, padding: int, shift: int, rectify: bool,
+    ) -> Step:  # fmt: skip
         job = {
             "images": images, "channels": channels, "height": size[0], "width": size[1], "positions": size[0] * size[1],
             "kernel_h": kernel, "kernel_w": kernel, "stride": stride, "padding": padding, "out_h": out[0], "out_w": out[1],
@@ -254,5 +262,6 @@ def hardware_for(programs: Sequence[Program]) -> Extension:
         largest([program.sizes[0] for program in programs]), largest(beside) if beside else None,
         program_depth=max(len(steps) for program in programs for steps in (program.main, program.helper)),
         table_depth=max(program.depths[0]["table"] for program in programs),
-        state_depth=max(program.depths[0]["state"] for program in programs), widths=first.plan.widths, predictor=first.plan.size,
+        state_depth=max(program.depths[0]["state"] for program in programs),
+        widths=first.plan.widths, predictor=first.plan.size,
     )  # fmt: skip

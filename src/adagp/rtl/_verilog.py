@@ -153,8 +153,9 @@ def run_verilator(top: Elaboratable, script: Script) -> Answers:
         folder = Path(temporary)
         (folder / "dut.v").write_text(verilog(top, "dut"))
         testbench(folder, "dut", script, len(top.host.stream_data))
-        options = ["--binary", "--timing", "-w", "-O3", "--top-module", "testbench", "-o", "run"]
-        subprocess.run(["verilator", *options, "testbench.v", "dut.v"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        quiet = ["-Wno-fatal", "-Wno-lint", "-Wno-INITIALDLY"]
+        command = ["verilator", "--binary", "--timing", *quiet, "--top-module", "testbench", "-o", "run", "testbench.v", "dut.v"]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         ran = subprocess.run([str(folder / "obj_dir" / "run")], cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
     return read_answers(ran.stdout)
 
