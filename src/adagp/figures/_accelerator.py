@@ -51,8 +51,10 @@ def speedup(sweep: "pd.DataFrame", quantity: str = "speedup", *, paper: float) -
     keys = ["model", "dataflow", "design"]
     data = sweep.groupby(keys, sort=False)[quantity].agg(["mean", "min", "max", "count"]).reset_index()
     mean = data.groupby(["dataflow", "design"], sort=False)["mean"].agg(["mean", "min", "max", "count"]).reset_index()
-    data = pd.concat([data, mean.assign(model="mean")], ignore_index=True)
-    places = {model: i for i, model in enumerate([*models, "mean"])}
+    several = f"mean of {len(models)}"
+    if len(models) > 1:
+        data = pd.concat([data, mean.assign(model=several)], ignore_index=True)
+    places = {model: i for i, model in enumerate(dict.fromkeys(data["model"]))}
     with style.use():
         height = 1.3 + 0.3 * len(places)
         figure, panels = style.panels(
@@ -60,7 +62,8 @@ def speedup(sweep: "pd.DataFrame", quantity: str = "speedup", *, paper: float) -
         )
         for axes, flow in zip(panels, flows, strict=True):
             axes.axvline(paper, color=style.GREY, linestyle="--", linewidth=1)
-            axes.axhline(len(models) - 0.5, color=style.GREY, linewidth=0.8)
+            if several in places:
+                axes.axhline(places[several] - 0.5, color=style.GREY, linewidth=0.8)
             for i, design in enumerate(designs):
                 rows = data[(data["dataflow"] == flow) & (data["design"] == design)]
                 y = [places[model] + 0.22 * (i - (len(designs) - 1) / 2) for model in rows["model"]]
@@ -70,7 +73,7 @@ def speedup(sweep: "pd.DataFrame", quantity: str = "speedup", *, paper: float) -
                     color=style.COLORS[design], label=style.LABELS[design],
                 )  # fmt: skip
             axes.set_title(style.LABELS[flow])
-        panels[0].set_yticks(range(len(places)), [*models, f"mean of {len(models)}"])
+        panels[0].set_yticks(range(len(places)), list(places))
         panels[0].set_ylim(len(places) - 0.5, -0.5)
         gap = "\n" if style.on_phone() else "  "
         figure.supxlabel(f"{label}{gap}(dashed: the paper's mean, {paper:g})", fontsize=9 if style.on_phone() else 10)
