@@ -21,7 +21,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 BASE = dataclasses.replace(profile("smoke").run("vgg13", "bp"), train_limit=256, epochs=8)
 RUNS = [dataclasses.replace(BASE, method=method, seed=seed) for seed in (0, 1) for method in ("bp", "adagp")]
 RUNNER = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from adagp import _processes
 _processes.catch_signals()
@@ -29,7 +29,7 @@ try:
     from adagp.running import Run, Store, run_all
     run_all([Run.from_config(config) for config in json.loads(sys.argv[2])], Store(Path(sys.argv[1])), jobs=2, threads=1)
 except KeyboardInterrupt:
-    sys.exit(_processes.stopped())
+    os._exit(_processes.stopped())  # as the command does
 """
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-_GRACE = 1.5  # seconds
+_GRACE = 1.0  # seconds
 _POLL = 0.5  # seconds between looks at whether a parent is there
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _folders: set[str] = set()
