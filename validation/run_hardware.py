@@ -190,9 +190,8 @@ def layers() -> dict[str, object]:
     with torch.no_grad():
         model(images[:16])
     engines = [layer_alone(engine, name) for name in LAYERS]
-    maps = [x if x.dim() == 4 else x[:, :, None, None] for x in inputs.values()]
-    plans = [rtl.plan_batch(own, x) for own, x in zip(engines, maps, strict=True)]
-    operands = [plan.images(x) for plan, x in zip(plans, maps, strict=True)]
+    plans = [rtl.plan_batch(own, x) for own, x in zip(engines, inputs.values(), strict=True)]
+    operands = [plan.images(x) for plan, x in zip(plans, inputs.values(), strict=True)]
     programs = [rtl.Program(plan, "efficient", rows=rows, cols=cols) for plan in plans]
     found = []
     ran = rtl.run_programs(programs, operands, run=rtl.run_verilator)

@@ -144,7 +144,8 @@ class Plan:
     def images(self, batch: Tensor) -> np.ndarray:
         """A batch as the first layer's operands (int64), clipped to their width."""
         top = 1 << (self.widths.operand - 1)
-        scaled = batch.double().numpy() * 2.0 ** self.layers[0].input_fraction
+        maps = batch.reshape(*batch.shape[:2], *self.layers[0].in_size)
+        scaled = maps.double().numpy() * 2.0 ** self.layers[0].input_fraction
         return np.clip(np.floor(scaled + 0.5), -top, top - 1).astype(np.int64)
 
     def gradient(self, index: int, matrix: Tensor) -> np.ndarray:
@@ -176,7 +177,7 @@ def plan_batch(engine: AdaGP, images: Tensor, widths: Widths | None = None) -> P
     Args:
         engine: around an nn.Sequential of Conv2d, ReLU, Flatten and Linear, with the shared network as predictor and
             torch.optim.SGD as optimizer.
-        images: (batch, channels, height, width); the hardware's batches have this size.
+        images: (batch, channels, height, width), or (batch, features); the hardware's batches have this size.
 
     Raises:
         UsageError: another kind of module, predictor or optimizer; formats that cannot be reached from each other.
@@ -256,7 +257,8 @@ def _forward(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d | nn.Line
     if not isinstance(model, nn.Sequential):
         raise UsageError(f"the hardware takes an nn.Sequential, got {type(model).__name__}")
     seen: list[tuple[nn.Conv2d | nn.Linear, Tensor, bool, Tensor]] = []
-    x, rectified = images.double(), False  # always as maps: a flattened tensor is the map that it was made of
+    # Always as maps: a flattened tensor is the map that it was made of.
+    x, rectified = (images if images.dim() == 4 else images[:, :, None, None]).double(), False
     with torch.no_grad():
         for module in model:
             if isinstance(module, nn.ReLU):
