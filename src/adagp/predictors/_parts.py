@@ -83,7 +83,7 @@ class ControlVariate:
     """True gradients on a random part of the batch, plus what predictions say of all of it beyond that part.
 
     g = g_part + p_all - p_part: unbiased whatever the predictions are, and less noisy than g_part as far as a sample's
-    prediction follows its gradient (arXiv 2511.05187; there with gradient predictions of a model in language training). The
+    prediction follows its gradient (arXiv 2511.05187; there with linear predictions of a vision transformer's gradients). The
     predictions are those of ``ErrorProjection``, whose fit by least squares is the best coefficient of the correction.
 
     Use it where predictions correlate with the true gradients of single samples above the book's criterion (its page "What a

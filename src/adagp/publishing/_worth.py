@@ -150,7 +150,8 @@ def criterion_verdict(table: "pd.DataFrame", cuts: "pd.DataFrame", batch: int):
     return markdown(
         f"**Over the whole network the paper's predictor has a rho² of {own.mean():.1g} (at most {own.max():.1g} in "
         f"{len(own)} seeds), where {least:.2f} is the least that could pay.** The most that was measured is "
-        f"{PREDICTIONS[best]}, with {means[best]:.2f}: with the best share of true gradients the noise would be {noise:.1f} % "
+        f"{PREDICTIONS[best]}, with {means[best]:.2f} ({PREDICTIONS['error-projection']} as training fits it: "
+        f"{means['error-projection']:.2f}): with the best share of true gradients the noise would be {noise:.1f} % "
         f"of that of backpropagation of equal cost, if predicting were free. Layers above the least correlation of "
         f"{least**0.5:.2f}, of {len(by_layer)}: {cleared}. Of all cuts the one above {layer} gains most, "
         f"{interval_text(interval(gains.get_group(layer)))} points more of the noise than of the cost. Noise makes up "
