@@ -94,7 +94,7 @@ def frontier_table(ways: "pd.DataFrame", averaged: "pd.DataFrame", savings: "pd.
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def criterion_table(table: "pd.DataFrame"):
