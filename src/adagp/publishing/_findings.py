@@ -374,8 +374,8 @@ def _hardware(profile: str) -> "HTML":
         "hardware",
         f"<b>The extension exists as hardware.</b> A whole Phase-GP batch on {len(batches['designs'])} designs {gives} the "
         "weights of the golden model bit for bit, and the products' cycles are the closed form's on "
-        f"{same} of {len(products)} layers of a thin VGG13. What the closed form takes as free (unfolding, pooling, the update, "
-        f"one word a cycle here) is <b>{100 - max(products):.0f} to {100 - min(products):.0f} %</b> of all cycles. A processing "
+        f"{same} of {len(products)} layers of a thin VGG13. What the closed form takes as free (unfolding, pooling, update, "
+        f"a word a cycle here) is <b>{100 - max(products):.0f} to {100 - min(products):.0f} %</b> of all cycles. A processing "
         f"element takes {real:,.0f} square micrometres of logic at 45 nm, {real / estimate:.2f} times our estimate from "
         "published parts at 40 nm.",
         figures.compared(rows, xlabel="% of a layer's cycles beside the products"),
