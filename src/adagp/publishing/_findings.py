@@ -367,7 +367,7 @@ def _hardware(profile: str) -> "HTML":
     products = [100 * layer["products"] / layer["cycles"] for layer in layers["layers"]]
     same = sum(layer["products"] == layer["model"] for layer in layers["layers"])
     rows: list[Row] = [
-        (f"{layer['layer']}: other units", 100 - share, None, None, "efficient")
+        (layer["layer"], 100 - share, None, None, "efficient")
         for layer, share in zip(layers["layers"], products, strict=True)
     ]
     return finding(
@@ -378,7 +378,7 @@ def _hardware(profile: str) -> "HTML":
         f"a word a cycle here) is <b>{100 - max(products):.0f} to {100 - min(products):.0f} %</b> of all cycles. A processing "
         f"element takes {real:,.0f} square micrometres of logic at 45 nm, {real / estimate:.2f} times our estimate from "
         "published parts at 40 nm.",
-        figures.compared(rows, xlabel="% of a layer's cycles beside the products"),
+        figures.compared(rows, xlabel="% of cycles beside products"),
         alt="For each layer simulated, the share of cycles in which the array forms no products",
         page="09_overhead",
         basis=f"{len(products)} layers on {layers['rows']} x {layers['cols']} PEs, simulated; n = 1 synthesis, before layout, "

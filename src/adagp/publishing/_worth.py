@@ -44,15 +44,17 @@ def frontier_verdict(ways: "pd.DataFrame"):
     above = [row for row in known if row["distance"].low > 0]
     below = [row for row in known if row["distance"].high < 0]
     between, few = len(known) - len(above) - len(below), len(ways) - len(known)
-    parts = [
-        f"**Of {len(known)} ways with three seeds or more, {len(above)} lie above backpropagation of their own cost, "
-        f"{len(below)} below it, and {between} {'is' if between == 1 else 'are'} not told apart from it.**"
-    ]
+    parts = ["**No way has three seeds yet, so all are open.**"]
+    if known:
+        told = f"{len(below)} below it, and {between} {'is' if between == 1 else 'are'} not told apart from it.**"
+        parts = [
+            f"**Of {len(known)} ways with three seeds or more, {len(above)} lie above backpropagation of their own cost, {told}"
+        ]
     if above:
         parts.append(f"Above: {named(above)}.")
     if below:
         parts.append(f"Below: {named(below)}.")
-    if few:
+    if few and known:
         parts.append(f"{few} more {'has' if few == 1 else 'have'} too few seeds, or a cost outside the budgets: open.")
     return markdown(" ".join(parts))
 
@@ -114,7 +116,7 @@ def criterion_table(table: "pd.DataFrame"):
             {
                 "prediction": label,
                 "best layer": f"{best}: {by_layer.max():.2f}",
-                "median layer": f"{by_layer.median():.2f}",
+                "median layer": f"{by_layer.median():.2f}".replace("-0.00", "0.00"),
                 "rho² of the network": f"{squared.mean():.2g} ({squared.min():.2g} to {squared.max():.2g})",
                 "needed": f"{threshold(1.0 - 1e-9):.2f} to {threshold(0.25):.2f}",
             }
