@@ -139,7 +139,12 @@ QUICK = replace(
         _THIN, dataset="digits", optimizer="adam", lr=0.003, weight_decay=0.0, batch_size=16, epochs=2, warm_up_epochs=1,
         rungs=((1, 4, 1),),
     ),
-    special={"vgg19": {"epochs": 3}, "resnet50": {"epochs": 3}, "mobilenet_v2": {"lr": 0.01, "epochs": 3}},
+    special={
+        "vgg19": {"epochs": 3},
+        "resnet50": {"epochs": 3},
+        "inception_v4": {"epochs": 3},
+        "mobilenet_v2": {"lr": 0.01, "epochs": 3},
+    },
     # The Transformer needs more batches than the networks on digits before it translates anything.
     translation=replace(
         _TRANSLATION, dataset="numbers", width=0.125, lr=1e-3, train_limit=4_000, test_limit=256, epochs=8, **_SHORT
