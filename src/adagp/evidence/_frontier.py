@@ -143,6 +143,18 @@ def distances(runs: "pd.DataFrame", value: str = "score") -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=["method", "schedule", "cost", "seconds", "value", "n", "distance", "against_whole"])
 
 
+def decided(ways: "pd.DataFrame") -> "dict[str, pd.DataFrame]":
+    """The rows of ``distances`` by what their intervals say: 'above' the frontier, 'below' it, 'between', or 'few' seeds."""
+
+    def side(found: "Interval | None") -> str:
+        if found is None or found.low is None or found.high is None:
+            return "few"
+        return "above" if found.low > 0 else "below" if found.high < 0 else "between"
+
+    sides = ways["distance"].map(side)
+    return {name: ways[sides == name] for name in ("above", "below", "between", "few")}
+
+
 def savings(runs: "pd.DataFrame", *, design: str = "efficient", dataflow: str = "ws") -> "pd.DataFrame":
     """Accuracy lost against energy saved on the accelerator, for each way and for shorter backpropagation; of one regime.
 

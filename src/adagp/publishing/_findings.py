@@ -126,19 +126,16 @@ def _pays(profile: str) -> "HTML":
     # The frontier's regime is the one with most budgets of plain backpropagation.
     short = next(iter(evidence.regimes(evidence.recorded()).values()), evidence.budgets([]))
     ways = evidence.distances(short)
-    known = [row for row in ways.to_dict("records") if row["distance"] is not None and row["distance"].low is not None]
-    above = [row for row in known if row["distance"].low > 0]
-    below = sum(row["distance"].high < 0 for row in known)
-    few = len(ways) - len(known)
+    above, below, between, few = evidence.decided(ways).values()
     parts = ["No way to fill a batch has been compared yet with backpropagation at every budget."]
-    if known:
-        names = ", ".join(f"{LABELS[row['method']]} ({row['schedule']})" for row in above)
+    if len(few) < len(ways):
+        names = ", ".join(f"{LABELS[row['method']]} ({row['schedule']})" for row in above.to_dict("records"))
         parts = [
-            f"Of {len(known)} ways <b>{len(above)} lie above it</b>{f': {html.escape(names)}' if names else ''}; {below} lie "
-            f"below it, and {len(known) - len(above) - below} are not told apart from it."
+            f"Of {len(ways) - len(few)} ways <b>{len(above)} lie above it</b>{f': {html.escape(names)}' if names else ''}; "
+            f"{len(below)} lie below it, and {len(between)} are not told apart from it."
         ]
-    if few:
-        parts.append(f"{few} more {'is' if few == 1 else 'are'} open: too few seeds.")
+    if len(few):
+        parts.append(f"{len(few)} more {'is' if len(few) == 1 else 'are'} open: too few seeds.")
     basis = "Nothing recorded yet."
     if len(short):
         plain = short[short["method"] == "bp"]

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..evidence import PREDICTIONS, equal_cost_variance, interval, threshold, whole_network
+from ..evidence import PREDICTIONS, decided, equal_cost_variance, interval, threshold, whole_network
 from ..figures.style import LABELS, METRICS
 from ._display import NOTHING, html_table, interval_text, markdown
 
@@ -36,26 +36,26 @@ def frontier_verdict(ways: "pd.DataFrame"):
     """
     if ways.empty:
         return markdown(NOTHING)
-    known = [row for row in ways.to_dict("records") if row["distance"] is not None and row["distance"].low is not None]
 
-    def named(rows: list[dict]) -> str:
-        return "; ".join(f"{LABELS[row['method']]} ({row['schedule']}) {interval_text(row['distance'])}" for row in rows)
+    def named(rows: "pd.DataFrame") -> str:
+        return "; ".join(
+            f"{LABELS[row['method']]} ({row['schedule']}) {interval_text(row['distance'])}" for row in rows.to_dict("records")
+        )
 
-    above = [row for row in known if row["distance"].low > 0]
-    below = [row for row in known if row["distance"].high < 0]
-    between, few = len(known) - len(above) - len(below), len(ways) - len(known)
+    above, below, between, few = decided(ways).values()
+    known, open_ = len(ways) - len(few), len(between)
     parts = ["**No way has three seeds yet, so all are open.**"]
     if known:
-        told = f"{len(below)} below it, and {between} {'is' if between == 1 else 'are'} not told apart from it.**"
-        parts = [
-            f"**Of {len(known)} ways with three seeds or more, {len(above)} lie above backpropagation of their own cost, {told}"
-        ]
-    if above:
+        told = f"{len(below)} below it, and {open_} {'is' if open_ == 1 else 'are'} not told apart from it.**"
+        best = f"{len(above)} lie above backpropagation of their own cost"
+        parts = [f"**Of {known} ways with three seeds or more, {best}, {told}"]
+    if len(above):
         parts.append(f"Above: {named(above)}.")
-    if below:
+    if len(below):
         parts.append(f"Below: {named(below)}.")
-    if few and known:
-        parts.append(f"{few} more {'has' if few == 1 else 'have'} too few seeds, or a cost outside the budgets: open.")
+    if len(few) and known:
+        have = "has" if len(few) == 1 else "have"
+        parts.append(f"{len(few)} more {have} too few seeds, or a cost outside the budgets: open.")
     return markdown(" ".join(parts))
 
 
