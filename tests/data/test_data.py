@@ -41,6 +41,11 @@ def test_digits_are_scikit_learns():
     counts = np.bincount(np.concatenate([train.labels, test.labels]))
     assert np.array_equal(counts, np.bincount(load_digits().target))
     assert digits.fingerprint == data.load("digits").fingerprint
+    half = data.load("digits", size=16)
+    assert np.array_equal(half.split("test").images, test.images[:, :, ::2, ::2])
+    assert np.allclose((half.mean, half.std), (digits.mean, digits.std))
+    x, _ = next(iter(task_for(half, batch_size=8).loader("train")))
+    assert x.shape == (8, 3, 16, 16)
 
 
 def test_a_folder_tree_is_decoded_once(tmp_path, monkeypatch):
@@ -123,6 +128,8 @@ def test_unknown_names_are_refused():
         data.load("mnist")
     with pytest.raises(UsageError, match="unknown split of digits 'val'; choose from: test, train"):
         data.load("digits").split("val")
+    with pytest.raises(UsageError, match=r"the side of a digit must be one of \(16, 32\), got 8"):
+        data.load("digits", size=8)
 
 
 def test_batches_follow_from_seed_and_epoch_alone():

@@ -49,7 +49,8 @@ def test_every_width_runs_forward_and_backward(name, dataset):
 def test_a_thin_network_computes_finite_gradients(name):
     torch.manual_seed(0)
     model = models.create(name, dataset="digits", width=1 / 8)
-    loss = torch.nn.functional.cross_entropy(model(torch.randn(4, 3, 32, 32)), torch.arange(4))
+    images = torch.randn(4, *models.input_shape(name, "digits"))
+    loss = torch.nn.functional.cross_entropy(model(images), torch.arange(4))
     loss.backward()
     assert loss.isfinite() and all(p.grad.isfinite().all() for p in model.parameters())
 

@@ -15,26 +15,26 @@ def available() -> dict[str, str]:
     return {name: facts.source for name, facts in FACTS.items()}
 
 
-def load(name: str, root: Path | None = None, size: int = 224) -> Dataset:
+def load(name: str, root: Path | None = None, size: int | None = None) -> Dataset:
     """A data set by name.
 
     Args:
         root: folder of the data, ``$ADAGP_DATA`` unless given, else the user's cache folder.
-        size: side of ImageNet's images in pixels; the other sets have one size only.
+        size: side of the images in pixels, of ImageNet (else 224) or the digits (16 or 32, else 32); other sets have one only.
 
     Raises:
-        UsageError: an unknown name; files that are missing or damaged, named by path.
+        UsageError: an unknown name or side; files that are missing or damaged, named by path.
     """
     if name not in FACTS:
         raise unknown("data set", name, FACTS)
     if name == "digits":
-        return load_digits()
+        return load_digits(size or FACTS[name].size)
     if name == "numbers":
         return load_numbers()
     if name == "multi30k":
         return load_multi30k(root)
     if name == "imagenet":
-        return load_imagenet(root, size)
+        return load_imagenet(root, size or FACTS[name].size)
     return load_cifar(name, root)
 
 

@@ -27,7 +27,7 @@ class Facts:
 FACTS = {
     "digits": Facts(
         title="digits (scikit-learn)", kind="images", size=32, classes=10, train_samples=1_437,
-        source="scanned digits of scikit-learn as 3x32x32; embedded",
+        source="scanned digits of scikit-learn as 3x32x32 or 3x16x16; embedded",
     ),
     "cifar10": Facts(
         title="CIFAR-10", kind="images", size=32, classes=10, train_samples=50_000,  # Krizhevsky 2009

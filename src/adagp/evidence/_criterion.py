@@ -212,7 +212,8 @@ def measure_correlations(run: Run, *, at: Sequence[int], samples: int = 512, rep
 
     torch.manual_seed(run.seed)
     model = models.create(run.model, dataset=run.dataset, width=run.width)
-    task = task_for(data.load(run.dataset), batch_size=run.batch_size)
+    dataset = data.load(run.dataset, size=models.input_shape(run.model, run.dataset)[-1])
+    task = task_for(dataset, batch_size=run.batch_size)
     loader = task.loader("train", seed=run.seed, limit=run.train_limit)
     optimizer = make_optimizer(run, model)
     steps = run.epochs * len(loader)

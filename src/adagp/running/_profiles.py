@@ -141,13 +141,13 @@ QUICK = replace(
     ),
     special={
         "vgg19": {"epochs": 3},
-        "resnet50": {"epochs": 3},
-        "inception_v4": {"epochs": 3},
+        "inception_v3": {"lr": 0.006},
+        "inception_v4": {"lr": 0.006, "epochs": 4},
         "mobilenet_v2": {"lr": 0.01, "epochs": 3},
     },
     # The Transformer needs more batches than the networks on digits before it translates anything.
     translation=replace(
-        _TRANSLATION, dataset="numbers", width=0.125, lr=1e-3, train_limit=4_000, test_limit=256, epochs=8, **_SHORT
+        _TRANSLATION, dataset="numbers", width=0.125, lr=1e-3, train_limit=4_000, test_limit=256, epochs=6, **_SHORT
     ),
     study=Study(
         base=replace(_THIN, dataset="digits", train_limit=512, epochs=8, **_SHORT | {"batch_size": 32}),
