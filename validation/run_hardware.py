@@ -108,10 +108,59 @@ def asic(design: object, name: str) -> tuple[dict[str, float], str]:
             "write_verilog -noattr -noexpr netlist.v",
         )
         seconds = round(time.monotonic() - began, 1)
-        area = float(re.findall(r"Chip area for (?:top )?module[^:]*: ([\d.]+)", (folder / "stat.txt").read_text())[-1])
+        area = chip_area((folder / "stat.txt").read_text())
         netlist = (folder / "netlist.v").read_text()
         slack = timing(folder, name, netlist)
     return {"area_um2": area, "clock_ns": CLOCK_NS, "slack_ns": slack, "seconds": seconds}, netlist
+
+
+# What keeps memories out of a unit's gates: each becomes a macro of unknown area, so that the logic around it stays.
+MEMORY = """
+(* blackbox, keep *) module memory_macro #(parameter IN = 1, parameter OUT = 1) (input [IN-1:0] in, output [OUT-1:0] out);
+endmodule
+"""
+OUTSIDE = """
+(* techmap_celltype = "$mem_v2" *) module outside #(
+  parameter MEMID = "", parameter SIZE = 1, parameter OFFSET = 0, parameter ABITS = 1, parameter WIDTH = 1, parameter INIT = 0,
+  parameter RD_PORTS = 1, parameter RD_CLK_ENABLE = 0, parameter RD_CLK_POLARITY = 0, parameter RD_TRANSPARENCY_MASK = 0,
+  parameter RD_COLLISION_X_MASK = 0, parameter RD_WIDE_CONTINUATION = 0, parameter RD_CE_OVER_SRST = 0,
+  parameter RD_ARST_VALUE = 0, parameter RD_SRST_VALUE = 0, parameter RD_INIT_VALUE = 0, parameter WR_PORTS = 1,
+  parameter WR_CLK_ENABLE = 0, parameter WR_CLK_POLARITY = 0, parameter WR_PRIORITY_MASK = 0, parameter WR_WIDE_CONTINUATION = 0
+) (
+  input [RD_PORTS-1:0] RD_CLK, RD_EN, RD_ARST, RD_SRST, input [RD_PORTS*ABITS-1:0] RD_ADDR,
+  output [RD_PORTS*WIDTH-1:0] RD_DATA, input [WR_PORTS-1:0] WR_CLK, input [WR_PORTS*WIDTH-1:0] WR_EN,
+  input [WR_PORTS*ABITS-1:0] WR_ADDR, input [WR_PORTS*WIDTH-1:0] WR_DATA
+);
+  memory_macro #(.IN(RD_PORTS * (2 + ABITS) + WR_PORTS * (1 + ABITS + 2 * WIDTH)), .OUT(RD_PORTS * WIDTH)) _TECHMAP_REPLACE_ (
+    .in({RD_CLK, RD_EN, RD_ADDR, WR_CLK, WR_EN, WR_ADDR, WR_DATA}), .out(RD_DATA));
+endmodule
+"""
+
+
+def logic(design: str) -> dict[str, float]:
+    """Logic area of a whole unit in 45 nm, without its memories: flip-flops in their place would say nothing of them."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        sources(folder, rtl.unit(design, rows=4, cols=4), "adagp_unit")
+        (folder / "cells.lib").write_bytes((cells() / "stdcells.lib").read_bytes())
+        (folder / "memory.v").write_text(MEMORY)
+        (folder / "outside.v").write_text(OUTSIDE)
+        began = time.monotonic()
+        yosys(
+            folder,
+            "read_verilog design.v; read_verilog -lib memory.v; synth -booth -top adagp_unit -run begin:fine; "
+            "techmap -map outside.v; synth -booth -top adagp_unit -run fine:check; dfflibmap -liberty cells.lib; "
+            f"abc -liberty cells.lib -D {1000 * CLOCK_NS:.0f}; opt_clean; tee -o stat.txt stat -liberty cells.lib",
+        )
+        text = (folder / "stat.txt").read_text()
+    if unknown := set(re.findall(r"Area for cell type (\S+) is unknown", text)) - {r"\memory_macro"}:
+        raise RuntimeError(f"no area is known of {', '.join(sorted(unknown))}: these were not mapped to cells")
+    return {"area_um2": chip_area(text), "seconds": round(time.monotonic() - began, 1)}
+
+
+def chip_area(stat: str) -> float:
+    """Of the design's top in what Yosys's ``stat`` printed, which comes last."""
+    return float(re.findall(r"Chip area for (?:top )?module[^:]*: ([\d.]+)", stat)[-1])
 
 
 def timing(folder: Path, name: str, netlist: str) -> float:
@@ -270,6 +319,7 @@ def main() -> int:
     ]
     parts += [("runs", make.__name__, rtl.fingerprint(), make) for make in (netlist, batches, layers)]
     parts += [("units 4x4", design, rtl.fingerprint(), partial(unit, design)) for design in rtl.DESIGNS]
+    parts += [("logic 4x4", design, rtl.fingerprint(), partial(logic, design)) for design in rtl.DESIGNS]
     for group, name, sources, make in parts:
         if record.get(group, {}).get(name, {}).get("sources") == sources:
             continue

@@ -167,7 +167,7 @@ def test_what_is_recorded_is_of_the_hardware_that_is_here():
     record = evidence.hardware_record()
     blocks, runs = record["blocks"], record["runs"]
     assert {block["sources"] for block in blocks.values()} == {rtl.fingerprint(("_array.py",))}, "run make hardware"
-    sources = {name: part["sources"] for group in ("runs", "units 4x4") for name, part in record[group].items()}
+    sources = {name: part["sources"] for group in ("runs", "units 4x4", "logic 4x4") for name, part in record[group].items()}
     assert set(sources.values()) == {rtl.fingerprint()}, f"the RTL has changed since: run make hardware ({sources})"
     assert [block["xc7"]["DSP"] for block in blocks.values()] == [1, 16, 180]  # one multiplier a PE
     assert all(run["equal"] for run in runs.values())
