@@ -12,7 +12,8 @@ BASE = Run(model="vgg13", dataset="digits", method="bp", width=0.125, epochs=20,
 
 def record(score, cost=None, averaged=None, **changes):
     run = dataclasses.replace(BASE, **changes)
-    rows = [{"batches": {"bp": 10} if run.method == "bp" or epoch < 10 else {"gp": 5, "bp": 5}} for epoch in range(run.epochs)]
+    batches = [{"bp": 10} if run.method == "bp" or epoch < 10 else {"gp": 5, "bp": 5} for epoch in range(run.epochs)]
+    rows = [{"batches": made, "accuracy": score + 1} for made in batches]
     result = {"metric": "accuracy", "diverged": None, "score": score, "averaged_score": averaged, "train_samples": 1280}
     return {
         "config": run.config(),
@@ -51,6 +52,10 @@ def test_a_way_is_held_against_its_own_cost_and_its_own_seed():
     found = table["distance"][0]
     assert (found.mean, found.low, found.pairs) == pytest.approx((1.5, 1.5, 3))
     assert table["against_whole"][0].mean == pytest.approx(1.5 - 6)
+    alone = [run for run in plain() if run["config"]["epochs"] == 16 or run["config"]["seed"] < 2]
+    same = [record(60 + seed, method="coast", seed=seed, cost=16.0) for seed in (0, 1, 2)]
+    found = evidence.distances(evidence.budgets([*alone, *same]))["distance"][0]
+    assert found.pairs == 3  # the third seed's only budget is the way's very cost
 
 
 def test_a_way_dearer_than_every_budget_has_no_distance():

@@ -19,7 +19,7 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
     Returns:
         Columns regime (samples and epochs in words), whole (epochs of its longest run), model, width, samples, batch, data,
         method ('bp' for equal-cost runs too), schedule (in words; empty for backpropagation), decay, epochs, seed, cost (epochs
-        of backpropagation, by multiply-accumulates), score, averaged, seconds, cut and run.
+        of backpropagation, by multiply-accumulates), score, last (of the last epoch alone), averaged, seconds, cut and run.
     """
     import pandas as pd
 
@@ -45,6 +45,7 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
                 "seed": run.seed,
                 "cost": cost_epochs(run, record["curves"], cut) if cost is None else cost,
                 "score": score(record),
+                "last": score(record) if result["diverged"] else record["curves"][-1][result["metric"]],
                 "averaged": result["averaged_score"],
                 "seconds": result["seconds"],
                 "cut": cut,
@@ -52,7 +53,7 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
             }
         )
     columns = ["key", "model", "width", "samples", "batch", "data", "method", "schedule", "decay", "epochs", "seed", "cost"]
-    frame = pd.DataFrame(rows, columns=[*columns, "score", "averaged", "seconds", "cut", "run"])
+    frame = pd.DataFrame(rows, columns=[*columns, "score", "last", "averaged", "seconds", "cut", "run"])
     whole = frame.groupby("key")["epochs"].transform("max")
     frame.insert(0, "whole", whole)
     names: dict[tuple, str] = {}
@@ -125,7 +126,7 @@ def distances(runs: "pd.DataFrame", value: str = "score") -> "pd.DataFrame":
         far, lost = [], []
         for row in group.to_dict("records"):
             known = curve.loc[row["seed"]].dropna() if row["seed"] in curve.index else curve.iloc[0:0].mean()
-            inside = len(known) > 1 and known.index.min() <= row["cost"] <= known.index.max()
+            inside = len(known) > 0 and known.index.min() <= row["cost"] <= known.index.max()  # one budget may be the very cost
             far.append(row[value] - float(np.interp(row["cost"], known.index, known.to_numpy())) if inside else float("nan"))
             lost.append(row[value] - known.iloc[-1] if len(known) else float("nan"))
         rows.append(

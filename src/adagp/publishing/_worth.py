@@ -47,7 +47,7 @@ def frontier_verdict(ways: "pd.DataFrame"):
     parts = ["**No way has three seeds yet, so all are open.**"]
     if known:
         told = f"{len(below)} below it, and {open_} {'is' if open_ == 1 else 'are'} not told apart from it.**"
-        best = f"{len(above)} lie above backpropagation of their own cost"
+        best = f"{len(above)} {'lies' if len(above) == 1 else 'lie'} above backpropagation of their own cost"
         parts = [f"**Of {known} ways with three seeds or more, {best}, {told}"]
     if len(above):
         parts.append(f"Above: {named(above)}.")
@@ -59,11 +59,12 @@ def frontier_verdict(ways: "pd.DataFrame"):
     return markdown(" ".join(parts))
 
 
-def frontier_table(ways: "pd.DataFrame", averaged: "pd.DataFrame", savings: "pd.DataFrame"):
-    """Each way of filling a GP batch: cost, score and its distance to backpropagation of equal cost, of averaged weights too.
+def frontier_table(ways: "pd.DataFrame", last: "pd.DataFrame", averaged: "pd.DataFrame", savings: "pd.DataFrame"):
+    """Each way of filling a GP batch: cost, score and its distance to backpropagation of equal cost.
 
     Args:
         ways: ``evidence.distances``.
+        last: the same of the last epoch alone.
         averaged: the same of the averaged weights.
         savings: ``evidence.savings``.
     """
@@ -72,7 +73,7 @@ def frontier_table(ways: "pd.DataFrame", averaged: "pd.DataFrame", savings: "pd.
     if ways.empty:
         return markdown(NOTHING)
     key = ["method", "schedule"]
-    other, saved = averaged.set_index(key), savings[savings["method"] != "bp"].set_index(key)
+    other, end, saved = averaged.set_index(key), last.set_index(key), savings[savings["method"] != "bp"].set_index(key)
     rows = []
     for row in ways.to_dict("records"):
         place = tuple(row[name] for name in key)
@@ -84,6 +85,7 @@ def frontier_table(ways: "pd.DataFrame", averaged: "pd.DataFrame", savings: "pd.
                 "cost (epochs of BP)": f"{row['cost']:.1f}",
                 METRICS["accuracy"]: f"{row['value']:.1f} (n={row['n']})",
                 "minus BP of equal cost": interval_text(row["distance"]),
+                "last epoch alone, the same": interval_text(end.at[place, "distance"]),
                 "averaged weights, the same": interval_text(other.at[place, "distance"]),
                 "pays": pays,
                 "energy saved (%)": f"{saved.at[place, 'energy_saving']:.0f}",
