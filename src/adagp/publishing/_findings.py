@@ -131,7 +131,7 @@ def _pays(profile: str) -> "HTML":
     if len(few) < len(ways):
         names = ", ".join(f"{LABELS[row['method']]} ({row['schedule']})" for row in above.to_dict("records"))
         parts = [
-            f"Of {len(ways) - len(few)} ways <b>{len(above)} lie above it</b>{f': {html.escape(names)}' if names else ''}; "
+            f"Of {len(ways) - len(few)} ways <b>{len(above)} {'lies' if len(above) == 1 else 'lie'} above it</b>{f': {html.escape(names)}' if names else ''}; "
             f"{len(below)} lie below it, and {len(between)} are not told apart from it."
         ]
     if len(few):
