@@ -130,8 +130,9 @@ def _pays(profile: str) -> "HTML":
     parts = ["No way to fill a batch has been compared yet with backpropagation at every budget."]
     if len(few) < len(ways):
         names = ", ".join(f"{LABELS[row['method']]} ({row['schedule']})" for row in above.to_dict("records"))
+        lie = "lies" if len(above) == 1 else "lie"
         parts = [
-            f"Of {len(ways) - len(few)} ways <b>{len(above)} {'lies' if len(above) == 1 else 'lie'} above it</b>{f': {html.escape(names)}' if names else ''}; "
+            f"Of {len(ways) - len(few)} ways <b>{len(above)} {lie} above it</b>{f': {html.escape(names)}' if names else ''}; "
             f"{len(below)} lie below it, and {len(between)} are not told apart from it."
         ]
     if len(few):
