@@ -115,7 +115,8 @@ FULL = Profile(
 # Short ladders keep the paper's shape: a warm-up, every ratio once, then 1:1.
 _SHORT: dict[str, Any] = {"warm_up_epochs": 2, "rungs": ((1, 4, 1), (1, 3, 1), (1, 2, 1)), "batch_size": 64}
 # What CPUs can record: VGG13 at an eighth of its width by the paper's schedule in full (all of CIFAR-10, 90 epochs), the other
-# networks on 10,000 images for 20 epochs whose warm-up still gives the predictor over a thousand updates.
+# networks on 10,000 images for 20 epochs whose warm-up still gives the predictor over a thousand updates, and a quarter of the
+# Transformer on all of Multi30k.
 _THIN = replace(_BASE, width=0.125)
 REDUCED = replace(
     FULL,
@@ -125,7 +126,7 @@ REDUCED = replace(
         rungs=((2, 4, 1), (2, 3, 1), (2, 2, 1)),
     ),
     translation=replace(
-        _TRANSLATION, width=0.5, lr=1e-3, epochs=12, batch_size=64, warm_up_epochs=3, rungs=((1, 4, 1), (1, 3, 1), (1, 2, 1)),
+        _TRANSLATION, width=0.25, lr=1e-3, epochs=8, batch_size=64, warm_up_epochs=3, rungs=((1, 4, 1), (1, 3, 1), (1, 2, 1)),
     ),
     study=replace(FULL.study, base=_THIN, methods=STUDIED, variants=()),
 )  # fmt: skip
