@@ -2,7 +2,9 @@
 
 import dataclasses
 
+import pandas as pd
 import pytest
+import torch
 
 from adagp import evidence
 from adagp.running import Run, cost_epochs
@@ -60,6 +62,27 @@ def test_a_way_is_held_against_its_own_cost_and_its_own_seed():
 
 def test_a_way_dearer_than_every_budget_has_no_distance():
     assert evidence.distances(evidence.budgets([*plain(), record(90, method="coast", cost=21.0)]))["distance"][0] is None
+
+
+def test_measured_cost_follows_the_batches_that_ran_and_leaves_backpropagation_alone():
+    ways = [record(80, method="coast", cost=16.7), record(80, method="skip", cost=15.0)]
+    runs = evidence.budgets([*plain(), *ways])
+    times = pd.DataFrame({"method": ["coast", "skip"], "bp": [1.1, 1.0], "gp": [0.4, 0.0]})
+    timed = evidence.at_measured_cost(runs, times)
+    assert timed[timed["method"] == "coast"]["cost"].item() == pytest.approx(15 * 1.1 + 5 * 0.4)
+    assert timed[timed["method"] == "skip"]["cost"].item() == pytest.approx(15)
+    left = timed["method"] == "bp"
+    assert timed[left]["cost"].tolist() == runs[left]["cost"].tolist()
+
+
+@pytest.mark.parametrize("method", ["coast", "truncated", "sampled", "adagp"])
+def test_every_way_can_be_timed_and_dropping_a_batch_is_free(method):
+    threads = torch.get_num_threads()
+    runs = evidence.budgets([*plain(), record(80, method=method), record(80, method="skip")])
+    times = evidence.way_times(runs, repeats=1).set_index("method")
+    assert times.at[method, "bp"] > 0 and times.at[method, "gp"] > 0
+    assert (times.at["skip", "bp"], times.at["skip", "gp"]) == (1, 0)
+    assert torch.get_num_threads() == threads
 
 
 def test_regimes_do_not_mix():

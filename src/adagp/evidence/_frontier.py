@@ -1,5 +1,6 @@
 """What a run is worth beside plain backpropagation of the same cost: the frontier, and each way's distance to it."""
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
                 "epochs": run.trained_epochs(),
                 "seed": run.seed,
                 "cost": cost_epochs(run, record["curves"], cut) if cost is None else cost,
+                "gp": _gp_share(record["curves"]),
                 "score": score(record),
                 "last": score(record) if result["diverged"] else record["curves"][-1][result["metric"]],
                 "averaged": result["averaged_score"],
@@ -53,7 +55,7 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
             }
         )
     columns = ["key", "model", "width", "samples", "batch", "data", "method", "schedule", "decay", "epochs", "seed", "cost"]
-    frame = pd.DataFrame(rows, columns=[*columns, "score", "last", "averaged", "seconds", "cut", "run"])
+    frame = pd.DataFrame(rows, columns=[*columns, "gp", "score", "last", "averaged", "seconds", "cut", "run"])
     whole = frame.groupby("key")["epochs"].transform("max")
     frame.insert(0, "whole", whole)
     names: dict[tuple, str] = {}
@@ -70,6 +72,26 @@ def regimes(records: Iterable[dict]) -> "dict[str, pd.DataFrame]":
     parts = {name: rows for name, rows in budgets(records).groupby("regime", sort=False)}
     count = {name: rows[rows["method"] == "bp"]["cost"].nunique() for name, rows in parts.items()}
     return {name: parts[name] for name in sorted(parts, key=lambda name: -count[name]) if count[name] > 1}
+
+
+def _gp_share(rows: Iterable[dict]) -> float:
+    counts = Counter[str]()
+    for row in rows:
+        counts.update(row["batches"])
+    return (counts["gp"] + counts["skipped"]) / max(1, counts.total())
+
+
+def at_measured_cost(runs: "pd.DataFrame", times: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows with each way's cost as this machine's clock has it, of one regime, for ``distances`` at equal seconds.
+
+    Args:
+        times: ``way_times`` of the same rows.
+    """
+    steps = times.set_index("method")
+    ways = runs["method"] != "bp"
+    method, gp = runs.loc[ways, "method"], runs.loc[ways, "gp"]
+    cost = runs.loc[ways, "epochs"] * ((1 - gp) * method.map(steps["bp"]) + gp * method.map(steps["gp"]))
+    return runs.assign(cost=runs["cost"].where(~ways, cost))
 
 
 def _plan(run: Run) -> str:

@@ -110,6 +110,85 @@ def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
     }
 
 
+def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
+    """Times of each way's two kinds of step on this machine, in steps of plain backpropagation, at one regime's size.
+
+    On a CPU one thread's own time is taken, as the runs were recorded with one thread: it does not count what else runs.
+
+    Args:
+        runs: of one regime, as ``regimes`` gives them.
+        repeats: steps of each kind, beside a plain step each: a ratio is of neighbours in time, so that drift of the machine
+            cancels.
+
+    Returns:
+        Columns method, bp (a batch with its whole backward pass, the predictor's training included) and gp (a batch of Phase
+        GP; 0 for dropped batches), both medians, repeats and machine. Without a row for backpropagation itself.
+    """
+    import pandas as pd
+    import torch
+    import torch.nn.functional as F
+
+    from .. import models
+    from ..data import FACTS
+    from ..predictors import create
+    from ..schedule import LadderSchedule, Phase
+    from ..training import AdaGP
+
+    first = runs.iloc[0]["run"]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(0)
+    net = models.create(first.model, dataset=first.dataset, width=first.width)
+    net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    shape = models.input_shape(first.model, first.dataset)
+    x = torch.randn(first.batch_size, *shape, device=device).to(memory_format=torch.channels_last)
+    y = torch.randint(FACTS[first.dataset].classes, (first.batch_size,), device=device)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-6, momentum=0.9)
+
+    def loss(x, y):
+        return F.cross_entropy(net(x), y)
+
+    def plain():
+        optimizer.zero_grad(set_to_none=True)
+        loss(x, y).backward()
+        optimizer.step()
+
+    def timed(run: Callable[[], object]) -> float:
+        if device == "cpu":
+            start = time.thread_time()
+            run()
+            return time.thread_time() - start
+        start = time.perf_counter()
+        run()
+        torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rows = []
+    for run in runs[runs["method"] != "bp"].drop_duplicates("method")["run"]:
+        if METHODS[run.method].skip:
+            rows.append({"method": run.method, "bp": 1.0, "gp": 0.0})
+            continue
+        predictor = create(METHODS[run.method].predictor, **dict(METHODS[run.method].options + run.predictor_options))
+        engine = AdaGP(net, optimizer, schedule=LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1)), predictor=predictor)
+        engine.begin_epoch()
+        engine.step(loss, x, y)  # in the warm-up, which shows a predictor the order of the layers
+        engine.begin_epoch()
+        ratios: dict[Phase, list[float]] = {Phase.BP: [], Phase.GP: []}
+        for turn in range(2 * repeats + 2):
+            phase, step = engine.phase, timed(partial(engine.step, loss, x, y))
+            if turn >= 2:  # the first of each phase warm up
+                ratios[phase].append(step / timed(plain))
+        engine.close()
+        bp, gp = (statistics.median(ratios[phase]) for phase in (Phase.BP, Phase.GP))
+        rows.append({"method": run.method, "bp": bp, "gp": gp})
+    torch.set_num_threads(threads)
+    machine = provenance(device)["machine"]
+    return pd.DataFrame(rows, columns=["method", "bp", "gp"]).assign(
+        repeats=repeats, machine=f"one thread of {machine['processor']}" if device == "cpu" else machine["device"]
+    )
+
+
 def large_batch(profile: str, *, batches: int = 16) -> "pd.DataFrame":
     """Predictions against the mean gradient of many batches: the profile's study model after its warm-up, on this machine.
 
@@ -222,4 +301,3 @@ def predictor_start(profile: str, *, updates: int = 300, every: int = 75) -> "pd
                     break
         engine.close()
     return pd.DataFrame(rows)
-

@@ -97,6 +97,37 @@ def frontier_table(ways: "pd.DataFrame", last: "pd.DataFrame", averaged: "pd.Dat
     )
 
 
+def seconds_table(ways: "pd.DataFrame", timed: "pd.DataFrame", times: "pd.DataFrame"):
+    """Each way's cost and distance to backpropagation by this machine's clock instead of by multiply-accumulates.
+
+    Args:
+        ways: ``evidence.distances``.
+        timed: the same of ``evidence.at_measured_cost``.
+        times: ``evidence.way_times``.
+    """
+    import pandas as pd
+
+    if ways.empty:
+        return markdown(NOTHING)
+    steps = times.set_index("method")
+    rows = [
+        {
+            "GP batches": f"{LABELS[row['method']]}: {row['schedule']}",
+            "BP batch (plain step = 1)": f"{steps.at[row['method'], 'bp']:.2f}",
+            "GP batch": f"{steps.at[row['method'], 'gp']:.2f}",
+            "cost by products (epochs of BP)": f"{row['cost']:.1f}",
+            "by the clock": f"{clock['cost']:.1f}",
+            "minus BP of equal seconds": interval_text(clock["distance"]),
+        }
+        for row, clock in zip(ways.to_dict("records"), timed.to_dict("records"), strict=True)
+    ]
+    return html_table(
+        pd.DataFrame(rows).sort_values("GP batches"),
+        caption=f"Medians of {times['repeats'].max()} steps on {times['machine'].iloc[0]}; points, paired over seeds, with a "
+        "95 % interval; a dash where a way costs more than all of BP's budgets",
+    )
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 

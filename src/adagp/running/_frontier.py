@@ -13,8 +13,8 @@ BUDGETS = (12, 14, 15, 16, 18, 20)
 _NEAR = (15, 16, 18, 20)
 """The budgets between which the costs of the late schedule lie: what decides first comes first."""
 _RESIDUAL = "mobilenet_v2"
-"""The second architecture: of the residual networks here the one that trains fastest on a CPU. Two shapes of decay at each of its
-budgets, those that were best on VGG13."""
+"""The second architecture: of the residual networks here the one that trains fastest on a CPU. It takes the two shapes of
+decay that were best on VGG13."""
 
 
 def _turned_round(start: float, ratios: tuple[tuple[int, int], ...]) -> dict[str, Any]:
