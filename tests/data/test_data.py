@@ -232,3 +232,30 @@ def test_beam_search_with_one_beam_is_greedy_and_more_beams_score_no_worse():
         return picked.sum(1) / (rows[:, 1:] != data.PAD).sum(1)
 
     assert score(decode(model, source, beam=4, longest=10)).mean() >= score(greedy).mean() - 1e-5
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_decoding_one_token_after_another_gives_what_decoding_anew_gives(beam):
+    """The reference runs the whole target through the decoder for every token."""
+    from adagp import models
+    from adagp.training._translation import decode
+
+    torch.manual_seed(1)
+    model = models.create("transformer", dataset="numbers", width=1 / 8, layers=2).eval()
+    source = torch.randint(4, 200, (5, 7))
+    source[1:3, 4:] = data.PAD
+
+    class Anew:
+        encode = staticmethod(model.encode)
+        no_past = staticmethod(list)
+
+        @staticmethod
+        def decode(tokens, memory, source, past):
+            return model.decode(tokens, memory, source)
+
+    with torch.no_grad():
+        memory, past, target = model.encode(source), model.no_past(), torch.randint(4, 200, (5, 9))
+        for length in range(1, 10):
+            last = model.decode(target[:, :length], memory, source, past)
+            assert torch.allclose(last[:, -1], model.decode(target[:, :length], memory, source)[:, -1], atol=1e-5)
+    assert torch.equal(decode(model, source, beam=beam, longest=16), decode(Anew, source, beam=beam, longest=16))

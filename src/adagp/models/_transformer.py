@@ -30,15 +30,30 @@ class Attention(nn.Module):
         memory: Float[Tensor, "batch source d"],
         mask: Bool[Tensor, "batch 1 #length source"] | None,
         causal: bool = False,
+        past: list[Tensor] | None = None,
     ) -> Float[Tensor, "batch length d"]:
+        """``past`` keeps keys and values from call to call: those of ``x`` itself grow, those of another memory stay."""
+
         def split(t: Tensor) -> Tensor:
             return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
+        query = split(self.query(x))
+        if past and memory is not x:
+            key, value = past
+        else:
+            key, value = split(self.key(memory)), split(self.value(memory))
+            if past:
+                key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
+            if past is not None:
+                past[:] = key, value
         mixed = F.scaled_dot_product_attention(
-            split(self.query(x)), split(self.key(memory)), split(self.value(memory)),
-            attn_mask=mask, is_causal=causal, dropout_p=self.dropout if self.training else 0.0,
-        )  # fmt: skip
+            query, key, value, attn_mask=mask, is_causal=causal, dropout_p=self.dropout if self.training else 0.0
+        )
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+Past = tuple[list[Tensor], list[Tensor]]
+"""Keys and values of a decoder layer's earlier tokens, and of the source; both lists are empty before the first token."""
 
 
 class Block(nn.Module):
@@ -52,11 +67,13 @@ class Block(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(d_model) for _ in range(3 if cross else 2))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None, memory: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, memory: Tensor | None = None, past: Past | None = None) -> Tensor:
         y = self.norms[0](x)
-        x = x + self.dropout(self.attention(y, y, mask if self.cross is None else None, causal=self.cross is not None))
+        own, other = past or (None, None)
+        causal = self.cross is not None and past is None  # after its past, the last token sees all
+        x = x + self.dropout(self.attention(y, y, mask if self.cross is None else None, causal=causal, past=own))
         if self.cross is not None:
-            x = x + self.dropout(self.cross(self.norms[1](x), memory, mask))
+            x = x + self.dropout(self.cross(self.norms[1](x), memory, mask, past=other))
         return x + self.dropout(self.down(self.dropout(F.relu(self.up(self.norms[-1](x))))))
 
 
@@ -115,12 +132,23 @@ class Transformer(nn.Module):
             x = block(x, mask)
         return self.norms[0](x)
 
-    def decode(self, target: Tensor, memory: Tensor, source: Tensor) -> Tensor:
-        """Logits from an encoded source; ``source`` itself says where the padding is."""
+    def decode(self, target: Tensor, memory: Tensor, source: Tensor, past: list[Past] | None = None) -> Tensor:
+        """Logits from an encoded source; ``source`` itself says where the padding is.
+
+        Args:
+            past: from ``no_past``, to decode one token after another: each call takes the target so far, one token longer than
+                before, and returns the logits after its last token alone, (batch, 1, vocabulary).
+        """
         x, mask = self._embed(target), (source != PAD)[:, None, None]
-        for block in self.decoder:
-            x = block(x, mask, memory)
+        if past is not None:
+            x = x[:, -1:]
+        for index, block in enumerate(self.decoder):
+            x = block(x, mask, memory, None if past is None else past[index])
         return self.classifier(self.norms[1](x))
+
+    def no_past(self) -> list[Past]:
+        """What ``decode`` starts from, one token after another."""
+        return [([], []) for _ in self.decoder]
 
     def _embed(self, tokens: Tensor) -> Tensor:
         if tokens.shape[1] > self.longest:

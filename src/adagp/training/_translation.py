@@ -117,8 +117,9 @@ def decode(model: Any, source: Int[Tensor, "batch source"], *, beam: int = 1, lo
     scores[:, 0] = 0.0  # all beams start equal: keep one
     ended = torch.zeros(batch * beam, dtype=torch.bool, device=source.device)
     lengths = torch.ones(batch * beam, device=source.device)
+    past = model.no_past()
     for _ in range(longest - 1):
-        logits = model.decode(tokens, memory, source)[:, -1].float().log_softmax(-1)
+        logits = model.decode(tokens, memory, source, past)[:, -1].float().log_softmax(-1)
         # A sentence that has ended goes on with padding, at no cost.
         logits = logits.masked_fill(ended[:, None], -torch.inf)
         logits[:, PAD] = torch.where(ended, 0.0, -torch.inf)
@@ -127,6 +128,8 @@ def decode(model: Any, source: Int[Tensor, "batch source"], *, beam: int = 1, lo
         parent = (choice // vocabulary + torch.arange(batch, device=source.device)[:, None] * beam).flatten()
         new = (choice % vocabulary).flatten()
         tokens = torch.cat([tokens[parent], new[:, None]], 1)
+        for own, _ in past if beam > 1 else ():
+            own[:] = [kept[parent] for kept in own]
         lengths = lengths[parent] + ~ended[parent]
         ended = ended[parent] | (new == EOS)
         if ended.all():
