@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adagp import evidence
-from adagp.running import Run, cost_epochs
+from adagp.running import METHODS, Run, cost_epochs
 
 BASE = Run(model="vgg13", dataset="digits", method="bp", width=0.125, epochs=20, warm_up_epochs=10, rungs=(), final=(1, 1))
 
@@ -38,7 +38,7 @@ def plain(seeds=(0, 1, 2)):
 def test_the_frontier_takes_the_best_decay_at_each_budget():
     curve = evidence.frontier(evidence.budgets(plain()))
     assert set(curve["decay"]) == {"linear"} and sorted(set(curve["cost"])) == [12, 16, 20]
-    assert curve[curve["cost"] == 16]["score"].tolist() == [82, 83, 84]
+    assert curve[curve["cost"] == 16]["accuracy"].tolist() == [83, 84, 85]  # the last epoch's: a point more than the mean
 
 
 def test_a_decay_with_fewer_seeds_does_not_count():
@@ -58,6 +58,24 @@ def test_a_way_is_held_against_its_own_cost_and_its_own_seed():
     same = [record(60 + seed, method="coast", seed=seed, cost=16.0) for seed in (0, 1, 2)]
     found = evidence.distances(evidence.budgets([*alone, *same]))["distance"][0]
     assert found.pairs == 3  # the third seed's only budget is the way's very cost
+
+
+def test_the_best_of_many_ways_must_clear_what_chance_gives_the_best_of_many():
+    """A shift of 2.3 standard errors of five seeds is above zero alone, and nothing among ten ways; a large one stays above."""
+
+    def way(name, shift):
+        noise = (-1.0, -0.5, 0.0, 0.5, 1.0)
+        return [record(50 + 2 * 16 + s + shift + noise[s], method=name, seed=s, cost=16.0) for s in range(5)]
+
+    others = [run for name in list(METHODS)[4:13] for run in way(name, 0.0)]
+    lucky = way("coast", 1.1)
+    alone = evidence.distances(evidence.budgets([*plain(range(5)), *lucky]))
+    assert [len(rows) for rows in evidence.decided(alone).values()] == [1, 0, 0, 0]
+    among = evidence.distances(evidence.budgets([*plain(range(5)), *lucky, *others]))
+    assert among.set_index("method").at["coast", "distance"].low > 0
+    assert evidence.decided(among)["above"].empty
+    large = evidence.distances(evidence.budgets([*plain(range(5)), *way("coast", 4.0), *others]))
+    assert evidence.decided(large)["above"]["method"].tolist() == ["coast"]
 
 
 def test_a_way_dearer_than_every_budget_has_no_distance():

@@ -18,7 +18,7 @@ moved from where it started (the page on the predictor's start). The paper's own
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean of paired differences with Student's 95 % interval."""
+    """A mean of paired differences with Student's interval, 95 % unless another level is named."""
 
     mean: float
     low: float | None
@@ -27,7 +27,7 @@ class Interval:
     pairs: int
 
 
-def interval(differences: "pd.Series") -> Interval | None:
+def interval(differences: "pd.Series", level: float = 0.95) -> Interval | None:
     """The interval of paired differences; None without any."""
     from scipy.stats import t
 
@@ -38,7 +38,7 @@ def interval(differences: "pd.Series") -> Interval | None:
     mean = float(values.mean())
     if n < LEAST_PAIRS:
         return Interval(mean=mean, low=None, high=None, pairs=n)
-    half = float(t.ppf(0.975, n - 1) * values.std() / n**0.5)
+    half = float(t.ppf((1 + level) / 2, n - 1) * values.std() / n**0.5)
     return Interval(mean=mean, low=mean - half, high=mean + half, pairs=n)
 
 

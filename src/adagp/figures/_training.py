@@ -231,7 +231,7 @@ def predictor_start(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
 
 @style.drawing
 def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", ways: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
-    """Score over cost: backpropagation with its best decay at each budget as a line, each way of filling a GP batch as a point.
+    """Accuracy over cost: backpropagation with its best decay at each budget as a line, each way to fill a GP batch as a point.
 
     Args:
         runs: ``evidence.budgets`` of one regime.
@@ -241,7 +241,7 @@ def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", ways: "pd.DataFrame") 
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    line = curve.groupby("cost")["score"].agg(["mean", "min", "max", "count"]).reset_index()
+    line = curve.groupby("cost")["accuracy"].agg(["mean", "min", "max", "count"]).reset_index()
     late = ["late" if "turned" in name or _begins(name) >= 50 else "early" for name in ways["schedule"]]
     with style.use():
         figure, axes = plt.subplots(figsize=style.size(7.0, 4.2, 4.6))
@@ -250,7 +250,8 @@ def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", ways: "pd.DataFrame") 
         for when, row in zip(late, ways.to_dict("records"), strict=True):
             shown = runs[(runs["method"] == row["method"]) & (runs["schedule"] == row["schedule"])]
             color, mark = style.COLORS[row["method"]], "o" if when == "late" else "^"
-            axes.plot([row["cost"]] * 2, [shown["score"].min(), shown["score"].max()], color=color, linewidth=1, alpha=0.6)
+            low, high = shown["accuracy"].min(), shown["accuracy"].max()
+            axes.plot([row["cost"]] * 2, [low, high], color=color, linewidth=1, alpha=0.6)
             axes.plot(row["cost"], row["value"], mark, color=color, markersize=7)
         for method in dict.fromkeys(ways["method"]):
             axes.plot([], [], "o", color=style.COLORS[method], label=style.LABELS[method])
@@ -259,8 +260,8 @@ def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", ways: "pd.DataFrame") 
         axes.set(xlabel="cost in epochs of backpropagation", ylabel=style.METRICS["accuracy"])
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=style.columns(4))
     plt.close(figure)
-    points = ways[["method", "schedule", "cost", "value", "n"]].rename(columns={"value": "score"})
-    plain = line.rename(columns={"mean": "score", "count": "n"})[["cost", "score", "n"]]
+    points = ways[["method", "schedule", "cost", "value", "n"]].rename(columns={"value": "accuracy"})
+    plain = line.rename(columns={"mean": "accuracy", "count": "n"})[["cost", "accuracy", "n"]]
     shown = [plain.assign(method="bp", schedule=""), *([points] if len(points) else [])]
     return figure, pd.concat(shown, ignore_index=True)
 

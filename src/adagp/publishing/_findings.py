@@ -143,7 +143,7 @@ def _pays(profile: str) -> "HTML":
         seeds = plain["seed"].nunique()
         basis = (
             f"{short['regime'].iloc[0]}; backpropagation at {plain['epochs'].nunique()} budgets, each with its best decay; "
-            f"n = {seeds} seed{'s' * (seeds != 1)}; verdicts by 95 % intervals paired by seed."
+            f"n = {seeds} seed{'s' * (seeds != 1)}; 95 % intervals paired by seed, for all ways together where one lies above."
         )
     return finding(
         "pays",
