@@ -92,6 +92,13 @@ def fpga(design: object, name: str) -> dict[str, float]:
     return found | {"seconds": round(time.monotonic() - began, 1)}
 
 
+# The target delay of abc is in picoseconds; what comes before has Booth multipliers.
+TO_CELLS = (
+    f"dfflibmap -liberty cells.lib; abc -liberty cells.lib -D {1000 * CLOCK_NS:.0f}; opt_clean; "
+    "tee -o stat.txt stat -liberty cells.lib"
+)
+
+
 def asic(design: object, name: str) -> tuple[dict[str, float], str]:
     """Logic area and slack before layout in 45 nm, and the netlist."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -99,12 +106,9 @@ def asic(design: object, name: str) -> tuple[dict[str, float], str]:
         sources(folder, design, name)
         (folder / "cells.lib").write_bytes((cells() / "stdcells.lib").read_bytes())  # read here, gone with the folder
         began = time.monotonic()
-        # Booth multipliers; a target delay for abc in picoseconds.
         yosys(
             folder,
-            f"read_verilog design.v; synth -booth -top {name}; dfflibmap -liberty cells.lib; "
-            f"abc -liberty cells.lib -D {1000 * CLOCK_NS:.0f}; opt_clean; "
-            "tee -o stat.txt stat -liberty cells.lib; flatten; setundef -zero; opt_clean -purge; "
+            f"read_verilog design.v; synth -booth -top {name}; {TO_CELLS}; flatten; setundef -zero; opt_clean -purge; "
             "write_verilog -noattr -noexpr netlist.v",
         )
         seconds = round(time.monotonic() - began, 1)
@@ -149,8 +153,7 @@ def logic(design: str) -> dict[str, float]:
         yosys(
             folder,
             "read_verilog design.v; read_verilog -lib memory.v; synth -booth -top adagp_unit -run begin:fine; "
-            "techmap -map outside.v; synth -booth -top adagp_unit -run fine:check; dfflibmap -liberty cells.lib; "
-            f"abc -liberty cells.lib -D {1000 * CLOCK_NS:.0f}; opt_clean; tee -o stat.txt stat -liberty cells.lib",
+            f"techmap -map outside.v; synth -booth -top adagp_unit -run fine:check; {TO_CELLS}",
         )
         text = (folder / "stat.txt").read_text()
     if unknown := set(re.findall(r"Area for cell type (\S+) is unknown", text)) - {r"\memory_macro"}:

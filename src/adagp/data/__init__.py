@@ -27,14 +27,15 @@ def load(name: str, root: Path | None = None, size: int | None = None) -> Datase
     """
     if name not in FACTS:
         raise unknown("data set", name, FACTS)
+    side = FACTS[name].size if size is None else size
     if name == "digits":
-        return load_digits(size or FACTS[name].size)
+        return load_digits(side)
     if name == "numbers":
         return load_numbers()
     if name == "multi30k":
         return load_multi30k(root)
     if name == "imagenet":
-        return load_imagenet(root, size or FACTS[name].size)
+        return load_imagenet(root, side)
     return load_cifar(name, root)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from .._errors import UsageError, reason
+from .._errors import UsageError, reason, require_whole
 from .._processes import temporary_folder
 from ._base import Dataset, Images, data_root, fingerprint, statistics, user_cache
 from ._facts import FACTS
@@ -52,8 +52,9 @@ def load_imagenet(root: Path | None = None, size: int = 224) -> Dataset:
     square. Training batches are cropped from that at random, test batches in the middle (our choice).
 
     Raises:
-        UsageError: no such folder, a split or class is missing, or an image is unreadable.
+        UsageError: no such folder, a split or class is missing, an image is unreadable, or a side out of bounds.
     """
+    require_whole("the side of an image", size, 8, 4096)
     folder = (data_root() if root is None else root) / "imagenet"
     if not folder.is_dir():
         raise UsageError(
