@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
-from adagp import evidence
-from adagp.evidence import Claim, Measured, interval, largest, pairs, verdict
+from adagp import evidence, models
+from adagp.evidence import Claim, Measured, interval, pairs, verdict
 from adagp.evidence._claims import accuracy_gap
+from adagp.evidence._rules import largest
+from adagp.running import frontier_runs, profile
 
 
 def test_the_interval_is_that_of_the_paired_t_test():
@@ -100,6 +102,29 @@ def test_a_verdict_on_accuracy_needs_recorded_pairs_and_a_warm_up_that_trains_th
 def test_a_model_is_judged_at_the_scale_nearest_to_the_papers():
     small, large = runs("bp", 60.0, width=0.125), runs("bp", 90.0, width=1.0)
     assert largest([*small, *large]) == large
+
+
+def test_verdicts_rest_on_planned_runs_at_the_one_scale_nearest_to_the_papers(monkeypatch):
+    """Neither the frontier's late schedules nor models that were recorded at a smaller scale dilute it."""
+    plan = [run for run in profile("reduced").runs() if run.seed == 0 and run.method == "adagp"]
+    late = [run for run in frontier_runs() if run.model == "mobilenet_v2" and run.method == "adagp" and run.seed == 0]
+    monkeypatch.setattr(
+        "adagp.evidence._frames.recorded",
+        lambda: [
+            {
+                "name": run.name,
+                "config": run.config(),
+                "result": {
+                    "train_samples": run.train_limit or 50_000,
+                    "metric": "bleu" if run.model == "transformer" else "accuracy",
+                },
+            }
+            for run in [*plan, *late]
+        ],
+    )
+    near = [kept["config"]["model"] for kept in evidence.nearest()]
+    assert sorted(near) == sorted(models.available())  # one each: not the late schedule's second run of MobileNet-V2
+    assert [kept["config"]["model"] for kept in evidence.deciding()] == ["vgg13"]
 
 
 def test_the_book_scores_a_diverged_run_as_the_claims_do():

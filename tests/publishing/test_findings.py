@@ -36,7 +36,7 @@ def records(differences):
     ],
 )
 def test_the_card_on_accuracy_follows_the_records(monkeypatch, differences, says, basis):
-    monkeypatch.setattr(evidence, "recorded", lambda: records(differences))
+    monkeypatch.setattr("adagp.evidence._frames.recorded", lambda: records(differences))
     card = publishing.findings("smoke", ["accuracy"])["accuracy"].data
     assert says in card
     assert "Against coasting, which predicts zero in the same batches: <b>not compared yet</b>" in card
@@ -46,6 +46,7 @@ def test_the_card_on_accuracy_follows_the_records(monkeypatch, differences, says
 
 def test_without_any_record_nothing_is_claimed(monkeypatch):
     monkeypatch.setattr(evidence, "recorded", list)
+    monkeypatch.setattr("adagp.evidence._frames.recorded", list)
     cards = publishing.findings("smoke", ["accuracy", "pays", "quality"])
     assert all("Nothing recorded yet." in card.data for card in cards.values())
     assert "0.0" not in cards["accuracy"].data.partition("<svg")[0]

@@ -26,7 +26,9 @@ from ._criterion import (
 from ._frames import (
     by_method,
     curves,
+    deciding,
     mean_std,
+    nearest,
     page_records,
     planned,
     quality,
@@ -38,14 +40,14 @@ from ._frames import (
 )
 from ._frontier import at_measured_cost, budgets, decided, distances, frontier, regimes, savings
 from ._measured import large_batch, predictor_start, step_times, way_times
-from ._rules import LEAST_UPDATES, Interval, interval, largest, pairs, score, verdict, warm_up_updates
+from ._rules import LEAST_UPDATES, Interval, interval, pairs, score, verdict, warm_up_updates
 from ._traits import SHAPE, TRAITS, Trait, model_traits
 
 __all__ = [
     "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "TRAITS", "Claim", "Interval", "Measured", "Trait", "at_measured_cost",
     "budgets", "by_method", "check_claims", "claim_value", "collection_table", "correlation_table", "curves", "cuts",
-    "decided", "distances", "equal_cost_variance", "frontier", "hardware_record", "interval", "large_batch", "largest",
-    "mean_std", "measure_correlations", "model_table", "model_traits", "page_records", "pairs", "paper_value",
+    "decided", "deciding", "distances", "equal_cost_variance", "frontier", "hardware_record", "interval", "large_batch",
+    "mean_std", "measure_correlations", "model_table", "model_traits", "nearest", "page_records", "pairs", "paper_value",
     "pipeline_schedules", "pipeline_sweep", "planned", "predictor_start", "quality", "record_correlations", "record_fixed",
     "recorded", "recorded_correlations", "regimes", "results", "sample_sums", "savings", "score", "step_times",
     "study_results", "summary", "threshold", "validation_record", "variance", "variants", "verdict", "warm_up_updates",

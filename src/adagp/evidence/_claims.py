@@ -15,8 +15,8 @@ from .._errors import UsageError, first_problem, reason, unknown
 from .._files import read_json, write_json
 from ..running import Profile, local_store
 from ._computed import zoo_workloads
-from ._frames import recorded
-from ._rules import LEAST_PAIRS, LEAST_UPDATES, interval, largest, pairs, verdict
+from ._frames import deciding
+from ._rules import LEAST_PAIRS, LEAST_UPDATES, interval, pairs, verdict
 
 _Rule = Literal["within", "at_least", "at_most"]
 _SAME = 1e-6  # relative: a deterministic value that moved by more has changed
@@ -128,10 +128,10 @@ class _Fixed(BaseModel, extra="forbid"):
 
 
 def check_claims(profile: Profile) -> list[Claim]:
-    """Measure every claim: on each model's recorded scale nearest to the paper's, and on this machine's runs of ``profile``."""
+    """Measure every claim: at the recorded scale nearest to the paper's, and on this machine's runs of ``profile``."""
     store = local_store()
     mine = [record for run in profile.runs() if (record := store.get(run, current=True))]
-    kept, fixed = largest(recorded()), _read_fixed()
+    kept, fixed = deciding(), _read_fixed()
     claims = []
     for entry in _entries():
         measure = MEASURES[entry.pop("measure")]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ..running import Run, local_store, recorded_store, run_all
 from ..running import profile as find_profile
 from ..schedule import Phase
-from ._rules import score, warm_up_updates
+from ._rules import largest, scale, score, warm_up_updates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,21 @@ def planned(records: Iterable[dict]) -> list[dict]:
     """Those of the records that a plan asks for: not the other budgets, decays and schedules of the frontier."""
     names = {run.name for plan in ("reduced", "full") for run in find_profile(plan).runs()}
     return [record for record in records if record["name"] in names]
+
+
+def nearest() -> list[dict]:
+    """The committed records that a plan asks for, each model's at its scale nearest to the paper's."""
+    return largest(planned(recorded()))
+
+
+def deciding() -> list[dict]:
+    """Of ``nearest``, those of the models that were recorded nearest of all: what verdicts on accuracy rest on.
+
+    BLEU has points of another size, so the Transformer stays out; its page has the figures.
+    """
+    records = [record for record in nearest() if record["result"]["metric"] == "accuracy"]
+    top = max(map(scale, records), default=0.0)
+    return [record for record in records if scale(record) == top]
 
 
 def summary(records: Iterable[dict]) -> "pd.DataFrame":

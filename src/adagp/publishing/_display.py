@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..evidence import LEAST_UPDATES, Claim, Interval, Measured, interval, largest, mean_std, pairs, recorded, summary
+from ..evidence import LEAST_UPDATES, Claim, Interval, Measured, deciding, interval, mean_std, nearest, pairs, summary
 from ..figures.style import LABELS, METRICS
 from ..running import METHODS
 
@@ -36,7 +36,7 @@ def recorded_scale():
     """One paragraph for any page: at which scale the recorded runs behind the verdicts on accuracy were made."""
     from IPython.display import HTML
 
-    records = [record for record in largest(recorded()) if record["result"]["metric"] == "accuracy"]
+    records = deciding()
     if not records:
         return HTML("<p>No run has been recorded yet, so all verdicts on accuracy are open.</p>")
     sentences = describe(summary(records)).data.removeprefix("**Scale:** ")
@@ -182,7 +182,7 @@ def accuracy_table():
 
     from ..models import available
 
-    records = largest(recorded())
+    records = nearest()
     runs = summary(records)
     differences = pairs(records, "adagp", "bp")
     methods = [method for method in METHODS if method in set(runs["method"])]

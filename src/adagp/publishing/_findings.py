@@ -80,7 +80,7 @@ def rests_on(found: Interval | None, scale: str) -> str:
 
 def _accuracy(profile: str) -> "HTML":
     """ADA-GP beside backpropagation, coasting, and backpropagation of equal cost; coasting beside backpropagation."""
-    records = [record for record in evidence.largest(evidence.recorded()) if record["result"]["metric"] == "accuracy"]
+    records = evidence.deciding()
     compared = {
         "ADA-GP minus BP": ("adagp", "bp"),
         "ADA-GP minus coast": ("adagp", "coast"),
@@ -227,7 +227,7 @@ def _untrained(profile: str) -> "HTML":
 
 def _quality(profile: str) -> "HTML":
     """What the predictor has learned at the end of a recorded run."""
-    kept = [r for r in evidence.largest(evidence.recorded()) if r["config"]["model"] == "vgg13"]
+    kept = [r for r in evidence.nearest() if r["config"]["model"] == "vgg13"]
     table = evidence.quality(kept)
     means = table.groupby(["method", "seed"])["cosine"].mean().groupby("method").agg(["mean", "min", "max", "count"])
     if "adagp" not in means.index:
