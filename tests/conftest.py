@@ -28,7 +28,8 @@ def copy_checkout(home: Path) -> Path:
     """What a run reads (notebooks, book, claims, recorded results), so that a test writes nothing into the real checkout."""
     for folder in ("notebooks", "book", "artifact/recorded"):
         shutil.copytree(ROOT / folder, home / folder, ignore=shutil.ignore_patterns("_build"))
-    shutil.copy(ROOT / "artifact" / "claims.yml", home / "artifact")
+    for file in ("README.md", "artifact/claims.yml"):
+        shutil.copy(ROOT / file, home / file)
     return home
 
 

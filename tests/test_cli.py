@@ -108,6 +108,14 @@ def test_check_compares_with_the_recorded_values(checkout, capsys):
         assert "50,000 samples" in verdicts[claim]["recorded"]["scale"] and verdicts[claim]["would_change"]
         assert verdicts[claim]["verdict"] in ("holds", "differs", "open")
 
+    readme = checkout / "README.md"
+    written = readme.read_text()
+    assert run(capsys, "check", "--profile", "smoke", "--keep")[0] == 0
+    assert readme.read_text() == written  # the committed table is today's
+    readme.write_text(written.replace("<!-- /claims -->", ""))
+    code, _, err = run(capsys, "check", "--profile", "smoke", "--keep")
+    assert code == 2 and "restore it with git checkout" in err
+
     path = checkout / "artifact" / "recorded" / "deterministic.json"
     values = json.loads(path.read_text())
     values["mean-speedup"]["value"] += 0.01

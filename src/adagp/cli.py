@@ -197,7 +197,9 @@ def record(
 def check(
     profile: ProfileOption = "quick",
     as_json: JsonOption = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Record the deterministic values as they are now.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Record the deterministic values as they are now, and write the README's table.")
+    ] = False,
 ) -> None:
     """Compare each claim with its recorded value and with the last run; exit 1 if a deterministic one has moved."""
     from . import evidence, publishing, running
@@ -206,6 +208,7 @@ def check(
     if keep:
         evidence.record_fixed(claims)
         claims = evidence.check_claims(running.profile(profile))
+        publishing.claims_in_readme(claims)
     print(json.dumps([claim.to_dict() for claim in claims]) if as_json else publishing.claims_table(claims))
     moved = [claim.id for claim in claims if claim.moved]
     if moved:

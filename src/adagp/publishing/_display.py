@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from .. import _paths
+from .._errors import UsageError
+from .._files import write_atomic
 from ..evidence import LEAST_UPDATES, Claim, Interval, Measured, deciding, interval, mean_std, nearest, pairs, summary
 from ..figures.style import LABELS, METRICS
 from ..running import METHODS
@@ -302,6 +305,29 @@ def claims_page(claims: Iterable[Claim]):
         for claim in claims
     ]
     return html_table(pd.DataFrame(rows))
+
+
+_MARKS = "<!-- claims: written by adagp check --keep -->\n", "<!-- /claims -->"
+
+
+def claims_in_readme(claims: Iterable[Claim]) -> None:
+    """Write the claims, their verdicts and what was measured between the two marks of the checkout's README.
+
+    Raises:
+        UsageError: the marks are not there.
+    """
+    path = _paths.root() / "README.md"
+    before, start, rest = path.read_text(encoding="utf-8").partition(_MARKS[0])
+    _, end, after = rest.partition(_MARKS[1])
+    if not end:
+        raise UsageError(f"{path} has no lines {_MARKS[0].strip()!r} and {_MARKS[1]!r}; restore it with git checkout")
+    lines = ["| Claim | By | Verdict | Measured |", "|---|---|---|---|"]
+    for claim in claims:
+        found = _text(claim.judged, claim.unit) if claim.judged else "nothing yet"
+        lines.append(f"| {claim.sentence} | {claim.source} | **{claim.verdict}** | {found} |")
+    scales = {claim.judged.scale for claim in claims if claim.judged and claim.judged.scale}
+    lines += ["", *(f"Verdicts on accuracy rest on {scale}." for scale in sorted(scales))]
+    write_atomic(path, before + start + "\n".join(lines) + "\n" + end + after)
 
 
 def _text(measured: Measured | None, unit: str) -> str:
