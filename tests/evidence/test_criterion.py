@@ -36,11 +36,28 @@ def test_the_published_numbers_of_the_criterion():
     assert evidence.threshold(1 - 1e-9) ** 0.5 == pytest.approx(0.58, abs=0.005)
 
 
-@pytest.mark.parametrize("rho2", [0.0, 0.3, 0.4, 0.7, 0.95])
-def test_the_least_variance_is_that_of_the_best_part(rho2):
+@pytest.mark.parametrize("rho2", [0.0, 0.3, 0.4, 0.7, 0.95, 1.0])
+def test_with_one_layer_the_best_mixture_is_the_best_part(rho2):
     parts = np.linspace(1e-4, 1, 100_000)
-    best = (evidence.variance(parts, rho2) * (1 + 2 * parts) / 3).min()
-    assert evidence.equal_cost_variance(rho2) == pytest.approx(best, rel=1e-4)
+    noise = evidence.variance(parts, rho2) * (1 + 2 * parts) / 3
+    found, (share,) = evidence.least_noise([5.0], [2.0], 1.0, [rho2])
+    assert found == pytest.approx(noise.min(), rel=1e-3)
+    assert share == pytest.approx(parts[noise.argmin()], abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_mixture_of_three_layers_beats_the_best(seed):
+    """All orders of numbers of samples on a grid."""
+    random = np.random.default_rng(seed)
+    noise, backward, rho2 = random.exponential(1, 3), random.uniform(0.2, 2, 3), random.uniform(0, 1, 3) * (seed % 3 > 0)
+    grid = np.linspace(0.02, 1, 50)
+    n = np.stack(np.meshgrid(grid, grid, grid, indexing="ij"), -1).reshape(-1, 3)
+    n = n[(n[:, 0] <= n[:, 1]) & (n[:, 1] <= n[:, 2])]
+    spread = (noise * ((1 - rho2) / n + rho2)).sum(1)
+    ratios = spread * (0.7 + n @ backward) / (noise.sum() * (0.7 + backward.sum()))
+    found, shares = evidence.least_noise(noise, backward, 0.7, rho2)
+    assert found <= ratios.min() * (1 + 1e-9) and found == pytest.approx(ratios.min(), rel=5e-3)
+    assert np.all(np.diff([*shares, 1.0]) >= -1e-12)
 
 
 @pytest.fixture(scope="module")

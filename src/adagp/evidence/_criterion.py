@@ -53,12 +53,31 @@ def threshold(part, *, always=1.0, sampled=2.0, prediction=0.0):
     return ((1 - part) * always + prediction) / ((1 - part) * spent)
 
 
-def equal_cost_variance(squared_correlation, *, always=1.0, sampled=2.0):
-    """The least variance over all parts f, over that of backpropagation of equal cost; 1 where no part below 1 is better."""
-    rho2 = np.clip(squared_correlation, 0.0, 1.0)
-    whole = always + sampled
-    best = (np.sqrt((1 - rho2) * sampled) + np.sqrt(rho2 * always)) ** 2 / whole
-    return np.where(rho2 > always / whole, best, 1.0)
+def least_noise(noise, backward, forward, squared_correlation):
+    """The least noise of unbiased gradients of a given cost, over that of backpropagation of the same cost.
+
+    Every layer may have the true gradients of its own number of samples n, corrected by predictions for all N that go
+    forward: its noise is sigma^2 ((1 - rho^2) / n + rho^2 / N). A sample that reaches a layer has passed all above it, so n may
+    only grow from the first layer to the last, and N is no smaller. The product of noise and cost is least where n^2 is the
+    isotonic regression of noise over cost (our derivation, on the page of the criterion).
+
+    Args:
+        noise: (layers,) trace of the covariance of a sample's gradient, from the first layer to the last.
+        backward: (layers,) what a sample costs to go down to this layer from the one above it.
+        forward: what every sample costs: its forward pass and, if it is not free, its prediction.
+        squared_correlation: (layers,) of the predictions with the gradients; 0 is no prediction.
+
+    Returns:
+        The ratio, at most 1, and (layers,) the best share n / N of the samples for each layer.
+    """
+    from scipy.optimize import isotonic_regression
+
+    noise, rho2 = np.asarray(noise, float), np.clip(squared_correlation, 0.0, 1.0)
+    left = np.append(noise * (1 - rho2), (noise * rho2).sum())
+    cost = np.append(backward, forward).astype(float)
+    samples = np.sqrt(isotonic_regression(left / cost, weights=cost).x)
+    spread = np.divide(left, samples, out=np.zeros_like(left), where=samples > 0).sum()
+    return float(spread * (cost @ samples) / (noise.sum() * cost.sum())), samples[:-1] / samples[-1]
 
 
 class SampleSums:
@@ -363,14 +382,39 @@ def cuts(table: "pd.DataFrame") -> "pd.DataFrame":
     rows = []
     for seed, own in table.groupby("seed"):
         own = own.sort_values("position")
-        whole = own["forward"].sum() + own["backward"].sum()
+        forward, deeper = own["forward"].sum(), _deeper(own)
         for k in range(1, len(own)):
-            # The first layer above the cut needs no gradient of its input: half of its backward pass.
-            spent = own["forward"].sum() + own["backward"].iloc[k:].sum() - own["backward"].iloc[k] / 2
             rows.append(
                 {
                     "seed": seed, "layer": own["layer"].iloc[k], "position": int(own["position"].iloc[k]),
-                    "rho2": own["noise share"].iloc[k:].sum(), "cost": spent / whole,
+                    "rho2": own["noise share"].iloc[k:].sum(), "cost": (forward + deeper[k:].sum()) / (forward + deeper.sum()),
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def mixtures(table: "pd.DataFrame") -> "pd.DataFrame":
+    """``least_noise`` for each seed and prediction, and for none: the most that any mixture of true gradients could gain.
+
+    Returns:
+        Columns seed, prediction ('none' or a key of ``PREDICTIONS``), noise (over backpropagation of equal cost) and deepest
+        (the share of the samples that go back to the first layer).
+    """
+    import pandas as pd
+
+    rows = []
+    for seed, own in table.groupby("seed"):
+        own = own.sort_values("position")
+        for name in ("none", *PREDICTIONS):
+            rho2 = np.zeros(len(own)) if name == "none" else own[name].clip(lower=0) ** 2
+            ratio, shares = least_noise(own["noise"], _deeper(own), own["forward"].sum(), rho2)
+            rows.append({"seed": seed, "prediction": name, "noise": ratio, "deepest": shares[0]})
+    return pd.DataFrame(rows)
+
+
+def _deeper(own: "pd.DataFrame") -> np.ndarray:
+    """What it costs a sample to go back to each layer from the one above: the gradient of that one's input and of the layer's
+    own weights, half of a backward pass each; the first layer's is all for its weights."""
+    half = own["backward"].to_numpy() / 2
+    into_weight = np.append(2 * half[:1], half[1:])
+    return into_weight + np.append(half[1:], 0.0)

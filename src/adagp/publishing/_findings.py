@@ -171,11 +171,15 @@ def _criterion(profile: str) -> "HTML":
         paper = means.loc["shared-network"]
         usable = means.drop(index="fitted by sample")  # which needs every sample's true gradient
         best = usable["mean"].idxmax()
+        noise = 100 * evidence.mixtures(table).groupby("prediction")["noise"].mean()
         reached = f"{paper['mean']:.3f}" if paper["mean"] >= 0.0005 else "less than 0.001"
         found = (
             f"The paper's predictor reaches <b>{reached}</b>; the best that training can use, "
             f"{html.escape(evidence.PREDICTIONS[best])}, <b>{usable.loc[best, 'mean']:.2f}</b>. Fitted to the gradients of "
-            f"single samples, which training does not have, it would reach {means.loc['fitted by sample', 'mean']:.2f}."
+            f"single samples, which training does not have, it would reach {means.loc['fitted by sample', 'mean']:.2f}. "
+            "Even with the best share of true gradients for every layer, a mixture has "
+            f"<b>{noise['shared-network']:.1f} %</b> of the noise of backpropagation of equal cost; {noise['none']:.1f} % without "
+            "any prediction."
         )
         rows: list[Row] = [
             (textwrap.fill(evidence.PREDICTIONS[name], 20), row["mean"], row["min"], row["max"], _HUES.get(name, "bp"))

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..evidence import PREDICTIONS, decided, equal_cost_variance, interval, threshold, whole_network
+from ..evidence import PREDICTIONS, decided, interval, mixtures, threshold, whole_network
 from ..figures.style import LABELS, METRICS
 from ._display import NOTHING, html_table, interval_text, markdown
 
@@ -148,8 +148,9 @@ def criterion_table(table: "pd.DataFrame"):
     """
     import pandas as pd
 
-    whole = whole_network(table)
-    rows = []
+    whole, best_of = whole_network(table), mixtures(table).groupby("prediction")["noise"]
+    left = {name: f"{100 * a.mean():.1f} ({100 * a.min():.1f} to {100 * a.max():.1f})" for name, a in best_of}
+    rows = [{"prediction": "none", "noise of the best mixture (%)": left["none"]}]
     for name, label in PREDICTIONS.items():
         by_layer = table.groupby(["position", "layer"])[name].mean()
         best, squared = by_layer.idxmax()[1], whole[whole["prediction"] == name]["rho2"]
@@ -160,12 +161,14 @@ def criterion_table(table: "pd.DataFrame"):
                 "median layer": f"{by_layer.median():.2f}".replace("-0.00", "0.00"),
                 "rho² of the network": f"{squared.mean():.2g} ({squared.min():.2g} to {squared.max():.2g})",
                 "needed": f"{threshold(1.0 - 1e-9):.2f} to {threshold(0.25):.2f}",
+                "noise of the best mixture (%)": left[name],
             }
         )
     seeds, samples = table["seed"].nunique(), int(table["samples"].iloc[0])
     caption = (
         f"Correlations of single samples' predictions and gradients, means over {seeds} seeds of {samples} samples; range over "
-        "seeds in brackets. Needed: from nearly all of the batch with true gradients to a quarter of it"
+        "seeds in brackets. Needed: from nearly all of the batch with true gradients to a quarter of it. The best mixture is "
+        "against backpropagation of equal cost, predicting free"
     )
     return html_table(pd.DataFrame(rows), caption=caption)
 
@@ -182,7 +185,7 @@ def criterion_verdict(table: "pd.DataFrame", cuts: "pd.DataFrame", batch: int):
     means = whole.groupby("prediction")["rho2"].mean()
     own = whole[whole["prediction"] == "shared-network"]["rho2"]
     best, least = str(means.idxmax()), float(threshold(1.0 - 1e-9))
-    noise = 100 * float(equal_cost_variance(means[best]))
+    noise = 100 * mixtures(table).groupby("prediction")["noise"].mean()
     gains = cuts.assign(gain=100 * (cuts["rho2"] - cuts["cost"])).groupby("layer")["gain"]
     layer = str(gains.mean().idxmax())
     totals = table.groupby("seed")[["noise", "signal"]].sum()
@@ -194,9 +197,10 @@ def criterion_verdict(table: "pd.DataFrame", cuts: "pd.DataFrame", batch: int):
         f"**Over the whole network the paper's predictor has a rho² of {own.mean():.1g} (at most {own.max():.1g} in "
         f"{len(own)} seeds), where {least:.2f} is the least that could pay.** The most that was measured is "
         f"{PREDICTIONS[best]}, with {means[best]:.2f} ({PREDICTIONS['error-projection']} as training fits it: "
-        f"{means['error-projection']:.2f}): with the best share of true gradients the noise would be {noise:.1f} % "
-        f"of that of backpropagation of equal cost, if predicting were free. Layers above the least correlation of "
-        f"{least**0.5:.2f}, of {len(by_layer)}: {cleared}. Of all cuts the one above {layer} gains most, "
+        f"{means['error-projection']:.2f}). **With the best share of true gradients for every layer, the noise would be "
+        f"{noise['none']:.1f} % of that of backpropagation of equal cost without any prediction, "
+        f"{noise['shared-network']:.1f} % with the paper's and {noise[best]:.1f} % with the best, if predicting were free.** "
+        f"Layers above the least correlation of {least**0.5:.2f}, of {len(by_layer)}: {cleared}. Of all cuts the one above {layer} gains most, "
         f"{interval_text(interval(gains.get_group(layer)))} points more of the noise than of the cost. Noise makes up "
         f"{100 * share:.1f} % of the expected square of a gradient of {batch} samples at this point of training, so noise is "
         f"what counts."
