@@ -178,8 +178,8 @@ def _criterion(profile: str) -> "HTML":
             f"{html.escape(evidence.PREDICTIONS[best])}, <b>{usable.loc[best, 'mean']:.2f}</b>. Fitted to the gradients of "
             f"single samples, which training does not have, it would reach {means.loc['fitted by sample', 'mean']:.2f}. "
             "Even with the best share of true gradients for every layer, a mixture has "
-            f"<b>{noise['shared-network']:.1f} %</b> of the noise of backpropagation of equal cost; {noise['none']:.1f} % without "
-            "any prediction."
+            f"<b>{noise['shared-network']:.1f} %</b> of the noise of backpropagation of equal cost; without any prediction, "
+            f"{noise['none']:.1f} %."
         )
         rows: list[Row] = [
             (textwrap.fill(evidence.PREDICTIONS[name], 20), row["mean"], row["min"], row["max"], _HUES.get(name, "bp"))
