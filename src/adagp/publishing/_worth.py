@@ -170,7 +170,7 @@ def criterion_table(table: "pd.DataFrame"):
         "seeds in brackets. Needed: from nearly all of the batch with true gradients to a quarter of it. The best mixture is "
         "against backpropagation of equal cost, predicting free"
     )
-    return html_table(pd.DataFrame(rows), caption=caption)
+    return html_table(pd.DataFrame(rows, columns=list(rows[-1])), caption=caption)
 
 
 def criterion_verdict(table: "pd.DataFrame", cuts: "pd.DataFrame", batch: int):
