@@ -57,7 +57,8 @@ def test_the_card_on_the_criterion_names_the_best_that_training_can_use(monkeypa
     same = {"seed": 0, "epoch": 2, "noise": 1.0, "forward": 1.0, "backward": 2.0}
     layers = [same | {"position": i, "layer": str(i)} for i in (0, 1)]
     config = {"model": "vgg13", "width": 0.125, "dataset": "cifar10", "epochs": 2}
-    monkeypatch.setattr(evidence, "recorded_correlations", lambda: {"config": config, "rows": [row | known for row in layers]})
+    record = {"config": config, "rows": [row | known for row in layers]}
+    monkeypatch.setattr(evidence, "recorded_correlations", lambda: {"vgg13": record})
     card = publishing.findings("smoke", ["criterion"])["criterion"].data
     assert "must exceed <b>0.33</b>" in card and "reaches <b>less than 0.001</b>" in card
     assert "error projection, <b>0.25</b>" in card and "it would reach 0.81" in card

@@ -1,7 +1,9 @@
 """What a prediction must be worth, and what it is: the criterion, and correlations measured sample by sample."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -327,25 +329,37 @@ def _first(loader: Any, samples: int) -> "Iterable[tuple[torch.Tensor, torch.Ten
             left -= len(x[part : part + 32])
 
 
-def record_correlations(*, seeds: Sequence[int] = (0, 1, 2), report=print) -> dict:
-    """Measure on thin VGG13 (CIFAR-10, 10,000 images) and keep artifact/recorded/correlations.json (returned)."""
-    rows: list[dict] = []
-    run = Run(
-        model="vgg13", dataset="cifar10", method="bp", width=1 / 8, epochs=10, batch_size=64, train_limit=10_000, lr=0.05
-    )
+def record_correlations(model: str = "vgg13", *, seeds: Sequence[int] = (0, 1, 2), report=print) -> dict:
+    """Measure on a thin network (CIFAR-10, 10,000 images) and keep artifact/recorded/correlations-MODEL.json (returned).
+
+    Seeds that it holds already are not measured again.
+    """
+    run = Run(model=model, dataset="cifar10", method="bp", width=1 / 8, epochs=10, batch_size=64, train_limit=10_000, lr=0.05)
+    path = _correlations(model)
+    rows: list[dict] = read_json(path, "delete it to measure anew")["rows"] if path.exists() else []
     for seed in seeds:
-        rows += measure_correlations(Run.from_config(run.config() | {"seed": seed}), at=(2, 10), report=report)
-    record = {"config": run.config(), "rows": rows, "provenance": provenance()}
-    write_json(_paths.recorded() / "correlations.json", record)
-    return record
+        if seed not in {row["seed"] for row in rows}:
+            rows += measure_correlations(replace(run, seed=seed), at=(2, 10), report=report)
+            write_json(path, {"config": run.config(), "rows": rows, "provenance": provenance()})
+    return {"config": run.config(), "rows": rows}
 
 
-def recorded_correlations() -> dict:
-    """artifact/recorded/correlations.json. Raises UsageError where it is missing."""
-    path = _paths.recorded() / "correlations.json"
-    if not path.exists():
-        raise UsageError(f"no recorded correlations in {path}: run python validation/run_correlations.py")
-    return read_json(path, "restore it with git checkout")
+def _correlations(model: str) -> Path:
+    return _paths.recorded() / f"correlations-{model}.json"
+
+
+def recorded_correlations() -> dict[str, dict]:
+    """What artifact/recorded/correlations-MODEL.json hold, by model, the network with most seeds first.
+
+    Raises:
+        UsageError: there is none.
+    """
+    paths = sorted(_correlations("*").parent.glob(_correlations("*").name))
+    if not paths:
+        raise UsageError(f"no recorded correlations in {_correlations('MODEL')}: run python validation/run_correlations.py")
+    records = [read_json(path, "restore it with git checkout") for path in paths]
+    records.sort(key=lambda record: (-len({row["seed"] for row in record["rows"]}), len(record["rows"])))
+    return {record["config"]["model"]: record for record in records}
 
 
 def correlation_table(record: dict, epoch: int | None = None) -> "pd.DataFrame":

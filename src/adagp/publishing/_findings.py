@@ -162,7 +162,7 @@ def _criterion(profile: str) -> "HTML":
     least = evidence.threshold(1 - 1e-9)  # the larger the part of the batch with true gradients, the less is asked
     drawn, basis, found = None, "Nothing recorded yet.", "No prediction has been measured yet."
     try:
-        record = evidence.recorded_correlations()
+        record = next(iter(evidence.recorded_correlations().values()))
     except UsageError:
         record = None
     if record:
