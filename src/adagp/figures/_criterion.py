@@ -46,7 +46,8 @@ def criterion(
             left.axhline(value, color=style.BLACK, linewidth=0.9, linestyle=(0, (4, 2)))
             left.text(0.55, value + 0.012, label, fontsize=8, va="bottom")
         left.set(xlabel="layer, from the input on", ylabel="correlation with a sample's gradient", ylim=(-0.12, 1.06))
-        left.set_xticks(range(1, int(data["position"].max()) + 2))
+        layers = int(data["position"].max()) + 1
+        left.set_xticks(range(1, layers + 1, -(-layers // 14)))
         for seed, own in cuts.groupby("seed"):
             right.plot(
                 own["cost"], own["rho2"], "o-", color=style.SKY, markersize=3.5, linewidth=0.8,
