@@ -108,6 +108,11 @@ def test_regimes_do_not_mix():
     assert evidence.budgets([*plain(), other])["regime"].nunique() == 2
 
 
+def test_a_regime_with_too_few_seeds_decides_nothing_and_is_left_out():
+    few = [record(50, model="vgg16", epochs=epochs, seed=seed) for epochs in (12, 20) for seed in (0, 1)]
+    assert [name.split()[0] for name in evidence.regimes([*plain(), *few])] == ["vgg13"]
+
+
 def test_shorter_backpropagation_saves_its_share_of_energy_and_ways_save_less_than_they_drop():
     ways = [record(80, method=method, seed=seed) for method in ("coast", "skip") for seed in (0, 1, 2)]
     table = evidence.savings(evidence.budgets([*plain(), *ways])).set_index("method")

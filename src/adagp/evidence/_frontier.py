@@ -69,9 +69,13 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
 
 
 def regimes(records: Iterable[dict]) -> "dict[str, pd.DataFrame]":
-    """The rows of ``budgets`` by regime, of those with two budgets of backpropagation or more; most budgets first."""
+    """The rows of ``budgets`` by regime, most budgets first: of those where backpropagation has two budgets or more with enough
+    seeds for an interval, since with fewer nothing is decided."""
     parts = {name: rows for name, rows in budgets(records).groupby("regime", sort=False)}
-    count = {name: rows[rows["method"] == "bp"]["cost"].nunique() for name, rows in parts.items()}
+    count = {}
+    for name, rows in parts.items():
+        seeds = rows[rows["method"] == "bp"].groupby("cost")["seed"].nunique()
+        count[name] = int((seeds >= LEAST_PAIRS).sum())
     return {name: parts[name] for name in sorted(parts, key=lambda name: -count[name]) if count[name] > 1}
 
 
