@@ -15,6 +15,12 @@ LINE = "adagp: stopped; what was finished is kept, run the same command to conti
 PATIENCE = 60  # seconds for what a free machine does in two
 
 
+def _listening():
+    """A shell that started the tests in the background has these signals ignored, and every child inherits that."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Started:
     """A process whose lines are read until the moment it is to be stopped."""
 
@@ -23,7 +29,7 @@ class Started:
         self.process = subprocess.Popen(
             [sys.executable, *command], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"} | environment,
-            start_new_session=True,
+            start_new_session=True, preexec_fn=_listening,
         )  # fmt: skip
 
     def until(self, words):
