@@ -128,8 +128,9 @@ def test_unknown_names_are_refused():
         data.load("mnist")
     with pytest.raises(UsageError, match="unknown split of digits 'val'; choose from: test, train"):
         data.load("digits").split("val")
-    with pytest.raises(UsageError, match=r"the side of a digit must be one of \(16, 32\), got 0"):
-        data.load("digits", size=0)
+    for side in (8, 0):
+        with pytest.raises(UsageError, match=rf"the side of a digit must be one of \(16, 32\), got {side}"):
+            data.load("digits", size=side)
     with pytest.raises(UsageError, match=r"the side of an image must be a whole number from 8 to 4,096, got 0"):
         data.load("imagenet", size=0)
 

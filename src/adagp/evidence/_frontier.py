@@ -20,7 +20,9 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
     Returns:
         Columns regime (samples and epochs in words), whole (epochs of its longest run), model, width, samples, batch, data,
         method ('bp' for equal-cost runs too), schedule (in words; empty for backpropagation), decay, epochs, seed, cost (epochs
-        of backpropagation, by multiply-accumulates), score, last (of the last epoch alone), averaged, seconds, cut and run.
+        of backpropagation, by multiply-accumulates), gp (share of the batches in Phase GP, dropped ones too), accuracy (after
+        the last epoch, which is what is compared here), score (mean of the last three epochs), averaged (of averaged weights),
+        seconds, cut and run.
     """
     import pandas as pd
 
