@@ -24,6 +24,7 @@ def cluster(monkeypatch):
 
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # Ray's own 15 starves them beside the other tests
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 * 2**20})
     made.add_node(num_cpus=1, object_store_memory=100 * 2**20)
     yield made

@@ -40,46 +40,47 @@ def test_accumulated_steps_are_measured(accumulate):
     assert len(schedule.told) == 16 and sum(quality is not None for _, _, quality in schedule.told) >= 3
 
 
-def on_replicas(function, folder, *arguments):
-    """Run ``function(rank, folder, ...)`` in two processes of one gloo group."""
+ALIKE = {
+    name: (name, LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1)))
+    for name in ("shared-network", "error-projection", "truncated", "sampled", "control-variate", "feedback-alignment")
+} | {"adaptive": ("shared-network", adagp.AdaptiveSchedule(warm_up_epochs=0, window=2, patience=1))}
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory):
+    """What two processes in one gloo group come to, each with data of its own: by case, and 'alone' without the group."""
+    folder = tmp_path_factory.mktemp("replicas")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_in_group, args=(port, function, folder, *arguments), nprocs=2)
+    torch.multiprocessing.spawn(_in_group, args=(port, folder), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
-def _in_group(rank, port, function, folder, *arguments):
+def _in_group(rank, port, folder):
     import torch.distributed as dist
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    torch.save(function(rank, *arguments), folder / f"{rank}.pt")
+    torch.save({case: _replica(rank, *ALIKE[case]) for case in ALIKE} | {"alone": _alone(rank)}, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
-def _replica(rank, predictor, adaptive):
+def _replica(rank, predictor, schedule):
     model = small_net()
     replica = nn.parallel.DistributedDataParallel(model)
-    ladder = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1))
-    schedule = adagp.AdaptiveSchedule(warm_up_epochs=0, window=2, patience=1) if adaptive else ladder
     engine = AdaGP(replica, sgd(model), schedule=schedule, predictor=predictor, measure_every=2)
     phases = []
     for _ in range(2):
-        steps = train(engine, replica, batches(20 if adaptive else 6, seed=10 + rank))  # each replica has data of its own
+        steps = train(engine, replica, batches(20 if schedule is ALIKE["adaptive"][1] else 6, seed=10 + rank))
         phases += [step.phase.value for step in steps]
     return {"phases": phases, "weights": [p.detach() for p in model.parameters()]}
 
 
-@pytest.mark.parametrize(
-    ("predictor", "adaptive"),
-    [
-        ("shared-network", False), ("shared-network", True), ("error-projection", False), ("truncated", False),
-        ("sampled", False), ("control-variate", False), ("feedback-alignment", False),
-    ],
-)  # fmt: skip
-def test_replicas_of_distributed_training_stay_equal(tmp_path, predictor, adaptive):
-    one, other = on_replicas(_replica, tmp_path, predictor, adaptive)
+@pytest.mark.xdist_group("replicas")
+@pytest.mark.parametrize("case", ALIKE)
+def test_replicas_of_distributed_training_stay_equal(replicas, case):
+    one, other = (replica[case] for replica in replicas)
     assert one["phases"] == other["phases"] and "gp" in one["phases"]
     for mine, theirs in zip(one["weights"], other["weights"], strict=True):
         assert torch.equal(mine, theirs)
@@ -94,9 +95,10 @@ def _alone(rank):
     return [p.detach() for p in model.parameters()]
 
 
-def test_a_model_that_is_not_replicated_learns_from_its_own_outputs(tmp_path):
-    for rank, weights in enumerate(on_replicas(_alone, tmp_path)):
-        for mine, alone in zip(weights, _alone(rank), strict=True):
+@pytest.mark.xdist_group("replicas")
+def test_a_model_that_is_not_replicated_learns_from_its_own_outputs(replicas):
+    for rank, replica in enumerate(replicas):
+        for mine, alone in zip(replica["alone"], _alone(rank), strict=True):
             assert torch.equal(mine, alone)
 
 
