@@ -21,10 +21,11 @@ def results(profile: str, model: str | None = None) -> list[dict]:
 
 
 def _made(runs: list[Run]) -> list[dict]:
-    import torch
-
     store = local_store()
-    run_all(runs, store, device="cuda" if torch.cuda.is_available() else "cpu")
+    if store.missing(runs):
+        import torch
+
+        run_all(runs, store, device="cuda" if torch.cuda.is_available() else "cpu")
     return [record for run in runs if (record := store.get(run)) is not None]
 
 

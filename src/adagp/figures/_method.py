@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..predictors import PredictorSize
+from .._predictor_size import PredictorSize
 from . import style
 
 if TYPE_CHECKING:

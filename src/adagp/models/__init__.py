@@ -1,9 +1,18 @@
-"""The fourteen models of the paper by name, and the tools that fit them to a width and to small images."""
+"""The fourteen models of the paper by name, and the tools that fit them to a width and to small images.
 
-from ._summary import summary
-from ._surgery import small_image_stem, thin
-from ._transformer import Transformer
-from ._zoo import available, create, example_input, input_shape
+Names and shapes are known without torch, which comes with the first model.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._names import available, input_shape
+
+if TYPE_CHECKING:
+    from ._summary import summary
+    from ._surgery import small_image_stem, thin
+    from ._transformer import Transformer
+    from ._zoo import create, example_input
 
 __all__ = [
     "Transformer",
@@ -15,3 +24,22 @@ __all__ = [
     "summary",
     "thin",
 ]
+
+_LATER = {
+    "Transformer": "._transformer",
+    "create": "._zoo",
+    "example_input": "._zoo",
+    "small_image_stem": "._surgery",
+    "summary": "._summary",
+    "thin": "._surgery",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

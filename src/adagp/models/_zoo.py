@@ -7,18 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from .._errors import UsageError, unknown
-from ..data import FACTS, Facts
+from ._names import CNNS, facts_of, input_shape
 from ._surgery import initialize, small_image_stem, thin, thin_dropout
-
-CNNS = (
-    "vgg13", "vgg16", "vgg19", "resnet50", "resnet101", "resnet152", "densenet121", "densenet161", "densenet169",
-    "densenet201", "inception_v3", "inception_v4", "mobilenet_v2",
-)  # fmt: skip
-
-
-def available() -> list[str]:
-    """Names of the models."""
-    return [*CNNS, "transformer"]
 
 
 def create(
@@ -40,7 +30,7 @@ def create(
     Raises:
         UsageError: an unknown name, a data set of the other kind, or a width that leaves a fraction of a channel.
     """
-    shape = _facts(name, dataset)
+    shape = facts_of(name, dataset)
     classes = classes or shape.classes
     if name == "transformer":
         return _transformer(classes, width, options)
@@ -57,34 +47,12 @@ def create(
     return model
 
 
-def input_shape(name: str, dataset: str) -> tuple[int, ...]:
-    """(3, height, width) of an image, or (tokens,) of a sentence."""
-    size = _facts(name, dataset).size
-    if name == "transformer":
-        return (size,)
-    if dataset == "imagenet" and name.startswith("inception"):
-        size = 299  # as both were published
-    if dataset == "digits" and not name.startswith("vgg"):
-        size //= 2  # 8x8 scans need no more, at half the time; VGG's five poolings leave nothing of 16 pixels
-    return (3, size, size)
-
-
 def example_input(name: str, dataset: str, batch: int, device: str = "cpu") -> tuple[Tensor, ...]:
     """Inputs of the right shape, for counting and tracing; their content means nothing."""
     shape = input_shape(name, dataset)
     if name == "transformer":
         return tuple(torch.ones(batch, *shape, dtype=torch.long, device=device) for _ in range(2))
     return (torch.zeros(batch, *shape, device=device),)
-
-
-def _facts(name: str, dataset: str) -> Facts:
-    if name not in available():
-        raise unknown("model", name, available())
-    kind = "translation" if name == "transformer" else "images"
-    fitting = [d for d, facts in FACTS.items() if facts.kind == kind]
-    if dataset not in fitting:
-        raise unknown(f"data set for {name}", dataset, fitting)
-    return FACTS[dataset]
 
 
 def _transformer(vocabulary: int, width: float, options: dict) -> nn.Module:
