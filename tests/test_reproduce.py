@@ -170,27 +170,19 @@ return wide > 0 ? [`the page is ${wide} pixels wider than the window`, ...found]
 """
 
 
-WIDTHS = (390, 1280, 1920)
+def cut(browser, page, width):
+    """What is cut on a page in a window of a width."""
+    screen = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    browser.get(page.as_uri())
+    return browser.execute_script(CUT)
 
 
-@pytest.fixture(scope="module")
-def cut(pages, browser):
-    """What is cut, by width of the window and page: each page is opened once."""
-    found = {width: {} for width in WIDTHS}
-    for page in (*pages.glob("*.html"), *pages.glob("notebooks/*.html")):
-        browser.get(page.as_uri())
-        for width in WIDTHS:
-            screen = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 600}
-            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-            if problems := browser.execute_script(CUT):
-                found[width][page.name] = problems
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_nothing_is_cut_at_any_width(pages, browser, width):
+    found = {page.name: cut(browser, page, width) for page in (*pages.glob("*.html"), *pages.glob("notebooks/*.html"))}
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    return found
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_is_cut_at_any_width(cut, width):
-    assert not cut[width]
+    assert not {page: problems for page, problems in found.items() if problems}
 
 
 def test_links_inside_the_book_have_targets(pages):
