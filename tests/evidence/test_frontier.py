@@ -47,6 +47,16 @@ def test_a_decay_with_fewer_seeds_does_not_count():
     assert "late" not in set(curve["decay"])
 
 
+def test_a_budget_of_one_seed_is_no_bar_for_that_seed_alone():
+    """Seed 0 alone has more budgets, one of them badly run and one longer: neither moves what seed 0 is held against."""
+    extra = [record(10, epochs=14, seed=0), record(99, epochs=24, seed=0)]
+    ways = [record(50 + 2 * 15 + seed, method="coast", seed=seed, cost=15.0) for seed in (0, 1, 2)]
+    runs, more = (evidence.budgets([*plain(), *ways, *added]) for added in ([], extra))
+    pd.testing.assert_frame_equal(evidence.frontier(more), evidence.frontier(runs), check_like=True)
+    assert evidence.distances(more)["distance"][0] == evidence.distances(runs)["distance"][0]
+    assert evidence.distances(more)["against_whole"][0].mean == pytest.approx(2 * 15 - 2 * 20)
+
+
 def test_a_way_is_held_against_its_own_cost_and_its_own_seed():
     ways = [record(50 + 2 * 17 + seed + 1.5, method="coast", seed=seed, cost=17.0) for seed in (0, 1, 2)]
     table = evidence.distances(evidence.budgets([*plain(), *ways]))

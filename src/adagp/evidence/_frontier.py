@@ -71,13 +71,10 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
 
 
 def regimes(records: Iterable[dict]) -> "dict[str, pd.DataFrame]":
-    """The rows of ``budgets`` by regime, most budgets first: of those where backpropagation has two budgets or more with enough
-    seeds for an interval, since with fewer nothing is decided."""
+    """The rows of ``budgets`` by regime, most budgets first: of those whose ``frontier`` has two budgets or more, since with
+    fewer nothing is decided."""
     parts = {name: rows for name, rows in budgets(records).groupby("regime", sort=False)}
-    count = {}
-    for name, rows in parts.items():
-        seeds = rows[rows["method"] == "bp"].groupby("cost")["seed"].nunique()
-        count[name] = int((seeds >= LEAST_PAIRS).sum())
+    count = {name: frontier(rows)["cost"].nunique() for name, rows in parts.items()}
     return {name: parts[name] for name in sorted(parts, key=lambda name: -count[name]) if count[name] > 1}
 
 
@@ -120,7 +117,8 @@ def frontier(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
     """Plain backpropagation at each budget with its best decay, of one regime.
 
     The best is chosen by the mean over seeds, among decays with as many seeds as any has: a choice after the fact, which
-    raises the bar for every other method.
+    raises the bar for every other method. A budget without enough seeds for an interval is left out: it would be the bar for
+    some seeds only.
 
     Returns:
         Columns cost, decay, seed and the value, a row a budget and seed.
@@ -131,10 +129,12 @@ def frontier(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
     kept = []
     for _, group in plain.groupby("cost"):
         counts = group.groupby("decay")["seed"].nunique()
+        if counts.max() < LEAST_PAIRS:
+            continue
         means = group.groupby("decay")[value].mean()[counts == counts.max()]
         kept.append(group[group["decay"] == means.idxmax()])
     columns = ["cost", "decay", "seed", value]
-    return pd.concat(kept)[columns].sort_values(["cost", "seed"]) if kept else plain[columns]
+    return pd.concat(kept)[columns].sort_values(["cost", "seed"]) if kept else plain[columns].iloc[:0]
 
 
 def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
@@ -157,7 +157,7 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
             known = curve.loc[row["seed"]].dropna() if row["seed"] in curve.index else curve.iloc[0:0].mean()
             inside = len(known) > 0 and known.index.min() <= row["cost"] <= known.index.max()  # one budget may be the very cost
             far.append(row[value] - float(np.interp(row["cost"], known.index, known.to_numpy())) if inside else float("nan"))
-            lost.append(row[value] - known.iloc[-1] if len(known) else float("nan"))
+            lost.append(row[value] - known.get(curve.columns.max(), float("nan")))
         rows.append(
             {
                 "method": method,

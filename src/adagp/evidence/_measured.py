@@ -163,26 +163,28 @@ def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
         return time.perf_counter() - start
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     rows = []
-    for run in runs[runs["method"] != "bp"].drop_duplicates("method")["run"]:
-        if METHODS[run.method].skip:
-            rows.append({"method": run.method, "bp": 1.0, "gp": 0.0})
-            continue
-        predictor = create(METHODS[run.method].predictor, **dict(METHODS[run.method].options + run.predictor_options))
-        engine = AdaGP(net, optimizer, schedule=LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1)), predictor=predictor)
-        engine.begin_epoch()
-        engine.step(loss, x, y)  # in the warm-up, which shows a predictor the order of the layers
-        engine.begin_epoch()
-        ratios: dict[Phase, list[float]] = {Phase.BP: [], Phase.GP: []}
-        for turn in range(2 * repeats + 2):
-            phase, step = engine.phase, timed(partial(engine.step, loss, x, y))
-            if turn >= 2:  # the first of each phase warm up
-                ratios[phase].append(step / timed(plain))
-        engine.close()
-        bp, gp = (statistics.median(ratios[phase]) for phase in (Phase.BP, Phase.GP))
-        rows.append({"method": run.method, "bp": bp, "gp": gp})
-    torch.set_num_threads(threads)
+    try:
+        torch.set_num_threads(1)
+        for run in runs[runs["method"] != "bp"].drop_duplicates("method")["run"]:
+            if METHODS[run.method].skip:
+                rows.append({"method": run.method, "bp": 1.0, "gp": 0.0})
+                continue
+            predictor = create(METHODS[run.method].predictor, **dict(METHODS[run.method].options + run.predictor_options))
+            engine = AdaGP(net, optimizer, schedule=LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1)), predictor=predictor)
+            engine.begin_epoch()
+            engine.step(loss, x, y)  # in the warm-up, which shows a predictor the order of the layers
+            engine.begin_epoch()
+            ratios: dict[Phase, list[float]] = {Phase.BP: [], Phase.GP: []}
+            for turn in range(2 * repeats + 2):
+                phase, step = engine.phase, timed(partial(engine.step, loss, x, y))
+                if turn >= 2:  # the first of each phase warm up
+                    ratios[phase].append(step / timed(plain))
+            engine.close()
+            bp, gp = (statistics.median(ratios[phase]) for phase in (Phase.BP, Phase.GP))
+            rows.append({"method": run.method, "bp": bp, "gp": gp})
+    finally:
+        torch.set_num_threads(threads)
     machine = provenance(device)["machine"]
     return pd.DataFrame(rows, columns=["method", "bp", "gp"]).assign(
         repeats=repeats, machine=f"one thread of {machine['processor']}" if device == "cpu" else machine["device"]

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..evidence import PREDICTIONS, decided, interval, mixtures, threshold, whole_network
+from ..evidence import PREDICTIONS, decided, frontier, interval, mixtures, threshold, whole_network
 from ..figures.style import LABELS, METRICS
 from ._display import NOTHING, html_table, interval_text, markdown
 
@@ -18,8 +18,9 @@ def regime_sentence(runs: "pd.DataFrame"):
     """
     if runs.empty:
         return markdown(NOTHING)
-    first, plain = runs.iloc[0], runs[runs["method"] == "bp"]
-    shapes, seeds = plain.groupby("epochs")["decay"].nunique().max(), plain["seed"].nunique()
+    first, curve = runs.iloc[0], frontier(runs)
+    plain = runs[(runs["method"] == "bp") & runs["cost"].isin(curve["cost"])]
+    shapes, seeds = plain.groupby("epochs")["decay"].nunique().max(), curve["seed"].nunique()
     return markdown(
         f"**Scale:** {first['model']} at {first['width']:g} of the published width, {first['samples']:,} training samples of "
         f"{first['data']}, batches of {first['batch']}, {first['whole']} epochs where nothing is saved; backpropagation at "
