@@ -162,6 +162,7 @@ def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
         torch.cuda.synchronize()
         return time.perf_counter() - start
 
+    alternating = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1))
     threads = torch.get_num_threads()
     rows = []
     try:
@@ -171,7 +172,7 @@ def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
                 rows.append({"method": run.method, "bp": 1.0, "gp": 0.0})
                 continue
             predictor = create(METHODS[run.method].predictor, **dict(METHODS[run.method].options + run.predictor_options))
-            engine = AdaGP(net, optimizer, schedule=LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1)), predictor=predictor)
+            engine = AdaGP(net, optimizer, schedule=alternating, predictor=predictor)
             engine.begin_epoch()
             engine.step(loss, x, y)  # in the warm-up, which shows a predictor the order of the layers
             engine.begin_epoch()
