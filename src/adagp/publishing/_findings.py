@@ -123,33 +123,34 @@ def _scale(records: list[dict], models: list[str]) -> str:
 
 def _pays(profile: str) -> "HTML":
     """Which ways to fill a batch of Phase GP lie above backpropagation of their own cost."""
-    # The frontier's regime is the one with most budgets of plain backpropagation.
-    short = next(iter(evidence.regimes(evidence.recorded()).values()), evidence.budgets([]))
-    ways = evidence.distances(short)
-    above, below, between, few = evidence.decided(ways).values()
-    parts = ["No way to fill a batch has been compared yet with backpropagation at every budget."]
-    if len(few) < len(ways):
+    regimes = evidence.regimes(evidence.recorded())  # first the one with most budgets of plain backpropagation
+    compared = {name: evidence.distances(runs) for name, runs in regimes.items()}
+    parts: list[str] = []
+    for name, ways in compared.items():
+        above, below, between, few = evidence.decided(ways).values()
+        if len(few) == len(ways):
+            continue
         names = ", ".join(f"{LABELS[row['method']]} ({row['schedule']})" for row in above.to_dict("records"))
-        lie = "lies" if len(above) == 1 else "lie"
-        parts = [
-            f"Of {len(ways) - len(few)} ways <b>{len(above)} {lie} above it</b>{f': {html.escape(names)}' if names else ''}; "
-            f"{len(below)} lie below it, and {len(between)} are not told apart from it."
-        ]
-    if len(few):
-        parts.append(f"{len(few)} more {'is' if len(few) == 1 else 'are'} open: too few seeds.")
-    basis = "Nothing recorded yet."
-    if len(short):
-        plain = short[short["method"] == "bp"]
-        seeds = plain["seed"].nunique()
-        basis = (
-            f"{short['regime'].iloc[0]}; backpropagation at {plain['epochs'].nunique()} budgets, each with its best decay; "
-            f"n = {seeds} seed{'s' * (seeds != 1)}; 95 % intervals paired by seed, for all ways together where one lies above."
+        where = f"On {html.escape(name)}, of" if parts else "Of"
+        parts.append(
+            f"{where} {len(ways) - len(few)} ways <b>{len(above)} {'lies' if len(above) == 1 else 'lie'} above it</b>"
+            f"{f': {html.escape(names)}' if names else ''}; {len(below)} below it, and {len(between)} not told apart from it."
         )
+    drawn, basis = None, "Nothing recorded yet."
+    if regimes:
+        name, short = next(iter(regimes.items()))
+        curve = evidence.frontier(short)
+        drawn = figures.frontier(short, curve, compared[name])
+        basis = (
+            f"{name}; backpropagation at {curve['cost'].nunique()} budgets, each with its best decay; "
+            f"n = {curve['seed'].nunique()} seeds; 95 % intervals paired by seed, for all ways together where one lies above."
+        )
+    nothing = "No way to fill a batch has been compared yet with backpropagation at every budget."
     return finding(
         "pays",
         "<b>Which Phase GP pays?</b> What Phase GP saves could also be saved by stopping earlier. It pays only above the line "
-        f"of backpropagation at its own cost. {' '.join(parts)}",
-        figures.frontier(short, evidence.frontier(short), ways) if len(short) else None,
+        f"of backpropagation at its own cost. {' '.join(parts) or nothing}",
+        drawn,
         alt="Accuracy over cost: a line for backpropagation at each budget, a point for each way to fill a GP batch",
         page="13_controls",
         basis=basis,
