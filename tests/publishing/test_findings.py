@@ -58,10 +58,13 @@ def test_the_card_on_the_criterion_names_the_best_that_training_can_use(monkeypa
     layers = [same | {"position": i, "layer": str(i)} for i in (0, 1)]
     config = {"model": "vgg13", "width": 0.125, "dataset": "cifar10", "epochs": 2}
     record = {"config": config, "rows": [row | known for row in layers]}
-    monkeypatch.setattr(evidence, "recorded_correlations", lambda: {"vgg13": record})
+    other = record | {"config": config | {"model": "resnet50"}}
+    monkeypatch.setattr(evidence, "recorded_correlations", lambda: {"vgg13": record, "resnet50": other})
     card = publishing.findings("smoke", ["criterion"])["criterion"].data
     assert "must exceed <b>0.33</b>" in card and "reaches <b>less than 0.001</b>" in card
     assert "error projection, <b>0.25</b>" in card and "it would reach 0.81" in card
+    first, second = re.findall(r"(?:has <b>|\(n = 1\) it is )([\d.]+) %", card)
+    assert first == second and "On resnet50 (n = 1)" in card
 
 
 def test_a_difference_that_rounds_to_nothing_has_no_side():

@@ -163,9 +163,9 @@ def _criterion(profile: str) -> "HTML":
     least = evidence.threshold(1 - 1e-9)  # the larger the part of the batch with true gradients, the less is asked
     drawn, basis, found = None, "Nothing recorded yet.", "No prediction has been measured yet."
     try:
-        record = next(iter(evidence.recorded_correlations().values()))
+        record, *others = evidence.recorded_correlations().values()
     except UsageError:
-        record = None
+        record, others = None, []
     if record:
         table = evidence.correlation_table(record)
         means = evidence.whole_network(table).groupby("prediction", sort=False)["rho2"].agg(["mean", "min", "max", "count"])
@@ -182,6 +182,10 @@ def _criterion(profile: str) -> "HTML":
             f"<b>{noise['shared-network']:.1f} %</b> of the noise of backpropagation of equal cost; without any prediction, "
             f"{noise['none']:.1f} %."
         )
+        for other in others:
+            rest = evidence.correlation_table(other)
+            left = 100 * evidence.mixtures(rest).groupby("prediction")["noise"].mean()
+            found += f" On {other['config']['model']} (n = {rest['seed'].nunique()}) it is {left['shared-network']:.1f} %."
         rows: list[Row] = [
             (textwrap.fill(evidence.PREDICTIONS[name], 20), row["mean"], row["min"], row["max"], _HUES.get(name, "bp"))
             for name, row in means.iterrows()
