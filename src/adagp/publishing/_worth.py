@@ -202,8 +202,8 @@ def criterion_verdict(table: "pd.DataFrame", cuts: "pd.DataFrame", batch: int):
         f"{noise['none']:.1f} % of that of backpropagation of equal cost without any prediction, "
         f"{noise['shared-network']:.1f} % with the paper's and {noise[best]:.1f} % with the best, if predicting were free.** "
         f"Layers above the least correlation of {least**0.5:.2f}, of {len(by_layer)}: {cleared}. "
-        f"Of all cuts the one above {layer} gains most, "
-        f"{interval_text(interval(gains.get_group(layer)))} points more of the noise than of the cost. Noise makes up "
+        f"The best of all cuts lies above {layer}: its share of the noise minus that of the cost is "
+        f"{interval_text(interval(gains.get_group(layer)))} points. Noise makes up "
         f"{100 * share:.1f} % of the expected square of a gradient of {batch} samples at this point of training, so noise is "
         f"what counts."
     )
