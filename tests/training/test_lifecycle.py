@@ -72,7 +72,8 @@ def _replica(rank, predictor, schedule):
     engine = AdaGP(replica, sgd(model), schedule=schedule, predictor=predictor, measure_every=2)
     phases = []
     for _ in range(2):
-        steps = train(engine, replica, batches(20 if schedule is ALIKE["adaptive"][1] else 6, seed=10 + rank))
+        count = 20 if isinstance(schedule, adagp.AdaptiveSchedule) else 6
+        steps = train(engine, replica, batches(count, seed=10 + rank))
         phases += [step.phase.value for step in steps]
     return {"phases": phases, "weights": [p.detach() for p in model.parameters()]}
 

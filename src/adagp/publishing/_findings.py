@@ -136,6 +136,9 @@ def _pays(profile: str) -> "HTML":
             f"{where} {len(ways) - len(few)} ways <b>{len(above)} {'lies' if len(above) == 1 else 'lie'} above it</b>"
             f"{f': {html.escape(names)}' if names else ''}; {len(below)} below it, and {len(between)} not told apart from it."
         )
+        if len(few):
+            are = "is" if len(few) == 1 else "are"
+            parts.append(f"{len(few)} more {are} open: too few seeds, or a cost outside the budgets.")
     drawn, basis = None, "Nothing recorded yet."
     if regimes:
         name, short = next(iter(regimes.items()))
