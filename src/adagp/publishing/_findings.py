@@ -15,6 +15,7 @@ from .._errors import UsageError
 from ..evidence import Interval
 from ..figures import Row
 from ..figures.style import LABELS
+from ._worth import seeds_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,7 +147,7 @@ def _pays(profile: str) -> "HTML":
         drawn = figures.frontier(short, curve, compared[name])
         basis = (
             f"{name}; backpropagation at {curve['cost'].nunique()} budgets, each with its best decay; "
-            f"n = {curve['seed'].nunique()} seeds; 95 % intervals paired by seed, for all ways together where one lies above."
+            f"n = {seeds_of(curve)} seeds; 95 % intervals paired by seed, for all ways together where one lies above."
         )
     nothing = "No way to fill a batch has been compared yet with backpropagation at every budget."
     return finding(

@@ -20,13 +20,19 @@ def regime_sentence(runs: "pd.DataFrame"):
         return markdown(NOTHING)
     first, curve = runs.iloc[0], frontier(runs)
     plain = runs[(runs["method"] == "bp") & runs["cost"].isin(curve["cost"])]
-    shapes, seeds = plain.groupby("epochs")["decay"].nunique().max(), curve["seed"].nunique()
+    shapes = plain.groupby("epochs")["decay"].nunique().max()
     return markdown(
         f"**Scale:** {first['model']} at {first['width']:g} of the published width, {first['samples']:,} training samples of "
         f"{first['data']}, batches of {first['batch']}, {first['whole']} epochs where nothing is saved; backpropagation at "
         f"{plain['epochs'].nunique()} budgets from {plain['epochs'].min()} to {plain['epochs'].max()} epochs with up to "
-        f"{_count(shapes, 'shape')} of decay; {_count(seeds, 'seed')}."
+        f"{_count(shapes, 'shape')} of decay; {seeds_of(curve)} seeds each."
     )
+
+
+def seeds_of(curve: "pd.DataFrame") -> str:
+    """How many seeds the budgets of ``evidence.frontier`` have, in words: '3', or '3 to 5'."""
+    counts = curve.groupby("cost")["seed"].nunique()
+    return f"{counts.max()}" if counts.nunique() == 1 else f"{counts.min()} to {counts.max()}"
 
 
 def frontier_verdict(ways: "pd.DataFrame"):
