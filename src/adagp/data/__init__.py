@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .._errors import unknown
-from ._base import Dataset, Images, Sentences
+from ._base import Dataset, Images, Sentences, of_classes
 from ._digits import load_digits
 from ._facts import BOS, EOS, FACTS, PAD, SPECIAL, Facts
 from ._folders import load_cifar, load_imagenet
@@ -36,6 +36,9 @@ def load(name: str, root: Path | None = None, size: int | None = None) -> Datase
         return load_multi30k(root)
     if name == "imagenet":
         return load_imagenet(root, side)
+    if (part := FACTS[name].part_of) is not None:
+        whole, first, end = part
+        return of_classes(load_cifar(whole, root), name, range(first, end))
     return load_cifar(name, root)
 
 

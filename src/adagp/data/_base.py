@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,22 @@ class Dataset:
         if name not in self.splits:
             raise unknown(f"split of {self.name}", name, self.splits)
         return self.splits[name]
+
+
+def of_classes(whole: Dataset, name: str, labels: range) -> Dataset:
+    """The images of consecutive labels only, which are counted from 0 again; order and normalization stay."""
+    splits = {}
+    for split, images in whole.splits.items():
+        chosen = np.flatnonzero(np.isin(images.labels, labels))
+        splits[split] = Images(images=images.images[chosen], labels=images.labels[chosen] - labels.start)
+    return replace(
+        whole,
+        name=name,
+        note=f"{whole.note}, classes {labels.start} to {labels[-1]}",
+        splits=splits,
+        fingerprint=fingerprint(f"{whole.fingerprint} {labels.start} {labels.stop}".encode()),
+        classes=whole.classes[labels.start : labels.stop],
+    )
 
 
 def data_root() -> Path:

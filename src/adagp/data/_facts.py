@@ -22,6 +22,8 @@ class Facts:
     train_samples: int
     source: str
     """Where it comes from, in a line."""
+    part_of: tuple[str, int, int] | None = None
+    """The data set whose classes from the first up to the second number it holds."""
 
 
 FACTS = {
@@ -32,6 +34,15 @@ FACTS = {
     "cifar10": Facts(
         title="CIFAR-10", kind="images", size=32, classes=10, train_samples=50_000,  # Krizhevsky 2009
         source="CIFAR-10: a folder tree under $ADAGP_DATA/cifar10, else torchvision's download",
+    ),
+    # Halves, each with animals and vehicles: pretraining on one and fine-tuning on the other need no other data set.
+    "cifar10-0to4": Facts(
+        title="CIFAR-10, classes 0 to 4", kind="images", size=32, classes=5, train_samples=25_000, part_of=("cifar10", 0, 5),
+        source="airplane, automobile, bird, cat and deer of CIFAR-10",
+    ),
+    "cifar10-5to9": Facts(
+        title="CIFAR-10, classes 5 to 9", kind="images", size=32, classes=5, train_samples=25_000, part_of=("cifar10", 5, 10),
+        source="dog, frog, horse, ship and truck of CIFAR-10",
     ),
     "cifar100": Facts(
         title="CIFAR-100", kind="images", size=32, classes=100, train_samples=50_000,  # Krizhevsky 2009

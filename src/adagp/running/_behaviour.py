@@ -64,6 +64,7 @@ def _probe(run: Run) -> Run:
         rungs=(),
         final=(1, 1),
         precision="float32",
+        start=None,
     )
 
 

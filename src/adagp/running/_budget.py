@@ -5,22 +5,22 @@ from collections.abc import Callable, Sequence
 
 from ..data import FACTS
 from ._configuration import Run
-from ._frontier import frontier_runs
+from ._frontier import fine_tuning_runs, frontier_runs
 from ._profiles import profile
 from ._store import recorded_store
 from ._workers import run_all
 
-FRONTIER = "frontier"
-"""The plan that belongs to no profile: ``frontier_runs``."""
+PLANS = {"frontier": frontier_runs, "fine-tuning": fine_tuning_runs}
+"""The plans that belong to no profile."""
 
 
 def recording_plan(name: str) -> list[Run]:
-    """The runs of a profile, cheapest first, or of the plan 'frontier', in the order in which they are to be recorded.
+    """The runs of a profile, cheapest first, or of one of ``PLANS``, in the order in which they are to be recorded.
 
     Raises:
-        UsageError: neither is called so.
+        UsageError: none is called so.
     """
-    return frontier_runs() if name == FRONTIER else sorted(profile(name).runs(), key=_cost)
+    return PLANS[name]() if name in PLANS else sorted(profile(name).runs(), key=_cost)
 
 
 def record(

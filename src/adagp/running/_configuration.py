@@ -123,6 +123,8 @@ class Run:
     """'float32', or 'bfloat16' for autocast."""
     predictor_options: tuple[tuple[str, object], ...] = field(default=())
     """More keyword arguments for the predictor, for ablations."""
+    start: "Run | None" = None
+    """The run whose final weights this one starts from, all but its last layer's (fine-tuning); random ones unless given."""
 
     def __post_init__(self) -> None:
         for name in _WORDS:
@@ -152,6 +154,13 @@ class Run:
             if not (isinstance(option, tuple) and len(option) == 2 and isinstance(option[0], str) and _plain(option[1])):
                 raise UsageError(f"predictor_options are pairs of a name and a value, got {short(self.predictor_options)}")
         self.ladder()
+        if self.start is not None and not isinstance(self.start, Run):
+            raise UsageError(f"start must be a run, got {short(self.start)}")
+        if self.start is not None and (self.start.model, self.start.width) != (self.model, self.width):
+            raise UsageError(
+                f"start must be a run of {self.model} at width {self.width:g}, "
+                f"got one of {self.start.model} at {self.start.width:g}: its weights would not fit"
+            )
 
     def ladder(self) -> LadderSchedule:
         """The paper's schedule with this run's numbers."""
@@ -189,6 +198,8 @@ class Run:
         """Readable and unique: the same configuration always has the same name."""
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         changed = {k: v for k, v in dataclasses.asdict(self).items() if v != defaults[k]}
+        if self.start is not None:
+            changed["start"] = self.start.name
         digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:10]
         return f"{self.model}-{self.dataset}-{self.method}-s{self.seed}-{digest}"
 
@@ -206,7 +217,10 @@ class Run:
         for key in config:
             if key not in known:
                 raise unknown("run setting", key, known)
-        return cls(**{k: _tuples(v) for k, v in config.items()})
+        values = {k: _tuples(v) for k, v in config.items()}
+        if isinstance(values.get("start"), dict):
+            values["start"] = cls.from_config(values["start"])
+        return cls(**values)
 
 
 def _tuples(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The plan behind the page "Does prediction matter?": backpropagation at many budgets, and every way to fill a GP batch."""
+"""The plans behind the page "Does prediction matter?": backpropagation at many budgets, and every way to fill a GP batch."""
 
 from dataclasses import replace
 from typing import Any
@@ -62,3 +62,32 @@ def frontier_runs(seeds: int = 3) -> list[Run]:
         made += [run for when in ("throughout", "turned round") for run in ways(seed, when, _FIRST)]
         made += plain(seed, BUDGETS, tuple(DECAYS))
     return list(dict.fromkeys(made))
+
+
+_LR = 0.03
+"""Of fine-tuning: the best of 0.01, 0.03, 0.05 and 0.1 for backpropagation on VGG13 (trials with one to three seeds)."""
+_KEPT = 0.7
+"""Share of the backward pass that stays in fine-tuning: of VGG13 all but the five lowest layers."""
+
+
+def fine_tuning_runs(seeds: int = 5) -> list[Run]:
+    """Fine-tuning on few images: VGG13, then the residual network, pretrained on five classes of CIFAR-10 and trained on 100
+    images of each of the other five.
+
+    Two more ways than with random weights: truncated from the second epoch on, lower down, in every other batch or in all of
+    them, which is what is called freezing. Each seed has its own pretrained network.
+    """
+    made: list[Run] = []
+    for model in ("vgg13", _RESIDUAL):
+        first = replace(REDUCED.base, model=model, dataset="cifar10-0to4", epochs=10, train_limit=None, test_limit=None)
+        base = replace(first, dataset="cifar10-5to9", epochs=_EPOCHS, train_limit=500, lr=_LR)
+        bars = [("linear", _LR), ("linear", 0.05), ("late", _LR)] + [("cosine", _LR)] * (model == "vgg13")
+        for seed in range(seeds):
+            own = replace(base, seed=seed, start=replace(first, seed=seed))
+            for final in ((1, 0), (1, 1)):
+                plan: dict[str, Any] = {"warm_up_epochs": 1, "rungs": (), "final": final}
+                made.append(replace(own, method="truncated", predictor_options=(("share", _KEPT),), **plan))
+            made += [replace(own, method=name, **SCHEDULES["late"]) for name in _FIRST]
+            for epochs in BUDGETS if model == "vgg13" else _NEAR:
+                made += [replace(own, epochs=epochs, decay=decay, lr=lr) for decay, lr in bars]
+    return made

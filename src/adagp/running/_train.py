@@ -1,11 +1,14 @@
 """Training one run in this process: from its configuration to its record."""
 
 import contextlib
+import hashlib
 import math
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._errors import UsageError
 from ._configuration import METHODS, Run
 from ._cost import cost_epochs
 from ._provenance import provenance
@@ -42,9 +45,12 @@ def train(
     from ..training import AdaGP, DivergedError, fit, task_for
 
     method = METHODS[run.method]
+    weights, start = _pretrained(run, device, checkpoint, behaviour, on_epoch) if run.start else (None, None)
     dataset = data.load(run.dataset, size=models.input_shape(run.model, run.dataset)[-1])
     torch.manual_seed(run.seed)
     model = models.create(run.model, dataset=run.dataset, width=run.width)
+    if weights is not None:
+        _load_all_but_last(model, weights)
     memory_format = torch.channels_last if dataset.task == "images" else torch.contiguous_format
     model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]  # missing in torch's stubs
     predictor = create_predictor(method.predictor, **dict(method.options + run.predictor_options))
@@ -107,6 +113,8 @@ def train(
         "behaviour": behaviour,
         "data": {"name": dataset.note, "fingerprint": dataset.fingerprint},
     }
+    if start is not None:
+        origin["start"] = start
     return {
         "schema": SCHEMA,
         "name": run.name,
@@ -115,6 +123,46 @@ def train(
         "curves": _numbers(curves),
         "provenance": origin,
     }
+
+
+def _pretrained(
+    run: Run, device: str, checkpoint: Path | None, behaviour: dict | None, on_epoch: Callable[[dict], None]
+) -> tuple[dict[str, "torch.Tensor"], dict]:
+    """The final weights of the run that this one starts from, trained now unless its checkpoint lies beside this one's, where
+    it stays for the other runs that start from it; and what identifies them."""
+    import torch
+    from filelock import FileLock
+
+    assert run.start is not None
+    made_by = None if behaviour is None else {"bp": behaviour["bp"]}
+    with contextlib.nullcontext(checkpoint.parent) if checkpoint else tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{run.start.name}.start.pt"
+        with FileLock(path.with_suffix(".lock")):  # who comes second waits for the weights
+            record = train(
+                run.start,
+                device=device,
+                checkpoint=path,
+                behaviour=made_by,
+                on_epoch=lambda row: on_epoch(row | {"start": True}),
+            )
+        if record["result"]["diverged"]:
+            raise UsageError(f"{run.start.name} diverged: nothing can start from it; choose another start")
+        weights = torch.load(path, map_location="cpu", weights_only=True)["model"]
+    total = hashlib.sha256()
+    for name in sorted(weights):
+        total.update(name.encode() + weights[name].contiguous().numpy().tobytes())
+    facts = {"name": run.start.name, "score": record["result"]["score"], "weights": total.hexdigest()[:16]}
+    return weights, facts
+
+
+def _load_all_but_last(model: "nn.Module", weights: dict[str, "torch.Tensor"]) -> None:
+    """Load the weights, except those of the last linear layer, which stands for classes of its own."""
+    from torch import nn
+
+    *_, last = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    model.load_state_dict(
+        {name: mine if name.startswith(f"{last}.") else weights[name] for name, mine in model.state_dict().items()}
+    )
 
 
 def _numbers(value):

@@ -268,9 +268,11 @@ def title(run: Run) -> str:
 
 
 def progress_line(run: Run, row: dict) -> str:
-    """An epoch's row of the curves, for a terminal."""
+    """An epoch's row of the curves, or of those of the run that it starts from, for a terminal."""
+    before = run.start if row.get("start") else None
     figures = ", ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float) and k != "train_seconds")
-    return f"epoch {row['epoch']}/{run.trained_epochs()}, {figures}"
+    epochs = (before or run).trained_epochs()
+    return f"{f'pretraining on {before.dataset}, ' if before else ''}epoch {row['epoch']}/{epochs}, {figures}"
 
 
 def outcome(record: dict) -> str:
