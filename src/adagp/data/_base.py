@@ -80,7 +80,8 @@ class Dataset:
 def of_classes(whole: Dataset, name: str, labels: range) -> Dataset:
     """The images of consecutive labels only, which are counted from 0 again; order and normalization stay."""
     splits = {}
-    for split, images in whole.splits.items():
+    for split in whole.splits:
+        images: Images = whole.split(split)
         chosen = np.flatnonzero(np.isin(images.labels, labels))
         splits[split] = Images(images=images.images[chosen], labels=images.labels[chosen] - labels.start)
     return replace(
