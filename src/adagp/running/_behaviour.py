@@ -22,7 +22,8 @@ Behaviour = dict[str, list[float]]
 
 def behaviour(run: Run) -> Behaviour:
     """What the code does now with this run's model and method; under a second mostly, then kept until the code changes."""
-    return {method: _figures(replace(_probe(run), method=method)) for method in dict.fromkeys(("bp", run.method))}
+    plain = replace(_probe(run), method="bp", predictor_options=())  # options of a predictor that plain training has not
+    return {probe.method: _figures(probe) for probe in (plain, _probe(run))}
 
 
 def agrees(one: Behaviour | None, other: Behaviour | None) -> bool:
