@@ -58,6 +58,7 @@ def _probe(run: Run) -> Run:
         epochs=2,
         batch_size=4,
         train_limit=32,
+        train_first=0,
         test_limit=8,
         lr=1e-3,
         weight_decay=5e-4,

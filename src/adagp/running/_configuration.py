@@ -73,6 +73,7 @@ _WHOLE = {
     "batch_size": (1, _MOST),
     "train_limit": (1, 10**9),
     "test_limit": (1, 10**9),
+    "train_first": (0, 10**9),
     "warm_up_epochs": (0, _MOST),
 }
 """Bounds of the whole numbers of a run, far outside of what anyone trains, so that nothing overflows later."""
@@ -102,7 +103,9 @@ class Run:
     batch_size: int = 128
     """Samples a batch."""
     train_limit: int | None = None
-    """Train on the first so many samples only."""
+    """Train on so many samples only."""
+    train_first: int = 0
+    """Index of the first of them; other seeds of a run on few samples may draw others."""
     test_limit: int | None = None
     """Test on the first so many samples only."""
     optimizer: str = "sgd"

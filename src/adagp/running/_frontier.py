@@ -64,30 +64,34 @@ def frontier_runs(seeds: int = 3) -> list[Run]:
     return list(dict.fromkeys(made))
 
 
-_LR = 0.03
-"""Of fine-tuning: the best of 0.01, 0.03, 0.05 and 0.1 for backpropagation on VGG13 (trials with one to three seeds)."""
-_KEPT = 0.7
-"""Share of the backward pass that stays in fine-tuning: of VGG13 all but the five lowest layers."""
+_FEW = 100
+"""Images of fine-tuning, about 20 a class; every seed draws its own."""
+_RATES = {"vgg13": (0.01, 0.02, 0.04), _RESIDUAL: (0.04, 0.08)}
+"""Learning rates of fine-tuning for every method, around the best of trials with backpropagation."""
 
 
-def fine_tuning_runs(seeds: int = 5) -> list[Run]:
-    """Fine-tuning on few images: VGG13, then the residual network, pretrained on five classes of CIFAR-10 and trained on 100
-    images of each of the other five.
+def fine_tuning_runs(seeds: int = 8) -> list[Run]:
+    """Fine-tuning on few images: VGG13, then the residual network, pretrained on five classes of CIFAR-10, then trained on 100
+    images of the other five.
 
-    Two more ways than with random weights: truncated from the second epoch on, lower down, in every other batch or in all of
-    them, which is what is called freezing. Each seed has its own pretrained network.
+    Each seed has its own pretrained network and its own images. The ways begin with the second epoch; truncated keeps half of
+    the backward pass, in every other batch or in none without, which is what is called freezing.
     """
     made: list[Run] = []
     for model in ("vgg13", _RESIDUAL):
         first = replace(REDUCED.base, model=model, dataset="cifar10-0to4", epochs=10, train_limit=None, test_limit=None)
-        base = replace(first, dataset="cifar10-5to9", epochs=_EPOCHS, train_limit=500, lr=_LR)
-        bars = [("linear", _LR), ("linear", 0.05), ("late", _LR)] + [("cosine", _LR)] * (model == "vgg13")
+        base = replace(
+            first, dataset="cifar10-5to9", epochs=_EPOCHS, batch_size=25, train_limit=_FEW, test_limit=2_000, decay="linear",
+            warm_up_epochs=1, rungs=(), final=(1, 1),
+        )  # fmt: skip
         for seed in range(seeds):
-            own = replace(base, seed=seed, start=replace(first, seed=seed))
-            for final in ((1, 0), (1, 1)):
-                plan: dict[str, Any] = {"warm_up_epochs": 1, "rungs": (), "final": final}
-                made.append(replace(own, method="truncated", predictor_options=(("share", _KEPT),), **plan))
-            made += [replace(own, method=name, **SCHEDULES["late"]) for name in _FIRST]
-            for epochs in BUDGETS if model == "vgg13" else _NEAR:
-                made += [replace(own, epochs=epochs, decay=decay, lr=lr) for decay, lr in bars]
+            own = replace(base, seed=seed, train_first=seed * _FEW, start=replace(first, seed=seed))
+            for lr in _RATES[model]:
+                half = replace(own, lr=lr, method="truncated", predictor_options=(("share", 0.5),))
+                made += [replace(half, final=(1, 0)), half]
+                made += [replace(own, lr=lr, epochs=epochs) for epochs in (20, 16, 14, 12, 10, 8)]
+            if model == "vgg13":
+                made += [replace(own, lr=lr, method=method) for lr in _RATES[model] for method in ("adagp", "coast", "skip")]
+            for decay in ("late", "cosine"):
+                made += [replace(own, lr=_RATES[model][1], epochs=n, decay=decay) for n in (12, 14, 16, 20)]
     return made

@@ -56,7 +56,10 @@ def train(
     predictor = create_predictor(method.predictor, **dict(method.options + run.predictor_options))
     engine = AdaGP(model, make_optimizer(run, model), schedule=run.schedule(), predictor=predictor)
     task = task_for(dataset, device=device, batch_size=run.batch_size)
-    samples = task.loader("train", seed=run.seed, limit=run.train_limit)
+    samples = task.loader("train", seed=run.seed, first=run.train_first, limit=run.train_limit)
+    if not len(samples.labels):
+        count = len(dataset.split("train"))
+        raise UsageError(f"train_first must be below the {count:,} training samples of {run.dataset}, got {run.train_first:,}")
     test = task.loader("test", limit=run.test_limit)
 
     def autocast() -> contextlib.AbstractContextManager:

@@ -18,8 +18,9 @@ class Task(Protocol):
     metric: str
     """Key of the score in ``evaluate``'s answer: 'accuracy' (percent) or 'bleu'."""
 
-    def loader(self, split: str, *, seed: int = 0, limit: int | None = None) -> Any:
-        """Batches of a split; ``set_epoch`` fixes order and augmentation, which depend on seed and epoch only."""
+    def loader(self, split: str, *, seed: int = 0, first: int = 0, limit: int | None = None) -> Any:
+        """Batches of a split, or of its ``limit`` samples from the ``first`` on; ``set_epoch`` fixes order and augmentation,
+        which depend on seed and epoch only."""
         ...
 
     def loss(self, model: Any, batch: Any) -> Tensor: ...
@@ -44,8 +45,9 @@ class Classification:
     def __init__(self, dataset: Dataset, device: str, batch_size: int) -> None:
         self.dataset, self.device, self.batch_size = dataset, device, batch_size
 
-    def loader(self, split: str, *, seed: int = 0, limit: int | None = None) -> "ImageLoader":
-        return ImageLoader(self.dataset, split, self.batch_size, seed=seed, limit=limit, device=self.device)
+    def loader(self, split: str, *, seed: int = 0, first: int = 0, limit: int | None = None) -> "ImageLoader":
+        chosen = slice(first, None if limit is None else first + limit)
+        return ImageLoader(self.dataset, split, self.batch_size, seed=seed, chosen=chosen, device=self.device)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         return F.cross_entropy(model(batch[0]), batch[1])
@@ -69,10 +71,10 @@ class ImageLoader:
     """
 
     def __init__(
-        self, dataset: Dataset, split: str, batch_size: int, *, seed: int = 0, limit: int | None = None, device: str = "cpu"
+        self, dataset: Dataset, split: str, batch_size: int, *, seed: int, chosen: slice, device: str
     ) -> None:
         data: Images = dataset.split(split)
-        self.images, self.labels = data.images[:limit], torch.from_numpy(data.labels[:limit])
+        self.images, self.labels = data.images[chosen], torch.from_numpy(data.labels[chosen])
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.train = split == "train"
         self.size, self.crop, self.flip = dataset.size, dataset.crop, dataset.flip

@@ -22,8 +22,8 @@ class Translation:
         self.dataset, self.device, self.batch_size = dataset, device, batch_size
         self.tokenizer = Tokenizer.from_str(dataset.tokenizer)
 
-    def loader(self, split: str, *, seed: int = 0, limit: int | None = None) -> "SentenceLoader":
-        return SentenceLoader(self, split, seed=seed, limit=limit)
+    def loader(self, split: str, *, seed: int = 0, first: int = 0, limit: int | None = None) -> "SentenceLoader":
+        return SentenceLoader(self, split, seed=seed, chosen=slice(first, None if limit is None else first + limit))
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         source, target = batch
@@ -65,11 +65,11 @@ class SentenceLoader:
     Pairs of like length share a batch; in training the order of batches, and of pairs of equal length, follows seed and epoch.
     """
 
-    def __init__(self, task: Translation, split: str, *, seed: int = 0, limit: int | None = None) -> None:
+    def __init__(self, task: Translation, split: str, *, seed: int, chosen: slice) -> None:
         data: Sentences = task.dataset.split(split)
         encode = task.tokenizer.encode_batch
-        self.source = [e.ids for e in encode(data.source[:limit])]
-        self.target = [[BOS, *e.ids, EOS] for e in encode(data.target[:limit])]
+        self.source = [e.ids for e in encode(data.source[chosen])]
+        self.target = [[BOS, *e.ids, EOS] for e in encode(data.target[chosen])]
         self.labels = self.target  # its length is the number of samples, as for images
         self.batch_size, self.device, self.seed, self.train = task.batch_size, task.device, seed, split == "train"
         self.epoch = 0
