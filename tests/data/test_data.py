@@ -20,10 +20,10 @@ def caches(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def tree(folder, splits=("train", "test"), size=(32, 32), count=6, ending="png"):
+def tree(folder, splits=("train", "test"), size=(32, 32), count=6, ending="png", labels=("bird", "cat")):
     rng = np.random.default_rng(0)
     for split in splits:
-        for label in ("bird", "cat"):
+        for label in labels:
             (folder / split / label).mkdir(parents=True)
             for number in range(count):
                 pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -71,6 +71,24 @@ def test_a_changed_tree_is_decoded_anew_with_another_fingerprint(tmp_path):
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(folder / "train" / "cat" / "0099.png")
     after = data.load("cifar10")
     assert len(after.split("train")) == 13 and after.fingerprint != before
+
+
+def test_the_halves_of_cifar10_share_no_image_and_count_their_labels_from_zero(tmp_path):
+    tree(tmp_path / "cifar10", labels=list("abcdefghij"))
+    whole, *halves = (data.load(name) for name in ("cifar10", "cifar10-0to4", "cifar10-5to9"))
+    for half, first in zip(halves, (0, 5), strict=True):
+        assert half.classes == whole.classes[first : first + 5] and half.note == f"CIFAR-10, classes {first} to {first + 4}"
+        for split in ("train", "test"):
+            chosen = (whole.split(split).labels >= first) & (whole.split(split).labels < first + 5)
+            assert np.array_equal(half.split(split).images, whole.split(split).images[chosen])
+            assert np.array_equal(half.split(split).labels, whole.split(split).labels[chosen] - first)
+    assert len({data.fingerprint for data in (whole, *halves)}) == 3
+
+
+def test_a_half_of_a_data_set_with_too_few_classes_is_refused(tmp_path):
+    tree(tmp_path / "cifar10")
+    with pytest.raises(UsageError, match="cifar10-5to9 needs all classes of CIFAR-10, found 2 of 10 or more"):
+        data.load("cifar10-5to9")
 
 
 def test_a_lossy_copy_is_called_one(tmp_path):
@@ -146,6 +164,13 @@ def test_batches_follow_from_seed_and_epoch_alone():
     assert torch.equal(batches(1, 2), batches(1, 2))
     assert not torch.equal(batches(1, 2), batches(1, 3))
     assert not torch.equal(batches(1, 2), batches(2, 2))
+
+
+def test_a_loader_takes_the_samples_it_is_asked_for():
+    digits = data.load("digits")
+    loader = task_for(digits, batch_size=10).loader("train", first=30, limit=20)
+    assert np.array_equal(loader.images, digits.split("train").images[30:50])
+    assert loader.labels.tolist() == digits.split("train").labels[30:50].tolist()
 
 
 def test_augmentation_only_shifts_and_mirrors():

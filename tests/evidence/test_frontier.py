@@ -41,6 +41,33 @@ def test_the_frontier_takes_the_best_decay_at_each_budget():
     assert curve[curve["cost"] == 16]["accuracy"].tolist() == [83, 84, 85]  # the last epoch's: a point more than the mean
 
 
+def test_backpropagation_and_ways_alike_have_the_best_of_several_learning_rates():
+    faster = [record(53 + 2 * n + seed, epochs=n, decay="linear", seed=seed, lr=0.2) for n in (16, 20) for seed in range(3)]
+    curve = evidence.frontier(evidence.budgets([*plain(), *faster]))
+    assert curve.groupby("cost")["lr"].first().tolist() == [0.1, 0.2, 0.2]
+    ways = [record(70 + 10 * lr + s, method="coast", lr=lr, seed=s, cost=16.0) for lr in (0.2, 0.4) for s in range(3)]
+    found = evidence.distances(evidence.budgets([*plain(), *faster, *ways]))
+    assert found["lr"].tolist() == [0.4] and found["distance"][0].mean == pytest.approx(74 - 85)
+
+
+def test_who_may_spend_more_may_stop_earlier():
+    """A way that costs 18 epochs is held against 12 epochs of backpropagation where those do better."""
+    falling = [record(90 - epochs, epochs=epochs, seed=seed) for epochs in (12, 16, 20) for seed in range(3)]
+    ways = [record(80, method="coast", seed=seed, cost=18.0) for seed in range(3)]
+    found = evidence.distances(evidence.budgets([*falling, *ways]))
+    assert found["distance"][0].mean == pytest.approx(80 - 78) and found["against_whole"][0].mean == pytest.approx(80 - 70)
+
+
+def test_fine_tuning_is_a_regime_of_its_own_over_all_seeds_pretrained_networks():
+    tuned = [
+        record(50, seed=seed, epochs=epochs, start=dataclasses.replace(BASE, seed=seed), train_first=10 * seed)
+        for seed in range(3)
+        for epochs in (12, 20)
+    ]
+    names = list(evidence.regimes([*plain(), *tuned]))
+    assert len(names) == 2 and names[1].endswith("20 epochs, fine-tuned")
+
+
 def test_a_decay_with_fewer_seeds_does_not_count():
     lucky = record(99, epochs=16, decay="late")
     curve = evidence.frontier(evidence.budgets([*plain(), lucky]))

@@ -15,6 +15,7 @@ BASE = Run(model="vgg13", dataset="digits", method="adagp")
 def test_a_name_survives_json_and_changes_with_any_setting():
     assert Run.from_config(json.loads(json.dumps(BASE.config()))) == BASE
     changes = {"seed": 1, "width": 0.5, "epochs": 3, "lr": 0.2, "rungs": ((1, 4, 1),), "final": (2, 1), "train_limit": 5}
+    changes |= {"train_first": 5, "start": dataclasses.replace(BASE, seed=7)}
     names = {dataclasses.replace(BASE, **{key: value}).name for key, value in changes.items()} | {BASE.name}
     assert len(names) == len(changes) + 1
 
@@ -34,12 +35,20 @@ def test_equal_cost_buys_what_the_ladder_saves():
         ({"width": -1.0}, "width must be a number above 0 and up to 64, got -1"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"rungs": ((1, 0, 0),)}, "at least one batch"),
+        ({"start": "vgg13"}, "start must be a run, got 'vgg13'"),
+        ({"start": dataclasses.replace(BASE, width=0.5)}, "start must be a run of vgg13 at width 1, got one of vgg13 at 0.5"),
     ],
 )
 def test_bad_settings_are_named(change, words):
     with pytest.raises(UsageError, match=words) as caught:
         dataclasses.replace(BASE, **change)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_starts_from_another_survives_json_and_is_named_after_it():
+    one, other = (dataclasses.replace(BASE, start=dataclasses.replace(BASE, method="bp", seed=seed)) for seed in (0, 1))
+    assert Run.from_config(json.loads(json.dumps(one.config()))) == one
+    assert len({BASE.name, one.name, other.name}) == 3
 
 
 def test_unknown_keys_are_refused():

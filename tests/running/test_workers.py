@@ -6,9 +6,10 @@ import os
 import signal
 
 import pytest
+import torch
 
 from adagp._errors import UsageError
-from adagp.running import HeldError, Store, profile, run_all, run_one, train
+from adagp.running import HeldError, Store, profile, progress_line, run_all, run_one, train
 from adagp.running._workers import held
 
 pytestmark = pytest.mark.xdist_group("runner")
@@ -53,6 +54,25 @@ def test_a_run_stopped_after_an_epoch_continues_to_the_same_bits(tmp_path, refer
     record = run_one(RUN, store, on_epoch=lambda row: epochs.append(row["epoch"]))
     assert epochs == [2, 3] and without_times(record) == without_times(reference)
     assert [path.suffix for path in (tmp_path / "work").iterdir()] in ([], [".lock"])
+
+
+def test_a_run_starts_from_the_weights_of_another_which_is_trained_once(tmp_path):
+    """With a rate of next to nothing the weights stay where they began: all but the last layer's are the other run's."""
+    start = dataclasses.replace(RUN, method="bp", seed=3, epochs=1)
+    lines, origins, ends = [], [], []
+    for seed in (0, 1):
+        run = dataclasses.replace(start, seed=seed, lr=1e-12, start=start)
+        record = train(run, checkpoint=tmp_path / "run.pt", on_epoch=lambda row, run=run: lines.append(progress_line(run, row)))
+        origins.append(record["provenance"]["start"])
+        ends.append(torch.load(tmp_path / "run.pt", weights_only=True)["model"])
+        (tmp_path / "run.pt").unlink()
+    assert [line.partition(" 1/1")[0] for line in lines] == ["pretraining on digits, epoch", "epoch", "epoch"]
+    assert origins[0] == origins[1] and origins[0]["name"] == start.name
+    weights = torch.load(tmp_path / f"{start.name}.start.pt", weights_only=True)["model"]
+    learned = [name for name, value in weights.items() if value.is_floating_point() and "running" not in name]
+    moved = [[name for name in learned if not torch.allclose(end[name], weights[name], atol=1e-6)] for end in ends]
+    assert moved == [["classifier.6.weight", "classifier.6.bias"]] * 2 and len(learned) > 20
+    assert not torch.equal(ends[0][moved[0][0]], ends[1][moved[0][0]])
 
 
 def test_a_killed_worker_is_replaced_and_its_run_finished(tmp_path, reference):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from .._errors import unknown
+from .._errors import UsageError, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,13 @@ class Dataset:
 
 
 def of_classes(whole: Dataset, name: str, labels: range) -> Dataset:
-    """The images of consecutive labels only, which are counted from 0 again; order and normalization stay."""
+    """The images of consecutive labels only, which are counted from 0 again; order and normalization stay.
+
+    Raises:
+        UsageError: the data set has fewer classes.
+    """
+    if len(whole.classes) < labels.stop:
+        raise UsageError(f"{name} needs all classes of {whole.note}, found {len(whole.classes)} of {labels.stop} or more")
     splits = {}
     for split in whole.splits:
         images: Images = whole.split(split)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from ._rules import LEAST_PAIRS, Interval, interval, score
 if TYPE_CHECKING:
     import pandas as pd
 
-_REGIME = ("model", "dataset", "width", "batch_size", "optimizer", "lr", "weight_decay", "precision")
+_REGIME = ("model", "dataset", "width", "batch_size", "optimizer", "weight_decay", "precision")
 
 
 def budgets(records: Iterable[dict]) -> "pd.DataFrame":
@@ -19,10 +20,10 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
 
     Returns:
         Columns regime (samples and epochs in words), whole (epochs of its longest run), model, width, samples, batch, data,
-        method ('bp' for equal-cost runs too), schedule (in words; empty for backpropagation), decay, epochs, seed, cost (epochs
-        of backpropagation, by multiply-accumulates), gp (share of the batches in Phase GP, dropped ones too), accuracy (after
-        the last epoch, which is what is compared here), score (mean of the last three epochs), averaged (of averaged weights),
-        seconds, cut and run.
+        method ('bp' for equal-cost runs too), schedule (in words, with the predictor's options; empty for backpropagation), lr,
+        decay, epochs, seed, cost (epochs of backpropagation, by multiply-accumulates), gp (share of the batches in Phase GP,
+        dropped ones too), accuracy (after the last epoch, which is what is compared here), score (mean of the last three
+        epochs), averaged (of averaged weights), seconds, cut and run.
     """
     import pandas as pd
 
@@ -33,9 +34,11 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
             continue
         cost, data = result.get("cost_epochs"), record["provenance"]["data"]
         cut = result.get("cut")
+        start = replace(run.start, seed=0).name if run.start else ""
         rows.append(
             {
-                "key": (*(getattr(run, name) for name in _REGIME), result["train_samples"], data["fingerprint"]),
+                "key": (*(getattr(run, name) for name in _REGIME), start, result["train_samples"], data["fingerprint"]),
+                "tuned": bool(start),
                 "model": run.model,
                 "width": run.width,
                 "samples": result["train_samples"],
@@ -43,6 +46,7 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
                 "data": data["name"],
                 "method": "bp" if run.method == "equal-cost" else run.method,
                 "schedule": _plan(run),
+                "lr": run.lr,
                 "decay": run.decay,
                 "epochs": run.trained_epochs(),
                 "seed": run.seed,
@@ -57,17 +61,19 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
                 "run": run,
             }
         )
-    columns = ["key", "model", "width", "samples", "batch", "data", "method", "schedule", "decay", "epochs", "seed", "cost"]
-    frame = pd.DataFrame(rows, columns=[*columns, "gp", "accuracy", "score", "averaged", "seconds", "cut", "run"])
+    columns = ["key", "tuned", "model", "width", "samples", "batch", "data", "method", "schedule", "lr", "decay", "epochs"]
+    columns += ["seed", "cost", "gp", "accuracy", "score", "averaged", "seconds", "cut", "run"]
+    frame = pd.DataFrame(rows, columns=columns)
     whole = frame.groupby("key")["epochs"].transform("max")
     frame.insert(0, "whole", whole)
     names: dict[tuple, str] = {}
     for key, group in frame.groupby("key"):
         first = group.iloc[0]
         name = f"{first['model']} at {first['width']:g}, {first['samples']:,} images, {first['whole']} epochs"
+        name += ", fine-tuned" if first["tuned"] else ""
         names[key] = f"{name}, {len(names)}" if name in names.values() else name
     frame.insert(0, "regime", frame["key"].map(names))
-    return frame.drop(columns="key")
+    return frame.drop(columns=["key", "tuned"])
 
 
 def regimes(records: Iterable[dict]) -> "dict[str, pd.DataFrame]":
@@ -99,69 +105,85 @@ def at_measured_cost(runs: "pd.DataFrame", times: "pd.DataFrame") -> "pd.DataFra
 
 
 def _plan(run: Run) -> str:
-    """A run's schedule of phases in words."""
+    """A run's schedule of phases in words, with its predictor's options."""
     method = METHODS[run.method]
     if method.schedule == "always-bp" and not method.skip:
         return ""
     if method.schedule == "adaptive":
         return "adaptive"
-    warm = f"from {run.warm_up_epochs / run.epochs:.0%} on"
+    options = "".join(f", {name} {value}" for name, value in run.predictor_options)
+    warm = f"from {run.warm_up_epochs / run.epochs:.0%} on{options}"
     ratios = [rung[1] / max(1, rung[2]) for rung in run.rungs] + [run.final[0] / max(1, run.final[1])]
     if len(ratios) == 1:
-        return "{}:{} ".format(*run.final) + warm
+        return ("{}:{} ".format(*run.final) if run.final[1] else "every batch ") + warm
     turned = all(a <= b for a, b in pairwise(ratios))
     return f"ladder turned round, {warm}" if turned else f"the paper's ladder, {warm}"
 
 
 def frontier(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
-    """Plain backpropagation at each budget with its best decay, of one regime.
+    """Plain backpropagation at each budget with its best decay and learning rate, of one regime.
 
-    The best is chosen by the mean over seeds, among decays with as many seeds as any has: a choice after the fact, which
+    The best is chosen by the mean over seeds, among those with as many seeds as any has: a choice after the fact, which
     raises the bar for every other method. A budget without enough seeds for an interval is left out: it would be the bar for
     some seeds only.
 
     Returns:
-        Columns cost, decay, seed and the value, a row a budget and seed.
+        Columns cost, decay, lr, seed and the value, a row a budget and seed.
     """
     import pandas as pd
 
     plain = runs[runs["method"] == "bp"]
     kept = []
     for _, group in plain.groupby("cost"):
-        counts = group.groupby("decay")["seed"].nunique()
-        if counts.max() < LEAST_PAIRS:
-            continue
-        means = group.groupby("decay")[value].mean()[counts == counts.max()]
-        kept.append(group[group["decay"] == means.idxmax()])
-    columns = ["cost", "decay", "seed", value]
+        if group.groupby(["decay", "lr"])["seed"].nunique().max() >= LEAST_PAIRS:
+            kept.append(_best(group, value))
+    columns = ["cost", "decay", "lr", "seed", value]
     return pd.concat(kept)[columns].sort_values(["cost", "seed"]) if kept else plain[columns].iloc[:0]
+
+
+def _best(rows: "pd.DataFrame", value: str) -> "pd.DataFrame":
+    """The rows of the decay and learning rate with the best mean, among those with as many seeds as any has."""
+    groups = rows.groupby(["decay", "lr"])
+    counts = groups["seed"].nunique()
+    return groups.get_group(groups[value].mean()[counts == counts.max()].idxmax())
+
+
+def _bar(curve: "pd.DataFrame") -> "pd.DataFrame":
+    """The frontier's table of seeds and costs; a budget that is worse on the mean than a cheaper one takes that one's column:
+    who has more to spend may still stop earlier."""
+    means = curve.mean()
+    return curve.apply(lambda column: curve[means[: column.name].idxmax()])
 
 
 def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
     """Each way's distance to the frontier at its own cost, in points, paired by seed; of one regime.
 
-    Between two budgets a seed's frontier is a straight line; a way cheaper or dearer than all budgets has no distance.
+    Between two budgets a seed's frontier is a straight line, and a budget counts as no worse than a cheaper one; a way cheaper
+    or dearer than all budgets has no distance. Of several learning rates a way has its best, as every budget has.
 
     Returns:
-        Columns method, schedule, cost, seconds, value (its mean), n, distance (an ``Interval``), joint (the same, at 95 % for
-        all ways together: Bonferroni's correction) and against_whole (points more than the whole run of backpropagation).
+        Columns method, schedule, lr, cost, seconds, value (its mean), n, distance (an ``Interval``), joint (the same, at 95 %
+        for all ways together: Bonferroni's correction) and against_whole (points more than the whole run of backpropagation).
     """
     import numpy as np
     import pandas as pd
 
     curve = frontier(runs, value).pivot_table(index="seed", columns="cost", values=value)
+    bar = _bar(curve)
     rows = []
-    for (method, schedule), group in runs[runs["method"] != "bp"].groupby(["method", "schedule"], sort=False):
+    for (method, schedule), every in runs[runs["method"] != "bp"].groupby(["method", "schedule"], sort=False):
+        group = _best(every, value)
         far, lost = [], []
         for row in group.to_dict("records"):
-            known = curve.loc[row["seed"]].dropna() if row["seed"] in curve.index else curve.iloc[0:0].mean()
+            known = bar.loc[row["seed"]].dropna() if row["seed"] in bar.index else bar.iloc[0:0].mean()
             inside = len(known) > 0 and known.index.min() <= row["cost"] <= known.index.max()  # one budget may be the very cost
             far.append(row[value] - float(np.interp(row["cost"], known.index, known.to_numpy())) if inside else float("nan"))
-            lost.append(row[value] - known.get(curve.columns.max(), float("nan")))
+            lost.append(row[value] - (curve.at[row["seed"], curve.columns.max()] if len(known) else float("nan")))
         rows.append(
             {
                 "method": method,
                 "schedule": schedule,
+                "lr": group["lr"].iloc[0],
                 "cost": group["cost"].mean(),
                 "seconds": group["seconds"].mean(),
                 "value": group[value].mean(),
@@ -174,7 +196,7 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
     for row in rows:
         far = row.pop("far")
         row |= {"distance": interval(far), "joint": interval(far, 1 - 0.05 / max(1, tried))}
-    names = ["method", "schedule", "cost", "seconds", "value", "n", "distance", "joint", "against_whole"]
+    names = ["method", "schedule", "lr", "cost", "seconds", "value", "n", "distance", "joint", "against_whole"]
     return pd.DataFrame(rows, columns=names)
 
 

@@ -231,7 +231,7 @@ def predictor_start(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
 
 @style.drawing
 def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", ways: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
-    """Accuracy over cost: backpropagation with its best decay at each budget as a line, each way to fill a GP batch as a point.
+    """Accuracy over cost: backpropagation at its best at each budget as a line, each way to fill a GP batch as a point.
 
     Args:
         runs: ``evidence.budgets`` of one regime.
@@ -245,10 +245,10 @@ def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", ways: "pd.DataFrame") 
     late = ["late" if "turned" in name or _begins(name) >= 50 else "early" for name in ways["schedule"]]
     with style.use():
         figure, axes = plt.subplots(figsize=style.size(7.0, 4.2, 4.6))
-        axes.plot(line["cost"], line["mean"], color=style.BLACK, marker="s", markersize=4, label="BP, best decay")
+        axes.plot(line["cost"], line["mean"], color=style.BLACK, marker="s", markersize=4, label="BP at its best")
         axes.fill_between(line["cost"], line["min"], line["max"], color=style.BLACK, alpha=0.1, linewidth=0)
         for when, row in zip(late, ways.to_dict("records"), strict=True):
-            shown = runs[(runs["method"] == row["method"]) & (runs["schedule"] == row["schedule"])]
+            shown = runs[(runs["method"] == row["method"]) & (runs["schedule"] == row["schedule"]) & (runs["lr"] == row["lr"])]
             color, mark = style.COLORS[row["method"]], "o" if when == "late" else "^"
             low, high = shown["accuracy"].min(), shown["accuracy"].max()
             axes.plot([row["cost"]] * 2, [low, high], color=color, linewidth=1, alpha=0.6)

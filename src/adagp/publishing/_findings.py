@@ -146,7 +146,7 @@ def _pays(profile: str) -> "HTML":
         curve = evidence.frontier(short)
         drawn = figures.frontier(short, curve, compared[name])
         basis = (
-            f"{name}; backpropagation at {curve['cost'].nunique()} budgets, each with its best decay; "
+            f"{name}; backpropagation at {curve['cost'].nunique()} budgets, each at its best; "
             f"n = {seeds_of(curve)} seeds; 95 % intervals paired by seed, for all ways together where one lies above."
         )
     nothing = "No way to fill a batch has been compared yet with backpropagation at every budget."

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ..data import FACTS
 from ..evidence import PREDICTIONS, decided, frontier, interval, mixtures, threshold, whole_network
 from ..figures.style import LABELS, METRICS
 from ._display import NOTHING, html_table, interval_text, markdown
@@ -20,12 +21,21 @@ def regime_sentence(runs: "pd.DataFrame"):
         return markdown(NOTHING)
     first, curve = runs.iloc[0], frontier(runs)
     plain = runs[(runs["method"] == "bp") & runs["cost"].isin(curve["cost"])]
-    shapes = plain.groupby("epochs")["decay"].nunique().max()
+    shapes, rates = (plain.groupby("epochs")[name].nunique().max() for name in ("decay", "lr"))
+    tried = _count(shapes, "shape") + " of decay" + (f" and {rates} learning rates" if rates > 1 else "")
+    start = first["run"].start
+    before = ""
+    if start is not None:
+        before = (
+            f" Each seed has a network of its own, pretrained by backpropagation for {start.epochs} epochs on "
+            f"{FACTS[start.dataset].train_samples:,} samples of {FACTS[start.dataset].title}"
+        )
+        before += ", and images of its own." if plain["run"].map(lambda run: run.train_first).nunique() > 1 else "."
     return markdown(
         f"**Scale:** {first['model']} at {first['width']:g} of the published width, {first['samples']:,} training samples of "
         f"{first['data']}, batches of {first['batch']}, {first['whole']} epochs where nothing is saved; backpropagation at "
         f"{plain['epochs'].nunique()} budgets from {plain['epochs'].min()} to {plain['epochs'].max()} epochs with up to "
-        f"{_count(shapes, 'shape')} of decay; {seeds_of(curve)} seeds each."
+        f"{tried}; {seeds_of(curve)} seeds each.{before}"
     )
 
 
