@@ -27,10 +27,10 @@ def regime_sentence(runs: "pd.DataFrame"):
     before = ""
     if start is not None:
         before = (
-            f" Each seed has a network of its own, pretrained by backpropagation for {start.epochs} epochs on "
-            f"{FACTS[start.dataset].train_samples:,} samples of {FACTS[start.dataset].title}"
+            f" All start from networks that backpropagation pretrained for {start.epochs} epochs on "
+            f"{FACTS[start.dataset].train_samples:,} samples of {FACTS[start.dataset].title}, but for the last layer"
         )
-        before += ", and images of its own." if plain["run"].map(lambda run: run.train_first).nunique() > 1 else "."
+        before += "; each seed has training samples of its own." if len({run.train_first for run in plain["run"]}) > 1 else "."
     return markdown(
         f"**Scale:** {first['model']} at {first['width']:g} of the published width, {first['samples']:,} training samples of "
         f"{first['data']}, batches of {first['batch']}, {first['whole']} epochs where nothing is saved; backpropagation at "

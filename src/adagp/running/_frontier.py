@@ -74,18 +74,18 @@ def fine_tuning_runs(seeds: int = 8) -> list[Run]:
     """Fine-tuning on few images: VGG13, then the residual network, pretrained on five classes of CIFAR-10, then trained on 100
     images of the other five.
 
-    Each seed has its own pretrained network and its own images. The ways begin with the second epoch; truncated keeps half of
-    the backward pass, in every other batch or in none without, which is what is called freezing.
+    All start from one pretrained network, as users do; each seed has its own images and last layer. The ways begin with the
+    second epoch; truncated keeps half of the backward pass, in every other batch or in all, which is called freezing.
     """
     made: list[Run] = []
     for model in ("vgg13", _RESIDUAL):
-        first = replace(REDUCED.base, model=model, dataset="cifar10-0to4", epochs=10, train_limit=None, test_limit=None)
+        first = replace(REDUCED.base, model=model, dataset="cifar10-0to4", epochs=15, train_limit=None, test_limit=None)
         base = replace(
             first, dataset="cifar10-5to9", epochs=_EPOCHS, batch_size=25, train_limit=_FEW, test_limit=2_000, decay="linear",
-            warm_up_epochs=1, rungs=(), final=(1, 1),
+            warm_up_epochs=1, rungs=(), final=(1, 1), start=first,
         )  # fmt: skip
         for seed in range(seeds):
-            own = replace(base, seed=seed, train_first=seed * _FEW, start=replace(first, seed=seed))
+            own = replace(base, seed=seed, train_first=(seed + 1) * _FEW)  # the first images were those of the trials
             for lr in _RATES[model]:
                 half = replace(own, lr=lr, method="truncated", predictor_options=(("share", 0.5),))
                 made += [replace(half, final=(1, 0)), half]
