@@ -118,9 +118,9 @@ def test_a_checkpoint_of_other_behaviour_is_not_continued(tmp_path):
 
     checkpoint = tmp_path / "run.pt"
     with pytest.raises(KeyboardInterrupt):
-        train(RUN, checkpoint=checkpoint, behaviour={"bp": [1.0]}, on_epoch=stop)
+        train(RUN, checkpoint=checkpoint, behaviour_of=lambda run: {"bp": [1.0]}, on_epoch=stop)
     with pytest.raises(UsageError, match="made by code that trains differently; delete it to start anew"):
-        train(RUN, checkpoint=checkpoint, behaviour={"bp": [2.0]})
+        train(RUN, checkpoint=checkpoint, behaviour_of=lambda run: {"bp": [2.0]})
 
 
 def test_a_resumed_run_that_diverges_keeps_its_earlier_curve(tmp_path):

@@ -25,7 +25,7 @@ def train(
     *,
     device: str = "cpu",
     checkpoint: Path | None = None,
-    behaviour: dict[str, list[float]] | None = None,
+    behaviour_of: Callable[[Run], dict[str, list[float]]] | None = None,
     on_epoch: Callable[[dict], None] = lambda row: None,
 ) -> dict:
     """Train one run and return its record (see ``Store``). A run that diverges has a record that says so.
@@ -33,8 +33,8 @@ def train(
     Args:
         device: 'cpu', 'cuda', 'cuda:1' or 'mps'.
         checkpoint: continue from here, and save here after every epoch.
-        behaviour: of the code (``running.behaviour``), kept in the record and in the checkpoint, which is continued by the
-            same behaviour only.
+        behaviour_of: gives the behaviour of the code for a run (``running.behaviour``), which is kept in the record and in the
+            checkpoint, and only code of the same behaviour continues that.
         on_epoch: called with each epoch's row of the curves.
     """
     import torch
@@ -45,7 +45,8 @@ def train(
     from ..training import AdaGP, DivergedError, fit, task_for
 
     method = METHODS[run.method]
-    weights, start = _pretrained(run, device, checkpoint, behaviour, on_epoch) if run.start else (None, None)
+    behaviour = None if behaviour_of is None else behaviour_of(run)
+    weights, start = _pretrained(run, device, checkpoint, behaviour_of, on_epoch) if run.start else (None, None)
     dataset = data.load(run.dataset, size=models.input_shape(run.model, run.dataset)[-1])
     torch.manual_seed(run.seed)
     model = models.create(run.model, dataset=run.dataset, width=run.width)
@@ -129,7 +130,7 @@ def train(
 
 
 def _pretrained(
-    run: Run, device: str, checkpoint: Path | None, behaviour: dict | None, on_epoch: Callable[[dict], None]
+    run: Run, device: str, checkpoint: Path | None, behaviour_of: Callable | None, on_epoch: Callable[[dict], None]
 ) -> tuple[dict[str, "torch.Tensor"], dict]:
     """The final weights of the run that this one starts from, trained now unless its checkpoint lies beside this one's, where
     it stays for the other runs that start from it; and what identifies them."""
@@ -137,7 +138,6 @@ def _pretrained(
     from filelock import FileLock
 
     assert run.start is not None
-    made_by = None if behaviour is None else {"bp": behaviour["bp"]}
     with contextlib.nullcontext(checkpoint.parent) if checkpoint else tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{run.start.name}.start.pt"
         with FileLock(path.with_suffix(".lock")):  # who comes second waits for the weights
@@ -145,7 +145,7 @@ def _pretrained(
                 run.start,
                 device=device,
                 checkpoint=path,
-                behaviour=made_by,
+                behaviour_of=behaviour_of,
                 on_epoch=lambda row: on_epoch(row | {"start": True}),
             )
         if record["result"]["diverged"]:

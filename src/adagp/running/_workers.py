@@ -50,8 +50,8 @@ def run_one(
         record = store.get(run, current=current)
         if record is None:
             checkpoint = store.work / f"{run.name}.pt"
-            now = behaviour(run) if store.lasting else None
-            record = train(run, device=device, checkpoint=checkpoint, behaviour=now, on_epoch=on_epoch)
+            kept = behaviour if store.lasting else None
+            record = train(run, device=device, checkpoint=checkpoint, behaviour_of=kept, on_epoch=on_epoch)
             store.put(run, record)
             checkpoint.unlink(missing_ok=True)
         return record
