@@ -62,7 +62,12 @@ def test_a_run_starts_from_the_weights_of_another_which_is_trained_once(tmp_path
     lines, origins, ends = [], [], []
     for seed in (0, 1):
         run = dataclasses.replace(start, seed=seed, lr=1e-12, start=start)
-        record = train(run, checkpoint=tmp_path / "run.pt", on_epoch=lambda row, run=run: lines.append(progress_line(run, row)))
+        record = train(
+            run,
+            checkpoint=tmp_path / "run.pt",
+            behaviour_of=lambda run: {"bp": [float(run.seed)]},  # another for each run, as other decays have
+            on_epoch=lambda row, run=run: lines.append(progress_line(run, row)),
+        )
         origins.append(record["provenance"]["start"])
         ends.append(torch.load(tmp_path / "run.pt", weights_only=True)["model"])
         (tmp_path / "run.pt").unlink()
