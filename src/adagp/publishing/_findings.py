@@ -142,9 +142,10 @@ def _pays(profile: str) -> "HTML":
             parts.append(f"{len(few)} more {are} open: too few seeds, or a cost outside the budgets.")
     drawn, basis = None, "Nothing recorded yet."
     if regimes:
-        name, short = next(iter(regimes.items()))
-        curve = evidence.frontier(short)
-        drawn = figures.frontier(short, curve, compared[name])
+        # The first in which a way lies above: that is what a reader will want to see.
+        name = next((name for name, ways in compared.items() if len(evidence.decided(ways)["above"])), next(iter(regimes)))
+        curve = evidence.frontier(regimes[name])
+        drawn = figures.frontier(regimes[name], curve, compared[name])
         basis = (
             f"{name}; backpropagation at {curve['cost'].nunique()} budgets, each at its best; "
             f"n = {seeds_of(curve)} seeds; 95 % intervals paired by seed, for all ways together where one lies above."
