@@ -77,11 +77,12 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
 
 
 def regimes(records: Iterable[dict]) -> "dict[str, pd.DataFrame]":
-    """The rows of ``budgets`` by regime, most budgets first: of those whose ``frontier`` has two budgets or more, since with
-    fewer nothing is decided."""
+    """The rows of ``budgets`` by regime, those trained from random weights first and most budgets first: of those whose
+    ``frontier`` has two budgets or more, since with fewer nothing is decided."""
     parts = {name: rows for name, rows in budgets(records).groupby("regime", sort=False)}
     count = {name: frontier(rows)["cost"].nunique() for name, rows in parts.items()}
-    return {name: parts[name] for name in sorted(parts, key=lambda name: -count[name]) if count[name] > 1}
+    tuned = {name: rows["run"].iloc[0].start is not None for name, rows in parts.items()}
+    return {name: parts[name] for name in sorted(parts, key=lambda name: (tuned[name], -count[name])) if count[name] > 1}
 
 
 def _gp_share(rows: Iterable[dict]) -> float:

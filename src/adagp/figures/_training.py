@@ -268,8 +268,8 @@ def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", ways: "pd.DataFrame") 
 
 def _begins(schedule: str) -> int:
     """Percent of the epochs before prediction, from a schedule in words."""
-    number = "".join(character for character in schedule.rpartition("from ")[2] if character.isdigit())
-    return int(number or 0)
+    number = schedule.rpartition("from ")[2].partition("%")[0]
+    return int(number) if number.isdigit() else 0
 
 
 @style.drawing

@@ -65,7 +65,7 @@ def frontier_verdict(ways: "pd.DataFrame"):
     if known:
         told = f"{len(below)} below it, and {open_} {'is' if open_ == 1 else 'are'} not told apart from it.**"
         best = f"{len(above)} {'lies' if len(above) == 1 else 'lie'} above backpropagation of their own cost"
-        parts = [f"**Of {known} ways with three seeds or more, {best}, {told}"]
+        parts = [f"**Of {_count(known, 'way')} with three seeds or more, {best}, {told}"]
     if len(above):
         parts.append(f"Above: {named(above)}.")
     lucky = between[between["distance"].map(lambda found: found.low > 0).astype(bool)]
