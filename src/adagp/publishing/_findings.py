@@ -124,7 +124,7 @@ def _scale(records: list[dict], models: list[str]) -> str:
 
 def _pays(profile: str) -> "HTML":
     """Which ways to fill a batch of Phase GP lie above backpropagation of their own cost."""
-    regimes = evidence.regimes(evidence.recorded())  # first the one with most budgets of plain backpropagation
+    regimes = evidence.regimes(evidence.recorded())
     compared = {name: evidence.distances(runs) for name, runs in regimes.items()}
     parts: list[str] = []
     for name, ways in compared.items():
@@ -132,10 +132,9 @@ def _pays(profile: str) -> "HTML":
         if len(few) == len(ways):
             continue
         names = ", ".join(f"{LABELS[row['method']]} ({row['schedule']})" for row in above.to_dict("records"))
-        where = f"On {html.escape(name)}, of" if parts else "Of"
         parts.append(
-            f"{where} {len(ways) - len(few)} ways <b>{len(above)} {'lies' if len(above) == 1 else 'lie'} above it</b>"
-            f"{f': {html.escape(names)}' if names else ''}; {len(below)} below it, and {len(between)} not told apart from it."
+            f"On {html.escape(name)}, of {len(ways) - len(few)} ways "
+            f"<b>{len(above)} {'lies' if len(above) == 1 else 'lie'} above it</b>{f': {html.escape(names)}' if names else ''}; {len(below)} below it, and {len(between)} not told apart from it."
         )
         if len(few):
             are = "is" if len(few) == 1 else "are"
