@@ -50,6 +50,12 @@ def test_backpropagation_and_ways_alike_have_the_best_of_several_learning_rates(
     assert found["lr"].tolist() == [0.4] and found["distance"][0].mean == pytest.approx(74 - 85)
 
 
+def test_a_seed_that_backpropagation_lacks_is_no_pair():
+    ways = [record(80 + seed, method="coast", seed=seed, cost=16.0) for seed in (0, 1, 2, 7)]
+    found = evidence.distances(evidence.budgets([*plain(), *ways]))
+    assert found["n"][0] == 4 and found["distance"][0].pairs == 3 and found["against_whole"][0].pairs == 3
+
+
 def test_who_may_spend_more_may_stop_earlier():
     """A way that costs 18 epochs is held against 12 epochs of backpropagation where those do better."""
     falling = [record(90 - epochs, epochs=epochs, seed=seed) for epochs in (12, 16, 20) for seed in range(3)]

@@ -171,6 +171,7 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
 
     curve = frontier(runs, value).pivot_table(index="seed", columns="cost", values=value)
     bar = _bar(curve)
+    whole = curve.iloc[:, -1] if len(curve) else pd.Series(dtype=float)
     rows = []
     for (method, schedule), every in runs[runs["method"] != "bp"].groupby(["method", "schedule"], sort=False):
         group = _best(every, value)
@@ -179,7 +180,7 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
             known = bar.loc[row["seed"]].dropna() if row["seed"] in bar.index else bar.iloc[0:0].mean()
             inside = len(known) > 0 and known.index.min() <= row["cost"] <= known.index.max()  # one budget may be the very cost
             far.append(row[value] - float(np.interp(row["cost"], known.index, known.to_numpy())) if inside else float("nan"))
-            lost.append(row[value] - (curve.at[row["seed"], curve.columns.max()] if len(known) else float("nan")))
+            lost.append(row[value] - whole.get(row["seed"], float("nan")))
         rows.append(
             {
                 "method": method,

@@ -134,7 +134,8 @@ def _pays(profile: str) -> "HTML":
         names = ", ".join(f"{LABELS[row['method']]} ({row['schedule']})" for row in above.to_dict("records"))
         parts.append(
             f"On {html.escape(name)}, of {len(ways) - len(few)} ways "
-            f"<b>{len(above)} {'lies' if len(above) == 1 else 'lie'} above it</b>{f': {html.escape(names)}' if names else ''}; {len(below)} below it, and {len(between)} not told apart from it."
+            f"<b>{len(above)} {'lies' if len(above) == 1 else 'lie'} above it</b>{f': {html.escape(names)}' if names else ''}; "
+            f"{len(below)} below it, and {len(between)} not told apart from it."
         )
         if len(few):
             are = "is" if len(few) == 1 else "are"
