@@ -70,12 +70,13 @@ _RATES = {"vgg13": (0.01, 0.02, 0.04), _RESIDUAL: (0.04, 0.08)}
 """Learning rates of fine-tuning for every method, around the best of trials with backpropagation."""
 
 
-def fine_tuning_runs(seeds: int = 8) -> list[Run]:
+def fine_tuning_runs(seeds: int = 10) -> list[Run]:
     """Fine-tuning on few images: VGG13, then the residual network, pretrained on five classes of CIFAR-10, then trained on 100
     images of the other five.
 
     All start from one pretrained network, as users do; each seed has its own images and last layer. The ways begin with the
-    second epoch; truncated keeps half of the backward pass, in every other batch or in all, which is called freezing.
+    second epoch; truncated keeps half of the backward pass, in every other batch or in all, which is called freezing, or a
+    quarter in all.
     """
     made: list[Run] = []
     for model in ("vgg13", _RESIDUAL):
@@ -87,8 +88,10 @@ def fine_tuning_runs(seeds: int = 8) -> list[Run]:
         for seed in range(seeds):
             own = replace(base, seed=seed, train_first=(seed + 1) * _FEW)  # the first images were those of the trials
             for lr in _RATES[model]:
-                half = replace(own, lr=lr, method="truncated", predictor_options=(("share", 0.5),))
-                made += [replace(half, final=(1, 0)), half]
+                half, quarter = (
+                    replace(own, lr=lr, method="truncated", predictor_options=(("share", share),)) for share in (0.5, 0.25)
+                )
+                made += [replace(half, final=(1, 0)), half, replace(quarter, final=(1, 0))]
                 made += [replace(own, lr=lr, epochs=epochs) for epochs in (20, 16, 14, 12, 10, 8)]
             if model == "vgg13":
                 made += [replace(own, lr=lr, method=method) for lr in _RATES[model] for method in ("adagp", "coast", "skip")]
