@@ -129,12 +129,21 @@ def test_a_way_dearer_than_every_budget_has_no_distance():
 def test_measured_cost_follows_the_batches_that_ran_and_leaves_backpropagation_alone():
     ways = [record(80, method="coast", cost=16.7), record(80, method="skip", cost=15.0)]
     runs = evidence.budgets([*plain(), *ways])
-    times = pd.DataFrame({"method": ["coast", "skip"], "bp": [1.1, 1.0], "gp": [0.4, 0.0]})
+    times = pd.DataFrame({"method": ["coast", "skip"], "schedule": "1:1 from 50% on", "bp": [1.1, 1.0], "gp": [0.4, 0.0]})
     timed = evidence.at_measured_cost(runs, times)
     assert timed[timed["method"] == "coast"]["cost"].item() == pytest.approx(15 * 1.1 + 5 * 0.4)
     assert timed[timed["method"] == "skip"]["cost"].item() == pytest.approx(15)
     left = timed["method"] == "bp"
     assert timed[left]["cost"].tolist() == runs[left]["cost"].tolist()
+
+
+def test_two_cuts_of_one_way_are_timed_apart():
+    halves = [record(80, method="truncated", predictor_options=(("share", share),)) for share in (0.9, 0.01)]
+    runs = evidence.budgets([*plain(), *halves])
+    times = evidence.way_times(runs, repeats=1)
+    assert sorted(name.rpartition(" ")[2] for name in times["schedule"]) == ["0.01", "0.9"]
+    timed = evidence.at_measured_cost(runs, times.sort_values("schedule").assign(bp=1.0, gp=[0.4, 0.8]))
+    assert timed[timed["method"] == "truncated"]["cost"].tolist() == pytest.approx([15 + 5 * 0.8, 15 + 5 * 0.4])
 
 
 @pytest.mark.parametrize("method", ["coast", "truncated", "sampled", "adagp"])

@@ -98,11 +98,9 @@ def at_measured_cost(runs: "pd.DataFrame", times: "pd.DataFrame") -> "pd.DataFra
     Args:
         times: ``way_times`` of the same rows.
     """
-    steps = times.set_index("method")
-    ways = runs["method"] != "bp"
-    method, gp = runs.loc[ways, "method"], runs.loc[ways, "gp"]
-    cost = runs.loc[ways, "epochs"] * ((1 - gp) * method.map(steps["bp"]) + gp * method.map(steps["gp"]))
-    return runs.assign(cost=runs["cost"].where(~ways, cost))
+    steps = runs[["method", "schedule"]].merge(times, how="left", on=["method", "schedule"]).set_index(runs.index)
+    cost = runs["epochs"] * ((1 - runs["gp"]) * steps["bp"] + runs["gp"] * steps["gp"])
+    return runs.assign(cost=runs["cost"].where(runs["method"] == "bp", cost))
 
 
 def _plan(run: Run) -> str:

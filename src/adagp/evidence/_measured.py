@@ -121,8 +121,9 @@ def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
             cancels.
 
     Returns:
-        Columns method, bp (a batch with its whole backward pass, the predictor's training included) and gp (a batch of Phase
-        GP; 0 for dropped batches), both medians, repeats and machine. Without a row for backpropagation itself.
+        Columns method, schedule (with the predictor's options, which a batch's time depends on), bp (a batch with its whole
+        backward pass, the predictor's training included) and gp (a batch of Phase GP; 0 for dropped batches), both medians,
+        repeats and machine. Without a row for backpropagation itself.
     """
     import pandas as pd
     import torch
@@ -167,9 +168,11 @@ def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
     rows = []
     try:
         torch.set_num_threads(1)
-        for run in runs[runs["method"] != "bp"].drop_duplicates("method")["run"]:
+        ways = runs[runs["method"] != "bp"].drop_duplicates(["method", "schedule"])
+        for run, schedule in zip(ways["run"], ways["schedule"], strict=True):
+            way = {"method": run.method, "schedule": schedule}
             if METHODS[run.method].skip:
-                rows.append({"method": run.method, "bp": 1.0, "gp": 0.0})
+                rows.append(way | {"bp": 1.0, "gp": 0.0})
                 continue
             predictor = create(METHODS[run.method].predictor, **dict(METHODS[run.method].options + run.predictor_options))
             engine = AdaGP(net, optimizer, schedule=alternating, predictor=predictor)
@@ -183,11 +186,11 @@ def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
                     ratios[phase].append(step / timed(plain))
             engine.close()
             bp, gp = (statistics.median(ratios[phase]) for phase in (Phase.BP, Phase.GP))
-            rows.append({"method": run.method, "bp": bp, "gp": gp})
+            rows.append(way | {"bp": bp, "gp": gp})
     finally:
         torch.set_num_threads(threads)
     machine = provenance(device)["machine"]
-    return pd.DataFrame(rows, columns=["method", "bp", "gp"]).assign(
+    return pd.DataFrame(rows, columns=["method", "schedule", "bp", "gp"]).assign(
         repeats=repeats, machine=f"one thread of {machine['processor']}" if device == "cpu" else machine["device"]
     )
 

@@ -134,12 +134,12 @@ def seconds_table(ways: "pd.DataFrame", timed: "pd.DataFrame", times: "pd.DataFr
 
     if ways.empty:
         return markdown(NOTHING)
-    steps = times.set_index("method")
+    steps = times.set_index(["method", "schedule"])
     rows = [
         {
             "GP batches": f"{LABELS[row['method']]}: {row['schedule']}",
-            "BP batch (plain step = 1)": f"{steps.at[row['method'], 'bp']:.2f}",
-            "GP batch": f"{steps.at[row['method'], 'gp']:.2f}",
+            "BP batch (plain step = 1)": f"{steps.at[(row['method'], row['schedule']), 'bp']:.2f}",
+            "GP batch": f"{steps.at[(row['method'], row['schedule']), 'gp']:.2f}",
             "cost by products (epochs of BP)": f"{row['cost']:.1f}",
             "by the clock": f"{clock['cost']:.1f}",
             "minus BP of equal seconds": interval_text(clock["distance"]),
