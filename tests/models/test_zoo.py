@@ -93,7 +93,7 @@ def test_the_transformer_has_the_published_shape_at_full_width():
         ({"name": "vgg12"}, "unknown model 'vgg12'; choose from: densenet121, .*vgg19"),
         (
             {"name": "vgg13", "dataset": "numbers"},
-            "unknown data set for vgg13 'numbers'; choose from: cifar10, cifar100, digits",
+            "unknown data set for vgg13 'numbers'; choose from: cifar10, cifar10-0to4, cifar10-5to9, cifar100, digits",
         ),
         ({"name": "vgg13", "width": 0.3}, r"width 0.3 makes 19.2 of the 64 channels of features.0; choose a width"),
         ({"name": "vgg13", "width": 0}, "width must be positive, got 0"),
