@@ -337,7 +337,12 @@ def main(arguments: list[str] | None = None) -> int:
         # Not through app(): it would answer Ctrl-C itself, without a line, and take a file that ends too early for Ctrl-D.
         command = typer.main.get_command(app)
         with command.make_context("adagp", list(sys.argv[1:] if arguments is None else arguments)) as context:
-            command.invoke(context)
+            try:
+                command.invoke(context)
+            except Exception as error:
+                if _processes.is_stopped():  # the signal was swallowed, as in torch's import, and what fails then is its echo
+                    raise KeyboardInterrupt from error
+                raise
         return 0
     except typer.Exit as end:
         return end.exit_code
