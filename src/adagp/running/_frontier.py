@@ -88,10 +88,9 @@ def fine_tuning_runs(seeds: int = 10) -> list[Run]:
         for seed in range(seeds):
             own = replace(base, seed=seed, train_first=(seed + 1) * _FEW)  # the first images were those of the trials
             for lr in _RATES[model]:
-                half, quarter = (
-                    replace(own, lr=lr, method="truncated", predictor_options=(("share", share),)) for share in (0.5, 0.25)
-                )
-                made += [replace(half, final=(1, 0)), half, replace(quarter, final=(1, 0))]
+                for share, final in ((0.5, (1, 0)), (0.5, (1, 1)), (0.25, (1, 0))):
+                    options = (("share", share),)
+                    made.append(replace(own, lr=lr, method="truncated", predictor_options=options, final=final))
                 made += [replace(own, lr=lr, epochs=epochs) for epochs in (20, 16, 14, 12, 10, 8)]
             if model == "vgg13":
                 made += [replace(own, lr=lr, method=method) for lr in _RATES[model] for method in ("adagp", "coast", "skip")]
