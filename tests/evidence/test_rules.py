@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
-from adagp import evidence, models
+from adagp import evidence, models, publishing
 from adagp.evidence import Claim, Measured, interval, pairs, verdict
 from adagp.evidence._claims import accuracy_gap
 from adagp.evidence._rules import largest
@@ -125,6 +125,18 @@ def test_verdicts_rest_on_planned_runs_at_the_one_scale_nearest_to_the_papers(mo
     near = [kept["config"]["model"] for kept in evidence.nearest()]
     assert sorted(near) == sorted(models.available())  # one each: not the late schedule's second run of MobileNet-V2
     assert [kept["config"]["model"] for kept in evidence.deciding()] == ["vgg13"]
+    assert {kept["config"]["model"] for kept in evidence.broadest()} == set(models.available()) - {"transformer"}
+
+
+def test_over_networks_each_network_counts_once(monkeypatch):
+    made = [*runs("bp", 80.0, 80.0, 80.0), *runs("adagp", 79.0, 79.0, 79.0)]
+    for model, gap in (("vgg16", -3.0), ("resnet50", -5.0)):
+        made += runs("bp", 70.0, model=model) + runs("adagp", 70.0 + gap, model=model)
+    for kept in made:
+        kept["result"] |= dict.fromkeys(("averaged_score", "parameters", "predictor_parameters", "seconds"), 0)
+    monkeypatch.setattr("adagp.publishing._display.broadest", lambda: made)
+    table = publishing.networks_table().data
+    assert "<td>-3.00 [-7.97, +1.97]</td>" in table and "vgg13 -1.0, vgg16 -3.0, resnet50 -5.0" in table
 
 
 def test_the_book_scores_a_diverged_run_as_the_claims_do():

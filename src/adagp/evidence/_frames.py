@@ -55,6 +55,19 @@ def deciding() -> list[dict]:
     return [record for record in records if scale(record) == top]
 
 
+def broadest() -> list[dict]:
+    """The committed records that a plan asks for, at the scale that most networks were recorded at: small, but of many.
+
+    As in ``deciding``, the Transformer stays out.
+    """
+    records = [record for record in planned(recorded()) if record["result"]["metric"] == "accuracy"]
+    networks: dict[float, set[str]] = {}
+    for record in records:
+        networks.setdefault(scale(record), set()).add(record["config"]["model"])
+    widest = max(networks, key=lambda at: len(networks[at]), default=0.0)
+    return [record for record in records if scale(record) == widest]
+
+
 def summary(records: Iterable[dict]) -> "pd.DataFrame":
     """One row a run: its configuration, score (in percent, or BLEU; chance where it diverged), parameters and seconds."""
     import pandas as pd

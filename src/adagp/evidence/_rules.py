@@ -126,6 +126,11 @@ def pairs(records: Iterable[dict], method: str, reference: str) -> "pd.DataFrame
     return pd.DataFrame(rows, columns=["model", "seed", "difference", "updates"])
 
 
+def by_network(records: Iterable[dict], method: str, reference: str) -> "pd.Series":
+    """The paired difference of each network, in points: the mean over its seeds, so that every network counts once."""
+    return pairs(records, method, reference).groupby("model", sort=False)["difference"].mean()
+
+
 def _alike(one: dict, other: dict) -> bool:
     without = [replace(Run.from_config(record["config"]), method="bp") for record in (one, other)]
     mine, theirs = one["provenance"], other["provenance"]

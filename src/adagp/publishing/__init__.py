@@ -10,6 +10,7 @@ from ._display import (
     describe,
     html_table,
     large_batch_table,
+    networks_table,
     nothing_recorded,
     overhead_table,
     quality_table,
@@ -35,8 +36,8 @@ from ._worth import criterion_table, criterion_verdict, frontier_table, frontier
 __all__ = [
     "BookError", "NotebookError", "accuracy_table", "apart", "available_notebooks", "build_book", "claims_in_readme",
     "claims_page", "claims_table", "control_table", "criterion_table", "criterion_verdict", "describe", "execute_notebooks",
-    "finding", "findings", "forecast", "frontier_table", "frontier_verdict", "html_table", "large_batch_table",
-    "model_story", "needed_runs", "notebook_jobs", "nothing_recorded", "overhead_table", "quality_table", "recorded_scale",
+    "finding", "findings", "forecast", "frontier_table", "frontier_verdict", "html_table", "large_batch_table", "model_story",
+    "needed_runs", "networks_table", "notebook_jobs", "nothing_recorded", "overhead_table", "quality_table", "recorded_scale",
     "regime_sentence", "rests_on", "results_digest", "score_table", "seconds_table", "show_models", "sweep_table",
     "traits_table", "variant_table",
 ]  # fmt: skip

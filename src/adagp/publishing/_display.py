@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING
 from .. import _paths
 from .._errors import UsageError
 from .._files import write_atomic
-from ..evidence import LEAST_UPDATES, Claim, Interval, Measured, deciding, interval, mean_std, nearest, pairs, summary
+from ..evidence import (
+    LEAST_UPDATES,
+    Claim,
+    Interval,
+    Measured,
+    broadest,
+    by_network,
+    deciding,
+    interval,
+    mean_std,
+    nearest,
+    pairs,
+    summary,
+)
 from ..figures.style import LABELS, METRICS
 from ..running import METHODS
 
@@ -190,24 +203,52 @@ def accuracy_table():
     differences = pairs(records, "adagp", "bp")
     methods = [method for method in METHODS if method in set(runs["method"])]
     rows = []
-    for model in dict.fromkeys(runs["model"]):
+    present = [model for model in available() if model in set(runs["model"])]
+    for model in present:
         mine = runs[runs["model"] == model]
         cells = {method: _score(*figures) for method, *figures in mean_std(mine, ["method"]).itertuples(index=False)}
-        first = mine.iloc[0]
-        scale = f"{first['data']}, {first['train_samples']:,} samples, width {first['width']:g}, {first['epochs']} epochs"
         difference = _paired(differences[differences["model"] == model]["difference"])
         rows.append(
             {"model": model}
             | {LABELS[method]: cells.get(method, "–") for method in methods}
-            | {"ADA-GP minus BP": difference, "scale": scale}
+            | {"ADA-GP minus BP": difference, "scale": _trained_on(mine)}
         )
     caption = (
         "Test accuracy in % (Transformer: BLEU), mean ± sample standard deviation (n runs); differences are paired over seeds, "
         "with a 95 % interval from three pairs on"
     )
     table = html_table(pd.DataFrame(rows), caption=caption).data if rows else ""
-    missing = [model for model in available() if model not in set(runs["model"])]
+    missing = [model for model in available() if model not in present]
     return HTML(table + (f"<p>Not recorded yet: {', '.join(missing)}.</p>" if missing else ""))
+
+
+def networks_table():
+    """Paired differences over networks: one value a network, the mean of its seeds, at the scale that most were recorded at."""
+    import pandas as pd
+
+    records = broadest()
+    rows = []
+    for method, reference in (("adagp", "bp"), ("adagp", "coast"), ("adagp", "equal-cost"), ("coast", "bp")):
+        each = by_network(records, method, reference)
+        if len(each):
+            rows.append(
+                {
+                    "difference": f"{LABELS[method]} minus {LABELS[reference]}",
+                    "mean over networks": interval_text(interval(each)),
+                    "networks": len(each),
+                    "each": ", ".join(f"{model} {gap:+.1f}" for model, gap in each.items()),
+                }
+            )
+    if not rows:
+        return markdown(NOTHING)
+    caption = f"Points, paired by seed; the 95 % interval is over networks. {_trained_on(summary(records))}"
+    return html_table(pd.DataFrame(rows), caption=caption)
+
+
+def _trained_on(runs: "pd.DataFrame") -> str:
+    """The scale that runs share, in words."""
+    first = runs.iloc[0]
+    return f"{first['data']}, {first['train_samples']:,} samples, width {first['width']:g}, {first['epochs']} epochs"
 
 
 def large_batch_table(table: "pd.DataFrame"):

@@ -15,6 +15,7 @@ from .._errors import UsageError
 from ..evidence import Interval
 from ..figures import Row
 from ..figures.style import LABELS
+from ._display import interval_text
 from ._worth import seeds_of
 
 if TYPE_CHECKING:
@@ -97,11 +98,19 @@ def _accuracy(profile: str) -> "HTML":
     ]
     scale = _scale(records, sorted(set(tables["ADA-GP minus BP"]["model"])))
     to_bp, to_coast, to_cheaper, coast = (apart(one) for one in found.values())
+    broad = evidence.broadest()
+    over_bp, over_coast = (evidence.interval(evidence.by_network(broad, "adagp", other)) for other in ("bp", "coast"))
+    many = ""
+    if over_bp and over_coast:
+        many = (
+            f" Over {over_bp.pairs} networks at a smaller scale, ADA-GP against "
+            f"backpropagation: <b>{interval_text(over_bp)}</b> points; against coasting: <b>{interval_text(over_coast)}</b>."
+        )
     return finding(
         "accuracy",
         f"<b>What do predictions add?</b> ADA-GP's accuracy against backpropagation: <b>{to_bp}</b>. Against coasting, which "
         f"predicts zero in the same batches: <b>{to_coast}</b>. Against backpropagation that stops at equal cost: "
-        f"<b>{to_cheaper}</b>. Coasting itself against backpropagation: <b>{coast}</b>.",
+        f"<b>{to_cheaper}</b>. Coasting itself against backpropagation: <b>{coast}</b>.{many}",
         figures.compared(rows, xlabel="points, paired over seeds", reference=0.0) if rows else None,
         alt="Paired differences in accuracy with their intervals; zero is a dashed line",
         page="13_controls",
