@@ -131,28 +131,45 @@ def _scale(records: list[dict], models: list[str]) -> str:
     )
 
 
+def _surest(ways: "pd.DataFrame") -> float:
+    """How far above the frontier a way surely lies, in points, for all ways together."""
+    return max((joint.low for joint in ways["joint"] if joint and joint.low is not None), default=float("-inf"))
+
+
+def _tally(words: str, settings: "list[tuple[str, pd.DataFrame]]") -> str:
+    """How many ways lie above the frontier, which, and how many do not, over settings: a model's name and its distances."""
+    sides = [(model, evidence.decided(ways)) for model, ways in settings]
+    count = {side: sum(len(found[side]) for _, found in sides) for side in ("above", "below", "between", "few")}
+    compared = sum(count.values()) - count["few"]
+    if not compared:
+        return ""
+    names = [
+        f"{model}, {LABELS[row['method']]} {row['schedule']}"
+        for model, found in sides
+        for row in found["above"].to_dict("records")
+    ]
+    listed = f" ({html.escape('; '.join(names))})" if names else ""
+    text = (
+        f"{words}, of {compared} ways in {len(settings)} setting{'s' * (len(settings) != 1)} "
+        f"<b>{count['above'] or 'none'} {'lie' if count['above'] > 1 else 'lies'} above it</b>{listed}, "
+        f"{count['below']} below it, {count['between']} are not told apart"
+    )
+    few = f", {count['few']} are open (too few seeds, or a cost outside the budgets)" if count["few"] else ""
+    return f"{text}{few}."
+
+
 def _pays(profile: str) -> "HTML":
     """Which ways to fill a batch of Phase GP lie above backpropagation of their own cost."""
     regimes = evidence.regimes(evidence.recorded())
     compared = {name: evidence.distances(runs) for name, runs in regimes.items()}
-    parts: list[str] = []
-    for name, ways in compared.items():
-        above, below, between, few = evidence.decided(ways).values()
-        if len(few) == len(ways):
-            continue
-        names = ", ".join(f"{LABELS[row['method']]} ({row['schedule']})" for row in above.to_dict("records"))
-        parts.append(
-            f"On {html.escape(name)}, of {len(ways) - len(few)} ways "
-            f"<b>{len(above)} {'lies' if len(above) == 1 else 'lie'} above it</b>{f': {html.escape(names)}' if names else ''}; "
-            f"{len(below)} below it, and {len(between)} not told apart from it."
-        )
-        if len(few):
-            are = "is" if len(few) == 1 else "are"
-            parts.append(f"{len(few)} more {are} open: too few seeds, or a cost outside the budgets.")
+    parts = []
+    for words, tuned in (("Trained from random weights", False), ("Fine-tuned on few images", True)):
+        mine = [name for name, runs in regimes.items() if (runs["run"].iloc[0].start is not None) == tuned]
+        parts.append(_tally(words, [(regimes[name]["model"].iloc[0], compared[name]) for name in mine]))
     drawn, basis = None, "Nothing recorded yet."
     if regimes:
-        # The first in which a way lies above: that is what a reader will want to see.
-        name = next((name for name, ways in compared.items() if len(evidence.decided(ways)["above"])), next(iter(regimes)))
+        # The one in which a way lies most surely above: that is what a reader will want to see.
+        name = max(regimes, key=lambda name: _surest(compared[name]))
         curve = evidence.frontier(regimes[name])
         drawn = figures.frontier(regimes[name], curve, compared[name])
         basis = (
@@ -163,7 +180,7 @@ def _pays(profile: str) -> "HTML":
     return finding(
         "pays",
         "<b>Which Phase GP pays?</b> What Phase GP saves could also be saved by stopping earlier. It pays only above the line "
-        f"of backpropagation at its own cost. {' '.join(parts) or nothing}",
+        f"of backpropagation at its own cost. {' '.join(filter(None, parts)) or nothing}",
         drawn,
         alt="Accuracy over cost: a line for backpropagation at each budget, a point for each way to fill a GP batch",
         page="13_controls",
