@@ -64,14 +64,16 @@ def test_who_may_spend_more_may_stop_earlier():
     assert found["distance"][0].mean == pytest.approx(80 - 78) and found["against_whole"][0].mean == pytest.approx(80 - 70)
 
 
-def test_fine_tuning_is_a_regime_of_its_own_over_all_seeds_pretrained_networks():
+def test_fine_tuning_from_one_network_and_from_a_network_each_are_regimes_of_their_own():
+    """The first says how sure a figure is for that network, the second speaks for all pretrained like them."""
     tuned = [
-        record(50, seed=seed, epochs=epochs, start=dataclasses.replace(BASE, seed=seed), train_first=10 * seed)
-        for seed in range(3)
+        record(50, seed=seed, epochs=epochs, start=dataclasses.replace(BASE, seed=network), train_first=10 * seed)
+        for seed, network in ((0, 0), (1, 0), (2, 0), (3, 1), (4, 2), (5, 3))
         for epochs in (12, 20)
     ]
-    names = list(evidence.regimes([*plain(), *tuned]))
-    assert len(names) == 2 and names[1].endswith("20 epochs, fine-tuned")
+    parts = evidence.regimes([*plain(), *tuned])
+    assert [set(runs["seed"]) for runs in parts.values()] == [{0, 1, 2}, {0, 1, 2}, {3, 4, 5}]
+    assert [name.partition("20 epochs")[2] for name in parts] == ["", ", fine-tuned", ", fine-tuned from a network each"]
 
 
 def test_a_decay_with_fewer_seeds_does_not_count():

@@ -28,17 +28,22 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
     import pandas as pd
 
     rows = []
-    for record in records:
-        run, result = Run.from_config(record["config"]), record["result"]
-        if result["metric"] != "accuracy":
-            continue
+    records = [record for record in records if record["result"]["metric"] == "accuracy"]
+    made = [Run.from_config(record["config"]) for record in records]
+    seeds_from: dict[Run | None, set[int]] = {}
+    for run in made:
+        seeds_from.setdefault(run.start, set()).add(run.seed)
+    for run, record in zip(made, records, strict=True):
+        result = record["result"]
         cost, data = result.get("cost_epochs"), record["provenance"]["data"]
         cut = result.get("cut")
+        # Seeds that share a pretrained network say how sure a figure is for that one; seeds with one each, for all like it.
+        alone = run.start is not None and len(seeds_from[run.start]) == 1
         start = replace(run.start, seed=0).name if run.start else ""
         rows.append(
             {
-                "key": (*(getattr(run, name) for name in _REGIME), start, result["train_samples"], data["fingerprint"]),
-                "tuned": bool(start),
+                "key": (*(getattr(run, name) for name in _REGIME), start, alone, result["train_samples"], data["fingerprint"]),
+                "tuned": (", fine-tuned from a network each" if alone else ", fine-tuned") if start else "",
                 "model": run.model,
                 "width": run.width,
                 "samples": result["train_samples"],
@@ -70,7 +75,7 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
     for key, group in frame.groupby("key"):
         first = group.iloc[0]
         name = f"{first['model']} at {first['width']:g}, {first['samples']:,} images, {first['whole']} epochs"
-        name += ", fine-tuned" if first["tuned"] else ""
+        name += first["tuned"]
         names[key] = f"{name}, {len(names)}" if name in names.values() else name
     frame.insert(0, "regime", frame["key"].map(names))
     return frame.drop(columns=["key", "tuned"])

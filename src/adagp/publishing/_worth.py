@@ -26,9 +26,11 @@ def regime_sentence(runs: "pd.DataFrame"):
     start = first["run"].start
     before = ""
     if start is not None:
+        networks = len({run.start for run in plain["run"]})
         before = (
-            f" All start from networks that backpropagation pretrained for {start.epochs} epochs on "
-            f"{FACTS[start.dataset].train_samples:,} samples of {FACTS[start.dataset].title}, but for the last layer"
+            f" {'All start from one network' if networks == 1 else 'Each seed starts from a network of its own'} that "
+            f"backpropagation pretrained for {start.epochs} epochs on {FACTS[start.dataset].train_samples:,} samples of "
+            f"{FACTS[start.dataset].title}, but for the last layer"
         )
         before += "; each seed has training samples of its own." if len({run.train_first for run in plain["run"]}) > 1 else "."
     return markdown(

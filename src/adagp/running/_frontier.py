@@ -66,34 +66,54 @@ def frontier_runs(seeds: int = 3) -> list[Run]:
 
 _FEW = 100
 """Images of fine-tuning, about 20 a class; every seed draws its own."""
-_RATES = {"vgg13": (0.01, 0.02, 0.04), _RESIDUAL: (0.04, 0.08)}
-"""Learning rates of fine-tuning for every method, around the best of trials with backpropagation."""
+_RATES = {"vgg13": (0.01, 0.02, 0.04, 0.08), _RESIDUAL: (0.04, 0.08, 0.16)}
+"""Learning rates of fine-tuning for every method: the best of backpropagation lie between the outermost."""
 
 
-def fine_tuning_runs(seeds: int = 10) -> list[Run]:
+def fine_tuning_runs(seeds: int = 10, networks: int = 6) -> list[Run]:
     """Fine-tuning on few images: VGG13, then the residual network, pretrained on five classes of CIFAR-10, then trained on 100
     images of the other five.
 
-    All start from one pretrained network, as users do; each seed has its own images and last layer. The ways begin with the
+    All seeds start from one pretrained network, as users do; each has its own images and last layer. The ways begin with the
     second epoch; truncated keeps half of the backward pass, in every other batch or in all, which is called freezing, or a
-    quarter in all.
+    quarter in all. Then what pays there, on VGG13, with more seeds that start from a pretrained network each.
     """
+    often, always = (1, 1), (1, 0)
     made: list[Run] = []
     for model in ("vgg13", _RESIDUAL):
-        first = replace(REDUCED.base, model=model, dataset="cifar10-0to4", epochs=15, train_limit=None, test_limit=None)
-        base = replace(
-            first, dataset="cifar10-5to9", epochs=_EPOCHS, batch_size=25, train_limit=_FEW, test_limit=2_000, decay="linear",
-            warm_up_epochs=1, rungs=(), final=(1, 1), start=first,
-        )  # fmt: skip
         for seed in range(seeds):
-            own = replace(base, seed=seed, train_first=(seed + 1) * _FEW)  # the first images were those of the trials
+            own = _few(model, seed)
             for lr in _RATES[model]:
-                for share, final in ((0.5, (1, 0)), (0.5, (1, 1)), (0.25, (1, 0))):
-                    options = (("share", share),)
-                    made.append(replace(own, lr=lr, method="truncated", predictor_options=options, final=final))
-                made += [replace(own, lr=lr, epochs=epochs) for epochs in (20, 16, 14, 12, 10, 8)]
+                made += [_kept(own, lr, *way) for way in ((0.5, always), (0.5, often), (0.25, always))]
+                made += _tuned_plain(own, lr)
             if model == "vgg13":
                 made += [replace(own, lr=lr, method=method) for lr in _RATES[model] for method in ("adagp", "coast", "skip")]
-            for decay in ("late", "cosine"):
-                made += [replace(own, lr=_RATES[model][1], epochs=n, decay=decay) for n in (12, 14, 16, 20)]
+    for network in range(1, networks + 1):
+        own = _few("vgg13", seeds - 1 + network, network)
+        for lr in _RATES["vgg13"][1:]:
+            made += [_kept(own, lr, share, always) for share in (0.5, 0.25)] + _tuned_plain(own, lr)
+    return made
+
+
+def _few(model: str, seed: int, network: int = 0) -> Run:
+    """Backpropagation on the seed's own images, from the pretrained network of that seed."""
+    first = replace(
+        REDUCED.base, model=model, dataset="cifar10-0to4", epochs=15, train_limit=None, test_limit=None, seed=network
+    )  # fmt: skip
+    return replace(
+        first, seed=seed, dataset="cifar10-5to9", epochs=_EPOCHS, batch_size=25, train_limit=_FEW, test_limit=2_000,
+        decay="linear", warm_up_epochs=1, rungs=(), final=(1, 1), start=first,
+        train_first=(seed + 1) * _FEW,  # the first images were those of the trials
+    )  # fmt: skip
+
+
+def _kept(own: Run, lr: float, share: float, final: tuple[int, int]) -> Run:
+    return replace(own, lr=lr, method="truncated", predictor_options=(("share", share),), final=final)
+
+
+def _tuned_plain(own: Run, lr: float) -> list[Run]:
+    """Every budget at this rate; with those between the outermost the other shapes of decay too."""
+    made = [replace(own, lr=lr, epochs=epochs) for epochs in (20, 16, 14, 12, 10, 8)]
+    if lr in _RATES[own.model][1:-1]:
+        made += [replace(own, lr=lr, epochs=n, decay=decay) for decay in ("late", "cosine") for n in (12, 14, 16, 20)]
     return made
