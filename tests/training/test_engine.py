@@ -401,7 +401,7 @@ def test_a_compiled_model_trains_as_the_eager_one():
     torch.multiprocessing.spawn(_compiled_and_eager, nprocs=1)
 
 
-@pytest.mark.parametrize("predictor", ["shared-network", "error-projection", "previous"])
+@pytest.mark.parametrize("predictor", ["shared-network", "shuffled", "error-projection", "previous"])
 def test_the_large_batch_comparison_trains_nothing(predictor):
     results = []
     for look in (False, True):
@@ -410,19 +410,73 @@ def test_the_large_batch_comparison_trains_nothing(predictor):
             data = batches(16, size=16, seed=5)
             quality = engine.large_batch_quality([lambda x=x, y=y: F.cross_entropy(model(x), y) for x, y in data])
             assert set(quality) == {"0", "3.0", "6"}
-            # One batch of sixteen agrees with their mean in part only.
+            # One batch of sixteen agrees with the others' mean in part only.
             assert all(0 < figures["batch"] < 0.95 and abs(figures["prediction"]) <= 1 for figures in quality.values())
         train(engine, model, batches(4, seed=6))
         results.append(model)
     assert_same(*results)
-    with pytest.raises(UsageError, match="at least one closure"):
-        engine.large_batch_quality([])
+    with pytest.raises(UsageError, match="at least two closures, got 1"):
+        engine.large_batch_quality([model.forward])
 
 
-def test_one_batch_is_its_own_large_batch():
+@pytest.mark.parametrize("predictor", ["shuffled", "nowcast", "coast"])
+def test_a_look_at_predictions_trains_nothing(predictor):
+    """Nor does one that fails in the middle of a group of accumulated calls."""
+    results = []
+    for look in (False, True):
+        model = small_net()
+        engine = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor=predictor, accumulate=2)
+        engine.begin_epoch()
+        for number, (x, y) in enumerate(batches(13)):
+            engine.step(lambda x=x, y=y: F.cross_entropy(model(x), y))
+            if look and number % 3 == 1:
+                engine.predictions(lambda: F.cross_entropy(model(x + 1), y))
+                with pytest.raises(ZeroDivisionError):
+                    engine.predictions(lambda: model(x).sum() / 0 if 1 // 0 else None)
+        results.append(model)
+    assert_same(*results)
+
+
+def test_a_layer_frozen_after_the_engine_was_built_stands_still():
+    for predictor in ("shared-network", "coast", "nowcast", "ema"):
+        model = small_net()
+        schedule = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))
+        engine = AdaGP(model, sgd(model), schedule=schedule, predictor=predictor)
+        train(engine, model, batches(4))
+        for parameter in model[0].parameters():
+            parameter.requires_grad_(False)
+        before = model[0].weight.clone()
+        train(engine, model, batches(4))
+        assert torch.equal(model[0].weight, before), predictor
+
+
+def test_a_weight_of_any_memory_format_gets_its_prediction():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 64, 5))
+    model[0].weight = nn.Parameter(model[0].weight.detach().permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0))
+    engine = AdaGP(model, sgd(model), schedule=WARM_UP, predictor="previous")
+    train(engine, model, batches(1))
+    x, y = batches(1)[0]
+    true = model[0].weight.grad.clone()
+    made = engine.predictions(lambda: F.cross_entropy(model(x), y))
+    assert torch.equal(made["0"], true.reshape(8, -1))
+
+
+def test_tiny_gradients_have_a_cosine():
+    gradient = 1e-13 * torch.randn(4, 100)
+    assert float(adagp.training.compare(gradient, gradient)[0]) == pytest.approx(1)
+
+
+def test_an_adaptive_schedule_comes_back_from_batches_that_are_not_looked_at():
+    model = small_net()
+    schedule = adagp.AdaptiveSchedule(warm_up_epochs=0, start=2)
+    steps = train(AdaGP(model, sgd(model), schedule=schedule, predictor="nowcast"), model, batches(7))
+    assert [step.phase.value for step in steps] == ["bp", "gp", "gp"] * 2 + ["bp"]
+
+
+def test_a_batch_agrees_with_another_like_it():
     engine, model = trained_engine("error-projection")
     ((x, y),) = batches(1)
-    quality = engine.large_batch_quality([lambda: F.cross_entropy(model(x), y)])
+    quality = engine.large_batch_quality([lambda: F.cross_entropy(model(x), y)] * 2)
     assert all(figures["batch"] == pytest.approx(1, abs=1e-5) for figures in quality.values())
 
 
@@ -434,6 +488,14 @@ def test_error_projection_is_exact_for_the_last_layer():
     quality = engine.metrics(Phase.WARM_UP)
     assert quality["3"]["cosine"] > 0.9 and quality["1"]["cosine"] > 0.2
     assert engine.metrics() == {}  # no batch was in Phase BP
+
+
+def test_error_projection_takes_the_channels_of_a_convolution_as_its_outputs():
+    model = nn.Sequential(nn.Conv2d(3, 12, 10), nn.ReLU(), nn.Conv2d(12, 5, 1))
+    engine = AdaGP(model, sgd(model), schedule=WARM_UP, predictor="error-projection", measure_every=1)
+    for x, y in engine.epoch(batches(40, size=32)):
+        engine.step(lambda x=x, y=y: F.cross_entropy(model(x), y[:, None, None]))
+    assert engine.metrics(Phase.WARM_UP)["2"]["cosine"] > 0.9
 
 
 class LSTMClassifier(nn.Module):

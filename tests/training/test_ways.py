@@ -87,6 +87,48 @@ def test_a_larger_share_reaches_deeper_and_costs_no_more_than_it_says():
     assert depths == sorted(depths) and depths[0] == 1 and len(set(depths)) >= 4
 
 
+def test_accumulated_calls_do_not_move_the_cut():
+    cuts = set()
+    for accumulate in (1, 2, 4):
+        model = thin_vgg()
+        engine = AdaGP(
+            model, sgd(model), schedule=WARM_THEN_GP, predictor=Truncated(share=0.5), accumulate=accumulate, measure_every=1
+        )
+        engine.begin_epoch()
+        for _ in range(accumulate):
+            engine.step(lambda: model(torch.randn(4, 3, 32, 32)).sum())
+        cuts.add(engine.predictor.cut)
+    assert len(cuts) == 1
+
+
+class Dropped(nn.Module):
+    """A stack that leaves out the layers named in ``without``."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers, self.head, self.without = nn.ModuleList(nn.Linear(8, 8) for _ in range(4)), nn.Linear(8, 3), ()
+
+    def forward(self, x):
+        for index, layer in enumerate(self.layers):
+            if index not in self.without:
+                x = layer(x).relu()
+        return self.head(x)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_batch_whose_forward_pass_leaves_the_cut_out_coasts(scaled):
+    model = Dropped()
+    scaler = torch.amp.GradScaler("cpu") if scaled else None
+    engine = AdaGP(model, sgd(model), schedule=WARM_THEN_GP, predictor=Truncated(share=0.5), scaler=scaler)
+    train_on = [torch.randn(4, 8)] * 2
+    for x in engine.epoch(train_on):
+        engine.step(lambda x=x: model(x).square().sum())
+    model.without = (engine.predictor.cut,)
+    for x in engine.epoch(train_on):
+        engine.step(lambda x=x: model(x).square().sum())
+    assert all(not model.layers[i].weight.grad.any() for i in range(4) if i not in model.without)
+
+
 def test_a_weight_used_on_both_sides_of_the_cut_coasts():
     class Twice(nn.Module):
         def __init__(self):

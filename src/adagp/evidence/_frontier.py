@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ..running import METHODS, Run, cost_epochs, gp_way
+from ..running import METHODS, Run, cost_epochs, gp_way, planned_cost
 from ._rules import LEAST_PAIRS, Interval, interval, score
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
         seeds_from.setdefault(run.start, set()).add(run.seed)
     for run, record in zip(made, records, strict=True):
         result = record["result"]
-        cost, data = result.get("cost_epochs"), record["provenance"]["data"]
-        cut = result.get("cut")
+        cost, data, cut = result.get("cost_epochs"), record["provenance"]["data"], result.get("cut")
+        if result["diverged"]:  # it counts against its method at the cost of the whole run, not at that of the epochs before
+            cost = planned_cost(run, result["train_samples"], cut)
         # Seeds that share a pretrained network say how sure a figure is for that one; seeds with one each, for all like it.
         alone = run.start is not None and len(seeds_from[run.start]) == 1
         start = replace(run.start, seed=0).name if run.start else ""

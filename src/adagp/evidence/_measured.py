@@ -195,11 +195,12 @@ def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
     )
 
 
-def large_batch(profile: str, *, batches: int = 16) -> "pd.DataFrame":
+def large_batch(profile: str, *, batches: int = 17) -> "pd.DataFrame":
     """Predictions against the mean gradient of many batches: the profile's study model after its warm-up, on this machine.
 
     Returns:
-        Columns method, layer, prediction and batch (cosines with the mean over ``batches`` batches), samples.
+        Columns method, layer, prediction and batch (cosines of the first batch's with the mean over the others), samples (of
+        those).
     """
     from dataclasses import replace
 
@@ -230,7 +231,7 @@ def large_batch(profile: str, *, batches: int = 16) -> "pd.DataFrame":
         seen = [batch for batch, _ in zip(loader, range(batches), strict=False)]
         quality = engine.large_batch_quality([partial(task.loss, model, batch) for batch in seen])
         engine.close()
-        samples = sum(len(batch[1]) for batch in seen)
+        samples = sum(len(batch[1]) for batch in seen[1:])
         rows += [{"method": method, "layer": layer, "samples": samples} | figures for layer, figures in quality.items()]
     return pd.DataFrame(rows)
 
@@ -277,7 +278,7 @@ def predictor_start(profile: str, *, updates: int = 300, every: int = 75) -> "pd
             predictor.load_state_dict(now | {"parameters": untrained})
             first = predicted(fixed[0])
             predictor.load_state_dict(now)
-            rms = now["mean_square"].sqrt().clamp(min=1e-12)
+            rms = predictor.rms()
 
             def cosine(a, b):
                 values = [float(compare(a[name], b[name])[0]) for name in a if float(b[name].norm()) and float(a[name].norm())]

@@ -50,7 +50,8 @@ class Layer:
         return rows.unflatten(1, self.weight.shape[1:]).permute(0, 2, 3, 1).reshape(rows.shape)
 
     def matrix(self, gradient: Tensor) -> Float[Tensor, "out_ch row"]:
-        """A gradient of the weight's shape as a matrix; a view where memory allows (all but ConvTranspose2d)."""
+        """A gradient of the weight's shape as a matrix; a view where memory allows (contiguous and channels-last weights, but
+        for ConvTranspose2d)."""
         if isinstance(self.module, nn.ConvTranspose2d):  # (in, out/groups, kh, kw)
             groups = self.module.groups
             parts = gradient.unflatten(0, (groups, -1)).transpose(1, 2)  # (groups, out/groups, in/groups, kh, kw)
@@ -62,7 +63,7 @@ class Layer:
     def new_gradient(self) -> tuple[Tensor, Float[Tensor, "out_ch row"]]:
         """Memory for a gradient in the weight's own format, and the matrix that writes into it.
 
-        For ConvTranspose2d the matrix is separate memory: ``put`` copies it back.
+        Where that cannot be a view the matrix is separate memory: ``put`` copies it back.
         """
         gradient = torch.empty_like(self.weight, requires_grad=False)
         return gradient, self.matrix(gradient)
@@ -77,6 +78,8 @@ class Layer:
             out_ch, _ = self.shape
             parts = matrix.reshape(groups, out_ch // groups, -1, *self.weight.shape[2:]).transpose(1, 2)
             gradient.copy_(parts.reshape(self.weight.shape))
+        elif view.data_ptr() != gradient.data_ptr():
+            gradient.copy_(matrix.reshape(gradient.shape))
         elif view.data_ptr() != matrix.data_ptr():
             view.copy_(matrix)
         self.weight.grad = gradient
@@ -115,6 +118,8 @@ class Needs:
     the closure is not called at all."""
     outputs: bool = True
     """``see`` is wanted; without it the forward pass carries no hooks' work."""
+    first: bool = False
+    """Of accumulated calls, ``see`` is wanted for the first one's forward pass only."""
     error: bool = False
     """The gradient of the loss with respect to the last layer's output: backpropagation through the loss alone."""
     backward: "bool | Layer" = False

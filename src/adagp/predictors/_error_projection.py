@@ -21,8 +21,10 @@ class ErrorStatistics:
     def __init__(self, mean: Mean) -> None:
         self._mean = mean
         self._patches: dict[int, Tensor | None] = {}
+        self._channels_first = False  # of the error: it lies at the output of the layer that was seen last
 
     def see(self, layer: Layer, inputs: Tensor) -> None:
+        self._channels_first = not isinstance(layer.module, nn.Linear)
         seen = patch_means(layer.module, inputs)
         before = self._patches.get(layer.index)
         if before is not None and seen is not None and before.shape == seen.shape:
@@ -38,8 +40,8 @@ class ErrorStatistics:
         patches = self._patches.get(layer.index)
         if error is None or patches is None or error.shape[0] != patches.shape[0]:
             return None
-        if error.dim() > 2:  # a sequence of outputs: their errors add up
-            error = error.flatten(1, -2).sum(1)
+        if error.dim() > 2:  # a sequence or a map of outputs: their errors add up
+            error = (error.movedim(1, -1) if self._channels_first else error).flatten(1, -2).sum(1)
         if rows is not None:
             error, patches = error[rows] * (len(error) / len(rows)), patches[rows]
         return layer.in_memory_order(self._mean(error.float().t() @ patches))
@@ -84,7 +86,8 @@ class ErrorProjection:
             return None
         crossed, squared = self.sums[layer.index]
         eye = torch.eye(len(squared), device=squared.device)
-        projection = torch.linalg.solve(squared + self.ridge * squared.diagonal().mean().clamp(min=1e-30) * eye, crossed.t())
+        ridge = self.ridge * squared.diagonal().mean().clamp(min=1e-30)
+        projection = torch.linalg.solve_ex(squared + ridge * eye, crossed.t())[0]  # which does not wait for the device
         return projection.t() @ statistic
 
     @torch.no_grad()

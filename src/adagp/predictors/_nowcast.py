@@ -50,6 +50,8 @@ class Nowcast:
     @torch.no_grad()
     def predict(self, error: Tensor | None) -> None:
         for index, slope in self._slope.items():
+            if not self.layers[index].weight.requires_grad:
+                continue  # frozen meanwhile
             move = slope / (1 - self.decay ** self._steps[index])
             self.layers[index].weight.add_(move)
             self._before[index] += move

@@ -220,9 +220,10 @@ class SharedNetwork:
         flat = true.reshape(-1)
         self.mean_square[index].lerp_(flat @ flat / flat.numel(), 1 - self._decay)  # a dot product makes no copy of its size
         self.batches[index] += 1
-        return self._rms()[index]
+        return self.rms()[index]
 
-    def _rms(self) -> Tensor:
+    def rms(self) -> Float[Tensor, " layers"]:
+        """Running root mean square of each layer's gradients, corrected for its start at zero."""
         corrected = self.mean_square / (1 - self._decay ** self.batches.clamp(min=1))
         return corrected.sqrt().clamp(min=1e-12)
 
@@ -230,7 +231,7 @@ class SharedNetwork:
         """What a layer's raw prediction is multiplied by to become a gradient."""
         scale = torch.ones_like(self.mean_square)
         if self.normalize:
-            scale = torch.where(self.batches > 0, self._rms(), 0.0)  # never trained on: no gradient to speak of
+            scale = torch.where(self.batches > 0, self.rms(), 0.0)  # never trained on: no gradient to speak of
         if gate and self.gate:
             scale = scale * (self.gain[:, 0] / self.gain[:, 1].clamp(min=1e-30)).clamp(min=0)
         return [scale[layer.index] for layer in layers]

@@ -45,7 +45,7 @@ class Truncated:
 
     @property
     def needs(self) -> Needs:
-        return Needs(backward=False if self.cut is None else self.layers[self.cut])
+        return Needs(first=True, backward=False if self.cut is None else self.layers[self.cut])
 
     def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
         transposed = isinstance(layer.module, nn.ConvTranspose2d)

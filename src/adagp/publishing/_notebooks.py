@@ -185,10 +185,10 @@ def execute_notebooks(
 
     def one(job: Job) -> Job:
         nonlocal finished
-        start = time.monotonic()
+        start, key = time.monotonic(), _key(job, inputs)  # of what is executed, should somebody edit it meanwhile
         _papermill(job, folder, each)
         took = round(time.monotonic() - start, 1)
-        stamp = {"key": _key(job, inputs), "seconds": took, "finished": datetime.now(UTC).isoformat(timespec="minutes")}
+        stamp = {"key": key, "seconds": took, "finished": datetime.now(UTC).isoformat(timespec="minutes")}
         write_atomic(folder / f"{job.page}.json", json.dumps(stamp))
         finished += 1
         elapsed = int(time.monotonic() - began)

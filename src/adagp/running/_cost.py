@@ -20,7 +20,8 @@ def cost_epochs(run: Run, rows: Iterable[dict], cut: str | None = None) -> float
 
     Args:
         rows: of the curves; their batches by phase are what is counted.
-        cut: name of the lowest layer that went backward, for ``truncated``.
+        cut: name of the lowest layer that went backward, for ``truncated``; with ``share='auto'``, where it may move, the last
+            one stands for all.
     """
     from .. import accelerator as acc
 
@@ -32,6 +33,23 @@ def cost_epochs(run: Run, rows: Iterable[dict], cut: str | None = None) -> float
         gp = batches.get("gp", 0) + batches.get("skipped", 0)
         segments.append(Segment(epochs=1, warm_up=batches.get("warm-up", 0), bp=batches.get("bp", 0), gp=gp))
     return acc.training_cost(work, segments, way=way, predictor=predictor) if segments else 0.0
+
+
+def planned_cost(run: Run, samples: int, cut: str | None = None) -> float:
+    """As ``cost_epochs``, of the whole run as its schedule plans it: for one that diverged on the way.
+
+    Args:
+        samples: that it trains on.
+    """
+    from .. import accelerator as acc
+
+    plan = run.ladder() if METHODS[run.method].skip else run.schedule()
+    if plan.observes:  # no plan in advance
+        return float(run.trained_epochs())
+    work = acc.workload(run.model, dataset=run.dataset, width=run.width, batch=run.batch_size)
+    way, predictor = gp_way(run, work, cut)
+    segments = plan.segments(run.trained_epochs(), max(1, samples // run.batch_size))
+    return acc.training_cost(work, segments, way=way, predictor=predictor)
 
 
 def gp_way(run: Run, work: "Workload", cut: str | None = None) -> "tuple[Way, PredictorSize | str | None]":

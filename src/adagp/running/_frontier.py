@@ -39,7 +39,8 @@ def frontier_runs(seeds: int = 3) -> list[Run]:
     """Short runs on 10,000 images, what decides first, and every seed of that before anything else.
 
     First the four ways that say most with the late schedule, and the budgets around their costs, on VGG13 and then on a
-    residual network, both with the same decays, since a decay alone can be worth more than a way; then, on VGG13, the paper's ladder and the other ways with the late schedule; then the rest.
+    residual network, both with the same decays, since a decay alone can be worth more than a way; then, on VGG13, the
+    paper's ladder and the other ways with the late schedule; then the rest.
     """
     base = replace(REDUCED.base, epochs=_EPOCHS)
 

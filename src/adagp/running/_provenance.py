@@ -14,7 +14,10 @@ from .. import _paths
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A result depends on these; a change of the accelerator, a figure or the command line does not touch it.
-_TRAINING = ("predictors", "schedule", "training", "models", "data", "running/_configuration.py", "running/_train.py")
+_TRAINING = (
+    "_predictor_size.py", "predictors", "schedule", "training", "models", "data",
+    "running/_configuration.py", "running/_train.py",
+)  # fmt: skip
 
 
 def digest(paths: list[Path]) -> str:
@@ -94,6 +97,6 @@ def provenance(device: str = "cpu") -> dict:
             "processor": _processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
-            "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+            "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         },
     }

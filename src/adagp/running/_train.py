@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .._errors import UsageError
 from ._configuration import METHODS, Run
 from ._cost import cost_epochs
-from ._provenance import provenance
+from ._provenance import provenance, training_code
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ def train(
         device: 'cpu', 'cuda', 'cuda:1' or 'mps'.
         checkpoint: continue from here, and save here after every epoch.
         behaviour_of: gives the behaviour of the code for a run (``running.behaviour``), which is kept in the record and in the
-            checkpoint, and only code of the same behaviour continues that.
+            checkpoint, and only code of the same behaviour continues that. Without it a checkpoint of other code is removed.
         on_epoch: called with each epoch's row of the curves.
     """
     import torch
@@ -42,10 +42,13 @@ def train(
     from .. import data, models
     from ..predictors import create as create_predictor
     from ..schedule import Phase
-    from ..training import AdaGP, DivergedError, fit, task_for
+    from ..training import AdaGP, DivergedError, discard_others, fit, task_for
 
     method = METHODS[run.method]
     behaviour = None if behaviour_of is None else behaviour_of(run)
+    made_by = behaviour or {"code": training_code()}
+    if checkpoint is not None and behaviour is None:  # a recorded run's is refused instead: hours may lie in it
+        discard_others(checkpoint, made_by)
     weights, start = _pretrained(run, device, checkpoint, behaviour_of, on_epoch) if run.start else (None, None)
     dataset = data.load(run.dataset, size=models.input_shape(run.model, run.dataset)[-1])
     torch.manual_seed(run.seed)
@@ -87,7 +90,7 @@ def train(
             decay=run.decay,
             skip=run.ladder() if method.skip else None,
             checkpoint=checkpoint,
-            made_by=behaviour,
+            made_by=made_by,
             on_epoch=on_epoch,
         )
     except DivergedError as error:

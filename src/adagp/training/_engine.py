@@ -239,7 +239,7 @@ class AdaGP:
             self._first_bad = bad if self._first_bad is None else torch.minimum(self._first_bad, bad)
         self.counts[phase.value] += 1
         self._at.batch += 1
-        return Step(torch.full((), torch.nan) if loss is None else loss, phase)
+        return Step(self.layers[0].weight.new_full((), torch.nan) if loss is None else loss, phase)
 
     def metrics(self, phase: Phase = Phase.BP) -> dict[str, dict[str, float]]:
         """Means over the measured batches of ``phase`` of each layer's prediction quality: cosine, sign, mse, mape, norm_ratio.
@@ -260,58 +260,48 @@ class AdaGP:
         Returns:
             {layer: gradient as a matrix (out_ch, row)}, for predictors that need no more than the layers' outputs.
         """
-        gradients = [layer.weight.grad for layer in self.layers]
-        with torch.no_grad(), self._buffers_kept():
+        with torch.no_grad(), self._as_before():
             self._run(closure)
             with self._plain():
                 self.predictor.predict(None)
-        made = {x.name: x.matrix(x.weight.grad) for x in self.layers if x.weight.grad is not None}
-        for layer, gradient in zip(self.layers, gradients, strict=True):
-            layer.weight.grad = gradient
-        return made
+            return {x.name: x.matrix(x.weight.grad) for x in self.layers if x.weight.grad is not None}
 
     def large_batch_quality(self, closures: Iterable[Callable[[], Tensor]]) -> dict[str, dict[str, float]]:
-        """Compare a prediction, and one batch's own gradient, with the mean gradient of many batches at the present weights.
+        """Compare a prediction, and one batch's own gradient, with the mean gradient of many others, at the present weights.
 
-        A single batch's gradient is mostly noise; the mean over many batches is closer to what a predictor of activations
+        A single batch's gradient has noise of its own; the mean over many batches is closer to what a predictor of activations
         can know. Nothing is trained: weights, optimizer, predictor and the model's buffers are as before.
 
         Args:
             closures: one a batch, as for ``step``; the prediction and the single batch are those of the first.
 
         Returns:
-            {layer: {"prediction": cosine, "batch": cosine}}, both with the mean over all batches.
+            {layer: {"prediction": cosine, "batch": cosine}}, both with the mean over the other batches.
 
         Raises:
-            UsageError: no closure was given, or one returned no scalar tensor.
+            UsageError: fewer than two closures were given, or one returned no scalar tensor.
         """
         closures = list(closures)
-        if not closures:
-            raise UsageError("large_batch_quality needs at least one closure, got none")
+        if len(closures) < 2:
+            raise UsageError(f"large_batch_quality needs at least two closures, got {len(closures)}")
         weights = [layer.weight for layer in self.layers]
-        kept = [p.grad for p in self.model.parameters()]
-        predictor = self.predictor.state_dict()
         mean: list[Tensor | None] = [None] * len(weights)
         single: list[Tensor | None] = mean
         predicted: list[Tensor | None] = mean
-        with self._buffers_kept():
+        with self._as_before():
             for number, closure in enumerate(closures):
-                loss = self._run(closure) if number == 0 else closure()
+                loss = closure() if number else self._run(closure)
                 error = None
-                if number == 0 and self._output is not None:
+                if self._output is not None:
                     error = torch.autograd.grad(loss, self._output, retain_graph=True)[0]
                 gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-                mean = [g if m is None else m if g is None else m + g for m, g in zip(mean, gradients, strict=True)]
-                if number == 0:
-                    single = list(gradients)
-                    for weight in weights:
-                        weight.grad = None
-                    self.predictor.predict(error)
-                    predicted = [weight.grad for weight in weights]
-        for parameter, gradient in zip(self.model.parameters(), kept, strict=True):
-            parameter.grad = gradient
-        self.predictor.load_state_dict(predictor)
-        self._output = None
+                if number:
+                    mean = [g if m is None else m if g is None else m + g for m, g in zip(mean, gradients, strict=True)]
+                    continue
+                single = list(gradients)
+                self.predictor.predict(error)
+                predicted = [weight.grad for weight in weights]
+                self._output = None
         return {
             layer.name: {
                 "prediction": float(compare(layer.matrix(p), layer.matrix(m))[0]),
@@ -387,6 +377,29 @@ class AdaGP:
             for buffer, value in zip(self.model.buffers(), kept, strict=True):
                 buffer.copy_(value)
 
+    @contextlib.contextmanager
+    def _as_before(self) -> Iterator[None]:
+        """To look at a batch: weights, gradients, buffers, predictor and the present group are afterwards as they were."""
+        gradients = [parameter.grad for parameter in self.model.parameters()]
+        weights = [layer.weight.detach().clone() for layer in self.layers]
+        predictor, call = self.predictor.state_dict(), self._at.call
+        self.predictor.forget()
+        self._at.call = 0
+        for layer in self.layers:
+            layer.weight.grad = None
+        try:
+            with self._buffers_kept():
+                yield
+        finally:
+            self.predictor.forget()
+            self.predictor.load_state_dict(predictor)
+            self._output, self._at.call = None, call
+            for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
+                parameter.grad = gradient
+            with torch.no_grad():
+                for layer, weight in zip(self.layers, weights, strict=True):
+                    layer.weight.copy_(weight)
+
     def _pre_hook(self, layer: Layer) -> Callable:
         def hook(module: nn.Module, inputs: tuple) -> None:
             if layer is self._cut and self._watching and not torch.is_grad_enabled():
@@ -399,10 +412,11 @@ class AdaGP:
             if not self._watching:
                 return None
             self._reached = layer.index
-            if self.predictor.needs.outputs:
+            needs = self.predictor.needs
+            if needs.outputs and not (needs.first and self._at.call):
                 with torch.no_grad(), self._plain():
                     self.predictor.see(layer, inputs[0].detach(), output.detach())
-            if not self.predictor.needs.error or layer.index != self._last:
+            if not needs.error or layer.index != self._last:
                 return None
             if not torch.is_grad_enabled():
                 # Autograd from the last layer's output to the loss only; the context in _forward_only ends it.
@@ -459,7 +473,8 @@ class AdaGP:
         finally:
             cut, self._cut = self._cut, None
         self._error = None if self._output is None else torch.autograd.grad(loss, self._output, retain_graph=cut is not None)[0]
-        return loss.detach() if cut is None else self._backpropagate(loss)
+        # Where the cut's layer did not run (a dropped one), the whole batch coasts.
+        return self._backpropagate(loss) if cut is not None and loss.requires_grad else loss.detach()
 
     def _with_backward(self, closure: Callable[[], Tensor]) -> Tensor:
         loss = self._run(closure)
@@ -479,7 +494,7 @@ class AdaGP:
     def _update(self, phase: Phase, loss: Tensor | None) -> None:
         """Predict or learn, then the optimizer's step."""
         backward = self.predictor.needs.backward
-        true = phase is not Phase.GP or backward is not False
+        true = phase is not Phase.GP or any(p.grad is not None for p in self._parameters())
         scaler = self._scaler if true else None
         quality = None
         if phase is Phase.GP and isinstance(backward, Layer):
@@ -493,6 +508,9 @@ class AdaGP:
         with self._plain():
             if phase is Phase.GP:
                 self.predictor.predict(self._error)
+                for layer in self.layers:
+                    if not layer.weight.requires_grad:
+                        layer.weight.grad = None  # frozen since the engine was built
             elif self.schedule.uses_prediction:
                 quality = self._learn(phase)
         self._output = self._error = None
@@ -504,9 +522,9 @@ class AdaGP:
         else:  # a predicted gradient was never scaled
             (self.optimizer if true else self._bare).step()
         self._true_steps += phase is not Phase.GP
-        if self.schedule.observes and loss is not None:
+        if self.schedule.observes:
             # Replicas that saw other data must come to the same decision.
-            seen = float(self._mean(loss.clone().float()))
+            seen = float("nan") if loss is None else float(self._mean(loss.clone().float()))
             self.schedule.observe(phase, seen, None if quality is None else float(self._mean(quality)))
 
     def _learn(self, phase: Phase) -> Tensor | None:

@@ -17,7 +17,7 @@ from ..schedule import DECAYS, Phase, Schedule
 from ._engine import AdaGP
 
 _Decay = torch.optim.lr_scheduler.LambdaLR
-_MadeBy = dict[str, list[float]] | None
+_MadeBy = dict[str, Any] | None
 _AVERAGED = 5
 """Epochs at the end whose weights are averaged: our choice; Kaddour's own range is 3 to 10."""
 
@@ -181,10 +181,21 @@ def _save(path: Path, engine: AdaGP, decay: _Decay, average: WeightAverage, rows
         "made_by": made_by,
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "mps_rng": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
     }
     state["decay"].pop("lr_lambdas")
     torch.save(state, buffer)
     write_atomic(path, buffer.getvalue())
+
+
+def discard_others(path: Path, made_by: _MadeBy) -> None:
+    """Remove a checkpoint that other code made, so that the run starts anew."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)["made_by"]
+    except Exception:  # none there, or damaged: ``fit`` says so
+        return
+    if found != made_by:
+        path.unlink()
 
 
 def _restore(
@@ -199,7 +210,10 @@ def _restore(
     except Exception as error:  # torch's own words advise to unpickle the file after all
         raise UsageError(f"cannot continue from the checkpoint {path}: it is damaged, or not a checkpoint; {mend}") from error
     if state["made_by"] != made_by:
-        raise UsageError(f"cannot continue from the checkpoint {path}: it was made by code that trains differently; {mend}")
+        raise UsageError(
+            f"cannot continue from the checkpoint {path}: it was made by other code, or on another machine or version of "
+            f"torch, and would not go on as it began; {mend}"
+        )
     if found != list(range(1, len(found) + 1)) or len(found) > epochs or steps != len(found) * per_epoch:
         raise UsageError(
             f"cannot continue from the checkpoint {path}: {len(found)} epochs of {epochs} and {steps} batches, {per_epoch} an "
@@ -216,4 +230,6 @@ def _restore(
         raise UsageError(f"cannot continue from the checkpoint {path}: it is of another run, or damaged; {mend}") from error
     if state["cuda_rng"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda_rng"])
+    if state.get("mps_rng") is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps_rng"])
     return state["rows"]

@@ -29,7 +29,7 @@ def compare(predicted: Float[Tensor, "out_ch row"], true: Float[Tensor, "out_ch 
     square_t = square_t.clamp(min=1e-30)
     return torch.stack(
         [
-            dot / (square_p * square_t).sqrt().clamp(min=1e-30),
+            dot / (square_p.sqrt() * square_t.sqrt()).clamp(min=1e-30),
             agree / true.numel(),
             (square_p - 2 * dot + square_t) / square_t,
             error / size.clamp(min=1e-30),
