@@ -16,7 +16,7 @@ from .._files import read_json, write_json
 from ..running import Profile, local_store
 from ._computed import zoo_workloads
 from ._frames import deciding
-from ._rules import LEAST_PAIRS, LEAST_UPDATES, interval, pairs, verdict
+from ._rules import LEAST_PAIRS, LEAST_UPDATES, by_network, interval, pairs, verdict
 
 _Rule = Literal["within", "at_least", "at_most"]
 _SAME = 1e-6  # relative: a deterministic value that moved by more has changed
@@ -169,16 +169,16 @@ def _checked(kind: Any, content: object, path: Path, mend: str) -> Any:
 
 
 def _paired_gap(records: list[dict], method: str, reference: str) -> Measured | None:
-    """Paired differences in accuracy over all models and seeds, method minus reference, each model at one scale.
+    """Paired differences in accuracy, method minus reference: of one model seed by seed, of several each model once.
 
     BLEU has points of another size, so the Transformer stays out of the mean; its page has the figures.
     """
     accuracies = [record for record in records if record["result"]["metric"] == "accuracy"]
     gaps = pairs(accuracies, method, reference)
-    found = interval(gaps["difference"])
+    models = sorted(gaps["model"].unique())
+    found = interval(gaps["difference"] if len(models) == 1 else by_network(accuracies, method, reference))
     if found is None:
         return None
-    models = sorted(gaps["model"].unique())
     mine = [record for record in accuracies if record["config"]["model"] in models and record["config"]["method"] == method]
     lost = sum(record["result"]["diverged"] is not None for record in mine)
     updates = int(gaps["updates"].min())
@@ -191,7 +191,7 @@ def _paired_gap(records: list[dict], method: str, reference: str) -> Measured | 
         value=found.mean,
         low=found.low,
         high=found.high,
-        n=f"{_count(len(models), 'model')}, {_count(found.pairs, 'pair')}" + (f", {lost} diverged" if lost else ""),
+        n=f"{_count(len(models), 'model')}, {_count(len(gaps), 'pair')}" + (f", {lost} diverged" if lost else ""),
         scale="; ".join(sorted({_scale(record) for record in mine})),
         missing=missing,
     )

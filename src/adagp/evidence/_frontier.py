@@ -160,20 +160,35 @@ def _bar(curve: "pd.DataFrame") -> "pd.DataFrame":
     return curve.apply(lambda column: curve[means[: column.name].idxmax()])
 
 
-def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
+def compared(regimes: "dict[str, pd.DataFrame]", value: str = "accuracy") -> "dict[str, pd.DataFrame]":
+    """The ``distances`` of each regime, whose joint intervals hold for all ways of all regimes together."""
+    tried = sum(_known(distances(runs, value)) for runs in regimes.values())
+    return {name: distances(runs, value, tried=tried) for name, runs in regimes.items()}
+
+
+def _known(ways: "pd.DataFrame") -> int:
+    return sum(found is not None and found.low is not None for found in ways["distance"])
+
+
+def distances(runs: "pd.DataFrame", value: str = "accuracy", *, tried: int | None = None) -> "pd.DataFrame":
     """Each way's distance to the frontier at its own cost, in points, paired by seed; of one regime.
 
     Between two budgets a seed's frontier is a straight line, and a budget counts as no worse than a cheaper one; a way cheaper
-    or dearer than all budgets has no distance. Of several learning rates a way has its best, as every budget has.
+    or dearer than all budgets has no distance. Of several learning rates and decays a way has its best, as every budget has.
+
+    Args:
+        tried: ways that the joint intervals are for; those of this regime unless given.
 
     Returns:
-        Columns method, schedule, lr, cost, seconds, value (its mean), n, distance (an ``Interval``), joint (the same, at 95 %
-        for all ways together: Bonferroni's correction) and against_whole (points more than the whole run of backpropagation).
+        Columns method, schedule, lr, cost, seconds, value (its mean), n, fitted (whether the way was tried with every decay
+        that is best at some budget), distance (an ``Interval``), joint (the same, at 95 % for all ways together: Bonferroni's
+        correction) and against_whole (points more than the whole run of backpropagation).
     """
     import numpy as np
     import pandas as pd
 
-    curve = frontier(runs, value).pivot_table(index="seed", columns="cost", values=value)
+    plain = frontier(runs, value)
+    curve = plain.pivot_table(index="seed", columns="cost", values=value)
     bar = _bar(curve)
     whole = curve.iloc[:, -1] if len(curve) else pd.Series(dtype=float)
     rows = []
@@ -194,22 +209,24 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
                 "seconds": group["seconds"].mean(),
                 "value": group[value].mean(),
                 "n": len(group),
+                "fitted": set(plain["decay"]) <= set(every["decay"]),
                 "far": pd.Series(far),
                 "against_whole": interval(pd.Series(lost)),
             }
         )
-    tried = sum(row["far"].count() >= LEAST_PAIRS for row in rows)
+    tried = tried or sum(row["far"].count() >= LEAST_PAIRS for row in rows)
     for row in rows:
         far = row.pop("far")
         row |= {"distance": interval(far), "joint": interval(far, 1 - 0.05 / max(1, tried))}
-    names = ["method", "schedule", "lr", "cost", "seconds", "value", "n", "distance", "joint", "against_whole"]
+    names = ["method", "schedule", "lr", "cost", "seconds", "value", "n", "fitted", "distance", "joint", "against_whole"]
     return pd.DataFrame(rows, columns=names)
 
 
 def decided(ways: "pd.DataFrame") -> "dict[str, pd.DataFrame]":
-    """The rows of ``distances`` by what their intervals say: 'above' the frontier, 'below' it, 'between', or 'few' seeds.
+    """The rows of ``distances`` by what their joint intervals say: 'above' the frontier, 'below' it, 'between', or 'few'.
 
-    Above is only what is so at 95 % for all ways together: who tries many ways finds one above by chance.
+    Above and below is only what is so at 95 % for all ways together: who tries many ways finds one by chance. Few seeds, or
+    too few decays: a way that lacks one of the frontier's own decays may lie below for that reason alone.
     """
     import pandas as pd
 
@@ -217,7 +234,9 @@ def decided(ways: "pd.DataFrame") -> "dict[str, pd.DataFrame]":
         found, joint = row["distance"], row["joint"]
         if found is None or found.low is None:
             return "few"
-        return "above" if joint.low > 0 else "below" if found.high < 0 else "between"
+        if joint.high < 0:
+            return "below" if row["fitted"] else "few"
+        return "above" if joint.low > 0 else "between"
 
     sides = pd.Series([side(row) for _, row in ways.iterrows()], index=ways.index, dtype=object)
     return {name: ways[sides == name] for name in ("above", "below", "between", "few")}

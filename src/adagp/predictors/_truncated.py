@@ -18,8 +18,8 @@ class Truncated:
 
     Use it when a pretrained network is fine-tuned on few samples: with the schedule ``LadderSchedule(warm_up_epochs=1,
     rungs=(), final=(1, 0))`` every batch from the second epoch on leaves the lower layers out, which is known as freezing.
-    There it was worth more than backpropagation of equal cost: clearly on VGG13 (``share=0.5``), by little on MobileNet-V2
-    (0.25). Trained from random weights no schedule of it was (the book's page "Does prediction matter?").
+    There it was worth more than backpropagation of equal cost on VGG13 (``share=0.5``); on MobileNet-V2 the two were not told
+    apart. Nor were they where training began with random weights (the book's page "Does prediction matter?").
 
     Args:
         share: the cut, as the share of the backward pass's multiply-accumulates that is spent, in (0, 1); at least the last

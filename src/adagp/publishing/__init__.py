@@ -31,7 +31,15 @@ from ._notebooks import (
     results_digest,
 )
 from ._times import forecast
-from ._worth import criterion_table, criterion_verdict, frontier_table, frontier_verdict, regime_sentence, seconds_table
+from ._worth import (
+    criterion_table,
+    criterion_verdict,
+    frontier_table,
+    frontier_verdict,
+    regime_sentence,
+    seconds_table,
+    what_pays,
+)
 
 __all__ = [
     "BookError", "NotebookError", "accuracy_table", "apart", "available_notebooks", "build_book", "claims_in_readme",
@@ -39,5 +47,5 @@ __all__ = [
     "finding", "findings", "forecast", "frontier_table", "frontier_verdict", "html_table", "large_batch_table", "model_story",
     "needed_runs", "networks_table", "notebook_jobs", "nothing_recorded", "overhead_table", "quality_table", "recorded_scale",
     "regime_sentence", "rests_on", "results_digest", "score_table", "seconds_table", "show_models", "sweep_table",
-    "traits_table", "variant_table",
+    "traits_table", "variant_table", "what_pays",
 ]  # fmt: skip

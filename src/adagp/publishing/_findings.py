@@ -16,7 +16,7 @@ from ..evidence import Interval
 from ..figures import Row
 from ..figures.style import LABELS
 from ._display import interval_text
-from ._worth import seeds_of
+from ._worth import seeds_of, what_pays
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,36 +138,10 @@ def _surest(ways: "pd.DataFrame") -> float:
     return max((joint.low for joint in ways["joint"] if joint and joint.low is not None), default=float("-inf"))
 
 
-def _tally(words: str, settings: "list[tuple[str, pd.DataFrame]]") -> str:
-    """How many ways lie above the frontier, which, and how many do not, over settings: a model's name and its distances."""
-    sides = [(model, evidence.decided(ways)) for model, ways in settings]
-    count = {side: sum(len(found[side]) for _, found in sides) for side in ("above", "below", "between", "few")}
-    compared = sum(count.values()) - count["few"]
-    if not compared:
-        return ""
-    names = [
-        f"{model}, {LABELS[row['method']]} {row['schedule']}"
-        for model, found in sides
-        for row in found["above"].to_dict("records")
-    ]
-    listed = f" ({html.escape('; '.join(names))})" if names else ""
-    text = (
-        f"{words}, of {compared} ways in {len(settings)} setting{'s' * (len(settings) != 1)} "
-        f"<b>{count['above'] or 'none'} {'lie' if count['above'] > 1 else 'lies'} above it</b>{listed}, "
-        f"{count['below']} below it, {count['between']} are not told apart"
-    )
-    few = f", {count['few']} are open (too few seeds, or a cost outside the budgets)" if count["few"] else ""
-    return f"{text}{few}."
-
-
 def _pays(profile: str) -> "HTML":
     """Which ways to fill a batch of Phase GP lie above backpropagation of their own cost."""
     regimes = evidence.regimes(evidence.recorded())
-    compared = {name: evidence.distances(runs) for name, runs in regimes.items()}
-    parts = []
-    for words, tuned in (("Trained from random weights", False), ("Fine-tuned on few images", True)):
-        mine = [name for name, runs in regimes.items() if (runs["run"].iloc[0].start is not None) == tuned]
-        parts.append(_tally(words, [(regimes[name]["model"].iloc[0], compared[name]) for name in mine]))
+    compared = evidence.compared(regimes)
     drawn, basis = None, "Nothing recorded yet."
     if regimes:
         # The one in which a way lies most surely above: that is what a reader will want to see.
@@ -178,11 +152,10 @@ def _pays(profile: str) -> "HTML":
             f"{name}; backpropagation at {curve['cost'].nunique()} budgets, each at its best; "
             f"n = {seeds_of(curve)} seeds; 95 % intervals paired by seed, for all ways together where one lies above."
         )
-    nothing = "No way to fill a batch has been compared yet with backpropagation at every budget."
     return finding(
         "pays",
         "<b>Which Phase GP pays?</b> What Phase GP saves could also be saved by stopping earlier. It pays only above the line "
-        f"of backpropagation at its own cost. {' '.join(filter(None, parts)) or nothing}",
+        f"of backpropagation at its own cost. {what_pays(regimes, compared)}",
         drawn,
         alt="Accuracy over cost: a line for backpropagation at each budget, a point for each way to fill a GP batch",
         page="13_controls",
@@ -232,7 +205,8 @@ def _criterion(profile: str) -> "HTML":
     return finding(
         "criterion",
         "<b>How good must a prediction be?</b> To correct the gradient of a part of the batch at a profit, its squared "
-        f"correlation with the gradients of single samples must exceed <b>{least:.2f}</b>, whatever the part. {found}",
+        f"correlation with the gradients of single samples must exceed <b>{least:.2f}</b> however large the "
+        f"part, and more for a smaller one. {found}",
         drawn,
         alt="Squared correlation of each prediction with the gradients of single samples, and the threshold as a dashed line",
         page="21_criterion",
@@ -256,8 +230,8 @@ def _untrained(profile: str) -> "HTML":
     return finding(
         "untrained",
         "<b>An untrained predictor pushes.</b> With PyTorch's usual start its answers for two different batches have a "
-        f"cosine of <b>{usual['between_batches']:.2f}</b> and <b>{usual['size']:.2f} times</b> the gradients' size: one fixed "
-        "direction, applied batch after batch. With its last layer at zero (ours) the size is "
+        f"cosine of <b>{usual['between_batches']:.2f}</b> and <b>{usual['size']:.2f} times</b> the gradients' size: nearly "
+        "one direction, whatever the batch. With its last layer at zero (ours) the size is "
         f"{zero['size']:.2f}: it coasts until it has learned.",
         figures.compared(rows, xlabel="cosine, or size over the gradients' size", reference=1.0),
         alt="Cosine between an untrained predictor's answers for two batches, and the size of its answers for both starts",

@@ -21,8 +21,11 @@ def regime_sentence(runs: "pd.DataFrame"):
         return markdown(NOTHING)
     first, curve = runs.iloc[0], frontier(runs)
     plain = runs[(runs["method"] == "bp") & runs["cost"].isin(curve["cost"])]
-    shapes, rates = (plain.groupby("epochs")[name].nunique().max() for name in ("decay", "lr"))
-    tried = _count(shapes, "shape") + " of decay" + (f" and {rates} learning rates" if rates > 1 else "")
+    settings = plain.groupby("epochs")[["decay", "lr"]].apply(lambda rows: len(rows.drop_duplicates()))
+    tried = f"the best of {_range(settings)} settings of decay and learning rate" if settings.max() > 1 else "one decay"
+    edge = curve.groupby("cost")["lr"].first()
+    if plain["lr"].nunique() > 1 and (at_edge := int((edge == plain["lr"].max()).sum())):
+        tried += f" (at {_count(at_edge, 'budget')} the best rate is the largest that was tried)"
     start = first["run"].start
     before = ""
     if start is not None:
@@ -36,14 +39,17 @@ def regime_sentence(runs: "pd.DataFrame"):
     return markdown(
         f"**Scale:** {first['model']} at {first['width']:g} of the published width, {first['samples']:,} training samples of "
         f"{first['data']}, batches of {first['batch']}, {first['whole']} epochs where nothing is saved; backpropagation at "
-        f"{plain['epochs'].nunique()} budgets from {plain['epochs'].min()} to {plain['epochs'].max()} epochs with up to "
+        f"{plain['epochs'].nunique()} budgets from {plain['epochs'].min()} to {plain['epochs'].max()} epochs with "
         f"{tried}; {seeds_of(curve)} seeds each.{before}"
     )
 
 
 def seeds_of(curve: "pd.DataFrame") -> str:
     """How many seeds the budgets of ``evidence.frontier`` have, in words: '3', or '3 to 5'."""
-    counts = curve.groupby("cost")["seed"].nunique()
+    return _range(curve.groupby("cost")["seed"].nunique())
+
+
+def _range(counts: "pd.Series") -> str:
     return f"{counts.max()}" if counts.nunique() == 1 else f"{counts.min()} to {counts.max()}"
 
 
@@ -58,7 +64,7 @@ def frontier_verdict(ways: "pd.DataFrame"):
 
     def named(rows: "pd.DataFrame") -> str:
         return "; ".join(
-            f"{LABELS[row['method']]} ({row['schedule']}) {interval_text(row['distance'])}" for row in rows.to_dict("records")
+            f"{LABELS[row['method']]} ({row['schedule']}) {interval_text(row['joint'])}" for row in rows.to_dict("records")
         )
 
     above, below, between, few = decided(ways).values()
@@ -66,23 +72,64 @@ def frontier_verdict(ways: "pd.DataFrame"):
     parts = ["**No way has three seeds yet, so all are open.**"]
     if known:
         told = f"{len(below)} below it, and {open_} {'is' if open_ == 1 else 'are'} not told apart from it.**"
-        best = f"{len(above)} {'lies' if len(above) == 1 else 'lie'} above backpropagation of their own cost"
+        best = f"{len(above) or 'none'} {'lie' if len(above) > 1 else 'lies'} above backpropagation of its own cost"
         parts = [f"**Of {_count(known, 'way')} with three seeds or more, {best}, {told}"]
     if len(above):
         parts.append(f"Above: {named(above)}.")
     lucky = between[between["distance"].map(lambda found: found.low > 0).astype(bool)]
     if len(lucky):
-        joint = "; ".join(f"{LABELS[row['method']]} {interval_text(row['joint'])}" for row in lucky.to_dict("records"))
-        parts.append(
-            f"Taken alone, {named(lucky)} would lie above; but of {known} ways one may by chance, and at 95 % for all of them "
-            f"together the interval is {joint}: open."
-        )
+        parts.append(f"Taken alone, but not for all ways together, these would lie above: {named(lucky)}: open.")
     if len(below):
         parts.append(f"Below: {named(below)}.")
     if len(few) and known:
         have = "has" if len(few) == 1 else "have"
-        parts.append(f"{len(few)} more {have} too few seeds, or a cost outside the budgets: open.")
+        parts.append(
+            f"{len(few)} more {have} too few seeds, a cost outside the budgets, or a score below without having been tried "
+            "with the decays that are backpropagation's best: open."
+        )
+    if known:
+        parts.append("Intervals here hold at 95 % for all ways of this page together.")
     return markdown(" ".join(parts))
+
+
+def what_pays(regimes: "dict[str, pd.DataFrame]", compared: "dict[str, pd.DataFrame]") -> str:
+    """In two or three sentences: whether predicted gradients lie above backpropagation of equal cost anywhere, and what does.
+
+    Args:
+        regimes: ``evidence.regimes``.
+        compared: ``evidence.compared`` of them.
+    """
+    above, tally = [], dict.fromkeys(("above", "below", "between", "few"), 0)
+    for name, ways in compared.items():
+        sides = decided(ways)
+        for side, rows in sides.items():
+            tally[side] += len(rows)
+        above += [(regimes[name].iloc[0], row) for row in sides["above"].to_dict("records")]
+    known = sum(tally.values()) - tally["few"]
+    if not known:
+        return "No way to fill a batch has been compared yet with backpropagation at every budget."
+    predicting = [(first, row) for first, row in above if row["method"] in _PREDICTS]
+    where = f"{len(compared)} setting{'s' * (len(compared) != 1)}"
+    text = f"Predicted gradients lie above backpropagation of equal cost in {len(predicting) or 'none'} of {where}. "
+    text += (
+        f"Of all {known} ways in them that could be judged, {tally['above']} {'lies' if tally['above'] == 1 else 'lie'} above, "
+        f"{tally['below']} below, and {tally['between']} are not told apart."
+    )
+    for first, row in above:
+        tuned = f"{'fine-tuned' if first['run'].start else 'trained'} on {first['samples']:,} images"
+        name = "freezing the lower layers" if row["schedule"].startswith("every batch") else LABELS[row["method"]]
+        options = row["schedule"].rpartition(", ")[2] if row["method"] == "truncated" else row["schedule"]
+        text += (
+            f" What does: {name} ({options} of the backward pass kept), {first['model']} {tuned}, "
+            f"{interval_text(row['joint'])} points, n = {row['n']}."
+        )
+    return text
+
+
+_PREDICTS = (
+    "adagp", "adagp-literal", "error-projection", "control-variate", "feedback-alignment", "ema", "previous", "nowcast",
+)  # fmt: skip
+"""Ways that put a prediction, from activations, errors or the past, where a true gradient would be."""
 
 
 def frontier_table(ways: "pd.DataFrame", mean: "pd.DataFrame", averaged: "pd.DataFrame", savings: "pd.DataFrame"):
@@ -112,6 +159,7 @@ def frontier_table(ways: "pd.DataFrame", mean: "pd.DataFrame", averaged: "pd.Dat
                 "cost (epochs of BP)": f"{row['cost']:.1f}",
                 METRICS["accuracy"]: f"{row['value']:.1f} (n={row['n']})",
                 "minus BP of equal cost": interval_text(row["distance"]),
+                "for all ways together": interval_text(row["joint"]).partition(" ")[2] or "–",
                 "mean of three epochs, the same": interval_text(three.at[place, "distance"]),
                 "averaged weights, the same": interval_text(other.at[place, "distance"]),
                 "pays": pays[index],
@@ -120,7 +168,8 @@ def frontier_table(ways: "pd.DataFrame", mean: "pd.DataFrame", averaged: "pd.Dat
         )
     return html_table(
         pd.DataFrame(rows).sort_values("GP batches"),
-        caption="Points, paired over seeds, with a 95 % interval; energy on the accelerator against BP for the whole run",
+        caption="Points, paired over seeds, with a 95 % interval: of each way alone, and for all ways of the page together; "
+        "energy on the accelerator, of the network at its published width, against BP for the whole run",
     )
 
 
@@ -142,16 +191,17 @@ def seconds_table(ways: "pd.DataFrame", timed: "pd.DataFrame", times: "pd.DataFr
             "GP batches": f"{LABELS[row['method']]}: {row['schedule']}",
             "BP batch (plain step = 1)": f"{steps.at[(row['method'], row['schedule']), 'bp']:.2f}",
             "GP batch": f"{steps.at[(row['method'], row['schedule']), 'gp']:.2f}",
-            "cost by products (epochs of BP)": f"{row['cost']:.1f}",
-            "by the clock": f"{clock['cost']:.1f}",
+            "cost by multiply-accumulates (epochs of BP)": f"{row['cost']:.1f}",
+            "by measured time": f"{clock['cost']:.1f}",
             "minus BP of equal seconds": interval_text(clock["distance"]),
+            "for all ways together": interval_text(clock["joint"]).partition(" ")[2] or "–",
         }
         for row, clock in zip(ways.to_dict("records"), timed.to_dict("records"), strict=True)
     ]
     return html_table(
         pd.DataFrame(rows).sort_values("GP batches"),
         caption=f"Medians of {times['repeats'].max()} steps on {times['machine'].iloc[0]}; points, paired over seeds, with a "
-        "95 % interval; a dash where a way's cost lies outside of BP's budgets",
+        "95 % interval, alone and for all ways of the page together; a dash where a way's cost lies outside of BP's budgets",
     )
 
 
