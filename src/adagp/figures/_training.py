@@ -255,8 +255,8 @@ def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", ways: "pd.DataFrame") 
             axes.plot(row["cost"], row["value"], mark, color=color, markersize=7)
         for method in dict.fromkeys(ways["method"]):
             axes.plot([], [], "o", color=style.COLORS[method], label=style.LABELS[method])
-        axes.plot([], [], "^", color=style.GREY, label="prediction early")
-        axes.plot([], [], "o", color=style.GREY, label="prediction late")
+        axes.plot([], [], "^", color=style.GREY, label="early")
+        axes.plot([], [], "o", color=style.GREY, label="late")
         axes.set(xlabel="cost in epochs of backpropagation", ylabel=style.METRICS["accuracy"])
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=style.columns(4))
     plt.close(figure)
@@ -297,8 +297,8 @@ def savings(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
         for method in dict.fromkeys(data["method"]):
             if method != "bp":
                 axes.plot([], [], "o", color=style.COLORS[method], label=style.LABELS[method])
-        axes.plot([], [], "^", color=style.GREY, label="prediction early")
-        axes.plot([], [], "o", color=style.GREY, label="prediction late")
+        axes.plot([], [], "^", color=style.GREY, label="early")
+        axes.plot([], [], "o", color=style.GREY, label="late")
         axes.axhline(0, color=style.GREY, linewidth=0.8)
         axes.set(xlabel="energy saved on the accelerator (%)", ylabel="points against the whole run of BP")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=style.columns(4))

@@ -76,9 +76,13 @@ def frontier_verdict(ways: "pd.DataFrame"):
         parts = [f"**Of {_count(known, 'way')} with three seeds or more, {best}, {told}"]
     if len(above):
         parts.append(f"Above: {named(above)}.")
-    lucky = between[between["distance"].map(lambda found: found.low > 0).astype(bool)]
-    if len(lucky):
-        parts.append(f"Taken alone, but not for all ways together, these would lie above: {named(lucky)}: open.")
+    alone = between["distance"]
+    for side, rows in (
+        ("above", between[alone.map(lambda found: found.low > 0).astype(bool)]),
+        ("below", between[alone.map(lambda found: found.high < 0).astype(bool) & between["fitted"]]),
+    ):
+        if len(rows):
+            parts.append(f"Taken alone, but not for all ways together, would lie {side}: {named(rows)}; open.")
     if len(below):
         parts.append(f"Below: {named(below)}.")
     if len(few) and known:
