@@ -180,9 +180,9 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy", *, tried: int | Non
         tried: ways that the joint intervals are for; those of this regime unless given.
 
     Returns:
-        Columns method, schedule, lr, cost, seconds, value (its mean), n, fitted (whether the way was tried with every decay
-        that is best at some budget), distance (an ``Interval``), joint (the same, at 95 % for all ways together: Bonferroni's
-        correction) and against_whole (points more than the whole run of backpropagation).
+        Columns method, schedule, decay, lr, cost, seconds, value (its mean), n, fitted (whether the way was tried with every
+        decay that is best at some budget), distance (an ``Interval``), joint (the same, at 95 % for all ways together:
+        Bonferroni's correction) and against_whole (points more than the whole run of backpropagation).
     """
     import numpy as np
     import pandas as pd
@@ -204,6 +204,7 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy", *, tried: int | Non
             {
                 "method": method,
                 "schedule": schedule,
+                "decay": group["decay"].iloc[0],
                 "lr": group["lr"].iloc[0],
                 "cost": group["cost"].mean(),
                 "seconds": group["seconds"].mean(),
@@ -218,7 +219,8 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy", *, tried: int | Non
     for row in rows:
         far = row.pop("far")
         row |= {"distance": interval(far), "joint": interval(far, 1 - 0.05 / max(1, tried))}
-    names = ["method", "schedule", "lr", "cost", "seconds", "value", "n", "fitted", "distance", "joint", "against_whole"]
+    names = ["method", "schedule", "decay", "lr", "cost", "seconds", "value", "n", "fitted"]
+    names += ["distance", "joint", "against_whole"]
     return pd.DataFrame(rows, columns=names)
 
 
