@@ -76,6 +76,29 @@ def test_fine_tuning_from_one_network_and_from_a_network_each_are_regimes_of_the
     assert [name.partition("20 epochs")[2] for name in parts] == ["", ", fine-tuned", ", fine-tuned from a network each"]
 
 
+def test_joint_intervals_are_for_all_ways_of_all_regimes():
+    ways = [record(82 + s * s, method=name, decay="linear", seed=s, cost=16.0) for name in ("coast", "ema") for s in range(3)]
+    runs = evidence.budgets([*plain(), *ways])
+    alone, both = evidence.distances(runs), evidence.compared({"one": runs, "other": runs})["other"]
+    differences = pd.Series([0.0, 0.0, 2.0])  # s * s beside the frontier's s
+    for table, tried in ((alone, 2), (both, 4)):
+        wanted = evidence.interval(differences, 1 - 0.05 / tried)
+        assert dataclasses.astuple(table["joint"][0]) == pytest.approx(dataclasses.astuple(wanted))
+
+
+def test_a_way_without_backpropagations_decay_is_not_said_to_lie_below():
+    for decay, side in (("linear", "below"), ("cosine", "few")):
+        ways = [record(40 + s, method="coast", decay=decay, seed=s, cost=16.0 + 0.01 * s) for s in range(3)]
+        assert len(evidence.decided(evidence.distances(evidence.budgets([*plain(), *ways])))[side]) == 1
+
+
+def test_a_diverged_way_counts_at_the_cost_of_its_whole_run():
+    lost = record(40, method="coast", seed=0, cost=1.0)
+    lost["result"]["diverged"] = "the loss is not finite"
+    cost = evidence.budgets([lost])["cost"].item()
+    assert cost > 12
+
+
 def test_a_decay_with_fewer_seeds_does_not_count():
     lucky = record(99, epochs=16, decay="late")
     curve = evidence.frontier(evidence.budgets([*plain(), lucky]))

@@ -117,6 +117,18 @@ def test_an_unwritable_store_is_named(tmp_path):
         run_one(RUN, Store(tmp_path / "file" / "store"))
 
 
+def test_a_local_checkpoint_of_other_code_starts_anew(tmp_path, monkeypatch):
+    def stop(row):
+        raise KeyboardInterrupt
+
+    epochs, checkpoint = [], tmp_path / "run.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(RUN, checkpoint=checkpoint, on_epoch=stop)
+    monkeypatch.setattr("adagp.running._train.training_code", lambda: "edited")
+    train(RUN, checkpoint=checkpoint, on_epoch=lambda row: epochs.append(row["epoch"]))
+    assert epochs[0] == 1
+
+
 def test_a_checkpoint_of_other_behaviour_is_not_continued(tmp_path):
     def stop(row):
         raise KeyboardInterrupt

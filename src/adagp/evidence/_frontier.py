@@ -162,27 +162,27 @@ def _bar(curve: "pd.DataFrame") -> "pd.DataFrame":
 
 def compared(regimes: "dict[str, pd.DataFrame]", value: str = "accuracy") -> "dict[str, pd.DataFrame]":
     """The ``distances`` of each regime, whose joint intervals hold for all ways of all regimes together."""
-    tried = sum(_known(distances(runs, value)) for runs in regimes.values())
-    return {name: distances(runs, value, tried=tried) for name, runs in regimes.items()}
+    tables = {name: distances(runs, value) for name, runs in regimes.items()}
+    together = _joint([found for ways in tables.values() for found in ways["distance"]])
+    return {name: ways.assign(joint=[together.pop(0) for _ in range(len(ways))]) for name, ways in tables.items()}
 
 
-def _known(ways: "pd.DataFrame") -> int:
-    return sum(found is not None and found.low is not None for found in ways["distance"])
+def _joint(found: "list[Interval | None]") -> "list[Interval | None]":
+    """The intervals at 95 % for all of them together: Bonferroni's correction."""
+    tried = sum(one is not None and one.low is not None for one in found)
+    return [None if one is None else one.at(1 - 0.05 / max(1, tried)) for one in found]
 
 
-def distances(runs: "pd.DataFrame", value: str = "accuracy", *, tried: int | None = None) -> "pd.DataFrame":
+def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
     """Each way's distance to the frontier at its own cost, in points, paired by seed; of one regime.
 
     Between two budgets a seed's frontier is a straight line, and a budget counts as no worse than a cheaper one; a way cheaper
     or dearer than all budgets has no distance. Of several learning rates and decays a way has its best, as every budget has.
 
-    Args:
-        tried: ways that the joint intervals are for; those of this regime unless given.
-
     Returns:
         Columns method, schedule, decay, lr, cost, seconds, value (its mean), n, fitted (whether the way was tried with every
-        decay that is best at some budget), distance (an ``Interval``), joint (the same, at 95 % for all ways together:
-        Bonferroni's correction) and against_whole (points more than the whole run of backpropagation).
+        decay that is best at some budget), distance (an ``Interval``), joint (the same, at 95 % for all ways of this regime
+        together) and against_whole (points more than the whole run of backpropagation).
     """
     import numpy as np
     import pandas as pd
@@ -211,17 +211,13 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy", *, tried: int | Non
                 "value": group[value].mean(),
                 "n": len(group),
                 "fitted": set(plain["decay"]) <= set(every["decay"]),
-                "far": pd.Series(far),
+                "distance": interval(pd.Series(far)),
                 "against_whole": interval(pd.Series(lost)),
             }
         )
-    tried = tried or sum(row["far"].count() >= LEAST_PAIRS for row in rows)
-    for row in rows:
-        far = row.pop("far")
-        row |= {"distance": interval(far), "joint": interval(far, 1 - 0.05 / max(1, tried))}
-    names = ["method", "schedule", "decay", "lr", "cost", "seconds", "value", "n", "fitted"]
-    names += ["distance", "joint", "against_whole"]
-    return pd.DataFrame(rows, columns=names)
+    names = ["method", "schedule", "decay", "lr", "cost", "seconds", "value", "n", "fitted", "distance", "against_whole"]
+    table = pd.DataFrame(rows, columns=names).astype({"distance": object, "against_whole": object})
+    return table.assign(joint=_joint(table["distance"].tolist()))
 
 
 def decided(ways: "pd.DataFrame") -> "dict[str, pd.DataFrame]":

@@ -26,6 +26,15 @@ class Interval:
     high: float | None
     pairs: int
 
+    def at(self, level: float) -> "Interval":
+        """The same at another level, of an interval of 95 %."""
+        from scipy.stats import t
+
+        if self.low is None:
+            return self
+        half = (self.mean - self.low) * float(t.ppf((1 + level) / 2, self.pairs - 1) / t.ppf(0.975, self.pairs - 1))
+        return replace(self, low=self.mean - half, high=self.mean + half)
+
 
 def interval(differences: "pd.Series", level: float = 0.95) -> Interval | None:
     """The interval of paired differences; None without any."""

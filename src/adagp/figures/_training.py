@@ -248,8 +248,8 @@ def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", ways: "pd.DataFrame") 
         axes.plot(line["cost"], line["mean"], color=style.BLACK, marker="s", markersize=4, label="BP at its best")
         axes.fill_between(line["cost"], line["min"], line["max"], color=style.BLACK, alpha=0.1, linewidth=0)
         for when, row in zip(late, ways.to_dict("records"), strict=True):
-            same = [runs[name] == row[name] for name in ("method", "schedule", "decay", "lr")]
-            shown = runs[same[0] & same[1] & same[2] & same[3]]
+            same = ["method", "schedule", "decay", "lr"]
+            shown = runs[(runs[same] == [row[name] for name in same]).all(axis=1)]
             color, mark = style.COLORS[row["method"]], "o" if when == "late" else "^"
             low, high = shown["accuracy"].min(), shown["accuracy"].max()
             axes.plot([row["cost"]] * 2, [low, high], color=color, linewidth=1, alpha=0.6)

@@ -108,32 +108,28 @@ def what_pays(regimes: "dict[str, pd.DataFrame]", compared: "dict[str, pd.DataFr
         sides = decided(ways)
         for side, rows in sides.items():
             tally[side] += len(rows)
-        above += [(regimes[name].iloc[0], row) for row in sides["above"].to_dict("records")]
+        above += [(name, row) for row in sides["above"].to_dict("records")]
     known = sum(tally.values()) - tally["few"]
     if not known:
         return "No way to fill a batch has been compared yet with backpropagation at every budget."
-    predicting = [(first, row) for first, row in above if row["method"] in _PREDICTS]
+    predicting = {name for name, row in above if row["method"] not in _NO_PREDICTION}
     where = f"{len(compared)} setting{'s' * (len(compared) != 1)}"
     text = f"Predicted gradients lie above backpropagation of equal cost in {len(predicting) or 'none'} of {where}. "
     text += (
         f"Of all {known} ways in them that could be judged, {tally['above']} {'lies' if tally['above'] == 1 else 'lie'} above, "
         f"{tally['below']} below, and {tally['between']} are not told apart."
     )
-    for first, row in above:
+    for name, row in above:
+        first, way = regimes[name].iloc[0], f"{LABELS[row['method']]} ({row['schedule']})"
+        if row["method"] == "truncated" and row["schedule"].startswith("every batch"):
+            way = f"freezing the lower layers ({row['schedule'].rpartition(', ')[2]} of the backward pass kept)"
         tuned = f"{'fine-tuned' if first['run'].start else 'trained'} on {first['samples']:,} images"
-        name = "freezing the lower layers" if row["schedule"].startswith("every batch") else LABELS[row["method"]]
-        options = row["schedule"].rpartition(", ")[2] if row["method"] == "truncated" else row["schedule"]
-        text += (
-            f" What does: {name} ({options} of the backward pass kept), {first['model']} {tuned}, "
-            f"{interval_text(row['joint'])} points, n = {row['n']}."
-        )
+        text += f" What does: {way}, {first['model']} {tuned}, {interval_text(row['joint'])} points, n = {row['n']}."
     return text
 
 
-_PREDICTS = (
-    "adagp", "adagp-literal", "error-projection", "control-variate", "feedback-alignment", "ema", "previous", "nowcast",
-)  # fmt: skip
-"""Ways that put a prediction, from activations, errors or the past, where a true gradient would be."""
+_NO_PREDICTION = ("coast", "skip", "truncated", "sampled", "sampled-hardest")
+"""Ways with true gradients or none; all others put a prediction, from activations, errors or the past, in their place."""
 
 
 def frontier_table(ways: "pd.DataFrame", mean: "pd.DataFrame", averaged: "pd.DataFrame", savings: "pd.DataFrame"):

@@ -6,7 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._errors import UsageError
 from ._configuration import METHODS, Run
@@ -46,7 +46,7 @@ def train(
 
     method = METHODS[run.method]
     behaviour = None if behaviour_of is None else behaviour_of(run)
-    made_by = {"code": training_code()} if behaviour is None else {**behaviour}
+    made_by: dict[str, Any] = {"code": training_code()} if behaviour is None else behaviour
     if checkpoint is not None and behaviour is None:  # a recorded run's is refused instead: hours may lie in it
         discard_others(checkpoint, made_by)
     weights, start = _pretrained(run, device, checkpoint, behaviour_of, on_epoch) if run.start else (None, None)
