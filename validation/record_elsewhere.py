@@ -1,27 +1,32 @@
-"""Recordings at full width on a borrowed accelerator that has torch and torchvision but not this project's environment.
+"""Recordings on a borrowed accelerator that has torch and torchvision but not this project's environment.
 
-Here, once:  python validation/record_elsewhere.py pack cifar10.tar.xz    makes carry/: wheels that may be missing, the data
-There, again and again, from the root of a copy of the checkout with carry/ in it:
-             python3 validation/record_elsewhere.py run --minutes 9 --out OUT
-Back here:   python validation/record_elsewhere.py keep OUT/state.tar     records to artifact/recorded, the rest to carry/
+Here, once:  python validation/record_elsewhere.py pack cifar10.tar.xz multi30k/   makes carry/: wheels, the data
+There:       python3 validation/record_elsewhere.py run --minutes 9 --out OUT      in a copy of the checkout with carry/ in it
+Back here:   python validation/record_elsewhere.py keep OUT/state.tar              records to artifact/recorded
 
-Each ``run`` continues where the last one stopped: ``keep`` puts its checkpoints where the next ``run`` finds them. Older
-versions of torch (2.11), torchvision (0.26) and Python (3.12) are meant to do. The plan is the paper's schedule in full, VGG13
-at full width in bfloat16 autocast: backpropagation, ADA-GP normalized and literal, coasting, equal-cost, three seeds; then the
-other networks.
+``run`` continues where the last one stopped: on that machine from its own folder, on another from what ``keep`` put in carry/.
+``collect`` packs what is done while another process is at it. Older versions of torch (2.11), torchvision (0.26) and Python
+(3.12) are meant to do. See ``plan`` for what is recorded.
 """
 
 import argparse
+import contextlib
+import json
+import os
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CARRY = ROOT / "carry"
+THERE = Path(tempfile.gettempdir())
+RUNS, DATA, SITE = THERE / "adagp-runs", THERE / "adagp-data", THERE / "adagp-site"
 WHEELS = (
     "annotated-types", "filelock", "jaxtyping", "psutil", "pydantic", "pydantic-core", "typing-extensions", "typing-inspection",
     "wadler-lindig",
@@ -29,12 +34,17 @@ WHEELS = (
 MOST_BYTES = 15 * 2**20
 """Of what comes back: a checkpoint of a network at full width is larger, and is continued only on the machine it lies on."""
 METHODS = ("bp", "adagp", "coast", "equal-cost", "adagp-literal")
+CONTROLS = ("skip", "truncated", "adagp-default-init", "shuffled", "error-projection", "ema", "adagp-gate", "previous")
+TIMED = ("vgg13", "vgg19", "resnet50", "mobilenet_v2", "densenet121", "inception_v3")
 
 
-def pack(images: Path) -> None:
-    """Wheels for Linux and Python 3.12, and the data set as it is: a tar of a folder tree."""
+def pack(images: Path, sentences: Path) -> None:
+    """Wheels for Linux and Python 3.12, and the data sets as they are: a tar of a folder tree, a folder of compressed texts."""
     (CARRY / "data").mkdir(parents=True, exist_ok=True)
     (CARRY / "data" / "cifar10.tar").write_bytes(images.read_bytes())
+    shutil.copytree(sentences, CARRY / "data" / "multi30k", dirs_exist_ok=True)
+    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True)
+    (CARRY / "commit").write_text(commit.stdout.strip())
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     download += ["--python-version", "3.12", "--implementation", "cp"]
     download += ["--platform", "manylinux_2_17_x86_64", "--platform", "manylinux2014_x86_64"]
@@ -45,50 +55,105 @@ def pack(images: Path) -> None:
 
 def ready() -> None:
     """This process and its children import the project, and find the data."""
-    import os
-
-    site = Path(tempfile.gettempdir()) / "adagp-site"
     wheels = sorted((CARRY / "wheels").glob("*.whl"))
-    if wheels and not site.exists():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", site, *wheels]
+    if wheels and not SITE.exists():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", SITE, *wheels]
         subprocess.run(command, check=True)
-    data = Path(tempfile.gettempdir()) / "adagp-data"
-    if not (data / "cifar10").exists():
+    if not (DATA / "cifar10").exists():
         with tarfile.open(CARRY / "data" / "cifar10.tar") as archive:
-            archive.extractall(data / "cifar10", filter="data")
-    os.environ["ADAGP_DATA"] = str(data)
+            archive.extractall(DATA / "cifar10", filter="data")
+        shutil.copytree(CARRY / "data" / "multi30k", DATA / "multi30k")
+    os.environ["ADAGP_DATA"] = str(DATA)
     # The machine's own packages first: only what it lacks comes from the wheels.
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", ""), str(SITE)])
     sys.path[:0] = [str(ROOT / "src")]
-    sys.path.append(str(site))
-    os.environ["PYTHONPATH"] += os.pathsep + str(site)
+    sys.path.append(str(SITE))
 
 
 def plan() -> list:
-    """Runs in the order in which they say something: VGG13's three seeds first, then one seed of every other network."""
+    """Runs in the order in which they say something.
+
+    VGG13 at full width by the paper's schedule in bfloat16 autocast, three seeds, and one seed of every network by the reduced
+    plan; then VGG13's controls, the Transformer's other seeds, and the networks' other seeds.
+    """
     from adagp.models import available
-    from adagp.running import Run
+    from adagp.running import METHODS as ALL
+    from adagp.running import Run, profile, recorded_store
 
-    def run(model: str, method: str, seed: int) -> "Run":
-        return Run(model=model, dataset="cifar10", method=method, lr=0.05, seed=seed, precision="bfloat16")
+    def full(method: str, seed: int) -> "Run":
+        return Run(model="vgg13", dataset="cifar10", method=method, lr=0.05, seed=seed, precision="bfloat16")
 
-    deep = [run("vgg13", method, seed) for seed in range(3) for method in METHODS]
-    left_out = {"vgg13", "transformer"} | (set() if find_spec("timm") else {"inception_v4"})  # timm's
-    others = [name for name in available() if name not in left_out]
-    return deep + [run(name, method, 0) for name in others for method in METHODS[:4]]
+    reduced = profile("reduced")
+    left_out = {"transformer"} | (set() if find_spec("timm") else {"inception_v4"})  # timm's
+    networks = [name for name in available() if name not in left_out]
+
+    def others(names: list[str], seed: int) -> list["Run"]:
+        return [reduced.run(name, method, seed) for name in names for method in METHODS[:4]]
+
+    missing = set(recorded_store().missing(others(networks, 0), current=False))
+    fresh = [name for name in networks if missing >= set(others([name], 0))]  # all methods of a network on one machine
+    first = others(fresh, 0)
+    runs = [full(method, seed) for seed in (0, 1) for method in METHODS]
+    runs += first[:8] + [full(method, 2) for method in METHODS] + first[8:]
+    runs += [full(method, 0) for method in CONTROLS if method in ALL]
+    runs += [reduced.run("transformer", method, seed) for seed in (1, 2) for method in METHODS[:4]]
+    return runs + [run for seed in (1, 2) for run in others(networks, seed)]
 
 
-def concurrency(device: str, seconds: float = 15.0) -> int:
-    """How many runs at once train most images a second: small kernels leave an accelerator idle."""
-    best, chosen = 0.0, 1
-    for count in (1, 2, 4, 8):
-        command = [sys.executable, __file__, "pace", "--device", device, "--seconds", str(seconds)]
-        children = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(count)]
-        rate = sum(float(child.communicate()[0] or 0) for child in children)
-        print(f"{count} at once: {rate:.0f} images/s", flush=True)
-        if rate > 1.1 * best:
-            best, chosen = rate, count
-    return chosen
+@contextlib.contextmanager
+def shared(wanted: bool) -> Iterator[bool]:
+    """NVIDIA's multi-process service, if it is there and works: without it, kernels of two processes never overlap."""
+    control = shutil.which("nvidia-cuda-mps-control", path=f"{os.environ['PATH']}:/usr/local/nvidia/bin:/usr/local/cuda/bin")
+    if not wanted or control is None:
+        yield False
+        return
+    for name in ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"):
+        os.environ[name] = str(THERE / "adagp-mps")
+    Path(os.environ["CUDA_MPS_PIPE_DIRECTORY"]).mkdir(exist_ok=True)
+    try:
+        subprocess.run([control, "-d"], check=True, timeout=20)
+        code = "import torch; print(float(torch.ones(8).cuda().sum()))"
+        tried = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
+        works = tried.stdout.strip() == "8.0"
+        if not works:
+            print("multi-process service:", tried.stderr.strip()[-300:], flush=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        print("multi-process service:", error, flush=True)
+        works = False
+    try:
+        if not works:
+            _stop(control)
+        yield works
+    finally:
+        if works:
+            _stop(control)
+
+
+def _stop(control: str) -> None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run([control], input="quit -t 5\n", text=True, timeout=20)
+    for name in ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"):
+        os.environ.pop(name, None)
+
+
+def rate(device: str, count: int) -> float:
+    """Images that so many processes train a second together: small kernels leave an accelerator idle."""
+    command = [sys.executable, __file__, "pace", "--device", device, "--seconds", "6"]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(count)]
+    return sum(float(child.communicate()[0] or 0) for child in children)
+
+
+def concurrency(device: str) -> tuple[int, bool]:
+    """How many runs at once, and whether with the multi-process service, train most images a second."""
+    best, chosen, service = 0.0, 1, False
+    for wanted, counts in ((False, (1, 8)), (True, (8, 16))):
+        with shared(wanted) as works:
+            for count in counts if works == wanted else ():
+                found = rate(device, count)
+                print(f"{count} at once{', sharing' if works else ''}: {found:.0f} images/s", flush=True)
+                if found > 1.1 * best:
+                    best, chosen, service = found, count, works
+    return chosen, service
 
 
 def pace(device: str, seconds: float) -> None:
@@ -108,41 +173,74 @@ def pace(device: str, seconds: float) -> None:
             return F.cross_entropy(model(x), y)
 
     engine.begin_epoch()
-    float(engine.step(loss).loss)
+    for _ in range(20):
+        last = engine.step(loss).loss
     start, done = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        done += 128
-        float(engine.step(loss).loss)
+    while float(last) >= 0 and time.perf_counter() - start < seconds:  # waits for the device once in twenty steps
+        for _ in range(20):
+            last = engine.step(loss).loss
+        done += 20 * 128
     print(done / (time.perf_counter() - start))
+
+
+def times(device: str) -> None:
+    """Record the time of each kind of step, before anything else runs."""
+    from adagp.evidence import step_times
+    from adagp.running import provenance
+
+    found = {}
+    for model in TIMED:
+        result = step_times(model, batch=128, repeats=15)
+        found[model] = {"table": result["table"].to_dict("records"), "glue": result["glue"]}
+        print(model, json.dumps(found[model]), flush=True)
+    (RUNS / "steps").mkdir(exist_ok=True)
+    (RUNS / "steps" / "steps.json").write_text(json.dumps({"models": found, "provenance": provenance(device)}))
 
 
 def run(out: Path, minutes: float, device: str, jobs: int) -> None:
     """Go on with the plan for so long; everything that is needed to continue comes back in one file."""
+    import torch
+
+    from adagp import data
     from adagp.running import Store, run_all
 
     deadline = time.monotonic() + 60 * minutes
-    folder = Path(tempfile.gettempdir()) / "adagp-runs"
-    folder.mkdir(exist_ok=True)
-    if (CARRY / "state.tar").exists():
+    if (CARRY / "state.tar").exists() and not RUNS.exists():
         with tarfile.open(CARRY / "state.tar") as archive:
-            archive.extractall(folder, filter="data")
-    store = Store(folder)  # ``keep`` adds the behaviour, whose data set this machine may lack
-    left = run_all(plan(), store, jobs=jobs or concurrency(device), device=device, deadline=deadline - 30)
+            archive.extractall(RUNS, filter="data")
+    RUNS.mkdir(exist_ok=True)
+    print(torch.__version__, data.load("cifar10").fingerprint[:16], f"{len(plan())} runs", flush=True)  # decoded once
+    memory = Path("/dev/shm")  # a checkpoint an epoch is much to write to a disk
+    work = memory / "adagp-work" if os.access(memory, os.W_OK) else RUNS / "work"
+    count, service = concurrency(device) if device.startswith("cuda") else (jobs or 1, False)
+    if device.startswith("cuda") and not (RUNS / "steps").exists():
+        times(device)
+    store = Store(RUNS, work)  # ``keep`` adds the behaviour, whose data set this machine may lack
+    with shared(service):
+        left = run_all(plan(), store, jobs=jobs or count, threads=1, device=device, deadline=deadline - 20)
+    print(f"{len(left)} of {len(plan())} runs left")
+    collect(out)
+
+
+def collect(out: Path) -> None:
+    """Pack the records, and those checkpoints that are small enough."""
     out.mkdir(parents=True, exist_ok=True)
-    checkpoints, room = sorted(folder.glob("work/*.pt"), key=lambda file: file.stat().st_size), MOST_BYTES
+    places = [RUNS / "work", Path("/dev/shm/adagp-work")]
+    checkpoints, room = [file for place in places for file in place.glob("*.pt")], MOST_BYTES
     with tarfile.open(out / "state.tar", "w") as archive:
-        for file in [*folder.glob("*.json"), *checkpoints]:
+        for file in [*RUNS.glob("*.json"), *RUNS.glob("steps/*.json")]:
+            archive.add(file, file.relative_to(RUNS))
             room -= file.stat().st_size
-            if room > 0 or file.suffix == ".json":
-                archive.add(file, file.relative_to(folder))
+        for file in sorted(checkpoints, key=lambda file: file.stat().st_size):
+            room -= file.stat().st_size
+            if room > 0:
+                archive.add(file, f"work/{file.name}")
     stay = " (the larger checkpoints stay on this machine)" if room < 0 else ""
-    print(f"{len(left)} of {len(plan())} runs left; {out / 'state.tar'}{stay}")
+    print(f"{len(list(RUNS.glob('*.json')))} records in {out / 'state.tar'}{stay}")
 
 
 def keep(state: Path) -> None:
     """Records become recorded, with the behaviour of the code that made them; the whole state goes along with the next run."""
-    import json
-
     from adagp.running import Run, behaviour, recorded_store
 
     CARRY.mkdir(exist_ok=True)
@@ -153,6 +251,11 @@ def keep(state: Path) -> None:
             if content is None:
                 continue
             record = json.load(content)
+            if record["provenance"]["commit"] == "unknown":
+                record["provenance"]["commit"] = (CARRY / "commit").read_text()
+            if "models" in record:
+                (ROOT / "artifact" / "recorded" / "steps.json").write_text(json.dumps(record, indent=1) + "\n")
+                continue
             run = Run.from_config(record["config"])
             record["provenance"]["behaviour"] = behaviour(run)
             recorded_store().put(run, record)
@@ -162,9 +265,11 @@ def keep(state: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
-    steps.add_parser("pack").add_argument("images", type=Path)
+    step = steps.add_parser("pack")
+    step.add_argument("images", type=Path)
+    step.add_argument("sentences", type=Path)
     steps.add_parser("keep").add_argument("state", type=Path)
-    for name in ("run", "pace"):
+    for name in ("run", "pace", "collect"):
         step = steps.add_parser(name)
         step.add_argument("--device", default="cuda")
         step.add_argument("--out", type=Path, default=Path("out"))
@@ -173,9 +278,11 @@ def main() -> None:
         step.add_argument("--seconds", type=float, default=15.0)
     options = parser.parse_args()
     if options.step == "pack":
-        pack(options.images)
+        pack(options.images, options.sentences)
     elif options.step == "keep":
         keep(options.state)
+    elif options.step == "collect":
+        collect(options.out)
     else:
         ready()
         if options.step == "pace":

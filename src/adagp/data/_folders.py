@@ -300,7 +300,7 @@ def _read(folder: Path, name: str, note: str) -> Dataset:
 
 
 def _read_split(folder: Path, split: str, size: int, classes: int) -> Images:
-    images: Any = np.load(folder / f"{split}.npy", mmap_mode="r")
+    images: Any = np.load(folder / f"{split}.npy", mmap_mode="c")  # "r" would have torch warn of arrays it must not write to
     labels = np.load(folder / f"{split}-labels.npy")
     if images.dtype != np.uint8 or images.shape[1:] != (3, size, size) or len(images) == 0:
         raise ValueError(f"{split}.npy holds {images.dtype} of shape {images.shape}")

@@ -103,14 +103,15 @@ class Profile:
 
 _BASE = Run(model="vgg13", dataset="cifar10", method="bp", lr=0.05)
 _TRANSLATION = replace(_BASE, model="transformer", dataset="multi30k", optimizer="adam", lr=5e-4, weight_decay=0.0)
+_WIDE = replace(_BASE, precision="bfloat16")
 FULL = Profile(
     name="full",
     models=tuple(available()),
     methods=(*MAIN_METHODS, "equal-cost"),
     seeds=3,
-    base=_BASE,
+    base=_WIDE,
     translation=_TRANSLATION,
-    study=Study(base=_BASE),
+    study=Study(base=_WIDE),
 )
 # Short ladders keep the paper's shape: a warm-up, every ratio once, then 1:1.
 _SHORT: dict[str, Any] = {"warm_up_epochs": 2, "rungs": ((1, 4, 1), (1, 3, 1), (1, 2, 1)), "batch_size": 64}

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from .. import _paths
+from .. import __version__, _paths
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A result depends on these; a change of the accelerator, a figure or the command line does not touch it.
@@ -90,7 +90,8 @@ def provenance(device: str = "cpu") -> dict:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("torch", "torchvision", "timm", "numpy", "adagp")},
+            **{name: metadata.version(name) for name in ("torch", "torchvision", "timm", "numpy")},
+            "adagp": __version__,  # not of its metadata: a bare checkout on the path has none
         },
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",

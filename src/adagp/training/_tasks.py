@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import UInt8
@@ -67,20 +68,23 @@ class ImageLoader:
 
     Training batches are shuffled, cropped at random from the padded image and mirrored at random, all vectorized over the
     batch of bytes; an incomplete last batch is dropped unless it is the only one. Test batches are the images in order, cut out
-    in the middle where they are larger than the model's input.
+    in the middle where they are larger than the model's input. Decoded images are kept, cut and mirrored on the device: a
+    small network on an accelerator would otherwise wait for its batches.
     """
 
     def __init__(
         self, dataset: Dataset, split: str, batch_size: int, *, seed: int, chosen: slice, device: str
     ) -> None:
         data: Images = dataset.split(split)
-        self.images, self.labels = data.images[chosen], torch.from_numpy(data.labels[chosen])
+        self.images, self.labels = data.images[chosen], torch.from_numpy(data.labels[chosen]).to(device)
+        if isinstance(self.images, np.ndarray):  # those that decode on demand stay where they are
+            self.images = torch.from_numpy(self.images).to(device)
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.train = split == "train"
         self.size, self.crop, self.flip = dataset.size, dataset.crop, dataset.flip
         self.epoch = 0
-        self._scale = 1 / (255 * torch.tensor(dataset.std)).view(1, 3, 1, 1)
-        self._shift = -(torch.tensor(dataset.mean) / torch.tensor(dataset.std)).view(1, 3, 1, 1)
+        self._scale = (1 / (255 * torch.tensor(dataset.std))).view(1, 3, 1, 1).to(device)
+        self._shift = (-(torch.tensor(dataset.mean) / torch.tensor(dataset.std))).view(1, 3, 1, 1).to(device)
 
     def set_epoch(self, epoch: int) -> None:
         """Fix the order and augmentation of the next pass."""
@@ -98,15 +102,17 @@ class ImageLoader:
             index = order[start : start + self.batch_size]
             # Sorted reads are sequential on disk; within a batch the order means nothing.
             index = index.sort().values
-            images = torch.from_numpy(self.images[index.numpy()])
+            if isinstance(self.images, Tensor):
+                images = self.images[index.to(self.device)]
+            else:
+                images = torch.from_numpy(self.images[index.numpy()])
             if self.train:
                 images = augment(images, self.size, self.crop, self.flip, generator)
             elif images.shape[2] > self.size:
                 edge = (images.shape[2] - self.size) // 2
                 images = images[:, :, edge : edge + self.size, edge : edge + self.size]
             x = images.to(self.device, torch.float32, memory_format=torch.channels_last)
-            x = x.mul_(self._scale.to(self.device)).add_(self._shift.to(self.device))
-            yield x, self.labels[index].to(self.device)
+            yield x.mul_(self._scale).add_(self._shift), self.labels[index.to(self.device)]
 
 
 def augment(
@@ -114,10 +120,13 @@ def augment(
 ) -> UInt8[Tensor, "n c size size"]:
     """Cut a square of ``size`` at random out of each image padded with ``crop`` zeros a side, and mirror half of them."""
     n, channels, height, width = images.shape
-    rows = torch.randint(height + 2 * crop - size + 1, (n, 1), generator=generator) + torch.arange(size)
-    columns = torch.randint(width + 2 * crop - size + 1, (n, 1), generator=generator) + torch.arange(size)
+    # The numbers are drawn where the generator is, so that every device sees the same images.
+    rows = torch.randint(height + 2 * crop - size + 1, (n, 1), generator=generator).to(images.device)
+    columns = torch.randint(width + 2 * crop - size + 1, (n, 1), generator=generator).to(images.device)
+    side = torch.arange(size, device=images.device)
+    rows, columns = rows + side, columns + side
     if flip:
-        mirrored = torch.rand(n, 1, generator=generator) < 0.5
+        mirrored = (torch.rand(n, 1, generator=generator) < 0.5).to(images.device)
         columns = torch.where(mirrored, columns.flip(1), columns)
     padded = F.pad(images, (crop, crop, crop, crop))
     # One gather a batch: each output pixel's place in its padded image.
