@@ -33,7 +33,7 @@ WHEELS = (
 )  # fmt: skip
 MOST_BYTES = 15 * 2**20
 """Of what comes back: a checkpoint of a network at full width is larger, and is continued only on the machine it lies on."""
-METHODS = ("bp", "adagp", "coast", "equal-cost", "adagp-literal")
+METHODS = ("adagp", "bp", "coast", "equal-cost")
 CONTROLS = ("skip", "truncated", "adagp-default-init", "shuffled", "error-projection", "ema", "adagp-gate", "previous")
 TIMED = ("vgg13", "vgg19", "resnet50", "mobilenet_v2", "densenet121", "inception_v3")
 
@@ -73,11 +73,10 @@ def ready() -> None:
 def plan() -> list:
     """Runs in the order in which they say something.
 
-    VGG13 at full width by the paper's schedule in bfloat16 autocast, three seeds, and one seed of every network by the reduced
-    plan; then VGG13's controls, the Transformer's other seeds, and the networks' other seeds.
+    VGG13 at full width by the paper's schedule in bfloat16 autocast, three seeds; one seed of every network by the reduced plan;
+    VGG13 with raw targets and its other controls; then the Transformer's other seeds, and the networks'.
     """
     from adagp.models import available
-    from adagp.running import METHODS as ALL
     from adagp.running import Run, profile, recorded_store
 
     def full(method: str, seed: int) -> "Run":
@@ -88,15 +87,16 @@ def plan() -> list:
     networks = [name for name in available() if name not in left_out]
 
     def others(names: list[str], seed: int) -> list["Run"]:
-        return [reduced.run(name, method, seed) for name in names for method in METHODS[:4]]
+        return [reduced.run(name, method, seed) for name in names for method in METHODS]
 
     missing = set(recorded_store().missing(others(networks, 0), current=False))
     fresh = [name for name in networks if missing >= set(others([name], 0))]  # all methods of a network on one machine
     first = others(fresh, 0)
-    runs = [full(method, seed) for seed in (0, 1) for method in METHODS]
-    runs += first[:8] + [full(method, 2) for method in METHODS] + first[8:]
-    runs += [full(method, 0) for method in CONTROLS if method in ALL]
-    runs += [reduced.run("transformer", method, seed) for seed in (1, 2) for method in METHODS[:4]]
+    # What takes longest first: while ADA-GP's predictor learns, a step has several times the kernels of plain backpropagation.
+    runs = [full(method, seed) for method in METHODS for seed in range(3)]
+    runs += first + [full("adagp-literal", seed) for seed in range(3)]
+    runs += [full(method, 0) for method in CONTROLS]
+    runs += [reduced.run("transformer", method, seed) for seed in (1, 2) for method in METHODS]
     return runs + [run for seed in (1, 2) for run in others(networks, seed)]
 
 
@@ -212,9 +212,9 @@ def run(out: Path, minutes: float, device: str, jobs: int) -> None:
     print(torch.__version__, data.load("cifar10").fingerprint[:16], f"{len(plan())} runs", flush=True)  # decoded once
     memory = Path("/dev/shm")  # a checkpoint an epoch is much to write to a disk
     work = memory / "adagp-work" if os.access(memory, os.W_OK) else RUNS / "work"
-    count, service = concurrency(device) if device.startswith("cuda") else (jobs or 1, False)
+    count, service = (jobs, device.startswith("cuda")) if jobs else concurrency(device)
     if device.startswith("cuda") and not (RUNS / "steps").exists():
-        times(device)
+        subprocess.run([sys.executable, __file__, "times", "--device", device])
     store = Store(RUNS, work)  # ``keep`` adds the behaviour, whose data set this machine may lack
     with shared(service):
         left = run_all(plan(), store, jobs=jobs or count, threads=1, device=device, deadline=deadline - 20)
@@ -269,7 +269,7 @@ def main() -> None:
     step.add_argument("images", type=Path)
     step.add_argument("sentences", type=Path)
     steps.add_parser("keep").add_argument("state", type=Path)
-    for name in ("run", "pace", "collect"):
+    for name in ("run", "pace", "times", "collect"):
         step = steps.add_parser(name)
         step.add_argument("--device", default="cuda")
         step.add_argument("--out", type=Path, default=Path("out"))
@@ -287,6 +287,8 @@ def main() -> None:
         ready()
         if options.step == "pace":
             pace(options.device, options.seconds)
+        elif options.step == "times":
+            times(options.device)
         else:
             run(options.out, options.minutes, options.device, options.jobs)
 

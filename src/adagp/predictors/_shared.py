@@ -122,7 +122,9 @@ class SharedNetwork:
 
     def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
         kind = "linear" if isinstance(layer.module, torch.nn.Linear) else "conv"
-        pooled = F.adaptive_avg_pool2d(reorganize(output, kind), self.size.pool)
+        # As (out_ch, h, w): with a fourth axis of one channel its strides can look like channels-last, and the CUDA kernel for
+        # those then reads beyond the tensor (seen with torch 2.11).
+        pooled = F.adaptive_avg_pool2d(reorganize(output, kind)[:, 0].contiguous(), self.size.pool)[:, None]
         uses = 0
         if layer.index in self.pooled:  # a module used twice: the mean of its uses
             before, uses = self.pooled[layer.index]
