@@ -73,8 +73,8 @@ def ready() -> None:
 def plan() -> list:
     """Runs in the order in which they say something.
 
-    VGG13 at full width by the paper's schedule in bfloat16 autocast, three seeds; one seed of every network by the reduced plan;
-    VGG13 with raw targets and its other controls; then the Transformer's other seeds, and the networks'.
+    VGG13 at full width by the paper's schedule in bfloat16 autocast, three seeds; one seed of every network by the reduced
+    plan; VGG13 with raw targets and its other controls; then the Transformer's other seeds, and the networks'.
     """
     from adagp.models import available
     from adagp.running import Run, profile, recorded_store
@@ -251,8 +251,7 @@ def keep(state: Path) -> None:
             if content is None:
                 continue
             record = json.load(content)
-            if record["provenance"]["commit"] == "unknown":
-                record["provenance"]["commit"] = (CARRY / "commit").read_text()
+            record["provenance"]["commit"] = (CARRY / "commit").read_text().strip()  # that machine's copy may have none
             if "models" in record:
                 (ROOT / "artifact" / "recorded" / "steps.json").write_text(json.dumps(record, indent=1) + "\n")
                 continue
