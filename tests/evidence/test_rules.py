@@ -49,7 +49,7 @@ def record(
     return {
         "config": {
             "model": model, "dataset": "cifar10", "method": method, "seed": seed, "width": width, "epochs": 90,
-            "batch_size": 128, "warm_up_epochs": warm_up,
+            "batch_size": 128, "warm_up_epochs": warm_up, "precision": "float32" if width < 1 else "bfloat16",
         },
         "result": {"score": score, "metric": "accuracy", "diverged": diverged, "train_samples": 50_000},
         "provenance": {"code": code, "data": {"name": "CIFAR-10 (JPEG)", "fingerprint": data}, "behaviour": behaviour},

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def records(differences):
     """Recorded runs of backpropagation, and of ADA-GP with these differences in accuracy, a seed each."""
-    whole = [r for r in recorded() if r["config"]["epochs"] == 90 and r["config"]["seed"] == 0]
+    whole = [r for r in recorded() if (r["config"]["epochs"], r["config"]["width"], r["config"]["seed"]) == (90, 1, 0)]
     plain, other = (next(r for r in whole if r["config"]["method"] == method) for method in ("bp", "adagp"))
     made = []
     for seed, difference in enumerate(differences):

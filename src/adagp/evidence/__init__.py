@@ -7,6 +7,7 @@ from ._computed import (
     model_table,
     pipeline_schedules,
     pipeline_sweep,
+    recorded_steps,
     validation_record,
     zoo_workloads,
 )
@@ -25,6 +26,7 @@ from ._criterion import (
     whole_network,
 )
 from ._frames import (
+    at_paper_schedule,
     broadest,
     by_method,
     curves,
@@ -42,16 +44,16 @@ from ._frames import (
 )
 from ._frontier import at_measured_cost, budgets, compared, decided, distances, frontier, regimes, savings
 from ._measured import large_batch, predictor_start, step_times, way_times
-from ._rules import LEAST_UPDATES, Interval, by_network, interval, pairs, score, verdict, warm_up_updates
+from ._rules import LEAST_UPDATES, Interval, by_network, interval, pairs, score, verdict, warm_up_updates, width_words
 from ._traits import SHAPE, TRAITS, Trait, model_traits
 
 __all__ = [
-    "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "TRAITS", "Claim", "Interval", "Measured", "Trait", "at_measured_cost", "broadest",
-    "budgets", "by_method", "by_network", "check_claims", "claim_value", "collection_table", "compared", "correlation_table",
-    "curves", "cuts", "decided", "deciding", "distances", "frontier", "hardware_record", "interval", "large_batch",
-    "least_noise", "mean_std", "measure_correlations", "mixtures", "model_table", "model_traits", "nearest", "page_records",
-    "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "predictor_start", "quality",
-    "record_correlations", "record_fixed", "recorded", "recorded_correlations", "regimes", "results", "sample_sums", "savings",
-    "score", "step_times", "study_results", "summary", "threshold", "validation_record", "variance", "variants", "verdict",
-    "warm_up_updates", "way_times", "whole_network", "zoo_workloads",
+    "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "TRAITS", "Claim", "Interval", "Measured", "Trait", "at_measured_cost",
+    "at_paper_schedule", "broadest", "budgets", "by_method", "by_network", "check_claims", "claim_value", "collection_table",
+    "compared", "correlation_table", "curves", "cuts", "decided", "deciding", "distances", "frontier", "hardware_record",
+    "interval", "large_batch", "least_noise", "mean_std", "measure_correlations", "mixtures", "model_table", "model_traits",
+    "nearest", "page_records", "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "predictor_start",
+    "quality", "record_correlations", "record_fixed", "recorded", "recorded_correlations", "recorded_steps", "regimes",
+    "results", "sample_sums", "savings", "score", "step_times", "study_results", "summary", "threshold", "validation_record",
+    "variance", "variants", "verdict", "warm_up_updates", "way_times", "whole_network", "width_words", "zoo_workloads",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from .._files import read_json, write_json
 from ..running import Profile, local_store
 from ._computed import zoo_workloads
 from ._frames import deciding
-from ._rules import LEAST_PAIRS, LEAST_UPDATES, by_network, interval, pairs, verdict
+from ._rules import LEAST_PAIRS, LEAST_UPDATES, by_network, interval, pairs, verdict, width_words
 
 _Rule = Literal["within", "at_least", "at_most"]
 _SAME = 1e-6  # relative: a deterministic value that moved by more has changed
@@ -199,8 +199,9 @@ def _paired_gap(records: list[dict], method: str, reference: str) -> Measured | 
 
 def _scale(record: dict) -> str:
     config = record["config"]
+    width = width_words(config["width"], config["precision"])
     return (
-        f"{config['model']}, width {config['width']:g}, {record['result']['train_samples']:,} samples of "
+        f"{config['model']}, {width}, {record['result']['train_samples']:,} samples of "
         f"{record['provenance']['data']['name']}, {config['epochs']} epochs"
     )
 

@@ -127,6 +127,12 @@ def hardware_record() -> dict:
     return read_json(path, "restore it with git checkout")
 
 
+def recorded_steps() -> dict | None:
+    """What ``step_times`` gave for several models on an accelerator, as recorded; None where nothing is."""
+    path = _paths.recorded() / "steps.json"
+    return read_json(path, "restore it with git checkout") if path.exists() else None
+
+
 def validation_record(simulator: str) -> dict:
     """The recorded comparison with another simulator, "scalesim" or "zigzag".
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OWN_SETTINGS = "ADA-GP at the study's settings"
-_CONFIG = ("model", "dataset", "method", "seed", "width", "epochs")
+_CONFIG = ("model", "dataset", "method", "seed", "width", "precision", "epochs")
 
 
 def results(profile: str, model: str | None = None) -> list[dict]:
@@ -53,6 +53,18 @@ def deciding() -> list[dict]:
     records = [record for record in nearest() if record["result"]["metric"] == "accuracy"]
     top = max(map(scale, records), default=0.0)
     return [record for record in records if scale(record) == top]
+
+
+def at_paper_schedule() -> dict[float, list[dict]]:
+    """The committed records that a plan asks for and that follow the paper's schedule in full, by width, the widest first."""
+    full = find_profile("full").base
+    same = ("dataset", "batch_size", "train_limit", "test_limit", "warm_up_epochs", "rungs", "final", "epochs")
+    widths: dict[float, list[dict]] = {}
+    for record in planned(recorded()):
+        run = Run.from_config(record["config"])
+        if all(getattr(run, name) == getattr(full, name) for name in same):
+            widths.setdefault(run.width, []).append(record)
+    return dict(sorted(widths.items(), reverse=True))
 
 
 def broadest() -> list[dict]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ..running import METHODS, Run, cost_epochs, gp_way, planned_cost
-from ._rules import LEAST_PAIRS, Interval, interval, score
+from ._rules import LEAST_PAIRS, Interval, interval, score, width_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,8 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
     names: dict[tuple, str] = {}
     for key, group in frame.groupby("key"):
         first = group.iloc[0]
-        name = f"{first['model']} at {first['width']:g}, {first['samples']:,} images, {first['whole']} epochs"
+        width = width_words(first["width"], first["run"].precision)
+        name = f"{first['model']} at {width}, {first['samples']:,} images, {first['whole']} epochs"
         name += first["tuned"]
         names[key] = f"{name}, {len(names)}" if name in names.values() else name
     frame.insert(0, "regime", frame["key"].map(names))

@@ -90,6 +90,12 @@ def warm_up_updates(record: dict) -> int:
     return min(config["warm_up_epochs"], config["epochs"]) * batches
 
 
+def width_words(width: float, precision: str) -> str:
+    """A network's width, and the arithmetic where it is not float32, for a line that names a scale: 'width 0.125'."""
+    words = "full width" if width == 1 else f"width {width:g}"
+    return words if precision == "float32" else f"{words} ({precision})"
+
+
 def scale(record: dict) -> float:
     """How near a run is to the paper's scale: epochs times samples times width squared."""
     config = record["config"]

@@ -17,6 +17,7 @@ from ._display import (
     recorded_scale,
     score_table,
     show_models,
+    steps_table,
     sweep_table,
     variant_table,
 )
@@ -46,6 +47,6 @@ __all__ = [
     "claims_page", "claims_table", "control_table", "criterion_table", "criterion_verdict", "describe", "execute_notebooks",
     "finding", "findings", "forecast", "frontier_table", "frontier_verdict", "html_table", "large_batch_table", "model_story",
     "needed_runs", "networks_table", "notebook_jobs", "nothing_recorded", "overhead_table", "quality_table", "recorded_scale",
-    "regime_sentence", "rests_on", "results_digest", "score_table", "seconds_table", "show_models", "sweep_table",
-    "traits_table", "variant_table", "what_pays",
+    "regime_sentence", "rests_on", "results_digest", "score_table", "seconds_table", "show_models", "steps_table",
+    "sweep_table", "traits_table", "variant_table", "what_pays",
 ]  # fmt: skip

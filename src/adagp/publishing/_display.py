@@ -19,7 +19,9 @@ from ..evidence import (
     mean_std,
     nearest,
     pairs,
+    recorded_steps,
     summary,
+    width_words,
 )
 from ..figures.style import LABELS, METRICS
 from ..running import METHODS
@@ -38,11 +40,13 @@ def describe(runs: "pd.DataFrame"):
     if runs.empty:
         return markdown(NOTHING)
     sentences = []
-    for (data, width, epochs, samples), rows in runs.groupby(["data", "width", "epochs", "train_samples"], sort=False):
+    for (data, width, precision, epochs, samples), rows in runs.groupby(
+        ["data", "width", "precision", "epochs", "train_samples"], sort=False
+    ):
         seeds = sorted(rows.groupby(["model", "method"])["seed"].nunique().unique())
         count = "one seed" if seeds == [1] else f"{' to '.join(dict.fromkeys(map(str, (seeds[0], seeds[-1]))))} seeds"
         sentences.append(
-            f"{_names(rows['model'].unique())} at {width:g} of the published width on {samples:,} samples of {data}, "
+            f"{_names(rows['model'].unique())}, {width_words(width, precision)}, on {samples:,} samples of {data}, "
             f"{epochs} epochs, {count} a method."
         )
     return markdown("**Scale:** " + " ".join(sentences))
@@ -83,8 +87,8 @@ def score_table(*parts: "pd.DataFrame"):
     titles = ("this run", "recorded") if len(parts) == 2 else ("",)
     tables = []
     for title, runs in zip(titles, parts, strict=True):
-        for (data, width, epochs, samples, metric), scale in runs.groupby(
-            ["data", "width", "epochs", "train_samples", "metric"], sort=False
+        for (data, width, precision, epochs, samples, metric), scale in runs.groupby(
+            ["data", "width", "precision", "epochs", "train_samples", "metric"], sort=False
         ):
             cells = {
                 (model, method): _score(*figures)
@@ -98,7 +102,7 @@ def score_table(*parts: "pd.DataFrame"):
                     {"method": LABELS[k], METRICS[metric]: cells[models[0], k], "what": METHODS[k].description}
                     for k in methods
                 ]
-            caption = f"{METRICS[metric]}, {data}, {samples:,} samples, width {width:g}, {epochs} epochs"
+            caption = f"{METRICS[metric]}, {data}, {samples:,} samples, {width_words(width, precision)}, {epochs} epochs"
             tables.append(html_table(pd.DataFrame(rows), caption=f"{title}: {caption}".removeprefix(": ")))
     return _joined(tables)
 
@@ -248,7 +252,8 @@ def networks_table():
 def _trained_on(runs: "pd.DataFrame") -> str:
     """The scale that runs share, in words."""
     first = runs.iloc[0]
-    return f"{first['data']}, {first['train_samples']:,} samples, width {first['width']:g}, {first['epochs']} epochs"
+    width = width_words(first["width"], first["precision"])
+    return f"{first['data']}, {first['train_samples']:,} samples, {width}, {first['epochs']} epochs"
 
 
 def large_batch_table(table: "pd.DataFrame"):
@@ -392,6 +397,39 @@ def html_table(table: "pd.DataFrame", caption: str = "", *, escape: bool = True)
     if caption:
         body = body.replace("<thead>", f"<caption>{caption}</caption><thead>", 1)
     return HTML(body)
+
+
+def steps_table():
+    """Step times recorded on an accelerator, a row a model, against its plain step of backpropagation; and what follows."""
+    import pandas as pd
+    from IPython.display import HTML
+
+    record = recorded_steps()
+    if record is None:
+        return markdown(NOTHING)
+    rows = []
+    for model, found in record["models"].items():
+        row = {"model": model}
+        for step in found["table"]:
+            plain = step["step"] == "plain backpropagation"
+            row[f"{step['step']}{' (ms)' if plain else ''}"] = step["median (ms)" if plain else "against plain backpropagation"]
+        rows.append(row | {"90 epochs by the ladder": f"{found['glue']['ladder']:.2f}"})
+    table = pd.DataFrame(rows)
+    first = ["model", "plain backpropagation (ms)"]
+    origin, n = record["provenance"], found["glue"]["n"]
+    caption = (
+        f"{origin['machine']['device']}, torch {origin['versions']['torch']}, full width, batches of 128 in float32, recorded "
+        f"on {origin['date'][:10]}. Medians of {n} steps each, in plain steps; the last column is how many times as fast as "
+        "plain backpropagation the paper's schedule would be"
+    )
+    shown = html_table(table[first + [name for name in table if name not in first]], caption=caption)
+    ladders = [found["glue"]["ladder"] for found in record["models"].values()]
+    says = (
+        f"<p><b>What to take from it.</b> By these steps the paper's schedule is {min(ladders):.2f} to {max(ladders):.2f} "
+        f"times as fast as plain backpropagation (n = {len(ladders)} models): slower in {sum(x < 1 for x in ladders)} of them. "
+        "The speed-up that the paper reports is of an accelerator made for it.</p>"
+    )
+    return HTML(shown.data + says)
 
 
 def nothing_recorded():

@@ -88,17 +88,26 @@ def _accuracy(profile: str) -> "HTML":
         "ADA-GP minus coast": ("adagp", "coast"),
         "ADA-GP minus BP of equal cost": ("adagp", "equal-cost"),
         "coast minus BP": ("coast", "bp"),
-        "raw targets minus coast": ("adagp-literal", "coast"),
     }
     tables = {label: evidence.pairs(records, *methods) for label, methods in compared.items()}
     found = {label: evidence.interval(table["difference"]) for label, table in tables.items()}
+    # Raw targets, and a thinner network: at the widest that has them, by the same schedule.
+    widths = evidence.at_paper_schedule()
+    raw, at = next(
+        ((table, width) for width, rows in widths.items() if len(table := evidence.pairs(rows, "adagp-literal", "coast"))),
+        (None, 0.0),
+    )
+    literal = None if raw is None else evidence.interval(raw["difference"])
+    if literal is not None:
+        compared[(label := f"raw targets minus coast,\n{evidence.width_words(at, 'float32')}")] = ("adagp-literal", "coast")
+        found[label] = literal
     rows: list[Row] = [
         (label.replace(" minus", "\nminus"), one.mean, one.low, one.high, compared[label][0])
         for label, one in found.items()
         if one
     ]
     scale = _scale(records, sorted(set(tables["ADA-GP minus BP"]["model"])))
-    to_bp, to_coast, to_cheaper, coast, literal = (apart(one) for one in found.values())
+    to_bp, to_coast, to_cheaper, coast = (apart(one) for one in list(found.values())[:4])
     broad = evidence.broadest()
     over_bp, over_coast = (evidence.interval(evidence.by_network(broad, "adagp", other)) for other in ("bp", "coast"))
     many = ""
@@ -112,7 +121,9 @@ def _accuracy(profile: str) -> "HTML":
         f"<b>What do predictions add?</b> ADA-GP's accuracy against backpropagation: <b>{to_bp}</b>. Against coasting, which "
         f"predicts zero in the same batches: <b>{to_coast}</b>. Against backpropagation that stops at equal cost: "
         f"<b>{to_cheaper}</b>. Coasting itself against backpropagation: <b>{coast}</b>. The literal reading of the "
-        f"paper, whose predictor learns raw gradients, against coasting: <b>{literal}</b>.{many}",
+        f"paper, whose predictor learns raw gradients, against coasting: <b>{apart(literal)}</b>"
+        + (f" ({evidence.width_words(at, 'float32')})." if literal else ".")
+        + many,
         figures.compared(rows, xlabel="points, paired over seeds", reference=0.0) if rows else None,
         alt="Paired differences in accuracy with their intervals; zero is a dashed line",
         page="13_controls",
@@ -127,10 +138,8 @@ def _scale(records: list[dict], models: list[str]) -> str:
         return ""
     first = mine.iloc[0]
     names = models[0] if len(models) == 1 else f"{len(models)} models, among them {first['model']}"
-    return (
-        f"{names} at {first['width']:g} of its width, {first['train_samples']:,} samples of {first['data']}, "
-        f"{first['epochs']} epochs."
-    )
+    width = evidence.width_words(first["width"], first["precision"])
+    return f"{names}, {width}, {first['train_samples']:,} samples of {first['data']}, {first['epochs']} epochs."
 
 
 def _surest(ways: "pd.DataFrame") -> float:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..data import FACTS
-from ..evidence import PREDICTIONS, decided, frontier, interval, mixtures, threshold, whole_network
+from ..evidence import PREDICTIONS, decided, frontier, interval, mixtures, threshold, whole_network, width_words
 from ..figures.style import LABELS, METRICS
 from ._display import NOTHING, html_table, interval_text, markdown
 
@@ -37,10 +37,10 @@ def regime_sentence(runs: "pd.DataFrame"):
         )
         before += "; each seed has training samples of its own." if len({run.train_first for run in plain["run"]}) > 1 else "."
     return markdown(
-        f"**Scale:** {first['model']} at {first['width']:g} of the published width, {first['samples']:,} training samples of "
-        f"{first['data']}, batches of {first['batch']}, {first['whole']} epochs where nothing is saved; backpropagation at "
-        f"{plain['epochs'].nunique()} budgets from {plain['epochs'].min()} to {plain['epochs'].max()} epochs with "
-        f"{tried}; {seeds_of(curve)} seeds each.{before}"
+        f"**Scale:** {first['model']}, {width_words(first['width'], first['run'].precision)}, {first['samples']:,} training "
+        f"samples of {first['data']}, batches of {first['batch']}, {first['whole']} epochs where nothing is saved; "
+        f"backpropagation at {plain['epochs'].nunique()} budgets from {plain['epochs'].min()} to {plain['epochs'].max()} "
+        f"epochs with {tried}; {seeds_of(curve)} seeds each.{before}"
     )
 
 
