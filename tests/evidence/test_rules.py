@@ -152,3 +152,29 @@ def test_deterministic_claims_are_judged_as_computed():
     judged = copy.copy(claim(None, current=value))
     object.__setattr__(judged, "deterministic", True)
     assert judged.verdict == "holds"
+
+
+def test_runs_by_the_papers_schedule_stand_by_width_the_widest_first(monkeypatch):
+    full, reduced = profile("full"), profile("reduced")
+    wide, thin = full.run("vgg13", "bp"), reduced.study.base
+    chosen = [reduced.run("vgg16", "bp"), thin, wide]  # the first of them with a shortened ladder
+    known = [{"name": run.name, "config": run.config()} for run in chosen]
+    monkeypatch.setattr("adagp.evidence._frames.recorded", lambda: known)
+    found = evidence.at_paper_schedule()
+    assert [(width, [r["name"] for r in rows]) for width, rows in found.items()] == [(1.0, [wide.name]), (0.125, [thin.name])]
+
+
+def test_step_times_on_an_accelerator_say_in_how_many_models_the_schedule_is_slower(monkeypatch):
+    def steps(ladder):
+        rows = [("plain backpropagation", "5.0", "1.00"), ("ADA-GP, Phase GP", "2.5", "0.50")]
+        table = [{"step": s, "median (ms)": ms, "against plain backpropagation": ratio} for s, ms, ratio in rows]
+        return {"table": table, "glue": {"n": 15, "ladder": ladder}}
+
+    origin = {"machine": {"device": "a card"}, "versions": {"torch": "2"}, "date": "2026-01-01T", "commit": "abc"}
+    found = {"models": {"vgg13": steps(0.4), "vgg16": steps(1.2)}, "provenance": origin}
+    monkeypatch.setattr("adagp.publishing._display.recorded_steps", lambda: found)
+    page = publishing.steps_table().data
+    assert "0.40 to 1.20 times as fast as plain backpropagation (n = 2 models): slower in 1 of them" in page
+    assert "a card" in page and page.count("0.50") == 2
+    monkeypatch.setattr("adagp.publishing._display.recorded_steps", lambda: None)
+    assert "No recorded run" in publishing.steps_table().data

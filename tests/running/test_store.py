@@ -1,13 +1,15 @@
 """Records appear whole or not at all, and what is not a record is refused by name."""
 
+import importlib.metadata
 import json
 import os
 
 import pytest
 
+import adagp
 from adagp._errors import UsageError
 from adagp._files import write_atomic
-from adagp.running import Run, Store
+from adagp.running import Run, Store, provenance
 
 RUN = Run(model="vgg13", dataset="digits", method="bp", epochs=1)
 RESULT = {
@@ -71,3 +73,16 @@ def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="No space left on device"):
         write_atomic(path, "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_bare_checkout_on_the_path_says_its_version(monkeypatch):
+    """Nobody installed it there, so it has no metadata: a recording on a borrowed machine failed at its very end."""
+    real = importlib.metadata.version
+
+    def version(name):
+        if name == "adagp":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert provenance()["versions"]["adagp"] == adagp.__version__

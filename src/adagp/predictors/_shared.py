@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from .._errors import UsageError
@@ -20,8 +20,8 @@ def reorganize(output: Tensor, kind: str) -> Float[Tensor, "out_ch 1 h w"]:
         output: (batch, out_ch, h, w) and (batch, out_ch, length) for 'conv'; (batch, ..., features) for 'linear', whose
             inner axes (time, say) are laid along the height.
 
-    The mean is a matrix product over the tensor's memory as it lies: a mean over the first axis of a channels-last
-    tensor walks memory in strides and was measured at fifty times the cost.
+    The mean is taken over the tensor's memory as it lies, on a CPU by a matrix product: a mean over the first axis of a
+    channels-last tensor walks memory in strides there and was measured at fifty times the cost.
     """
     batch = output.shape[0]
     if kind == "linear":
@@ -38,6 +38,8 @@ def reorganize(output: Tensor, kind: str) -> Float[Tensor, "out_ch 1 h w"]:
 
 
 def _batch_mean(flat: Float[Tensor, "batch rest"]) -> Float[Tensor, " rest"]:
+    if flat.device.type != "cpu":
+        return flat.mean(0, dtype=torch.float32)
     weights = flat.new_full((1, flat.shape[0]), 1 / flat.shape[0])
     return (weights @ flat)[0].float()
 
@@ -100,13 +102,15 @@ class SharedNetwork:
         size, longest = self.size, max(layer.shape[1] for layer in layers)
         self.conv_weight = uniform(size.channels, 1, size.kernel, size.kernel, fan_in=size.kernel**2)
         self.conv_bias = uniform(size.channels, fan_in=size.kernel**2)
-        self.linear_weight = uniform(longest, size.features, fan_in=size.features)
-        self.linear_bias = uniform(longest, fan_in=size.features)
+        weight, bias = uniform(longest, size.features, fan_in=size.features), uniform(longest, fan_in=size.features)
+        # One matrix, the bias its last column: of many small tensors an accelerator would spend its time on launches.
+        self.linear = torch.cat([weight, bias[:, None]], 1).detach().requires_grad_()
         if self.zero_start:
-            self.linear_weight.data.zero_()
-            self.linear_bias.data.zero_()
+            self.linear.data.zero_()
         self.optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
         count = len(layers)
+        self._weights = torch.tensor([layer.weight.numel() for layer in layers], dtype=torch.float32, device=device)
+        self._owners: dict[tuple[int, ...], Tensor] = {}
         self.mean_square = torch.zeros(count, device=device)
         self.batches = torch.zeros(count, device=device)
         self.gain = torch.zeros(count, 2, device=device)  # running <pred, true>, <pred, pred>
@@ -115,7 +119,17 @@ class SharedNetwork:
 
     def parameters(self) -> list[Tensor]:
         """The network's weights."""
-        return [self.conv_weight, self.conv_bias, self.linear_weight, self.linear_bias]
+        return [self.conv_weight, self.conv_bias, self.linear]
+
+    @property
+    def linear_weight(self) -> Float[Tensor, "longest features"]:
+        """Of the fully connected layer."""
+        return self.linear.detach()[:, :-1]
+
+    @property
+    def linear_bias(self) -> Float[Tensor, " longest"]:
+        """Of the fully connected layer."""
+        return self.linear.detach()[:, -1]
 
     def num_parameters(self) -> int:
         return sum(p.numel() for p in self.parameters())
@@ -145,63 +159,57 @@ class SharedNetwork:
         stride, padding = self.size.stride, self.size.kernel // 2
         return F.conv2d(maps, self.conv_weight, self.conv_bias, stride=stride, padding=padding).relu_().flatten(1)
 
+    def _features(self, maps: Float[Tensor, "rows 1 pool pool"]) -> Float[Tensor, "rows features_and_one"]:
+        """The inputs of the fully connected layer, and a last column of ones, which its bias is for."""
+        return F.pad(self._hidden(maps), (0, 1), value=1.0)
+
     @torch.no_grad()
     def predict(self, error: Tensor | None) -> None:
         reached, maps = self._take_pooled()
         if maps is None:
             return
-        scale = self._scales(reached)
-        for layer, hidden, factor in zip(reached, self._split(reached, self._hidden(maps)), scale, strict=True):
+        # The scale goes onto the small factor of the product, so that the large result is written once.
+        scaled = self._features(maps) * self._by_row(reached, self.scales())
+        for layer, features in zip(reached, self._split(reached, scaled), strict=True):
             gradient, matrix = layer.new_gradient()
-            row = matrix.shape[1]
-            bias, weight = self.linear_bias[:row] * factor, self.linear_weight[:row]
-            # The scale goes onto the small factors of the product, so that the large result is written once.
-            hidden = hidden * factor
-            if matrix.dtype == hidden.dtype and matrix.is_contiguous():
-                torch.addmm(bias, hidden, weight.t(), out=matrix)
+            linear = self.linear[: matrix.shape[1]]
+            if matrix.dtype == features.dtype and matrix.is_contiguous():
+                torch.mm(features, linear.t(), out=matrix)
             else:
-                matrix = torch.addmm(bias, hidden, weight.t())
+                matrix = features @ linear.t()
             layer.put(matrix, gradient)
 
     @torch.no_grad()
     def learn(self, score: Score | None, error: Tensor | None) -> None:
+        # A layer without a gradient has nothing to teach.
+        self.pooled = {index: seen for index, seen in self.pooled.items() if self.layers[index].weight.grad is not None}
         reached, maps = self._take_pooled()
         if maps is None:
             return
-        hidden_all = self._hidden(maps)
-        into_hidden = torch.zeros_like(hidden_all)
-        into_weight, into_bias = torch.zeros_like(self.linear_weight), torch.zeros_like(self.linear_bias)
-        parts = zip(
-            reached, self._split(reached, hidden_all), self._split(reached, into_hidden), self._scales(reached, gate=False),
-            strict=True,
-        )  # fmt: skip
-        for layer, hidden, out, scale in parts:
-            if layer.weight.grad is None:
-                continue
-            true = layer.matrix(layer.weight.grad).float()
-            rows, row = true.shape
-            weight, bias = self.linear_weight[:row], self.linear_bias[:row]
-            if score is not None:
-                score(layer, torch.addmm(bias * scale, hidden * scale, weight.t()), true)
-            # The residual R = H W' + 1 b' - T / s is as large as the layer. Its products with H, 1 and W are all that
-            # is needed, and expand into products of small matrices and three passes over T.
-            seen, total = hidden.t() @ hidden, hidden.sum(0)
-            across = true.t() @ hidden
-            along = true.sum(0)
-            if self.gate:
-                both = (across * weight).sum() + along @ bias
-                own = (seen * (weight.t() @ weight)).sum() + 2 * total @ (bias @ weight) + rows * bias @ bias
-                self.gain[layer.index].lerp_(torch.stack([both * scale, own * scale**2]), 1 - self._decay)
-            if self.normalize:
-                scale = self._update_scale(layer, true)
-            step = 2 / (rows * row * len(reached))  # d/dP of the mean over layers of mean((P - T)^2)
-            into_weight[:row] += torch.addmm(torch.outer(bias, total), weight, seen).sub_(across / scale).mul_(step)
-            into_bias[:row] += (weight @ total + rows * bias - along / scale).mul_(step)
-            torch.mm(hidden, weight.t() @ weight, out=out)
-            out.add_(bias @ weight).sub_((true @ weight).div_(scale)).mul_(step)
-        self._update(maps, hidden_all, into_hidden, into_weight, into_bias)
+        features = self._features(maps)
+        if score is not None:
+            scaled = features * self._by_row(reached, self.scales(gate=False))
+            for layer, own in zip(reached, self._split(reached, scaled), strict=True):
+                score(layer, own @ self.linear[: layer.shape[1]].t(), self._true(layer))
+        if self.gate:
+            self._update_gain(reached, features)
+        if self.normalize:
+            self._update_scale(reached)
+        # With features H and the layer's rows W of ``linear``, the residual R = H W' - T / s is as large as the layer. The
+        # gradients R' H and R W are all that is needed, and expand into products of small matrices and two passes over T.
+        step = self._by_row(reached, 2 / (len(reached) * self._weights))  # d/dP of the mean over layers of mean((P - T)^2)
+        against = step / self._by_row(reached, self.scales(gate=False))
+        into, through, back = torch.zeros_like(self.linear), torch.empty_like(features), torch.empty_like(features)
+        parts = (self._split(reached, rows) for rows in (features, features * step, features * against, through, back))
+        for layer, own, stepped, opposed, product, target in zip(reached, *parts, strict=True):
+            true, linear = self._true(layer), self.linear[: layer.shape[1]]
+            into[: layer.shape[1]].addmm_(linear, own.t() @ stepped).addmm_(true.t(), opposed, alpha=-1)
+            torch.mm(own, linear.t() @ linear, out=product)
+            torch.mm(true, linear, out=target)
+        into_hidden = (through * step).addcmul_(back, against, value=-1)[:, :-1]
+        self._update(maps, features[:, :-1], into_hidden, into)
 
-    def _update(self, maps: Tensor, hidden: Tensor, into_hidden: Tensor, into_weight: Tensor, into_bias: Tensor) -> None:
+    def _update(self, maps: Tensor, hidden: Tensor, into_hidden: Tensor, into_linear: Tensor) -> None:
         """Backpropagate through the rectifier and the convolution, then one step of Adam."""
         channels, kernel, stride, side = self.size.channels, self.size.kernel, self.size.stride, self.size.side
         inner = (into_hidden * (hidden > 0)).unflatten(1, (channels, side * side)).transpose(0, 1)
@@ -209,34 +217,61 @@ class SharedNetwork:
         padded = F.pad(maps, (kernel // 2,) * 4)[:, 0]
         patches = padded.unfold(1, kernel, stride).unfold(2, kernel, stride)[:, :side, :side]
         grads = (inner.reshape(channels, -1) @ patches.reshape(-1, kernel**2)).view(self.conv_weight.shape)
-        for parameter, gradient in zip(self.parameters(), (grads, inner.sum((1, 2)), into_weight, into_bias), strict=True):
+        for parameter, gradient in zip(self.parameters(), (grads, inner.sum((1, 2)), into_linear), strict=True):
             parameter.grad = gradient
         self.optimizer.step()
+
+    def _true(self, layer: Layer) -> Float[Tensor, "out_ch row"]:
+        assert layer.weight.grad is not None
+        return layer.matrix(layer.weight.grad).float()
 
     def _split(self, layers: Sequence[Layer], rows: Tensor) -> tuple[Tensor, ...]:
         return rows.split([layer.shape[0] for layer in layers])
 
-    def _update_scale(self, layer: Layer, true: Tensor) -> Tensor:
-        """Running root mean square of the layer's gradients, corrected for its start at zero."""
-        index = layer.index
-        flat = true.reshape(-1)
-        self.mean_square[index].lerp_(flat @ flat / flat.numel(), 1 - self._decay)  # a dot product makes no copy of its size
-        self.batches[index] += 1
-        return self.rms()[index]
+    def _by_row(self, layers: Sequence[Layer], values: Float[Tensor, " all_layers"]) -> Float[Tensor, "rows 1"]:
+        """A number a layer as one a row, for the rows of these layers' maps one under the other."""
+        return values[self._owner(layers)][:, None]
+
+    def _owner(self, layers: Sequence[Layer]) -> Int[Tensor, " rows"]:
+        """The index of the layer that each row belongs to."""
+        key = tuple(layer.index for layer in layers)
+        if key not in self._owners:  # once for each set of layers, since it waits for the device
+            sizes = torch.tensor([layer.shape[0] for layer in layers])
+            self._owners[key] = torch.tensor(key).repeat_interleave(sizes).to(self.mean_square.device)
+        return self._owners[key]
+
+    def _update_gain(self, reached: Sequence[Layer], features: Tensor) -> None:
+        """Running <pred, true> and <pred, pred>, from products of small matrices."""
+        scales = self.scales(gate=False)
+        for layer, own in zip(reached, self._split(reached, features), strict=True):
+            linear, scale = self.linear[: layer.shape[1]], scales[layer.index]
+            both = ((self._true(layer).t() @ own) * linear).sum()
+            size = ((own.t() @ own) * (linear.t() @ linear)).sum()
+            self.gain[layer.index].lerp_(torch.stack([both * scale, size * scale**2]), 1 - self._decay)
+
+    def _update_scale(self, reached: Sequence[Layer]) -> None:
+        """Running root mean square of the layers' gradients, corrected for its start at zero."""
+        squares, here = torch.zeros_like(self.mean_square), torch.zeros_like(self.mean_square)
+        for layer in reached:
+            flat = self._true(layer).reshape(-1)
+            torch.dot(flat, flat, out=squares[layer.index])  # makes no copy of the layer's size
+        here[self._owner(reached)] = 1.0
+        self.mean_square.lerp_(squares / self._weights, (1 - self._decay) * here)
+        self.batches += here
 
     def rms(self) -> Float[Tensor, " layers"]:
         """Running root mean square of each layer's gradients, corrected for its start at zero."""
         corrected = self.mean_square / (1 - self._decay ** self.batches.clamp(min=1))
         return corrected.sqrt().clamp(min=1e-12)
 
-    def _scales(self, layers: Sequence[Layer], gate: bool = True) -> list[Tensor]:
+    def scales(self, gate: bool = True) -> Float[Tensor, " layers"]:
         """What a layer's raw prediction is multiplied by to become a gradient."""
         scale = torch.ones_like(self.mean_square)
         if self.normalize:
             scale = torch.where(self.batches > 0, self.rms(), 0.0)  # never trained on: no gradient to speak of
         if gate and self.gate:
             scale = scale * (self.gain[:, 0] / self.gain[:, 1].clamp(min=1e-30)).clamp(min=0)
-        return [scale[layer.index] for layer in layers]
+        return scale
 
     def state_dict(self) -> dict:
         state = {"parameters": [p.detach().clone() for p in self.parameters()], "optimizer": self.optimizer.state_dict()}

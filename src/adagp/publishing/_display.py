@@ -419,8 +419,8 @@ def steps_table():
     origin, n = record["provenance"], found["glue"]["n"]
     caption = (
         f"{origin['machine']['device']}, torch {origin['versions']['torch']}, full width, batches of 128 in float32, recorded "
-        f"on {origin['date'][:10]}. Medians of {n} steps each, in plain steps; the last column is how many times as fast as "
-        "plain backpropagation the paper's schedule would be"
+        f"on {origin['date'][:10]} (commit {origin['commit']}). Medians of {n} steps each, in plain steps; the last column is "
+        "how many times as fast as plain backpropagation the paper's schedule would be"
     )
     shown = html_table(table[first + [name for name in table if name not in first]], caption=caption)
     ladders = [found["glue"]["ladder"] for found in record["models"].values()]

@@ -190,7 +190,7 @@ def plan_batch(engine: AdaGP, images: Tensor, widths: Widths | None = None) -> P
         raise UsageError("the hardware updates by SGD with momentum and weight decay, without dampening or Nesterov's step")
     if not 0 <= group["momentum"] < 1:
         raise UsageError(f"the hardware's momentum is at least 0 and below 1, got {group['momentum']}")
-    scales = [float(scale) for scale in predictor._scales(predictor.layers)]  # the host's part: it writes them
+    scales = [float(scale) for scale in predictor.scales()]  # the host's part: it writes them
     layers: list[PlannedLayer] = []
     momenta: list[tuple[Tensor, float]] = []  # a layer's momentum, and the largest that it may become
     largest_pooled = largest_hidden = largest_raw = 0.0
