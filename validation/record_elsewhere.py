@@ -144,15 +144,17 @@ def rate(device: str, count: int) -> float:
 
 
 def concurrency(device: str) -> tuple[int, bool]:
-    """How many runs at once, and whether with the multi-process service, train most images a second."""
-    best, chosen, service = 0.0, 1, False
+    """How many runs at once, and whether with the multi-process service, train most images a second; all rates are kept."""
+    best, chosen, service, rows = 0.0, 1, False, []
     for wanted, counts in ((False, (1, 8)), (True, (8, 16))):
         with shared(wanted) as works:
             for count in counts if works == wanted else ():
                 found = rate(device, count)
                 print(f"{count} at once{', sharing' if works else ''}: {found:.0f} images/s", flush=True)
+                rows.append({"processes": count, "service": works, "images": found})
                 if found > 1.1 * best:
                     best, chosen, service = found, count, works
+    (RUNS / "steps" / "concurrency.json").write_text(json.dumps(rows))
     return chosen, service
 
 
@@ -193,7 +195,6 @@ def times(device: str) -> None:
         result = step_times(model, batch=128, repeats=15)
         found[model] = {"table": result["table"].to_dict("records"), "glue": result["glue"]}
         print(model, json.dumps(found[model]), flush=True)
-    (RUNS / "steps").mkdir(exist_ok=True)
     (RUNS / "steps" / "steps.json").write_text(json.dumps({"models": found, "provenance": provenance(device)}))
 
 
@@ -208,12 +209,12 @@ def run(out: Path, minutes: float, device: str, jobs: int) -> None:
     if (CARRY / "state.tar").exists() and not RUNS.exists():
         with tarfile.open(CARRY / "state.tar") as archive:
             archive.extractall(RUNS, filter="data")
-    RUNS.mkdir(exist_ok=True)
+    (RUNS / "steps").mkdir(parents=True, exist_ok=True)
     print(torch.__version__, data.load("cifar10").fingerprint[:16], f"{len(plan())} runs", flush=True)  # decoded once
     memory = Path("/dev/shm")  # a checkpoint an epoch is much to write to a disk
     work = memory / "adagp-work" if os.access(memory, os.W_OK) else RUNS / "work"
     count, service = (jobs, device.startswith("cuda")) if jobs else concurrency(device)
-    if device.startswith("cuda") and not (RUNS / "steps").exists():
+    if device.startswith("cuda") and not (RUNS / "steps" / "steps.json").exists():
         subprocess.run([sys.executable, __file__, "times", "--device", device])
     store = Store(RUNS, work)  # ``keep`` adds the behaviour, whose data set this machine may lack
     with shared(service):
@@ -241,24 +242,24 @@ def collect(out: Path) -> None:
 
 def keep(state: Path) -> None:
     """Records become recorded, with the behaviour of the code that made them; the whole state goes along with the next run."""
+    from adagp._files import write_json
     from adagp.running import Run, behaviour, recorded_store
 
     CARRY.mkdir(exist_ok=True)
     (CARRY / "state.tar").write_bytes(state.read_bytes())
     with tarfile.open(state) as archive:
-        for member in archive.getmembers():
-            content = archive.extractfile(member) if member.name.endswith(".json") else None
-            if content is None:
-                continue
-            record = json.load(content)
-            record["provenance"]["commit"] = (CARRY / "commit").read_text().strip()  # that machine's copy may have none
-            if "models" in record:
-                (ROOT / "artifact" / "recorded" / "steps.json").write_text(json.dumps(record, indent=1) + "\n")
-                continue
-            run = Run.from_config(record["config"])
-            record["provenance"]["behaviour"] = behaviour(run)
-            recorded_store().put(run, record)
-            print(member.name)
+        files = {name: json.load(archive.extractfile(name)) for name in archive.getnames() if name.endswith(".json")}
+    commit = (CARRY / "commit").read_text().strip()  # that machine's copy may have none
+    rates = files.pop("steps/concurrency.json", [])
+    steps = files.pop("steps/steps.json", None)
+    if steps is not None:
+        steps |= {"concurrency": rates, "provenance": steps["provenance"] | {"commit": commit}}
+        write_json(ROOT / "artifact" / "recorded" / "steps.json", steps)
+    for name, record in files.items():
+        run = Run.from_config(record["config"])
+        record["provenance"] |= {"commit": commit, "behaviour": behaviour(run)}
+        recorded_store().put(run, record)
+        print(name)
 
 
 def main() -> None:
