@@ -308,8 +308,8 @@ def _ladder(profile: str) -> "HTML":
         "ladder",
         "<b>The schedule gives the speed-up.</b> With a predictor that costs nothing, the ladder makes 90 epochs "
         f"<b>{bound:.2f} times</b> faster; on our accelerator it is <b>{measured:.2f}</b> (the paper: {paper:.2f}). How good "
-        f"predictions are does not enter, and all that an accelerator adds moves the mean by {abs(1 - measured / bound):.1%} (by "
-        f"model from {each.min():.2f} to {each.max():.2f}).",
+        f"predictions are does not enter, and all that an accelerator adds moves the mean by {abs(1 - measured / bound):.1%} "
+        f"(by model from {each.min():.2f} to {each.max():.2f}).",
         figures.compared(rows, xlabel="times faster than backpropagation"),
         alt="The paper's mean speed-up, that of the schedule with a free predictor, and ours with its range",
         page="07_speedup",
