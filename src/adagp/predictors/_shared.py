@@ -110,7 +110,7 @@ class SharedNetwork:
         self.optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
         count = len(layers)
         self._weights = torch.tensor([layer.weight.numel() for layer in layers], dtype=torch.float32, device=device)
-        self._owners: dict[tuple[int, ...], Tensor] = {}
+        self._rows: tuple[tuple[int, ...], Tensor] = (), torch.empty(0)  # of the layers reached last: see ``_owner``
         self.mean_square = torch.zeros(count, device=device)
         self.batches = torch.zeros(count, device=device)
         self.gain = torch.zeros(count, 2, device=device)  # running <pred, true>, <pred, pred>
@@ -234,11 +234,11 @@ class SharedNetwork:
 
     def _owner(self, layers: Sequence[Layer]) -> Int[Tensor, " rows"]:
         """The index of the layer that each row belongs to."""
-        key = tuple(layer.index for layer in layers)
-        if key not in self._owners:  # once for each set of layers, since it waits for the device
+        reached = tuple(layer.index for layer in layers)
+        if reached != self._rows[0]:  # seldom, since it waits for the device
             sizes = torch.tensor([layer.shape[0] for layer in layers])
-            self._owners[key] = torch.tensor(key).repeat_interleave(sizes).to(self.mean_square.device)
-        return self._owners[key]
+            self._rows = reached, torch.tensor(reached).repeat_interleave(sizes).to(self.mean_square.device)
+        return self._rows[1]
 
     def _update_gain(self, reached: Sequence[Layer], features: Tensor) -> None:
         """Running <pred, true> and <pred, pred>, from products of small matrices."""
