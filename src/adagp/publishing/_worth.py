@@ -97,7 +97,8 @@ def frontier_verdict(ways: "pd.DataFrame"):
 
 
 def what_pays(regimes: "dict[str, pd.DataFrame]", compared: "dict[str, pd.DataFrame]") -> str:
-    """In two or three sentences: whether predicted gradients lie above backpropagation of equal cost anywhere, and what does.
+    """In a few sentences: whether predicted gradients lie above backpropagation of equal cost anywhere, what does, and whether
+    fresh seeds from a pretrained network each say the same.
 
     Args:
         regimes: ``evidence.regimes``.
@@ -125,6 +126,15 @@ def what_pays(regimes: "dict[str, pd.DataFrame]", compared: "dict[str, pd.DataFr
             way = f"freezing the lower layers ({row['schedule'].rpartition(', ')[2]} of the backward pass kept)"
         tuned = f"{'fine-tuned' if first['run'].start else 'trained'} on {first['samples']:,} images"
         text += f" What does: {way}, {first['model']} {tuned}, {interval_text(row['joint'])} points, n = {row['n']}."
+        again = compared.get(f"{name} from a network each")
+        for other in () if again is None else again.to_dict("records"):
+            if (other["method"], other["schedule"]) == (row["method"], row["schedule"]) and other["joint"] is not None:
+                low = other["joint"].low
+                text += (
+                    " With a pretrained network of its own, and other images, for each seed: "
+                    f"{interval_text(other['joint'])} points, n = {other['n']}"
+                    f"{', above too' if low is not None and low > 0 else ', not told apart'}."
+                )
     return text
 
 
