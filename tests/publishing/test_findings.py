@@ -4,11 +4,12 @@ import copy
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from adagp import evidence, publishing
 from adagp.evidence import Interval, recorded
-from adagp.running import METHODS
+from adagp.running import METHODS, Run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,6 +51,24 @@ def test_without_any_record_nothing_is_claimed(monkeypatch):
     cards = publishing.findings("smoke", ["accuracy", "pays", "quality"])
     assert all("Nothing recorded yet." in card.data for card in cards.values())
     assert "0.0" not in cards["accuracy"].data.partition("<svg")[0]
+
+
+@pytest.mark.parametrize(("fresh", "says"), [((-0.3, 2.7), "+1.20 [-0.30, +2.70] points, n = 6, not told apart"),
+                                             ((0.1, 2.3), "+1.20 [+0.10, +2.30] points, n = 6, above too")])  # fmt: skip
+def test_a_way_that_pays_is_shown_with_what_fresh_networks_say(fresh, says):
+    run = Run(model="vgg13", dataset="digits", method="truncated")
+
+    def ways(low, high, n):
+        joint = Interval(mean=1.2, low=low, high=high, pairs=n)
+        row = {"method": "truncated", "schedule": "every batch from 5% on, share 0.5", "n": n, "fitted": True}
+        return pd.DataFrame([row | {"distance": joint, "joint": joint}])
+
+    rows = pd.DataFrame([{"run": run, "model": "vgg13", "samples": 100}])
+    compared = {"fine-tuned": ways(0.2, 2.2, 10), "fine-tuned from a network each": ways(*fresh, 6)}
+    text = publishing.what_pays(dict.fromkeys(compared, rows), compared)
+    assert "freezing the lower layers (share 0.5 of the backward pass kept), vgg13" in text and says in text
+    alone = publishing.what_pays({"fine-tuned": rows}, {"fine-tuned": ways(0.2, 2.2, 10)})
+    assert "+1.20 [+0.20, +2.20] points, n = 10." in alone and "of its own" not in alone
 
 
 def test_the_card_on_the_criterion_names_the_best_that_training_can_use(monkeypatch):
