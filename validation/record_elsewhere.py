@@ -27,6 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 CARRY = ROOT / "carry"
 THERE = Path(tempfile.gettempdir())
 RUNS, DATA, SITE = THERE / "adagp-runs", THERE / "adagp-data", THERE / "adagp-site"
+MEMORY = Path("/dev/shm")
+WORK = MEMORY / "adagp-work" if os.access(MEMORY, os.W_OK) else RUNS / "work"
+"""Of checkpoints: one an epoch is much to write to a disk."""
 WHEELS = (
     "annotated-types", "filelock", "jaxtyping", "psutil", "pydantic", "pydantic-core", "typing-extensions", "typing-inspection",
     "wadler-lindig",
@@ -209,14 +212,14 @@ def run(out: Path, minutes: float, device: str, jobs: int) -> None:
     if (CARRY / "state.tar").exists() and not RUNS.exists():
         with tarfile.open(CARRY / "state.tar") as archive:
             archive.extractall(RUNS, filter="data")
+        if WORK != RUNS / "work" and (RUNS / "work").exists():
+            shutil.copytree(RUNS / "work", WORK, dirs_exist_ok=True)
     (RUNS / "steps").mkdir(parents=True, exist_ok=True)
     print(torch.__version__, data.load("cifar10").fingerprint[:16], f"{len(plan())} runs", flush=True)  # decoded once
-    memory = Path("/dev/shm")  # a checkpoint an epoch is much to write to a disk
-    work = memory / "adagp-work" if os.access(memory, os.W_OK) else RUNS / "work"
     count, service = (jobs, device.startswith("cuda")) if jobs else concurrency(device)
     if device.startswith("cuda") and not (RUNS / "steps" / "steps.json").exists():
         subprocess.run([sys.executable, __file__, "times", "--device", device])
-    store = Store(RUNS, work)  # ``keep`` adds the behaviour, whose data set this machine may lack
+    store = Store(RUNS, WORK)  # ``keep`` adds the behaviour, whose data set this machine may lack
     with shared(service):
         left = run_all(plan(), store, jobs=jobs or count, threads=1, device=device, deadline=deadline - 20)
     print(f"{len(left)} of {len(plan())} runs left")
@@ -226,13 +229,12 @@ def run(out: Path, minutes: float, device: str, jobs: int) -> None:
 def collect(out: Path) -> None:
     """Pack the records, and those checkpoints that are small enough."""
     out.mkdir(parents=True, exist_ok=True)
-    places = [RUNS / "work", Path("/dev/shm/adagp-work")]
-    checkpoints, room = [file for place in places for file in place.glob("*.pt")], MOST_BYTES
+    room = MOST_BYTES
     with tarfile.open(out / "state.tar", "w") as archive:
         for file in [*RUNS.glob("*.json"), *RUNS.glob("steps/*.json")]:
             archive.add(file, file.relative_to(RUNS))
             room -= file.stat().st_size
-        for file in sorted(checkpoints, key=lambda file: file.stat().st_size):
+        for file in sorted(WORK.glob("*.pt"), key=lambda file: file.stat().st_size):
             room -= file.stat().st_size
             if room > 0:
                 archive.add(file, f"work/{file.name}")

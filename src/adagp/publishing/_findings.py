@@ -91,16 +91,16 @@ def _accuracy(profile: str) -> "HTML":
     }
     tables = {label: evidence.pairs(records, *methods) for label, methods in compared.items()}
     found = {label: evidence.interval(table["difference"]) for label, table in tables.items()}
-    # Raw targets, and a thinner network: at the widest that has them, by the same schedule.
-    widths = evidence.at_paper_schedule()
-    raw, at = next(
-        ((table, width) for width, rows in widths.items() if len(table := evidence.pairs(rows, "adagp-literal", "coast"))),
-        (None, 0.0),
-    )
-    literal = None if raw is None else evidence.interval(raw["difference"])
-    if literal is not None:
-        compared[(label := f"raw targets minus coast,\n{evidence.width_words(at, 'float32')}")] = ("adagp-literal", "coast")
-        found[label] = literal
+    # Raw targets: at the widest network that has them, by the same schedule.
+    literal, at = None, ""
+    for width, runs in evidence.at_paper_schedule().items():
+        raw = evidence.pairs(runs, "adagp-literal", "coast")
+        if len(raw):
+            literal = evidence.interval(raw["difference"])
+            at = evidence.width_words(width, runs[0]["config"]["precision"])
+            label = f"raw targets minus coast,\n{at}"
+            compared[label], found[label] = ("adagp-literal", "coast"), literal
+            break
     rows: list[Row] = [
         (label.replace(" minus", "\nminus"), one.mean, one.low, one.high, compared[label][0])
         for label, one in found.items()
@@ -122,7 +122,7 @@ def _accuracy(profile: str) -> "HTML":
         f"predicts zero in the same batches: <b>{to_coast}</b>. Against backpropagation that stops at equal cost: "
         f"<b>{to_cheaper}</b>. Coasting itself against backpropagation: <b>{coast}</b>. The literal reading of the "
         f"paper, whose predictor learns raw gradients, against coasting: <b>{apart(literal)}</b>"
-        + (f" ({evidence.width_words(at, 'float32')})." if literal else ".")
+        + (f" ({at})." if literal else ".")
         + many,
         figures.compared(rows, xlabel="points, paired over seeds", reference=0.0) if rows else None,
         alt="Paired differences in accuracy with their intervals; zero is a dashed line",
