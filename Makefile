@@ -1,8 +1,11 @@
-# `make` alone prints the targets. Everything runs in .venv, which `make setup` makes from pyproject.toml.
+# `make` alone prints the targets. Everything runs in .venv, which `make setup` makes from pyproject.toml; what only tests and
+# linters need is added to it by the first of them.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PROFILE ?= quick
 JOBS ?=
 VENV := .venv
+# Python compiles what it imports; to compile all that is installed costs nearly half of the set-up's time.
+INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 RUN := $(VENV)/bin/adagp
 REPRODUCE_FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
@@ -18,17 +21,21 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else "adagp needs Python 3.11 or 3.12, found %s: make setup PYTHON=python3.11" % sys.version.split()[0])'
 	@echo "setting up $(VENV): a few minutes the first time"
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@$(INSTALL) -e '.[rtl]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.ready
+	@$(INSTALL) -e '.[test]'
 	@touch $@
 
 reproduce: setup  ## train, model the accelerator, execute the notebooks, build the book, print the claims
 	@$(RUN) reproduce $(REPRODUCE_FLAGS)
 
-lint: setup  ## ruff and mypy, as pyproject.toml configures them
+lint: $(VENV)/.test  ## ruff and mypy, as pyproject.toml configures them
 	@$(VENV)/bin/ruff check src tests benchmarks examples validation
 	@$(VENV)/bin/mypy src/adagp
 
-test: setup  ## everything a change can break
+test: $(VENV)/.test  ## everything a change can break
 	@$(VENV)/bin/python -m pytest -n auto --dist loadgroup
 
 book: setup  ## build the book from the notebooks executed last
@@ -52,7 +59,7 @@ validate: setup  ## run SCALE-Sim and ZigZag in environments of their own; compa
 hardware: setup  ## synthesize the RTL in an environment of its own; needs iverilog, verilator and opensta
 	@$(VENV)/bin/python validation/run_hardware.py
 
-lock: setup  ## write constraints.txt from the installed environment
+lock: $(VENV)/.test  ## write constraints.txt from the installed environment
 	@$(VENV)/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
 
 clean:  ## remove what runs have written; recorded results and .venv stay

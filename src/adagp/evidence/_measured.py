@@ -118,8 +118,8 @@ def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
 
     Args:
         runs: of one regime, as ``regimes`` gives them.
-        repeats: steps of each kind, beside a plain step each: a ratio is of neighbours in time, so that drift of the machine
-            cancels.
+        repeats: pairs of both kinds of step with a plain step between them: a ratio is of neighbours in time, so that drift of
+            the machine cancels.
 
     Returns:
         Columns method, schedule (with the predictor's options, which a batch's time depends on), bp (a batch with its whole
@@ -181,10 +181,13 @@ def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
             engine.step(loss, x, y)  # in the warm-up, which shows a predictor the order of the layers
             engine.begin_epoch()
             ratios: dict[Phase, list[float]] = {Phase.BP: [], Phase.GP: []}
-            for turn in range(2 * repeats + 2):
-                phase, step = engine.phase, timed(partial(engine.step, loss, x, y))
-                if turn >= 2:  # the first of each phase warm up
-                    ratios[phase].append(step / timed(plain))
+            for turn in range(repeats + 1):
+                before, one = engine.phase, timed(partial(engine.step, loss, x, y))
+                between = timed(plain)
+                after, other = engine.phase, timed(partial(engine.step, loss, x, y))
+                if turn:  # the first pair warms up
+                    ratios[before].append(one / between)
+                    ratios[after].append(other / between)
             engine.close()
             bp, gp = (statistics.median(ratios[phase]) for phase in (Phase.BP, Phase.GP))
             rows.append(way | {"bp": bp, "gp": gp})
