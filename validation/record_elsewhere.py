@@ -215,14 +215,16 @@ def run(out: Path, minutes: float, device: str, jobs: int) -> None:
         if WORK != RUNS / "work" and (RUNS / "work").exists():
             shutil.copytree(RUNS / "work", WORK, dirs_exist_ok=True)
     (RUNS / "steps").mkdir(parents=True, exist_ok=True)
-    print(torch.__version__, data.load("cifar10").fingerprint[:16], f"{len(plan())} runs", flush=True)  # decoded once
+    runs = plan()
+    found = {name: data.load(name).fingerprint[:16] for name in sorted({run.dataset for run in runs})}  # decoded once
+    print(torch.__version__, found, f"{len(runs)} runs", flush=True)
     count, service = (jobs, device.startswith("cuda")) if jobs else concurrency(device)
     if device.startswith("cuda") and not (RUNS / "steps" / "steps.json").exists():
         subprocess.run([sys.executable, __file__, "times", "--device", device])
     store = Store(RUNS, WORK)  # ``keep`` adds the behaviour, whose data set this machine may lack
     with shared(service):
-        left = run_all(plan(), store, jobs=jobs or count, threads=1, device=device, deadline=deadline - 20)
-    print(f"{len(left)} of {len(plan())} runs left")
+        left = run_all(runs, store, jobs=count, threads=1, device=device, deadline=deadline - 20)
+    print(f"{len(left)} of {len(runs)} runs left")
     collect(out)
 
 
