@@ -33,7 +33,7 @@ TRAITS = (
     Trait(name="1x1 work", unit="%", says="{value} of its multiply-accumulates are in 1x1 convolutions."),
     Trait(
         name="weights in linear layers", unit="%",
-        says="{value} of its weights lie in linear layers, whose output is one number a channel, or one a token.",
+        says="{value} of its weights lie in linear layers, whose outputs are vectors, not maps.",
     ),
     Trait(
         name="work without weights", unit="%",

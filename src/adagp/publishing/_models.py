@@ -18,9 +18,9 @@ def model_story(model: str):
         if values[model] == 0 or values.nunique() == 1:
             continue
         above, below = int((values > values[model]).sum()), int((values < values[model]).sum())
-        place = "the most" if above == 0 else "the least" if below == 0 else f"{_ordinal(above + 1)} of {len(table)}"
+        place = "most" if above == 0 else "least" if below == 0 else _ordinal(above + 1)
         near_an_end = min(len(table) - below, len(table) - above)  # equal ones share a place, which is then less special
-        told.append((near_an_end, trait.says.format(value=f"**{_value(values[model], trait.unit)}** ({place})")))
+        told.append((near_an_end, trait.says.format(value=f"**{_value(values[model], trait.unit)}** ({place} of {len(table)})")))
     chosen = sorted(range(len(told)), key=lambda i: told[i][0])[:_TOLD]
     return Markdown("\n".join(f"- {told[i][1]}" for i in sorted(chosen)))
 
