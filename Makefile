@@ -4,7 +4,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PROFILE ?= quick
 JOBS ?=
 VENV := .venv
-# Python compiles what it imports; to compile all that is installed costs nearly half of the set-up's time.
+# Python compiles what it imports, once, even where the environment says otherwise; to compile all that is installed would cost
+# nearly half of the set-up's time.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 RUN := $(VENV)/bin/adagp
 REPRODUCE_FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from adagp import evidence
+from adagp import evidence, publishing
 from adagp.running import METHODS, Run, cost_epochs
 
 BASE = Run(model="vgg13", dataset="digits", method="bp", width=0.125, epochs=20, warm_up_epochs=10, rungs=(), final=(1, 1))
@@ -179,6 +179,22 @@ def test_every_way_can_be_timed_and_dropping_a_batch_is_free(method):
     assert times.at[method, "bp"] > 0 and times.at[method, "gp"] > 0
     assert (times.at["skip", "bp"], times.at["skip", "gp"]) == (1, 0)
     assert torch.get_num_threads() == threads
+
+
+def test_the_same_way_early_and_late_is_compared_at_one_decay_and_each_at_its_own_cost():
+    """Early at 16 epochs' cost, 12 points short; late at 18 epochs', 10 short. Backpropagation gains 2 an epoch."""
+    early, late = dict(warm_up_epochs=4, cost=16.0), dict(warm_up_epochs=10, cost=18.0)
+    ways = [record(70 + seed, method="coast", seed=seed, decay="linear", **early) for seed in range(3)]
+    ways += [record(76 + seed, method="coast", seed=seed, decay="linear", **late) for seed in range(3)]
+    ways += [record(90, method="coast", seed=seed, **late) for seed in range(3)]  # another decay, by one schedule only
+    ways += [record(90, method="skip", seed=seed, **late) for seed in range(3)]  # one schedule
+    ways += [record(90, method="ema", seed=seed, **when) for when in (early, late) for seed in range(2)]  # too few seeds
+    found = evidence.timings(evidence.budgets([*plain(), *ways]))
+    assert found["method"].unique().tolist() == ["coast"] and found["start"].tolist() == [0.2] * 3 + [0.5] * 3
+    assert found["distance"].tolist() == pytest.approx([-12] * 3 + [-10] * 3)
+    told = publishing.timing_sentence(found).data
+    assert "1:1 from 50% on, +2.00 [+2.00, +2.00]" in told and "coast" in told.lower() and "3 seeds" in told
+    assert "-12.00 [-12.00, -12.00]" in publishing.timing_table(found).data
 
 
 def test_regimes_do_not_mix():

@@ -42,7 +42,7 @@ from ._frames import (
     summary,
     variants,
 )
-from ._frontier import at_measured_cost, budgets, compared, decided, distances, frontier, regimes, savings
+from ._frontier import at_measured_cost, budgets, compared, decided, distances, frontier, regimes, savings, timings
 from ._measured import large_batch, predictor_start, step_times, way_times
 from ._rules import LEAST_UPDATES, Interval, by_network, interval, pairs, score, verdict, warm_up_updates, width_words
 from ._traits import SHAPE, TRAITS, Trait, model_traits
@@ -54,6 +54,7 @@ __all__ = [
     "interval", "large_batch", "least_noise", "mean_std", "measure_correlations", "mixtures", "model_table", "model_traits",
     "nearest", "page_records", "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "predictor_start",
     "quality", "record_correlations", "record_fixed", "recorded", "recorded_correlations", "recorded_steps", "regimes",
-    "results", "sample_sums", "savings", "score", "step_times", "study_results", "summary", "threshold", "validation_record",
-    "variance", "variants", "verdict", "warm_up_updates", "way_times", "whole_network", "width_words", "zoo_workloads",
+    "results", "sample_sums", "savings", "score", "step_times", "study_results", "summary", "threshold", "timings",
+    "validation_record", "variance", "variants", "verdict", "warm_up_updates", "way_times", "whole_network", "width_words",
+    "zoo_workloads",
 ]  # fmt: skip

@@ -185,7 +185,6 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
         decay that is best at some budget), distance (an ``Interval``), joint (the same, at 95 % for all ways of this regime
         together) and against_whole (points more than the whole run of backpropagation).
     """
-    import numpy as np
     import pandas as pd
 
     plain = frontier(runs, value)
@@ -195,12 +194,6 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
     rows = []
     for (method, schedule), every in runs[runs["method"] != "bp"].groupby(["method", "schedule"], sort=False):
         group = _best(every, value)
-        far, lost = [], []
-        for row in group.to_dict("records"):
-            known = bar.loc[row["seed"]].dropna() if row["seed"] in bar.index else bar.iloc[0:0].mean()
-            inside = len(known) > 0 and known.index.min() <= row["cost"] <= known.index.max()  # one budget may be the very cost
-            far.append(row[value] - float(np.interp(row["cost"], known.index, known.to_numpy())) if inside else float("nan"))
-            lost.append(row[value] - whole.get(row["seed"], float("nan")))
         rows.append(
             {
                 "method": method,
@@ -212,13 +205,54 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
                 "value": group[value].mean(),
                 "n": len(group),
                 "fitted": set(plain["decay"]) <= set(every["decay"]),
-                "distance": interval(pd.Series(far)),
-                "against_whole": interval(pd.Series(lost)),
+                "distance": interval(_far(group, bar, value)),
+                "against_whole": interval(group.set_index("seed")[value] - whole),
             }
         )
     names = ["method", "schedule", "decay", "lr", "cost", "seconds", "value", "n", "fitted", "distance", "against_whole"]
     table = pd.DataFrame(rows, columns=names).astype({"distance": object, "against_whole": object})
     return table.assign(joint=_joint(table["distance"].tolist()))
+
+
+def _far(rows: "pd.DataFrame", bar: "pd.DataFrame", value: str) -> "pd.Series":
+    """The distance of a way's runs to the frontier at their own costs, by seed; NaN where the seed's frontier ends short."""
+    import numpy as np
+    import pandas as pd
+
+    far = {}
+    for seed, cost, reached in zip(rows["seed"], rows["cost"], rows[value], strict=True):
+        known = bar.loc[seed].dropna() if seed in bar.index else bar.iloc[0:0].mean()
+        inside = len(known) > 0 and known.index.min() <= cost <= known.index.max()  # one budget may be the very cost
+        far[seed] = reached - float(np.interp(cost, known.index, known.to_numpy())) if inside else float("nan")
+    return pd.Series(far, dtype=float)
+
+
+def timings(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
+    """The same ways early and late in training, of one regime: those that were tried from different epochs on, each with one
+    decay and learning rate for all of its schedules.
+
+    Returns:
+        Columns method, schedule, start (share of the run before the first batch of Phase GP), seed and distance (to the
+        frontier at the run's own cost, in points; NaN outside of backpropagation's budgets), the earliest schedules first.
+    """
+    import pandas as pd
+
+    bar = _bar(frontier(runs, value).pivot_table(index="seed", columns="cost", values=value))
+    ways = runs[runs["method"] != "bp"]
+    ways = ways.assign(
+        start=[run.warm_up_epochs / run.epochs for run in ways["run"]],
+        options=[run.predictor_options for run in ways["run"]],
+    )
+    kept = []
+    for _, every in ways.groupby(["method", "options"], sort=False):
+        enough = every.groupby(["decay", "lr", "schedule"]).filter(lambda group: group["seed"].nunique() >= LEAST_PAIRS)
+        starts = enough.groupby(["decay", "lr"])["start"].nunique()
+        if not starts.empty and starts.max() > 1:
+            alike = enough.groupby(["decay", "lr"]).get_group(starts.idxmax())
+            kept += [group.assign(distance=_far(group, bar, value).to_numpy()) for _, group in alike.groupby("schedule")]
+    columns = ["method", "schedule", "start", "seed", "distance"]
+    made = pd.concat(kept)[columns] if kept else pd.DataFrame(columns=columns)
+    return made.sort_values("start", kind="stable", ignore_index=True)
 
 
 def decided(ways: "pd.DataFrame") -> "dict[str, pd.DataFrame]":

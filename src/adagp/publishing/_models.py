@@ -20,7 +20,8 @@ def model_story(model: str):
         above, below = int((values > values[model]).sum()), int((values < values[model]).sum())
         place = "most" if above == 0 else "least" if below == 0 else _ordinal(above + 1)
         near_an_end = min(len(table) - below, len(table) - above)  # equal ones share a place, which is then less special
-        told.append((near_an_end, trait.says.format(value=f"**{_value(values[model], trait.unit)}** ({place} of {len(table)})")))
+        value = f"**{_value(values[model], trait.unit)}** ({place} of {len(table)})"
+        told.append((near_an_end, trait.says.format(value=value)))
     chosen = sorted(range(len(told)), key=lambda i: told[i][0])[:_TOLD]
     return Markdown("\n".join(f"- {told[i][1]}" for i in sorted(chosen)))
 
