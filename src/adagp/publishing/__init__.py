@@ -39,9 +39,9 @@ from ._worth import (
     frontier_verdict,
     regime_sentence,
     seconds_table,
-    timing_sentence,
     timing_table,
     what_pays,
+    when_it_costs_least,
 )
 
 __all__ = [
@@ -50,5 +50,5 @@ __all__ = [
     "finding", "findings", "forecast", "frontier_table", "frontier_verdict", "html_table", "large_batch_table", "model_story",
     "needed_runs", "networks_table", "notebook_jobs", "nothing_recorded", "overhead_table", "quality_table", "recorded_scale",
     "regime_sentence", "rests_on", "results_digest", "score_table", "seconds_table", "show_models", "steps_table",
-    "sweep_table", "timing_sentence", "timing_table", "traits_table", "variant_table", "what_pays",
+    "sweep_table", "timing_table", "traits_table", "variant_table", "what_pays", "when_it_costs_least",
 ]  # fmt: skip

@@ -183,21 +183,33 @@ def frontier_table(ways: "pd.DataFrame", mean: "pd.DataFrame", averaged: "pd.Dat
     )
 
 
-def timing_sentence(timings: "pd.DataFrame"):
-    """What it is worth to begin later, averaged over the ways that were tried with every schedule.
+def when_it_costs_least(timings: "pd.DataFrame") -> str:
+    """What it is worth to begin later, averaged over the ways that were tried with every schedule; and what another way is
+    worth than coasting, averaged over the schedules.
 
     Args:
         timings: ``evidence.timings``.
     """
-    names, means = _over_ways(timings)
+    schedules, names = list(timings["schedule"].unique()), list(timings["method"].unique())
+    by_seed = timings.pivot_table(index="seed", columns=["method", "schedule"], values="distance")
+    names = [name for name in names if all((name, one) in by_seed for one in schedules)]
     if not names:
-        return markdown("No way has been tried with every schedule yet.")
-    first, *later = means
-    told = "; ".join(f"{schedule}, {interval_text(interval(means[schedule] - means[first]))}" for schedule in later)
-    return markdown(
-        f"**Against {first}, each of these schedules loses so many points less to backpropagation of its own cost: {told}** "
-        f"(mean of {', '.join(LABELS[name] for name in names)}, paired over {len(means)} seeds)."
+        return "No way has been tried yet at different times of training."
+    by_seed = by_seed[[(name, one) for name in names for one in schedules]].dropna()
+
+    def mean(level: str) -> "pd.DataFrame":
+        return by_seed.T.groupby(level=level).mean().T
+
+    when, what, first = mean("schedule"), mean("method"), schedules[0]
+    later = "; ".join(f"{one}, {interval_text(interval(when[one] - when[first]))}" for one in schedules[1:])
+    text = (
+        f"When: against {first}, other schedules bring the same ways so many points nearer to backpropagation of equal cost: "
+        f"{later} (mean of {', '.join(LABELS[name] for name in names)}; n = {len(by_seed)})."
     )
+    if "coast" in names and len(names) > 1:
+        others = [f"{LABELS[name]}, {interval_text(interval(what[name] - what['coast']))}" for name in names if name != "coast"]
+        text += f" What: against coasting, by the mean of these schedules: {'; '.join(others)}."
+    return text
 
 
 def timing_table(timings: "pd.DataFrame"):
@@ -209,23 +221,13 @@ def timing_table(timings: "pd.DataFrame"):
     groups = timings.groupby(["method", "schedule"])
     cells = groups["distance"].agg(lambda distance: interval_text(interval(distance)))
     table = cells.unstack().reindex(index=timings["method"].unique(), columns=timings["schedule"].unique()).fillna("–")
+    table = table.rename_axis(columns=None)
     table.insert(0, "GP batches", [LABELS[name] for name in table.index])
     return html_table(
         table,
         caption=f"Points against BP of equal cost, paired over {_range(groups.size())} seeds, each with a 95 % interval of its "
         "own; a way has one decay here; a dash where a cost lies outside of BP's budgets",
     )
-
-
-def _over_ways(timings: "pd.DataFrame") -> "tuple[list[str], pd.DataFrame]":
-    """The ways with a distance by every schedule, and the mean of theirs: a row a seed, a column a schedule."""
-    import pandas as pd
-
-    schedules = list(timings["schedule"].unique())
-    by_seed = timings.pivot_table(index="seed", columns=["method", "schedule"], values="distance")
-    names = [name for name in timings["method"].unique() if all((name, one) in by_seed for one in schedules)]
-    means = {one: by_seed[[(name, one) for name in names]].mean(axis=1, skipna=False) for one in schedules}
-    return names, pd.DataFrame(means).dropna()
 
 
 def seconds_table(ways: "pd.DataFrame", timed: "pd.DataFrame", times: "pd.DataFrame"):
