@@ -74,7 +74,7 @@ def ready() -> None:
 
 
 def plan() -> list:
-    """Runs in the order in which they say something.
+    """Runs that are not recorded yet, in the order in which they say something.
 
     VGG13 at full width by the paper's schedule in bfloat16 autocast, three seeds; one seed of every network by the reduced
     plan; VGG13 with raw targets and its other controls; then the Transformer's other seeds, and the networks'.
@@ -94,13 +94,13 @@ def plan() -> list:
 
     missing = set(recorded_store().missing(others(networks, 0), current=False))
     fresh = [name for name in networks if missing >= set(others([name], 0))]  # all methods of a network on one machine
-    first = others(fresh, 0)
     # What takes longest first: while ADA-GP's predictor learns, a step has several times the kernels of plain backpropagation.
     runs = [full(method, seed) for method in METHODS for seed in range(3)]
-    runs += first + [full("adagp-literal", seed) for seed in range(3)]
+    runs += others(fresh, 0) + [full("adagp-literal", seed) for seed in range(3)]
     runs += [full(method, 0) for method in CONTROLS]
     runs += [reduced.run("transformer", method, seed) for seed in (1, 2) for method in METHODS]
-    return runs + [run for seed in (1, 2) for run in others(networks, seed)]
+    runs += [run for seed in (1, 2) for run in others(networks, seed)]
+    return recorded_store().missing(runs, current=False)
 
 
 @contextlib.contextmanager

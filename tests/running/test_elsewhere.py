@@ -17,12 +17,17 @@ DONE = Run(
 BEGUN = replace(DONE, seed=1, method="adagp")
 
 
-@pytest.fixture
-def elsewhere(checkout, tmp_path, monkeypatch):
-    """The program, with two runs to make and machines that are folders."""
+def loaded():
     spec = importlib.util.spec_from_file_location("record_elsewhere", PROGRAM)
     program = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(program)
+    return program
+
+
+@pytest.fixture
+def elsewhere(checkout, tmp_path, monkeypatch):
+    """The program, with two runs to make and machines that are folders."""
+    program = loaded()
     monkeypatch.setattr(program, "plan", lambda: [DONE, BEGUN])
     monkeypatch.setattr(program, "CARRY", tmp_path / "carry")
     (tmp_path / "carry").mkdir()
@@ -67,3 +72,12 @@ def test_a_run_that_was_stopped_goes_on_on_the_next_machine(elsewhere, tmp_path)
     assert [row["seconds"] for row in ended["curves"][:2]] == seen  # taken over, not made again
     assert ended["result"]["score"] == pytest.approx(whole["result"]["score"])
     assert ended["curves"][-1]["train_loss"] == pytest.approx(whole["curves"][-1]["train_loss"])
+
+
+def test_nothing_that_is_recorded_is_made_again(checkout):
+    runs = loaded().plan()
+    assert len(runs) == len(set(runs)) > 0 and recorded_store().missing(runs, current=False) == runs
+    kept = checkout / "artifact" / "recorded" / "runs"
+    for path in kept.glob("vgg13-cifar10-*"):
+        path.unlink()
+    assert len(loaded().plan()) > len(runs)

@@ -71,7 +71,7 @@ def frontier_verdict(ways: "pd.DataFrame"):
     known, open_ = len(ways) - len(few), len(between)
     parts = ["**No way has three seeds yet, so all are open.**"]
     if known:
-        told = f"{len(below)} below it, and {open_} {'is' if open_ == 1 else 'are'} not told apart from it.**"
+        told = f"{len(below) or 'none'} below it, and {open_} {'is' if open_ == 1 else 'are'} not told apart from it.**"
         best = f"{len(above) or 'none'} {'lie' if len(above) > 1 else 'lies'} above backpropagation of its own cost"
         parts = [f"**Of {_count(known, 'way')} with three seeds or more, {best}, {told}"]
     if len(above):
