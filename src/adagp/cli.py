@@ -173,7 +173,7 @@ def sweep(
 def record(
     time_budget: Annotated[str, typer.Option(help="How long to go on: 90s, 25m or 2h.")] = "25m",
     profile: Annotated[
-        str, typer.Option(help="A profile, frontier or fine-tuning; full on an accelerator, else reduced, unless given.")
+        str, typer.Option(help="A profile, frontier, fine-tuning or confirmation; full on an accelerator, else reduced.")
     ] = "",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps; the best there is unless given.")] = "",
     jobs: Annotated[int, typer.Option(help="Runs at once; 0: one a core, or one on an accelerator.", min=0)] = 0,

@@ -9,7 +9,7 @@ import pytest
 
 from adagp import accelerator as acc
 from adagp._errors import short
-from adagp.running import PROFILES, Run, fine_tuning_runs, frontier_runs
+from adagp.running import PLANS, PROFILES, Run
 from robustness.conftest import refused
 
 NUMBERS = (math.nan, math.inf, -math.inf, -1, 1e308, 10**5000, "1", [1], True, None, 1j)
@@ -71,7 +71,8 @@ def test_the_largest_hardware_and_the_smallest_give_finite_figures():
 
 
 def test_every_planned_run_is_within_the_bounds_and_keeps_its_name():
-    runs = [run for profile in PROFILES.values() for run in profile.runs()] + frontier_runs() + fine_tuning_runs()
+    runs = [run for profile in PROFILES.values() for run in profile.runs()]
+    runs += [run for plan in PLANS.values() for run in plan()]
     assert all(Run.from_config(run.config()).name == run.name for run in runs)
     whole = dataclasses.replace(runs[0], width=np.float32(2), epochs=np.int64(3))
     assert whole == dataclasses.replace(runs[0], width=2, epochs=3) and json.loads(json.dumps(whole.config()))["epochs"] == 3

@@ -99,6 +99,41 @@ def fine_tuning_runs(seeds: int = 10, networks: int = 6) -> list[Run]:
     return made
 
 
+_SETTLED: dict[str, tuple[float, float, dict[int, tuple[tuple[str, float], ...]], dict[int, int]]] = {
+    "vgg13": (
+        0.5, 0.04,
+        {10: (("linear", 0.04),), **dict.fromkeys((12, 14, 16, 20), (("cosine", 0.04), ("linear", 0.04), ("late", 0.02)))},
+        {seed: seed - 9 for seed in range(16, 32)},
+    ),
+    _RESIDUAL: (
+        0.25, 0.08,
+        {
+            8: (("linear", 0.08),), 10: (("linear", 0.08), ("linear", 0.04)), 12: (("linear", 0.08), ("cosine", 0.08)),
+            14: (("cosine", 0.08),), 20: (("linear", 0.08),),
+        },
+        {seed: 1 + seed % 2 for seed in range(16, 46)},
+    ),
+}  # fmt: skip
+"""For each architecture, by the runs of ``fine_tuning_runs``: the share that freezing keeps and its learning rate, the best
+decays and rates of backpropagation at the budgets around its cost, and which pretrained network each new seed starts from."""
+
+
+def confirmation_runs() -> list[Run]:
+    """What paid in fine-tuning once more, with networks and images that had no part in finding it, and nothing left to choose.
+
+    One way for each architecture. The settings, the seeds and their number were committed before the first of these runs.
+    """
+    made: list[Run] = []
+    for model, (share, lr, budgets, networks) in _SETTLED.items():
+        for seed, network in networks.items():
+            own = _few(model, seed, network)
+            made.append(_kept(own, lr, share, (1, 0)))
+            made += [
+                replace(own, lr=rate, epochs=epochs, decay=decay) for epochs, tried in budgets.items() for decay, rate in tried
+            ]
+    return made
+
+
 def _few(model: str, seed: int, network: int = 0) -> Run:
     """Backpropagation on the seed's own images, from the pretrained network of that seed."""
     first = replace(
