@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from adagp import evidence, publishing
-from adagp.running import METHODS, Run, cost_epochs
+from adagp.running import METHODS, Run, confirmation_runs, cost_epochs, fine_tuning_runs
 
 BASE = Run(model="vgg13", dataset="digits", method="bp", width=0.125, epochs=20, warm_up_epochs=10, rungs=(), final=(1, 1))
 
 
-def record(score, cost=None, averaged=None, **changes):
-    run = dataclasses.replace(BASE, **changes)
+def record(score, cost=None, averaged=None, run=BASE, **changes):
+    run = dataclasses.replace(run, **changes)
     batches = [{"bp": 10} if run.method == "bp" or epoch < 10 else {"gp": 5, "bp": 5} for epoch in range(run.epochs)]
     rows = [{"batches": made, "accuracy": score + 1} for made in batches]
     result = {"metric": "accuracy", "diverged": None, "score": score, "averaged_score": averaged, "train_samples": 1280}
@@ -74,6 +74,50 @@ def test_fine_tuning_from_one_network_and_from_a_network_each_are_regimes_of_the
     parts = evidence.regimes([*plain(), *tuned])
     assert [set(runs["seed"]) for runs in parts.values()] == [{0, 1, 2}, {0, 1, 2}, {3, 4, 5}]
     assert [name.partition("20 epochs")[2] for name in parts] == ["", ", fine-tuned", ", fine-tuned from a network each"]
+
+
+def test_what_confirms_shares_no_network_and_no_images_with_what_was_found_and_takes_its_settings():
+    found, again = fine_tuning_runs(), confirmation_runs()
+    for part in ("start", "train_first", "seed"):
+        assert not {(run.model, getattr(run, part)) for run in found} & {(run.model, getattr(run, part)) for run in again}
+    assert not {run.train_first for run in found} & {run.train_first for run in again}
+
+    def setting(run):
+        return dataclasses.replace(run, seed=0, train_first=0, start=dataclasses.replace(run.start, seed=0))
+
+    assert {setting(run) for run in again} <= {setting(run) for run in found}
+    for model in ("vgg13", "mobilenet_v2"):
+        ways = {setting(run) for run in again if run.model == model and run.method != "bp"}
+        assert len(ways) == 1  # nothing is left to choose
+
+
+def confirming(far):
+    """The confirming runs: backpropagation reaches 50 points and one an epoch, the seed's share less; the way, ``far`` more."""
+    made = []
+    for run in confirmation_runs():
+        score = 49 + run.epochs - run.seed / 10 if run.method == "bp" else 49 + 12 - run.seed / 10 + far(run)
+        made.append(record(score, run=run, cost=float(run.epochs if run.method == "bp" else 12)))
+    return made
+
+
+def test_what_confirms_is_kept_apart_from_what_was_found():
+    """The way lies two points above on every seed of VGG13, and by turns five above and five below on the other network."""
+    runs = confirming(lambda run: 2.0 if run.model == "vgg13" else 5.0 * (-1) ** (run.seed // 2))
+    assert list(evidence.regimes([*plain(), *runs])) == list(evidence.regimes(plain()))
+    again = evidence.regimes([*plain(), *runs], confirming=True)
+    assert sorted(rows["model"].iloc[0] for rows in again.values()) == ["mobilenet_v2", "vgg13"]
+    ways = evidence.compared(again)
+    told = publishing.what_was_confirmed(again, ways)
+    assert "vgg13, +2.00 [+2.00, +2.00] points, n = 16 from a network each, above" in told
+    assert "n = 30 from 2 networks, not told apart" in told and "95 % for both together" in told
+    assert "Nothing was tried again" in publishing.what_was_confirmed({}, {})
+
+
+def test_what_confirms_is_shown_by_network_where_seeds_share_one():
+    again = evidence.regimes(confirming(lambda run: float(run.start.seed)), confirming=True)
+    ways = evidence.compared(again)
+    table = publishing.confirmation_table(again, ways, ways).data
+    assert table.count("<td>+1.00, +2.00</td>") == 1 and table.count("<td>–</td>") == 1
 
 
 def test_joint_intervals_are_for_all_ways_of_all_regimes():

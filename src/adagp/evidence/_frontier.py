@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ..running import METHODS, Run, cost_epochs, gp_way, planned_cost
+from ..running import METHODS, Run, confirmation_runs, cost_epochs, gp_way, planned_cost
 from ._rules import LEAST_PAIRS, Interval, interval, score, width_words
 
 if TYPE_CHECKING:
@@ -19,17 +19,19 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
     """One row a run, with its cost and the regime it belongs to.
 
     Returns:
-        Columns regime (samples and epochs in words), whole (epochs of its longest run), model, width, samples, batch, data,
-        method ('bp' for equal-cost runs too), schedule (in words, with the predictor's options; empty for backpropagation), lr,
-        decay, epochs, seed, cost (epochs of backpropagation, by multiply-accumulates), gp (share of the batches in Phase GP,
-        dropped ones too), accuracy (after the last epoch, which is what is compared here), score (mean of the last three
-        epochs), averaged (of averaged weights), seconds, cut and run.
+        Columns regime (samples and epochs in words), whole (epochs of its longest run), confirming (one of
+        ``running.confirmation_runs``), model, width, samples, batch, data, method ('bp' for equal-cost runs too), schedule (in
+        words, with the predictor's options; empty for backpropagation), lr, decay, epochs, seed, cost (epochs of
+        backpropagation, by multiply-accumulates), gp (share of the batches in Phase GP, dropped ones too), accuracy (after the
+        last epoch, which is what is compared here), score (mean of the last three epochs), averaged (of averaged weights),
+        seconds, cut and run.
     """
     import pandas as pd
 
     rows = []
     records = [record for record in records if record["result"]["metric"] == "accuracy"]
     made = [Run.from_config(record["config"]) for record in records]
+    settled = set(confirmation_runs())
     seeds_from: dict[Run | None, set[int]] = {}
     for run in made:
         seeds_from.setdefault(run.start, set()).add(run.seed)
@@ -40,11 +42,13 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
             cost = planned_cost(run, result["train_samples"], cut)
         # Seeds that share a pretrained network say how sure a figure is for that one; seeds with one each, for all like it.
         alone = run.start is not None and len(seeds_from[run.start]) == 1
-        start = replace(run.start, seed=0).name if run.start else ""
+        start, confirming = replace(run.start, seed=0).name if run.start else "", run in settled
+        size = result["train_samples"], data["fingerprint"]
         rows.append(
             {
-                "key": (*(getattr(run, name) for name in _REGIME), start, alone, result["train_samples"], data["fingerprint"]),
-                "tuned": (", fine-tuned from a network each" if alone else ", fine-tuned") if start else "",
+                "key": (*(getattr(run, name) for name in _REGIME), start, alone, confirming, *size),
+                "tuned": _tuned(alone, confirming) if start else "",
+                "confirming": confirming,
                 "model": run.model,
                 "width": run.width,
                 "samples": result["train_samples"],
@@ -67,8 +71,8 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
                 "run": run,
             }
         )
-    columns = ["key", "tuned", "model", "width", "samples", "batch", "data", "method", "schedule", "lr", "decay", "epochs"]
-    columns += ["seed", "cost", "gp", "accuracy", "score", "averaged", "seconds", "cut", "run"]
+    columns = ["key", "tuned", "confirming", "model", "width", "samples", "batch", "data", "method", "schedule", "lr", "decay"]
+    columns += ["epochs", "seed", "cost", "gp", "accuracy", "score", "averaged", "seconds", "cut", "run"]
     frame = pd.DataFrame(rows, columns=columns)
     whole = frame.groupby("key")["epochs"].transform("max")
     frame.insert(0, "whole", whole)
@@ -83,10 +87,22 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
     return frame.drop(columns=["key", "tuned"])
 
 
-def regimes(records: Iterable[dict]) -> "dict[str, pd.DataFrame]":
+def _tuned(alone: bool, confirming: bool) -> str:
+    if confirming:
+        return ", fine-tuned, confirmation"
+    return ", fine-tuned from a network each" if alone else ", fine-tuned"
+
+
+def regimes(records: Iterable[dict], *, confirming: bool = False) -> "dict[str, pd.DataFrame]":
     """The rows of ``budgets`` by regime, those trained from random weights first and most budgets first: of those whose
-    ``frontier`` has two budgets or more, since with fewer nothing is decided."""
-    parts = {name: rows for name, rows in budgets(records).groupby("regime", sort=False)}
+    ``frontier`` has two budgets or more, since with fewer nothing is decided.
+
+    Args:
+        confirming: the runs of ``running.confirmation_runs`` only, whose settings other runs chose; they are left out unless
+            asked for, so that what is found and what confirms it never share a run.
+    """
+    made = budgets(records)
+    parts = {name: rows for name, rows in made[made["confirming"] == confirming].groupby("regime", sort=False)}
     count = {name: frontier(rows)["cost"].nunique() for name, rows in parts.items()}
     tuned = {name: rows["run"].iloc[0].start is not None for name, rows in parts.items()}
     return {name: parts[name] for name in sorted(parts, key=lambda name: (tuned[name], -count[name])) if count[name] > 1}

@@ -33,6 +33,7 @@ from ._notebooks import (
 )
 from ._times import forecast
 from ._worth import (
+    confirmation_table,
     criterion_table,
     criterion_verdict,
     frontier_table,
@@ -41,14 +42,16 @@ from ._worth import (
     seconds_table,
     timing_table,
     what_pays,
+    what_was_confirmed,
     when_it_costs_least,
 )
 
 __all__ = [
     "BookError", "NotebookError", "accuracy_table", "apart", "available_notebooks", "build_book", "claims_in_readme",
-    "claims_page", "claims_table", "control_table", "criterion_table", "criterion_verdict", "describe", "execute_notebooks",
-    "finding", "findings", "forecast", "frontier_table", "frontier_verdict", "html_table", "large_batch_table", "model_story",
-    "needed_runs", "networks_table", "notebook_jobs", "nothing_recorded", "overhead_table", "quality_table", "recorded_scale",
-    "regime_sentence", "rests_on", "results_digest", "score_table", "seconds_table", "show_models", "steps_table",
-    "sweep_table", "timing_table", "traits_table", "variant_table", "what_pays", "when_it_costs_least",
+    "claims_page", "claims_table", "confirmation_table", "control_table", "criterion_table", "criterion_verdict", "describe",
+    "execute_notebooks", "finding", "findings", "forecast", "frontier_table", "frontier_verdict", "html_table",
+    "large_batch_table", "model_story", "needed_runs", "networks_table", "notebook_jobs", "nothing_recorded",
+    "overhead_table", "quality_table", "recorded_scale", "regime_sentence", "rests_on", "results_digest", "score_table",
+    "seconds_table", "show_models", "steps_table", "sweep_table", "timing_table", "traits_table", "variant_table",
+    "what_pays", "what_was_confirmed", "when_it_costs_least",
 ]  # fmt: skip

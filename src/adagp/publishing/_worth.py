@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..data import FACTS
-from ..evidence import PREDICTIONS, decided, frontier, interval, mixtures, threshold, whole_network, width_words
+from ..evidence import PREDICTIONS, decided, distances, frontier, interval, mixtures, threshold, whole_network, width_words
 from ..figures.style import LABELS, METRICS
 from ._display import NOTHING, html_table, interval_text, markdown
 
@@ -31,9 +31,8 @@ def regime_sentence(runs: "pd.DataFrame"):
     if start is not None:
         networks = len({run.start for run in plain["run"]})
         before = (
-            f" {'All start from one network' if networks == 1 else 'Each seed starts from a network of its own'} that "
-            f"backpropagation pretrained for {start.epochs} epochs on {FACTS[start.dataset].train_samples:,} samples of "
-            f"{FACTS[start.dataset].title}, but for the last layer"
+            f" {_from(networks, plain['seed'].nunique())} that backpropagation pretrained for {start.epochs} epochs on "
+            f"{FACTS[start.dataset].train_samples:,} samples of {FACTS[start.dataset].title}, but for the last layer"
         )
         before += "; each seed has training samples of its own." if len({run.train_first for run in plain["run"]}) > 1 else "."
     return markdown(
@@ -42,6 +41,12 @@ def regime_sentence(runs: "pd.DataFrame"):
         f"backpropagation at {plain['epochs'].nunique()} budgets from {plain['epochs'].min()} to {plain['epochs'].max()} "
         f"epochs with {tried}; {seeds_of(curve)} seeds each.{before}"
     )
+
+
+def _from(networks: int, seeds: int) -> str:
+    if networks == seeds:
+        return "Each seed starts from a network of its own"
+    return "All start from one network" if networks == 1 else f"They start from {networks} networks"
 
 
 def seeds_of(curve: "pd.DataFrame") -> str:
@@ -121,9 +126,7 @@ def what_pays(regimes: "dict[str, pd.DataFrame]", compared: "dict[str, pd.DataFr
         f"{tally['below']} below, and {tally['between']} are not told apart."
     )
     for name, row in above:
-        first, way = regimes[name].iloc[0], f"{LABELS[row['method']]} ({row['schedule']})"
-        if row["method"] == "truncated" and row["schedule"].startswith("every batch"):
-            way = f"freezing the lower layers ({row['schedule'].rpartition(', ')[2]} of the backward pass kept)"
+        first, way = regimes[name].iloc[0], _way(row)
         tuned = f"{'fine-tuned' if first['run'].start else 'trained'} on {first['samples']:,} images"
         text += f" What does: {way}, {first['model']} {tuned}, {interval_text(row['joint'])} points, n = {row['n']}."
         again = compared.get(f"{name} from a network each")
@@ -136,6 +139,77 @@ def what_pays(regimes: "dict[str, pd.DataFrame]", compared: "dict[str, pd.DataFr
                     f"{', above too' if low is not None and low > 0 else ', not told apart'}."
                 )
     return text
+
+
+def _way(row: dict) -> str:
+    if row["method"] == "truncated" and row["schedule"].startswith("every batch"):
+        return f"freezing the lower layers ({row['schedule'].rpartition(', ')[2]} of the backward pass kept)"
+    return f"{LABELS[row['method']]} ({row['schedule']})"
+
+
+def what_was_confirmed(regimes: "dict[str, pd.DataFrame]", compared: "dict[str, pd.DataFrame]") -> str:
+    """What the runs with nothing left to choose say of the ways that others had found, in a sentence.
+
+    Args:
+        regimes: ``evidence.regimes`` of the confirming runs.
+        compared: ``evidence.compared`` of them.
+    """
+    words = {"above": "above", "below": "below", "between": "not told apart", "few": "open"}
+    found = []
+    for name, ways in compared.items():
+        runs = regimes[name]
+        networks, seeds = len({run.start for run in runs["run"]}), runs["seed"].nunique()
+        start = "a network each" if networks == seeds else _count(networks, "network")
+        for side, rows in decided(ways).items():
+            for row in rows.to_dict("records"):
+                far = interval_text(row["joint"])
+                found.append(f"{_way(row)}, {runs['model'].iloc[0]}, {far} points, n = {row['n']} from {start}, {words[side]}")
+    if not found:
+        return "Nothing was tried again yet with other networks and images."
+    return (
+        "Tried again with other pretrained networks and other images, every setting and the number of seeds fixed before: "
+        f"{'; '.join(found)} (95 % for {'both' if len(found) == 2 else 'all'} together)."
+    )
+
+
+def confirmation_table(
+    regimes: "dict[str, pd.DataFrame]", compared: "dict[str, pd.DataFrame]", timed: "dict[str, pd.DataFrame]"
+):
+    """The runs with nothing left to choose against backpropagation of equal cost and of equal seconds.
+
+    Args:
+        regimes: ``evidence.regimes`` of the confirming runs.
+        compared: ``evidence.compared`` of them.
+        timed: the same of ``evidence.at_measured_cost``.
+    """
+    import pandas as pd
+
+    rows = []
+    for name, runs in regimes.items():
+        model, starts = runs["model"].iloc[0], runs["run"].map(lambda run: run.start.seed)
+        several = starts.nunique() < runs["seed"].nunique()
+        alone = [distances(part).set_index(["method", "schedule"])["distance"] for _, part in runs.groupby(starts)]
+        for row, clock in zip(compared[name].to_dict("records"), timed[name].to_dict("records"), strict=True):
+            place = row["method"], row["schedule"]
+            rows.append(
+                {
+                    "network": model,
+                    "GP batches": f"{LABELS[row['method']]}: {row['schedule']}",
+                    "pretrained": f"{starts.nunique()}",
+                    "n": row["n"],
+                    "cost (epochs of BP)": f"{row['cost']:.1f}",
+                    "minus BP of equal cost": interval_text(row["joint"]),
+                    "by network": ", ".join(f"{one[place].mean:+.2f}" for one in alone) if several else "–",
+                    "cost by measured time": f"{clock['cost']:.1f}",
+                    "minus BP of equal seconds": interval_text(clock["joint"]),
+                    "minus BP for all epochs": interval_text(row["against_whole"]),
+                }
+            )
+    return html_table(
+        pd.DataFrame(rows),
+        caption="Points, paired by seed; at equal cost and at equal seconds with intervals that hold at 95 % for all rows "
+        "together, the last with one of its own; pretrained: how many networks the seeds start from",
+    )
 
 
 _NO_PREDICTION = ("coast", "skip", "truncated", "sampled", "sampled-hardest")
