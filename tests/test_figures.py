@@ -56,3 +56,19 @@ def test_the_pipeline_pages_parameters_reach_its_sweep(monkeypatch):
     parameters, first = ["".join(cell["source"]) for cell in page["cells"] if cell["cell_type"] == "code"][:2]
     exec(f"{parameters}\nstages, micro_batches = 6, 12\n{first}", {})
     assert asked == [([2, 6, 12], 12)]
+
+
+def test_every_way_stands_on_one_picture_and_a_full_dot_is_a_decided_one():
+    from adagp.evidence import interval
+
+    def way(method, far, side):
+        found = interval(pd.Series([far - 1, far, far + 1]))
+        return {"method": method, "schedule": "1:1 from 50% on", "n": 3, "side": side, "distance": found}
+
+    table = pd.DataFrame([way("coast", -2.0, "below"), way("truncated", 1.0, "above"), way("ema", 0.5, "between")])
+    unknown = pd.DataFrame([{"method": "skip", "schedule": "early", "n": 3, "side": "few", "distance": None}])
+    figure, data = figures.distances({"one setting": table, "another": unknown})
+    assert data["method"].tolist() == ["truncated", "ema", "coast"]  # the best first; what has no distance is left out
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [line.get_markerfacecolor() == "white" for line in dots] == [False, True, False]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["one setting"]

@@ -178,10 +178,12 @@ def _bar(curve: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def compared(regimes: "dict[str, pd.DataFrame]", value: str = "accuracy") -> "dict[str, pd.DataFrame]":
-    """The ``distances`` of each regime, whose joint intervals hold for all ways of all regimes together."""
+    """The ``distances`` of each regime, whose joint intervals hold for all ways of all regimes together, with a column side:
+    what ``decided`` says of each."""
     tables = {name: distances(runs, value) for name, runs in regimes.items()}
     together = _joint([found for ways in tables.values() for found in ways["distance"]])
-    return {name: ways.assign(joint=[together.pop(0) for _ in range(len(ways))]) for name, ways in tables.items()}
+    tables = {name: ways.assign(joint=[together.pop(0) for _ in range(len(ways))]) for name, ways in tables.items()}
+    return {name: ways.assign(side=_sides(ways)) for name, ways in tables.items()}
 
 
 def _joint(found: "list[Interval | None]") -> "list[Interval | None]":
@@ -277,6 +279,11 @@ def decided(ways: "pd.DataFrame") -> "dict[str, pd.DataFrame]":
     Above and below is only what is so at 95 % for all ways together: who tries many ways finds one by chance. Few seeds, or
     too few decays: a way that lacks one of the frontier's own decays may lie below for that reason alone.
     """
+    sides = _sides(ways)
+    return {name: ways[sides == name] for name in ("above", "below", "between", "few")}
+
+
+def _sides(ways: "pd.DataFrame") -> "pd.Series":
     import pandas as pd
 
     def side(row: "pd.Series") -> str:
@@ -287,8 +294,7 @@ def decided(ways: "pd.DataFrame") -> "dict[str, pd.DataFrame]":
             return "below" if row["fitted"] else "few"
         return "above" if joint.low > 0 else "between"
 
-    sides = pd.Series([side(row) for _, row in ways.iterrows()], index=ways.index, dtype=object)
-    return {name: ways[sides == name] for name in ("above", "below", "between", "few")}
+    return pd.Series([side(row) for _, row in ways.iterrows()], index=ways.index, dtype=object)
 
 
 def savings(runs: "pd.DataFrame", *, design: str = "efficient", dataflow: str = "ws") -> "pd.DataFrame":

@@ -267,6 +267,58 @@ def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", ways: "pd.DataFrame") 
     return figure, pd.concat(shown, ignore_index=True)
 
 
+@style.drawing
+def distances(tables: "dict[str, pd.DataFrame]") -> tuple["Figure", "pd.DataFrame"]:
+    """Every way of every regime on one picture: its distance to backpropagation of its own cost, with a 95 % interval.
+
+    Args:
+        tables: ``evidence.compared``; a way without a distance is left out. A full dot stands where the joint interval says
+            above or below.
+    """
+    import matplotlib.pyplot as plt
+    import pandas as pd
+    from matplotlib.transforms import blended_transform_factory
+
+    rows: list[dict] = []
+    for regime, ways in tables.items():
+        known = [row | {"regime": regime} for row in ways.to_dict("records") if row["distance"]]
+        rows += sorted(known, key=lambda row: -row["distance"].mean)
+    labels: list[str] = []
+    headings: dict[str, int] = {}
+    small = 6.5 if style.on_phone() else 8
+    with style.use():
+        count = len(rows) + len(tables)
+        figure, axes = plt.subplots(figsize=style.size(7.6, 1 + 0.215 * count, 1 + 0.26 * count))
+        for row in rows:
+            if row["regime"] not in headings:
+                headings[row["regime"]] = len(labels)
+                labels.append("")
+            found, color, place = row["distance"], style.COLORS[row["method"]], len(labels)
+            if found.low is not None:
+                axes.plot([found.low, found.high], [place, place], color=color, linewidth=1.2)
+            open_ = row["side"] in ("between", "few")
+            axes.plot(found.mean, place, "o", color=color, markersize=5, markerfacecolor="white" if open_ else color)
+            labels.append(f"{style.LABELS[row['method']]}: {row['schedule'].replace('the paper', 'paper')}")
+        axes.axvline(0, color=style.BLACK, linewidth=1)
+        for regime, place in headings.items():
+            card = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            where = blended_transform_factory(figure.transFigure, axes.transData)
+            text = axes.text(0.01, place, style.words(regime, phone=48), transform=where, va="center", weight="bold", bbox=card)
+            text.set(in_layout=False, fontsize=small)
+        axes.set_yticks(range(len(labels)), [style.words(label, phone=26) for label in labels], fontsize=small)
+        axes.set_ylim(len(labels) - 0.4, -0.8)
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel("points against BP of equal cost")
+    plt.close(figure)
+    shown = [
+        {name: row[name] for name in ("regime", "method", "schedule", "n", "side")}
+        | {"mean": row["distance"].mean, "low": row["distance"].low, "high": row["distance"].high}
+        for row in rows
+    ]
+    return figure, pd.DataFrame(shown)
+
+
 def _begins(schedule: str) -> int:
     """Percent of the epochs before prediction, from a schedule in words."""
     number = schedule.rpartition("from ")[2].partition("%")[0]
