@@ -16,7 +16,7 @@ from ..evidence import Interval
 from ..figures import Row
 from ..figures.style import LABELS
 from ._display import interval_text
-from ._worth import seeds_of, what_pays
+from ._worth import seeds_of, what_pays, what_was_confirmed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,8 +149,10 @@ def _surest(ways: "pd.DataFrame") -> float:
 
 def _pays(profile: str) -> "HTML":
     """Which ways to fill a batch of Phase GP lie above backpropagation of their own cost."""
-    regimes = evidence.regimes(evidence.recorded())
+    kept = evidence.recorded()
+    regimes, again = evidence.regimes(kept), evidence.regimes(kept, confirming=True)
     compared = evidence.compared(regimes)
+    confirmed = f" {what_was_confirmed(again, evidence.compared(again))}" if again else ""
     drawn, basis = None, "Nothing recorded yet."
     if regimes:
         # The one in which a way lies most surely above: that is what a reader will want to see.
@@ -164,7 +166,7 @@ def _pays(profile: str) -> "HTML":
     return finding(
         "pays",
         "<b>Which Phase GP pays?</b> What Phase GP saves could also be saved by stopping earlier. It pays only above the line "
-        f"of backpropagation at its own cost. {what_pays(regimes, compared)}",
+        f"of backpropagation at its own cost. {what_pays(regimes, compared)}{confirmed}",
         drawn,
         alt="Accuracy over cost: a line for backpropagation at each budget, a point for each way to fill a GP batch",
         page="13_controls",
