@@ -97,12 +97,12 @@ def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
             for name, median in medians.items()
         ]
     )
-    machine = provenance(device)["machine"]
+    machine, threads = provenance(device)["machine"], torch.get_num_threads()
     return {
         "table": table,
         "glue": {
             "n": repeats,
-            "machine": f"{machine['processor']}, {torch.get_num_threads()} thread(s)"
+            "machine": f"{machine['processor']}, {threads} thread{'s' * (threads > 1)}"
             if device == "cpu"
             else machine["device"],
             "ladder": medians["plain backpropagation"] / adagp,
