@@ -1,7 +1,7 @@
 """The plans behind the page "Does prediction matter?": backpropagation at many budgets, and every way to fill a GP batch."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..schedule import DECAYS, LateSchedule
 from ._configuration import Run
@@ -99,23 +99,40 @@ def fine_tuning_runs(seeds: int = 10, networks: int = 6) -> list[Run]:
     return made
 
 
-_SETTLED: dict[str, tuple[float, float, dict[int, tuple[tuple[str, float], ...]], dict[int, int]]] = {
-    "vgg13": (
-        0.5, 0.04,
-        {10: (("linear", 0.04),), **dict.fromkeys((12, 14, 16, 20), (("cosine", 0.04), ("linear", 0.04), ("late", 0.02)))},
-        {seed: seed - 9 for seed in range(16, 32)},
-    ),
-    _RESIDUAL: (
-        0.25, 0.08,
-        {
-            8: (("linear", 0.08),), 10: (("linear", 0.08), ("linear", 0.04)), 12: (("linear", 0.08), ("cosine", 0.08)),
-            14: (("cosine", 0.08),), 20: (("linear", 0.08),),
+class _Settled(NamedTuple):
+    """What the runs of ``fine_tuning_runs`` chose for an architecture."""
+
+    share: float
+    lr: float
+    plain: dict[int, tuple[tuple[str, float], ...]]
+    """Backpropagation's best decays and learning rates at each budget around the cost of freezing."""
+    networks: dict[int, int]
+    """Which pretrained network each seed starts from."""
+
+
+_SETTLED = {
+    "vgg13": _Settled(
+        share=0.5,
+        lr=0.04,
+        plain={
+            10: (("linear", 0.04),),
+            **dict.fromkeys((12, 14, 16, 20), (("cosine", 0.04), ("linear", 0.04), ("late", 0.02))),
         },
-        {seed: 1 + seed % 2 for seed in range(16, 46)},
+        networks={seed: seed - 9 for seed in range(16, 32)},
     ),
-}  # fmt: skip
-"""For each architecture, by the runs of ``fine_tuning_runs``: the share that freezing keeps and its learning rate, the best
-decays and rates of backpropagation at the budgets around its cost, and which pretrained network each new seed starts from."""
+    _RESIDUAL: _Settled(
+        share=0.25,
+        lr=0.08,
+        plain={
+            8: (("linear", 0.08),),
+            10: (("linear", 0.08), ("linear", 0.04)),
+            12: (("linear", 0.08), ("cosine", 0.08)),
+            14: (("cosine", 0.08),),
+            20: (("linear", 0.08),),
+        },
+        networks={seed: 1 + seed % 2 for seed in range(16, 46)},
+    ),
+}
 
 
 def confirmation_runs() -> list[Run]:
@@ -124,13 +141,12 @@ def confirmation_runs() -> list[Run]:
     One way for each architecture. The settings, the seeds and their number were committed before the first of these runs.
     """
     made: list[Run] = []
-    for model, (share, lr, budgets, networks) in _SETTLED.items():
-        for seed, network in networks.items():
+    for model, settled in _SETTLED.items():
+        for seed, network in settled.networks.items():
             own = _few(model, seed, network)
-            made.append(_kept(own, lr, share, (1, 0)))
-            made += [
-                replace(own, lr=rate, epochs=epochs, decay=decay) for epochs, tried in budgets.items() for decay, rate in tried
-            ]
+            made.append(_kept(own, settled.lr, settled.share, (1, 0)))
+            for epochs, tried in settled.plain.items():
+                made += [replace(own, lr=lr, epochs=epochs, decay=decay) for decay, lr in tried]
     return made
 
 
