@@ -24,7 +24,9 @@ def regime_sentence(runs: "pd.DataFrame"):
     settings = plain.groupby("epochs")[["decay", "lr"]].apply(lambda rows: len(rows.drop_duplicates()))
     tried = f"the best of {_range(settings)} settings of decay and learning rate" if settings.max() > 1 else "one decay"
     edge = curve.groupby("cost")["lr"].first()
-    if plain["lr"].nunique() > 1 and (at_edge := int((edge == plain["lr"].max()).sum())):
+    if first["confirming"]:
+        tried += ", chosen before"
+    elif plain["lr"].nunique() > 1 and (at_edge := int((edge == plain["lr"].max()).sum())):
         tried += f" (at {_count(at_edge, 'budget')} the best rate is the largest that was tried)"
     start = first["run"].start
     before = ""
@@ -208,7 +210,8 @@ def confirmation_table(
     return html_table(
         pd.DataFrame(rows),
         caption="Points, paired by seed; at equal cost and at equal seconds with intervals that hold at 95 % for all rows "
-        "together, the last with one of its own; pretrained: how many networks the seeds start from",
+        "together, the last with one of its own; pretrained: how many networks the seeds start from, and where they are fewer "
+        "than the seeds, the interval speaks for these",
     )
 
 
