@@ -85,7 +85,8 @@ def test_what_confirms_shares_no_network_and_no_images_with_what_was_found_and_t
     def setting(run):
         return dataclasses.replace(run, seed=0, train_first=0, start=dataclasses.replace(run.start, seed=0))
 
-    assert {setting(run) for run in again} <= {setting(run) for run in found}
+    assert {setting(run) for run in again if run.decay != "wsd"} <= {setting(run) for run in found}
+    assert {run.method for run in again if run.decay == "wsd"} == {"bp"}  # added later, which may only raise the line
     for model in ("vgg13", "mobilenet_v2"):
         ways = {setting(run) for run in again if run.model == model and run.method != "bp"}
         assert len(ways) == 1  # nothing is left to choose
