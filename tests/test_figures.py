@@ -63,7 +63,7 @@ def test_every_way_stands_on_one_picture_and_a_full_dot_is_a_decided_one():
 
     def way(method, far, side):
         found = interval(pd.Series([far - 1, far, far + 1]))
-        return {"method": method, "schedule": "1:1 from 50% on", "n": 3, "side": side, "distance": found}
+        return {"method": method, "schedule": "1:1 from 50% on", "n": 3, "side": side, "distance": found, "fitted": True}
 
     table = pd.DataFrame([way("coast", -2.0, "below"), way("truncated", 1.0, "above"), way("ema", 0.5, "between")])
     unknown = pd.DataFrame([{"method": "skip", "schedule": "early", "n": 3, "side": "few", "distance": None}])
@@ -71,4 +71,7 @@ def test_every_way_stands_on_one_picture_and_a_full_dot_is_a_decided_one():
     assert data["method"].tolist() == ["truncated", "ema", "coast"]  # the best first; what has no distance is left out
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert [line.get_markerfacecolor() == "white" for line in dots] == [False, True, False]
+    assert [line.get_alpha() for line in dots] == [1, 1, 1]  # pale is only what lies below without the best decays
     assert [text.get_text() for text in figure.axes[0].texts] == ["one setting"]
+    pale, _ = figures.distances({"one setting": table.assign(fitted=False)})
+    assert [line.get_alpha() for line in pale.axes[0].lines if line.get_marker() == "o"] == [1, 1, 0.35]

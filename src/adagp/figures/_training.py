@@ -273,7 +273,7 @@ def distances(tables: "dict[str, pd.DataFrame]") -> tuple["Figure", "pd.DataFram
 
     Args:
         tables: ``evidence.compared``; a way without a distance is left out. A full dot stands where the joint interval says
-            above or below.
+            above or below; pale is what lies below and lacks one of backpropagation's best decays.
     """
     import matplotlib.pyplot as plt
     import pandas as pd
@@ -285,27 +285,28 @@ def distances(tables: "dict[str, pd.DataFrame]") -> tuple["Figure", "pd.DataFram
         rows += sorted(known, key=lambda row: -row["distance"].mean)
     labels: list[str] = []
     headings: dict[str, int] = {}
-    small = 6.5 if style.on_phone() else 8
+    small = 7.5 if style.on_phone() else 8
     with style.use():
         count = len(rows) + len(tables)
-        figure, axes = plt.subplots(figsize=style.size(7.6, 1 + 0.215 * count, 1 + 0.26 * count))
+        figure, axes = plt.subplots(figsize=style.size(7.6, 1 + 0.215 * count, 1 + 0.32 * count))
         for row in rows:
             if row["regime"] not in headings:
                 headings[row["regime"]] = len(labels)
                 labels.append("")
             found, color, place = row["distance"], style.COLORS[row["method"]], len(labels)
+            alpha = 0.35 if found.mean < 0 and not row["fitted"] else 1
             if found.low is not None:
-                axes.plot([found.low, found.high], [place, place], color=color, linewidth=1.2)
-            open_ = row["side"] in ("between", "few")
-            axes.plot(found.mean, place, "o", color=color, markersize=5, markerfacecolor="white" if open_ else color)
+                axes.plot([found.low, found.high], [place, place], color=color, linewidth=1.2, alpha=alpha)
+            face = "white" if row["side"] in ("between", "few") else color
+            axes.plot(found.mean, place, "o", color=color, markersize=5, markerfacecolor=face, alpha=alpha)
             labels.append(f"{style.LABELS[row['method']]}: {row['schedule'].replace('the paper', 'paper')}")
         axes.axvline(0, color=style.BLACK, linewidth=1)
         for regime, place in headings.items():
             card = {"facecolor": "white", "edgecolor": "none", "pad": 1}
             where = blended_transform_factory(figure.transFigure, axes.transData)
-            text = axes.text(0.01, place, style.words(regime, phone=48), transform=where, va="center", weight="bold", bbox=card)
+            text = axes.text(0.01, place, style.words(regime, phone=44), transform=where, va="center", weight="bold", bbox=card)
             text.set(in_layout=False, fontsize=small)
-        axes.set_yticks(range(len(labels)), [style.words(label, phone=26) for label in labels], fontsize=small)
+        axes.set_yticks(range(len(labels)), [style.words(label, phone=22) for label in labels], fontsize=small)
         axes.set_ylim(len(labels) - 0.4, -0.8)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
