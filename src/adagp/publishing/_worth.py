@@ -162,10 +162,9 @@ def what_was_confirmed(regimes: "dict[str, pd.DataFrame]", compared: "dict[str, 
         runs = regimes[name]
         networks, seeds = len({run.start for run in runs["run"]}), runs["seed"].nunique()
         start = "a network each" if networks == seeds else _count(networks, "network")
-        for side, rows in decided(ways).items():
-            for row in rows.to_dict("records"):
-                far = interval_text(row["joint"])
-                found.append(f"{_way(row)}, {runs['model'].iloc[0]}, {far} points, n = {row['n']} from {start}, {words[side]}")
+        for row in ways.to_dict("records"):
+            far, side = interval_text(row["joint"]), words[row["side"]]
+            found.append(f"{_way(row)}, {runs['model'].iloc[0]}, {far} points, n = {row['n']} from {start}, {side}")
     if not found:
         return "Nothing was tried again yet with other networks and images."
     return (

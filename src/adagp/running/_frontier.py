@@ -140,7 +140,8 @@ _SETTLED = {
 def confirmation_runs() -> list[Run]:
     """What paid in fine-tuning once more, with networks and images that had no part in finding it, and nothing left to choose.
 
-    One way for each architecture. The settings, the seeds and their number were committed before the first of these runs.
+    One way for each architecture. The settings, the seeds and their number were committed before the first of these runs, but
+    for the decay 'wsd' of backpropagation.
     """
     made: list[Run] = []
     for model, settled in _SETTLED.items():
