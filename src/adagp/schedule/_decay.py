@@ -21,6 +21,11 @@ def warm_up_stable_decay(t: float) -> float:
     return 1.0 if t < 0.8 else max(0.0, 1 - math.sqrt((t - 0.8) / 0.2))
 
 
+def warm_up_cosine(t: float) -> float:
+    """Up along the line of ``warm_up_stable_decay``, then half a cosine to zero: what tells a warm-up's worth from a shape's."""
+    return t / 0.05 if t < 0.05 else cosine((t - 0.05) / 0.95)
+
+
 def late(t: float) -> float:
     """The cosine as the true gradients of a late schedule see it, whose second half drops every other batch.
 
@@ -34,6 +39,7 @@ DECAYS: dict[str, Callable[[float], float]] = {
     "cosine": cosine,
     "linear": linear,
     "wsd": warm_up_stable_decay,
+    "warm-up-cosine": warm_up_cosine,
     "late": late,
 }
 """Shares of the initial learning rate, of the share of the run that is over."""
