@@ -1,11 +1,14 @@
 """The ladder against its definition, and the adaptive schedule's decisions."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adagp import AdaptiveSchedule, AlwaysBP, LadderSchedule, Phase
 from adagp._errors import UsageError
+from adagp.schedule import DECAYS
 
 
 def counted(schedule, epochs, batches):
@@ -36,6 +39,16 @@ def test_segments_count_exactly_the_batches_that_run(warm_up, rungs, final, epoc
     assert sum(s.epochs * s.gp for s in segments) == counts[Phase.GP]
     assert sum(s.epochs * s.bp for s in segments) == counts[Phase.BP]
     assert sum(s.epochs * s.warm_up for s in segments) == counts[Phase.WARM_UP]
+
+
+@pytest.mark.parametrize("name", DECAYS)
+def test_every_decay_stays_within_the_initial_rate_and_ends_at_zero(name):
+    rates = [DECAYS[name](step / 1000) for step in range(1001)]
+    top = rates.index(max(rates))
+    assert max(rates) == pytest.approx(1, abs=1e-6) and min(rates) == pytest.approx(0, abs=1e-6) and rates[-1] < 1e-6
+    assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
+    assert top <= 50  # a warm-up is over after a twentieth
+    assert all(abs(after - before) < 0.08 for before, after in pairwise(rates))  # 1 - sqrt falls fastest, 0.07 at its start
 
 
 def test_schedules_print_their_plan():

@@ -247,7 +247,7 @@ def _far(rows: "pd.DataFrame", bar: "pd.DataFrame", value: str) -> "pd.Series":
 
 def timings(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
     """The same ways early and late in training, of one regime: those that were tried from different epochs on, each with one
-    decay and learning rate for all of its schedules.
+    decay and learning rate for all of its schedules, the best of those that were tried with most of them.
 
     Returns:
         Columns method, schedule, start (share of the run before the first batch of Phase GP), seed and distance (to the
@@ -264,9 +264,10 @@ def timings(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
     kept = []
     for _, every in ways.groupby(["method", "options"], sort=False):
         enough = every.groupby(["decay", "lr", "schedule"]).filter(lambda group: group["seed"].nunique() >= LEAST_PAIRS)
-        starts = enough.groupby(["decay", "lr"])["start"].nunique()
+        settings = enough.groupby(["decay", "lr"])
+        starts = settings["start"].nunique()
         if not starts.empty and starts.max() > 1:
-            alike = enough.groupby(["decay", "lr"]).get_group(starts.idxmax())
+            alike = settings.get_group(settings[value].mean()[starts == starts.max()].idxmax())
             kept += [group.assign(distance=_far(group, bar, value).to_numpy()) for _, group in alike.groupby("schedule")]
     columns = ["method", "schedule", "start", "seed", "distance"]
     made = pd.concat(kept)[columns] if kept else pd.DataFrame(columns=columns)

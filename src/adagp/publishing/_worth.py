@@ -306,6 +306,45 @@ def timing_table(timings: "pd.DataFrame"):
     )
 
 
+def decay_table(runs: "pd.DataFrame"):
+    """Plain backpropagation at each budget by the decay of its learning rate, at the best learning rate of each.
+
+    Args:
+        runs: ``evidence.budgets`` of one regime.
+    """
+    import pandas as pd
+
+    plain = runs[runs["method"] == "bp"]
+    if plain.empty:
+        return markdown(NOTHING)
+    rows = []
+    for decay, tried in plain.groupby("decay"):
+        found = tried.groupby(["epochs", "lr"])["accuracy"].agg(["mean", "count"]).reset_index()
+        best = found.sort_values(["count", "mean"]).groupby("epochs").last()  # of those with most seeds, as the frontier's
+        shown = {f"{epochs} epochs": f"{row['mean']:.1f} (n={row['count']:.0f})" for epochs, row in best.iterrows()}
+        rows.append({"decay": decay} | shown)
+    budgets = [f"{epochs} epochs" for epochs in sorted(plain["epochs"].unique())]
+    table = pd.DataFrame(rows).reindex(columns=["decay", *budgets]).fillna("–")
+    return html_table(table, caption=f"{METRICS['accuracy']} of backpropagation after the last epoch, mean over seeds")
+
+
+def what_a_warm_up_is_worth(runs: "pd.DataFrame") -> str:
+    """A cosine with a warm-up against one without, and against the other shape with the same warm-up, in a sentence.
+
+    Args:
+        runs: ``evidence.budgets`` of one regime.
+    """
+    plain = runs[runs["method"] == "bp"]
+    by_decay = plain.pivot_table(index=["epochs", "lr", "seed"], columns="decay", values="accuracy")
+    told = []
+    for other, words in (("cosine", "a warm-up adds to a cosine"), ("wsd", "a cosine with a warm-up is against wsd")):
+        if {"warm-up-cosine", other} <= set(by_decay):
+            gained = (by_decay["warm-up-cosine"] - by_decay[other]).dropna()
+            found = [f"{interval_text(interval(by))} at {n} epochs (n = {len(by)})" for n, by in gained.groupby("epochs")]
+            told.append(f"{words} {', '.join(found)}")
+    return f"In points, paired by seed: {'; '.join(told)}." if told else ""
+
+
 def seconds_table(ways: "pd.DataFrame", timed: "pd.DataFrame", times: "pd.DataFrame"):
     """Each way's cost and distance to backpropagation by this machine's clock instead of by multiply-accumulates.
 

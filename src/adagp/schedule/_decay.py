@@ -22,7 +22,7 @@ def warm_up_stable_decay(t: float) -> float:
 
 
 def warm_up_cosine(t: float) -> float:
-    """Up along the line of ``warm_up_stable_decay``, then half a cosine to zero: what tells a warm-up's worth from a shape's."""
+    """Up along the line of ``warm_up_stable_decay``, then half a cosine: what tells a warm-up's worth from a shape's."""
     return t / 0.05 if t < 0.05 else cosine((t - 0.05) / 0.95)
 
 
