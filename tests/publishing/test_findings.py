@@ -71,6 +71,20 @@ def test_a_way_that_pays_is_shown_with_what_fresh_networks_say(fresh, says):
     assert "+1.20 [+0.20, +2.20] points, n = 10." in alone and "of its own" not in alone
 
 
+def test_ways_that_too_few_seeds_leave_open_together_are_counted_by_what_each_says_alone():
+    """Three below alone, of which one lacks the best decay, one above alone, and one of neither side."""
+    run = Run(model="vgg13", dataset="digits", method="coast")
+    wide = Interval(mean=0, low=-9, high=9, pairs=3)
+    alone = [(-2, -1, True), (-3, -1, True), (-9, -8, False), (1, 2, True), (-1, 1, True)]
+    ways = [
+        {"method": "coast", "schedule": str(i), "n": 3, "fitted": fitted, "joint": wide}
+        | {"distance": Interval(mean=(low + high) / 2, low=low, high=high, pairs=3)}
+        for i, (low, high, fitted) in enumerate(alone)
+    ]
+    text = publishing.what_pays({"x": pd.DataFrame([{"run": run}])}, {"x": pd.DataFrame(ways)})
+    assert "0 lie above, 0 below, and 5 are not told apart, of which 1 would lie above and 2 below if each were" in text
+
+
 def test_the_card_on_the_criterion_names_the_best_that_training_can_use(monkeypatch):
     known = {"shared-network": 0.01, "feedback-alignment": 0.2, "error-projection": 0.5, "fitted by sample": 0.9, "ema": 0.0}
     same = {"seed": 0, "epoch": 2, "noise": 1.0, "forward": 1.0, "backward": 2.0}

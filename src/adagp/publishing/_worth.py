@@ -83,11 +83,7 @@ def frontier_verdict(ways: "pd.DataFrame"):
         parts = [f"**Of {_count(known, 'way')} with three seeds or more, {best}, {told}"]
     if len(above):
         parts.append(f"Above: {named(above)}.")
-    alone = between["distance"]
-    for side, rows in (
-        ("above", between[alone.map(lambda found: found.low > 0).astype(bool)]),
-        ("below", between[alone.map(lambda found: found.high < 0).astype(bool) & between["fitted"]]),
-    ):
+    for side, rows in _alone(between).items():
         if len(rows):
             parts.append(f"Taken alone, but not for all ways together, would lie {side}: {named(rows)}; open.")
     if len(below):
@@ -103,6 +99,13 @@ def frontier_verdict(ways: "pd.DataFrame"):
     return markdown(" ".join(parts))
 
 
+def _alone(between: "pd.DataFrame") -> "dict[str, pd.DataFrame]":
+    """Those of the ways not told apart that would lie above or below if each were the only one."""
+    found = between["distance"]
+    above, below = (found.map(test).astype(bool) for test in (lambda one: one.low > 0, lambda one: one.high < 0))
+    return {"above": between[above], "below": between[below & between["fitted"]]}
+
+
 def what_pays(regimes: "dict[str, pd.DataFrame]", compared: "dict[str, pd.DataFrame]") -> str:
     """In a few sentences: whether predicted gradients lie above backpropagation of equal cost anywhere, what does, and whether
     fresh seeds from a pretrained network each say the same.
@@ -111,9 +114,11 @@ def what_pays(regimes: "dict[str, pd.DataFrame]", compared: "dict[str, pd.DataFr
         regimes: ``evidence.regimes``.
         compared: ``evidence.compared`` of them.
     """
-    above, tally = [], dict.fromkeys(("above", "below", "between", "few"), 0)
+    above, tally, alone = [], dict.fromkeys(("above", "below", "between", "few"), 0), {"above": 0, "below": 0}
     for name, ways in compared.items():
         sides = decided(ways)
+        for side, rows in _alone(sides["between"]).items():
+            alone[side] += len(rows)
         for side, rows in sides.items():
             tally[side] += len(rows)
         above += [(name, row) for row in sides["above"].to_dict("records")]
@@ -125,7 +130,8 @@ def what_pays(regimes: "dict[str, pd.DataFrame]", compared: "dict[str, pd.DataFr
     text = f"Predicted gradients lie above backpropagation of equal cost in {len(predicting) or 'none'} of {where}. "
     text += (
         f"Of all {known} ways in them that could be judged, {tally['above']} {'lies' if tally['above'] == 1 else 'lie'} above, "
-        f"{tally['below']} below, and {tally['between']} are not told apart."
+        f"{tally['below']} below, and {tally['between']} are not told apart, of which {alone['above']} would lie above and "
+        f"{alone['below']} below if each were the only one."
     )
     for name, row in above:
         first, way = regimes[name].iloc[0], _way(row)
