@@ -353,7 +353,8 @@ def what_a_warm_up_is_worth(runs: "pd.DataFrame") -> str:
         return ""
     text = (
         f"The learning rate: on {runs['regime'].iloc[0]}, backpropagation's best decay with a warm-up lies "
-        f"{interval_text(gained)} points above its best without, by the mean of {_count(more.shape[1], 'budget')} (n = {gained.pairs})."
+        f"{interval_text(gained)} points above its best without, by the mean of {_count(more.shape[1], 'budget')} "
+        f"(n = {gained.pairs})."
     )
     by_decay = plain.pivot_table(index=["epochs", "lr", "seed"], columns="decay", values="accuracy")
     if {"warm-up-cosine", "cosine"} <= set(by_decay):
