@@ -199,9 +199,9 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
     or dearer than all budgets has no distance. Of several learning rates and decays a way has its best, as every budget has.
 
     Returns:
-        Columns method, schedule, decay, lr, cost, seconds, value (its mean), n, fitted (whether the way was tried with every
-        decay that is best at some budget), distance (an ``Interval``), joint (the same, at 95 % for all ways of this regime
-        together) and against_whole (points more than the whole run of backpropagation).
+        Columns method, schedule, decay, lr, cost, seconds, value (its mean), n, fitted (whether the way was tried, on as many
+        seeds as here, with every decay that is best at some budget), distance (an ``Interval``), joint (the same, at 95 % for
+        all ways of this regime together) and against_whole (points more than the whole run of backpropagation).
     """
     import pandas as pd
 
@@ -212,6 +212,7 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
     rows = []
     for (method, schedule), every in runs[runs["method"] != "bp"].groupby(["method", "schedule"], sort=False):
         group = _best(every, value)
+        seeds = every.groupby("decay")["seed"].nunique()
         rows.append(
             {
                 "method": method,
@@ -222,7 +223,7 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
                 "seconds": group["seconds"].mean(),
                 "value": group[value].mean(),
                 "n": len(group),
-                "fitted": set(plain["decay"]) <= set(every["decay"]),
+                "fitted": set(plain["decay"]) <= set(seeds[seeds >= len(group)].index),
                 "distance": interval(_far(group, bar, value)),
                 "against_whole": interval(group.set_index("seed")[value] - whole),
             }
