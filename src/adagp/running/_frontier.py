@@ -36,12 +36,13 @@ _REST = ("error-projection", "sampled", "sampled-hardest", "control-variate", "n
 
 
 def frontier_runs(seeds: int = 3) -> list[Run]:
-    """Short runs on 10,000 images, what decides first, and every seed of that before anything else.
+    """Short runs on 10,000 images, what decides first, and every seed of that before anything else; then long ones.
 
     First the four ways that say most with the late schedule, and the budgets around their costs, on VGG13 and then on a
     residual network, both with the same decays, since a decay alone can be worth more than a way; then, on VGG13, the
     paper's ladder and the other ways with the late schedule; then the rest. The decays with a warm-up are backpropagation's
-    best there: those of the others without one were recorded before that was known.
+    best there: those of the others without one were recorded before that was known. Last, by the paper's own schedule, which
+    was recorded with a cosine only, such a warm-up.
     """
     base = replace(REDUCED.base, epochs=_EPOCHS)
 
@@ -67,6 +68,9 @@ def frontier_runs(seeds: int = 3) -> list[Run]:
     for seed in range(seeds):
         made += [run for when in ("throughout", "turned round") for run in ways(seed, when, _FIRST, both)]
         made += plain(seed, BUDGETS, tuple(DECAYS))
+    for seed in range(seeds):
+        paper = replace(REDUCED.study.base, seed=seed, decay="wsd")
+        made += [replace(paper, method=method) for method in ("bp", "equal-cost", "adagp", "coast")]
     return list(dict.fromkeys(made))
 
 
