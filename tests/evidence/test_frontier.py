@@ -240,10 +240,13 @@ def test_the_same_way_early_and_late_is_compared_at_one_decay_and_each_at_its_ow
     ways += [record(90, method="skip", seed=seed, **late) for seed in range(3)]  # one schedule
     ways += [record(90, method="ema", seed=seed, **when) for when in (early, late) for seed in range(2)]  # too few seeds
     found = evidence.timings(evidence.budgets([*plain(), *ways]))
-    assert found["method"].unique().tolist() == ["coast"] and found["start"].tolist() == [0.2] * 3 + [0.5] * 3
-    assert found["distance"].tolist() == pytest.approx([-12] * 3 + [-10] * 3)
-    told = publishing.when_it_costs_least(found)
-    assert "1:1 from 50% on, +2.00 [+2.00, +2.00]" in told and "(mean of coast; n = 3)" in told
+    linear = found[found["decay"] == "linear"]
+    assert set(found["method"]) == {"coast"} and set(found["decay"]) == {"linear", "late"}
+    assert linear["start"].tolist() == [0.2] * 3 + [0.5] * 3
+    assert linear["distance"].tolist() == pytest.approx([-12] * 3 + [-10] * 3)
+    first, second = publishing.when_it_costs_least(found)
+    assert "the decay linear, " in first and "1:1 from 50% on +2.00 [+2.00, +2.00]" in first
+    assert "the decay late, " in second and "-4.00 [-4.00, -4.00] (mean of coast; n = 3)" in second
     assert "-12.00 [-12.00, -12.00]" in publishing.timing_table(found).data
 
 

@@ -247,12 +247,12 @@ def _far(rows: "pd.DataFrame", bar: "pd.DataFrame", value: str) -> "pd.Series":
 
 
 def timings(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
-    """The same ways early and late in training, of one regime: those that were tried from different epochs on, each with one
-    decay and learning rate for all of its schedules, the best of those that were tried with most of them.
+    """The same ways early and late in training, of one regime: those that were tried from different epochs on with one decay
+    and learning rate.
 
     Returns:
-        Columns method, schedule, start (share of the run before the first batch of Phase GP), seed and distance (to the
-        frontier at the run's own cost, in points; NaN outside of backpropagation's budgets), the earliest schedules first.
+        Columns method, decay, lr, schedule, start (share of the run before the first batch of Phase GP), seed and distance (to
+        the frontier at the run's own cost, in points; NaN outside of backpropagation's budgets), the earliest schedules first.
     """
     import pandas as pd
 
@@ -263,14 +263,11 @@ def timings(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
         options=[run.predictor_options for run in ways["run"]],
     )
     kept = []
-    for _, every in ways.groupby(["method", "options"], sort=False):
-        enough = every.groupby(["decay", "lr", "schedule"]).filter(lambda group: group["seed"].nunique() >= LEAST_PAIRS)
-        settings = enough.groupby(["decay", "lr"])
-        starts = settings["start"].nunique()
-        if not starts.empty and starts.max() > 1:
-            alike = settings.get_group(settings[value].mean()[starts == starts.max()].idxmax())
-            kept += [group.assign(distance=_far(group, bar, value).to_numpy()) for _, group in alike.groupby("schedule")]
-    columns = ["method", "schedule", "start", "seed", "distance"]
+    for _, alike in ways.groupby(["method", "options", "decay", "lr"], sort=False):
+        enough = alike.groupby("schedule").filter(lambda group: group["seed"].nunique() >= LEAST_PAIRS)
+        if enough["start"].nunique() > 1:
+            kept += [group.assign(distance=_far(group, bar, value).to_numpy()) for _, group in enough.groupby("schedule")]
+    columns = ["method", "decay", "lr", "schedule", "start", "seed", "distance"]
     made = pd.concat(kept)[columns] if kept else pd.DataFrame(columns=columns)
     return made.sort_values("start", kind="stable", ignore_index=True)
 

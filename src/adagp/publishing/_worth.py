@@ -266,31 +266,37 @@ def frontier_table(ways: "pd.DataFrame", mean: "pd.DataFrame", averaged: "pd.Dat
     )
 
 
-def when_it_costs_least(timings: "pd.DataFrame") -> str:
-    """What it is worth to begin later, averaged over the ways that were tried with every schedule; and what another way is
-    worth than coasting, averaged over the schedules.
+def when_it_costs_least(timings: "pd.DataFrame") -> list[str]:
+    """A few sentences for each decay, the best first: what it is worth to begin later, averaged over the ways that were tried
+    with every schedule; and what another way is worth than coasting, averaged over the schedules.
 
     Args:
         timings: ``evidence.timings``.
     """
+    best_first = timings.groupby("decay")["distance"].mean().sort_values(ascending=False).index
+    told = [_when(decay, timings[timings["decay"] == decay]) for decay in best_first]
+    return list(filter(None, told)) or ["No way has been tried yet at different times of training."]
+
+
+def _when(decay: str, timings: "pd.DataFrame") -> str:
     schedules, names = list(timings["schedule"].unique()), list(timings["method"].unique())
     by_seed = timings.pivot_table(index="seed", columns=["method", "schedule"], values="distance")
     names = [name for name in names if all((name, one) in by_seed for one in schedules)]
     if not names:
-        return "No way has been tried yet at different times of training."
+        return ""
     by_seed = by_seed[[(name, one) for name in names for one in schedules]].dropna()
 
     def mean(level: str) -> "pd.DataFrame":
         return by_seed.T.groupby(level=level).mean().T
 
     when, what, first = mean("schedule"), mean("method"), schedules[0]
-    later = "; ".join(f"{one}, {interval_text(interval(when[one] - when[first]))}" for one in schedules[1:])
+    later = "; ".join(f"{one} {interval_text(interval(when[one] - when[first]))}" for one in schedules[1:])
     text = (
-        f"When: against {first}, other schedules bring the same ways so many points nearer to backpropagation of equal cost: "
-        f"{later} (mean of {', '.join(LABELS[name] for name in names)}; n = {len(by_seed)})."
+        f"When, with the decay {decay}, in points nearer to backpropagation of equal cost than {first}: {later} "
+        f"(mean of {', '.join(LABELS[name] for name in names)}; n = {len(by_seed)})."
     )
     if "coast" in names and len(names) > 1:
-        others = [f"{LABELS[name]}, {interval_text(interval(what[name] - what['coast']))}" for name in names if name != "coast"]
+        others = [f"{LABELS[name]} {interval_text(interval(what[name] - what['coast']))}" for name in names if name != "coast"]
         text += f" What: against coasting, by the mean of these schedules: {'; '.join(others)}."
     return text
 
@@ -301,15 +307,15 @@ def timing_table(timings: "pd.DataFrame"):
     Args:
         timings: ``evidence.timings``.
     """
-    groups = timings.groupby(["method", "schedule"])
-    cells = groups["distance"].agg(lambda distance: interval_text(interval(distance)))
-    table = cells.unstack().reindex(index=timings["method"].unique(), columns=timings["schedule"].unique()).fillna("–")
-    table = table.rename_axis(columns=None)
-    table.insert(0, "GP batches", [LABELS[name] for name in table.index])
+    groups = timings.groupby(["decay", "method", "schedule"])
+    cells = groups["distance"].agg(lambda distance: interval_text(interval(distance))).unstack()
+    table = cells.reindex(columns=timings["schedule"].unique()).fillna("–").rename_axis(columns=None)
+    table.insert(0, "GP batches", [LABELS[method] for _, method in table.index])
+    table.insert(1, "decay", [decay for decay, _ in table.index])
     return html_table(
         table,
         caption=f"Points against BP of equal cost, paired over {_range(groups.size())} seeds, each with a 95 % interval of its "
-        "own; a way has one decay here; a dash where a cost lies outside of BP's budgets",
+        "own; BP has its best decay, a way the named one; a dash where a cost lies outside of BP's budgets",
     )
 
 
