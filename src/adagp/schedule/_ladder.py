@@ -92,9 +92,9 @@ class LadderSchedule:
 class LateSchedule:
     """The ladder turned round: true gradients first, prediction in the last part, GP:BP 1:1, then 2:1, then 4:1 (our choice).
 
-    The paper predicts most right after the warm-up. In short runs whose learning rate starts at its highest, a batch without its
-    true gradient costs most accuracy there and least late; where the rate itself warms up, beginning late and 1:1 from the
-    warm-up on were not told apart (the book's page "Does prediction matter?").
+    The paper predicts most right after the warm-up. In short runs whose learning rate starts at its highest, a batch without
+    its true gradient costs most accuracy there and least late; where the rate itself warms up, beginning late and 1:1 from
+    the warm-up on were not told apart (the book's page "Does prediction matter?").
     """
 
     epochs: int = 90
