@@ -40,9 +40,8 @@ def frontier_runs(seeds: int = 3) -> list[Run]:
 
     First the four ways that say most with the late schedule, and the budgets around their costs, on VGG13 and then on a
     residual network, both with the same decays, since a decay alone can be worth more than a way; then, on VGG13, the
-    paper's ladder and the other ways with the late schedule; then the rest. The decays with a warm-up are backpropagation's
-    best there: those of the others without one were recorded before that was known. Last, by the paper's own schedule, which
-    was recorded with a cosine only, such a warm-up.
+    paper's ladder and the other ways with the late schedule; then the rest. Warm-up-stable-decay is backpropagation's best
+    there; the cosine of all schedules was recorded before that was known. Last comes that decay by the paper's own schedule.
     """
     base = replace(REDUCED.base, epochs=_EPOCHS)
 
