@@ -292,12 +292,12 @@ def _when(decay: str, timings: "pd.DataFrame") -> str:
     when, what, first = mean("schedule"), mean("method"), schedules[0]
     later = "; ".join(f"{one} {interval_text(interval(when[one] - when[first]))}" for one in schedules[1:])
     text = (
-        f"When, with the decay {decay}, in points nearer to backpropagation of equal cost than {first}: {later} "
+        f"**When**, with the decay {decay}, in points nearer to backpropagation of equal cost than {first}: {later} "
         f"(mean of {', '.join(LABELS[name] for name in names)}; n = {len(by_seed)})."
     )
     if "coast" in names and len(names) > 1:
         others = [f"{LABELS[name]} {interval_text(interval(what[name] - what['coast']))}" for name in names if name != "coast"]
-        text += f" What: against coasting, by the mean of these schedules: {'; '.join(others)}."
+        text += f" **What**, against coasting, by the mean of these schedules: {'; '.join(others)}."
     return text
 
 
@@ -358,7 +358,7 @@ def what_a_warm_up_is_worth(runs: "pd.DataFrame") -> str:
     if gained is None:
         return ""
     text = (
-        f"The learning rate: on {runs['regime'].iloc[0]}, backpropagation's best decay with a warm-up lies "
+        f"**The learning rate**: on {runs['regime'].iloc[0]}, backpropagation's best decay with a warm-up lies "
         f"{interval_text(gained)} points above its best without, by the mean of {_count(more.shape[1], 'budget')} "
         f"(n = {gained.pairs})."
     )
