@@ -42,7 +42,18 @@ from ._frames import (
     summary,
     variants,
 )
-from ._frontier import at_measured_cost, budgets, compared, decided, distances, frontier, regimes, savings, timings
+from ._frontier import (
+    at_measured_cost,
+    budgets,
+    compared,
+    decays,
+    decided,
+    distances,
+    frontier,
+    regimes,
+    savings,
+    timings,
+)
 from ._measured import large_batch, predictor_start, step_times, way_times
 from ._rules import LEAST_UPDATES, Interval, by_network, interval, pairs, score, verdict, warm_up_updates, width_words
 from ._traits import SHAPE, TRAITS, Trait, model_traits
@@ -50,11 +61,11 @@ from ._traits import SHAPE, TRAITS, Trait, model_traits
 __all__ = [
     "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "TRAITS", "Claim", "Interval", "Measured", "Trait", "at_measured_cost",
     "at_paper_schedule", "broadest", "budgets", "by_method", "by_network", "check_claims", "claim_value", "collection_table",
-    "compared", "correlation_table", "curves", "cuts", "decided", "deciding", "distances", "frontier", "hardware_record",
-    "interval", "large_batch", "least_noise", "mean_std", "measure_correlations", "mixtures", "model_table", "model_traits",
-    "nearest", "page_records", "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "predictor_start",
-    "quality", "record_correlations", "record_fixed", "recorded", "recorded_correlations", "recorded_steps", "regimes",
-    "results", "sample_sums", "savings", "score", "step_times", "study_results", "summary", "threshold", "timings",
+    "compared", "correlation_table", "curves", "cuts", "decays", "decided", "deciding", "distances", "frontier",
+    "hardware_record", "interval", "large_batch", "least_noise", "mean_std", "measure_correlations", "mixtures", "model_table",
+    "model_traits", "nearest", "page_records", "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned",
+    "predictor_start", "quality", "record_correlations", "record_fixed", "recorded", "recorded_correlations", "recorded_steps",
+    "regimes", "results", "sample_sums", "savings", "score", "step_times", "study_results", "summary", "threshold", "timings",
     "validation_record", "variance", "variants", "verdict", "warm_up_updates", "way_times", "whole_network", "width_words",
     "zoo_workloads",
 ]  # fmt: skip

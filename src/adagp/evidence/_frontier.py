@@ -163,6 +163,19 @@ def frontier(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
     return pd.concat(kept)[columns].sort_values(["cost", "seed"]) if kept else plain[columns].iloc[:0]
 
 
+def decays(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
+    """Plain backpropagation at each budget with each decay, at its best learning rate, of one regime.
+
+    Returns:
+        Columns decay, epochs, seed and the value, a row a seed: several runs of one seed are its mean.
+    """
+    import pandas as pd
+
+    settings = runs[runs["method"] == "bp"].groupby(["decay", "epochs"])
+    best = pd.concat([_best(rows, value) for _, rows in settings])
+    return best.groupby(["decay", "epochs", "seed"], as_index=False)[value].mean()
+
+
 def _best(rows: "pd.DataFrame", value: str) -> "pd.DataFrame":
     """The rows of the decay and learning rate with the best mean, among those with as many seeds as any has."""
     groups = rows.groupby(["decay", "lr"])

@@ -319,26 +319,17 @@ def timing_table(timings: "pd.DataFrame"):
     )
 
 
-def decay_table(runs: "pd.DataFrame"):
-    """Plain backpropagation at each budget by the decay of its learning rate, at the best learning rate of each.
+def decay_table(decays: "pd.DataFrame"):
+    """Plain backpropagation at each budget by the decay of its learning rate.
 
     Args:
-        runs: ``evidence.budgets`` of one regime.
+        decays: ``evidence.decays``.
     """
-    import pandas as pd
-
-    plain = runs[runs["method"] == "bp"]
-    if plain.empty:
-        return markdown(NOTHING)
-    rows = []
-    for decay, tried in plain.groupby("decay"):
-        found = tried.groupby(["epochs", "lr"])["accuracy"].agg(["mean", "count"]).reset_index()
-        best = found.sort_values(["count", "mean"]).groupby("epochs").last()  # of those with most seeds, as the frontier's
-        shown = {f"{epochs} epochs": f"{row['mean']:.1f} (n={row['count']:.0f})" for epochs, row in best.iterrows()}
-        rows.append({"decay": decay} | shown)
-    budgets = [f"{epochs} epochs" for epochs in sorted(plain["epochs"].unique())]
-    table = pd.DataFrame(rows).reindex(columns=["decay", *budgets]).fillna("–")
-    return html_table(table, caption=f"{METRICS['accuracy']} of backpropagation after the last epoch, mean over seeds")
+    by_budget = decays.groupby(["decay", "epochs"])["accuracy"]
+    cells = by_budget.agg(lambda reached: f"{reached.mean():.1f} (n={len(reached)})").unstack().fillna("–")
+    table = cells.rename(columns="{} epochs".format).rename_axis(columns=None).reset_index()
+    caption = f"{METRICS['accuracy']} of backpropagation after the last epoch, mean over seeds, at its best learning rate"
+    return html_table(table, caption=caption)
 
 
 def what_a_warm_up_is_worth(runs: "pd.DataFrame") -> str:

@@ -3,6 +3,9 @@
 import math
 from collections.abc import Callable
 
+_WARM_UP = 0.05
+"""Share of the run in which the rate rises, where it does."""
+
 
 def cosine(t: float) -> float:
     """Half a cosine to zero (Loshchilov and Hutter, 2017)."""
@@ -16,14 +19,14 @@ def linear(t: float) -> float:
 
 def warm_up_stable_decay(t: float) -> float:
     """Up along a line in the first twentieth, constant, then 1 - sqrt to zero in the last fifth (Haegele et al., 2024)."""
-    if t < 0.05:
-        return t / 0.05
+    if t < _WARM_UP:
+        return t / _WARM_UP
     return 1.0 if t < 0.8 else max(0.0, 1 - math.sqrt((t - 0.8) / 0.2))
 
 
 def warm_up_cosine(t: float) -> float:
     """Up along the line of ``warm_up_stable_decay``, then half a cosine: what tells a warm-up's worth from a shape's."""
-    return t / 0.05 if t < 0.05 else cosine((t - 0.05) / 0.95)
+    return t / _WARM_UP if t < _WARM_UP else cosine((t - _WARM_UP) / (1 - _WARM_UP))
 
 
 def late(t: float) -> float:
