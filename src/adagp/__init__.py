@@ -11,15 +11,19 @@ from .schedule import AdaptiveSchedule, AlwaysBP, LadderSchedule, LateSchedule, 
 
 if TYPE_CHECKING:
     from . import data, models, predictors
+    from .predictors import register_layer_type
     from .training import AdaGP
 
 __version__ = "0.1.0"
 __all__ = [
     "AdaGP", "AdaptiveSchedule", "AlwaysBP", "LadderSchedule", "LateSchedule", "Phase", "UsageError", "data", "models",
-    "predictors",
+    "predictors", "register_layer_type",
 ]  # fmt: skip
 
-_LATER = {"data": ".data", "models": ".models", "predictors": ".predictors", "AdaGP": ".training"}
+_LATER = {
+    "data": ".data", "models": ".models", "predictors": ".predictors", "AdaGP": ".training",
+    "register_layer_type": ".predictors",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -27,7 +31,7 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(_LATER[name], __name__)
-    return module.AdaGP if name == "AdaGP" else module
+    return module if _LATER[name] == f".{name}" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

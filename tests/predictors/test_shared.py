@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from adagp.predictors import Layer, SharedNetwork, mean_over
+from adagp.predictors import Layer, Replicas, SharedNetwork
 from adagp.predictors._reference import ReferenceNetwork, learn
 from adagp.predictors._shared import reorganize
 
@@ -46,7 +46,7 @@ def four_dimensional(output):
 def test_prediction_and_learning_equal_the_reference(memory_format):
     layers, outputs = layers_and_outputs(memory_format)
     network = SharedNetwork(normalize=False, lr=1e-2, zero_start=False)
-    network.bind(layers, mean_over(None))
+    network.bind(layers, Replicas())
     reference = reference_for(network, layers)
     optimizer = torch.optim.Adam(reference.parameters(), lr=1e-2)
     for step in range(5):
@@ -55,14 +55,14 @@ def test_prediction_and_learning_equal_the_reference(memory_format):
             network.see(layer, output, output * (step + 1))
             layer.weight.grad = torch.randn_like(layer.weight)
         targets = [layer.matrix(layer.weight.grad).clone() for layer in layers]
-        network.learn(None, None)
+        network.learn(layers, None, None)
         learn(reference, optimizer, [four_dimensional(output) * (step + 1) for output in outputs], targets)
     for ours, theirs in zip(parameters(network), reference.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
     for layer, output in zip(layers, outputs, strict=True):
         network.see(layer, output, output)
-    network.predict(None)
+    network.predict(layers, None)
     for layer, output in zip(layers, outputs, strict=True):
         expected = reference(four_dimensional(output), layer.shape[1])
         torch.testing.assert_close(layer.matrix(layer.weight.grad), expected, rtol=1e-4, atol=1e-6)
@@ -75,16 +75,16 @@ def test_normalized_targets_are_gradients_over_their_running_scale():
     sizes = []
     for scale in (1.0, 1e6):
         network = SharedNetwork(lr=1e-2)
-        network.bind(layers, mean_over(None))
+        network.bind(layers, Replicas())
         generator = torch.Generator().manual_seed(1)
         for _ in range(20):
             for layer, output in zip(layers, outputs, strict=True):
                 network.see(layer, output, output)
                 layer.weight.grad = scale * (1 + 0.1 * torch.randn(layer.weight.shape, generator=generator))
-            network.learn(None, None)
+            network.learn(layers, None, None)
         for layer, output in zip(layers, outputs, strict=True):
             network.see(layer, output, output)
-        network.predict(None)
+        network.predict(layers, None)
         sizes.append(torch.stack([layer.weight.grad.mean() for layer in layers]))
     torch.testing.assert_close(sizes[1], sizes[0] * 1e6, rtol=1e-3, atol=0.0)
     assert (sizes[0] > 0.3).all()  # it has learned the gradients' common part
@@ -93,9 +93,9 @@ def test_normalized_targets_are_gradients_over_their_running_scale():
 def test_a_layer_never_trained_on_is_not_moved_by_noise():
     layers, outputs = layers_and_outputs(torch.contiguous_format)
     network = SharedNetwork()
-    network.bind(layers, mean_over(None))
+    network.bind(layers, Replicas())
     network.see(layers[0], outputs[0], outputs[0])
-    network.predict(None)
+    network.predict(layers[:1], None)
     assert layers[0].weight.grad.abs().max() == 0
     assert layers[1].weight.grad is None
 
@@ -104,10 +104,10 @@ def test_an_untrained_predictor_coasts_unless_it_starts_as_usual():
     layers, outputs = layers_and_outputs(torch.contiguous_format)
     for zero_start in (True, False):
         network = SharedNetwork(normalize=False, zero_start=zero_start)
-        network.bind(layers, mean_over(None))
+        network.bind(layers, Replicas())
         for layer, output in zip(layers, outputs, strict=True):
             network.see(layer, output, output)
-        network.predict(None)
+        network.predict(layers, None)
         assert all(bool((layer.weight.grad == 0).all()) == zero_start for layer in layers)
 
 
@@ -116,17 +116,17 @@ def test_the_gate_turns_an_uninformative_predictor_into_coasting():
     applied = {}
     for informative in (True, False):
         network = SharedNetwork(gate=True, lr=1e-2)
-        network.bind(layers, mean_over(None))
+        network.bind(layers, Replicas())
         generator = torch.Generator().manual_seed(2)
         for step in range(200):
             for layer, output in zip(layers, outputs, strict=True):
                 network.see(layer, output, output)
                 sign = 1.0 if informative else (-1.0) ** step  # alternating: what was learned last is wrong now
                 layer.weight.grad = sign * (1 + 0.1 * torch.randn(layer.weight.shape, generator=generator))
-            network.learn(None, None)
+            network.learn(layers, None, None)
         for layer, output in zip(layers, outputs, strict=True):
             network.see(layer, output, output)
-        network.predict(None)
+        network.predict(layers, None)
         applied[informative] = max(layer.weight.grad.norm() / layer.weight.numel() ** 0.5 for layer in layers)
     assert applied[True] > 0.5 and applied[False] < 0.1
 

@@ -6,15 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adagp import AdaptiveSchedule, AlwaysBP, LadderSchedule, Phase
+from adagp import AdaptiveSchedule, AlwaysBP, LadderSchedule, LateSchedule, Phase
 from adagp._errors import UsageError
-from adagp.schedule import DECAYS
+from adagp.schedule import DECAYS, epoch_starts
+
+LETTERS = {Phase.WARM_UP: "w", Phase.BP: "B", Phase.GP: "G"}
+
+
+def epochs_of(schedule, epochs, batches):
+    """Phases as they run, a string of letters an epoch."""
+    starts = epoch_starts(schedule, epochs, batches)
+    return [
+        "".join(LETTERS[schedule.phase(epoch, start + batch)] for batch in range(batches)) for epoch, start in enumerate(starts)
+    ]
 
 
 def counted(schedule, epochs, batches):
     """Batches by phase, one after the other."""
-    phases = [schedule.phase(epoch, batch) for epoch in range(epochs) for batch in range(batches)]
-    return {phase: phases.count(phase) for phase in Phase}
+    phases = "".join(epochs_of(schedule, epochs, batches))
+    return {phase: phases.count(letter) for phase, letter in LETTERS.items()}
 
 
 def test_the_ladder_over_ninety_epochs_costs_what_arithmetic_says():
@@ -30,15 +40,88 @@ ratios = st.tuples(st.integers(0, 5), st.integers(0, 3)).filter(sum)
 rungs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(1, 3)), max_size=3).map(tuple)
 
 
-@given(warm_up=st.integers(0, 4), rungs=rungs, final=ratios, epochs=st.integers(1, 15), batches=st.integers(1, 23))
-def test_segments_count_exactly_the_batches_that_run(warm_up, rungs, final, epochs, batches):
-    ladder = LadderSchedule(warm_up_epochs=warm_up, rungs=rungs, final=final)
+ladders = st.builds(LadderSchedule, warm_up_epochs=st.integers(0, 4), rungs=rungs, final=ratios)
+
+
+@given(ladder=ladders, epochs=st.integers(1, 15), batches=st.integers(1, 23))
+def test_segments_count_exactly_the_batches_that_run(ladder, epochs, batches):
+    """Epoch by epoch, those included that are shorter than a group."""
     segments = ladder.segments(epochs, batches)
-    counts = counted(ladder, epochs, batches)
+    planned = [(s.warm_up, s.bp, s.gp) for s in segments for _ in range(s.epochs)]
+    assert planned == [tuple(phases.count(x) for x in "wBG") for phases in epochs_of(ladder, epochs, batches)]
     assert sum(s.epochs for s in segments) == epochs and all(s.batches == batches for s in segments)
-    assert sum(s.epochs * s.gp for s in segments) == counts[Phase.GP]
-    assert sum(s.epochs * s.bp for s in segments) == counts[Phase.BP]
-    assert sum(s.epochs * s.warm_up for s in segments) == counts[Phase.WARM_UP]
+
+
+@given(ladder=ladders, batches=st.integers(8, 23))
+def test_epochs_that_hold_a_group_start_anew(ladder, batches):
+    assert epoch_starts(ladder, 15, batches) == [0] * 15
+    assert len(ladder.segments(15, batches)) <= 2 + len(ladder.rungs)
+
+
+@given(epochs=st.integers(1, 40), batches=st.integers(1, 4), gp=st.integers(0, 5), bp=st.integers(0, 3))
+def test_short_epochs_of_one_ratio_are_cut_from_one_row_of_groups(epochs, batches, gp, bp):
+    if gp + bp <= batches:
+        return
+    ladder = LadderSchedule(warm_up_epochs=2, rungs=(), final=(gp, bp))
+    row = ("G" * gp + "B" * bp) * epochs * batches
+    assert "".join(epochs_of(ladder, 2 + epochs, batches)) == "ww" * batches + row[: epochs * batches]
+
+
+def test_an_epoch_of_one_step_follows_the_ladder():
+    """Each rung's four epochs hold four steps; the true gradient that 4:1 made due comes first in 3:1, and so on."""
+    found = "".join(epochs_of(LadderSchedule(), 40, 1))
+    assert found == "w" * 10 + "GGGG" + "BGGG" + "BGGB" + "GB" * 9
+    assert [(s.epochs, s.warm_up, s.bp, s.gp) for s in LadderSchedule().segments(16, 1)] == [
+        (10, 1, 0, 0), (4, 0, 0, 1), (1, 0, 1, 0), (1, 0, 0, 1)
+    ]  # fmt: skip
+
+
+def test_epochs_one_step_shorter_than_a_group_keep_its_ratio():
+    ladder = LadderSchedule(warm_up_epochs=0, rungs=(), final=(4, 1))
+    assert epochs_of(ladder, 6, 4) == ["GGGG", "BGGG", "GBGG", "GGBG", "GGGB", "GGGG"]
+    assert counted(ladder, 20, 4) == {Phase.WARM_UP: 0, Phase.BP: 16, Phase.GP: 64}
+
+
+def test_what_a_short_epoch_hands_on_ends_with_the_next_epoch_that_holds_a_group():
+    longer = LadderSchedule(warm_up_epochs=0, rungs=((1, 4, 1),), final=(1, 1))
+    assert epochs_of(longer, 4, 3) == ["GGG", "BGB", "GBG", "GBG"]
+    assert [(s.epochs, s.bp, s.gp) for s in longer.segments(4, 3)] == [(1, 0, 3), (1, 2, 1), (2, 1, 2)]
+    as_long = LadderSchedule(warm_up_epochs=0, rungs=((1, 4, 1),), final=(2, 1))
+    assert epochs_of(as_long, 4, 3) == ["GGG", "BGG", "GGB", "GGB"]
+    assert [(s.epochs, s.bp, s.gp) for s in as_long.segments(4, 3)] == [(1, 0, 3), (3, 1, 2)]
+
+
+def test_a_late_schedule_goes_on_over_short_epochs_too():
+    """1:1, 2:1 and 4:1 for five epochs each; a true gradient is due after the first five, and the 2:1 that follows pays it."""
+    late = LateSchedule(epochs=30)
+    assert "".join(epochs_of(late, 40, 1)) == "w" * 15 + "GBGBG" + "BGGBG" + "GGGBGGGGBGGGGBG"
+    segments = late.segments(40, 1)
+    assert sum(s.epochs * s.gp for s in segments) == 18 and sum(s.epochs * s.bp for s in segments) == 7
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "begin"),
+    [
+        ((4, 1), (3, 1), 4, 3),  # the true gradient is due in both
+        ((4, 1), (3, 1), 2, 2),
+        ((4, 1), (2, 1), 3, 2),  # more is predicted than 2:1 allows
+        ((1, 1), (4, 1), 1, 4),
+        ((4, 3), (3, 2), 5, 4),  # the second of two true gradients
+        ((4, 3), (3, 2), 6, 0),  # two are all that the new group has
+        ((4, 1), (5, 0), 4, 0),  # no true gradient is ever due there
+        ((4, 1), (0, 2), 3, 0),
+        ((0, 6), (4, 3), 1, 0),  # nothing was predicted: none is due
+    ],
+)
+def test_a_new_ratio_goes_on_from_the_place_of_the_old_one(old, new, place, begin):
+    ladder = LadderSchedule(warm_up_epochs=1, rungs=((1, *old),), final=new)
+    assert ladder.begins_at(2, 0, place) == ladder.begins_at(2, place - 1, 1) == begin
+    assert ladder.begins_at(1, 0, place) == 0  # after the warm-up
+
+
+def test_other_schedules_hand_nothing_on():
+    assert AlwaysBP().begins_at(3, 0, 1) == AdaptiveSchedule().begins_at(30, 0, 1) == 0
+    assert epoch_starts(AlwaysBP(), 3, 1) == [0, 0, 0] and epoch_starts(AlwaysBP(), 0, 1) == []
 
 
 @pytest.mark.parametrize("name", DECAYS)

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import pickle
 
 import pytest
 import torch
@@ -175,8 +176,10 @@ class EveryKind(nn.Module):
 def test_every_kind_of_layer_gets_a_gradient_of_its_own_form(predictor, memory_format):
     torch.manual_seed(0)
     model = EveryKind().to(memory_format=memory_format)
-    engine = AdaGP(model, adam(model), schedule=ALTERNATING, predictor=predictor, measure_every=1)
+    schedule = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1))
+    engine = AdaGP(model, adam(model), schedule=schedule, predictor=predictor, measure_every=1)
     data = [(x.to(memory_format=memory_format), y) for x, y in batches(6)]
+    train(engine, model, data[:1])
     for x, y in engine.epoch(data):
         unused = model.unused.weight.clone()
         step = engine.step(lambda x, y: F.cross_entropy(model(x), y), x, y)
@@ -303,11 +306,18 @@ def test_bad_input_is_named():
         AdaGP(other, sgd(other)).load_state_dict(engine.state_dict())
 
 
-def test_close_takes_all_hooks_off():
+def test_nothing_of_the_engine_is_on_the_model_between_steps():
+    """So a model can be saved, copied, pickled and scripted (E24); a step after ``close`` is refused."""
     engine, model = trained_engine()
-    assert any(module._forward_hooks for module in model.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    for copied in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), torch.jit.script(model)):
+        x = batches(1)[0][0]
+        model.eval(), copied.eval()
+        torch.testing.assert_close(copied(x), model(x))
+        model.train()
     engine.close()
-    assert not any(module._forward_hooks for module in model.modules())
+    with pytest.raises(UsageError, match="after close: build a new engine"):
+        train(engine, model, batches(1))
 
 
 def test_the_model_outside_of_step_is_not_watched():

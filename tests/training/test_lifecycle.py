@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import adagp
 from adagp import AdaGP, AlwaysBP, LadderSchedule, Phase
-from adagp.predictors import Layer, Shuffled
+from adagp.predictors import Layer, Replicas, Shuffled
 from adagp.predictors._error_projection import patch_means
 
 TRAINED = [name for name in adagp.predictors.available() if name != "oracle"]
@@ -221,13 +221,13 @@ def test_a_shuffled_state_comes_to_the_device_of_its_model():
         predictor = Shuffled()
         module = nn.Linear(6, 4, device=device)
         layer = Layer(name="0", module=module, index=0)
-        predictor.bind([layer], lambda tensor: tensor)
+        predictor.bind([layer], Replicas())
         return predictor, layer
 
     saved, layer = bound("cpu")
     saved.see(layer, torch.randn(3, 6), torch.randn(3, 4))
     layer.weight.grad = torch.randn(4, 6)
-    saved.learn(None, None)
+    saved.learn([layer], None, None)
     loaded, _ = bound("meta")
     loaded.load_state_dict(saved.state_dict())
     assert {maps.device.type for maps in loaded._before.values()} == {"meta"}
@@ -250,6 +250,7 @@ def test_phase_bp_holds_no_gradient_of_phase_gp():
     """A predicted gradient is a copy of its weight: while true gradients are computed, none is alive."""
     model = small_net()
     engine = AdaGP(model, sgd(model), schedule=ALTERNATING)
+    train(engine, model, batches(2))
     alive = []
     for x, y in engine.epoch(batches(4)):
 

@@ -3,6 +3,7 @@
 from ._claims import Claim, Measured, check_claims, claim_value, paper_value, record_fixed
 from ._computed import (
     collection_table,
+    crossing_record,
     hardware_record,
     model_table,
     pipeline_schedules,
@@ -61,11 +62,11 @@ from ._traits import SHAPE, TRAITS, Trait, model_traits
 __all__ = [
     "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "TRAITS", "Claim", "Interval", "Measured", "Trait", "at_measured_cost",
     "at_paper_schedule", "broadest", "budgets", "by_method", "by_network", "check_claims", "claim_value", "collection_table",
-    "compared", "correlation_table", "curves", "cuts", "decays", "decided", "deciding", "distances", "frontier",
-    "hardware_record", "interval", "large_batch", "least_noise", "mean_std", "measure_correlations", "mixtures", "model_table",
-    "model_traits", "nearest", "page_records", "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned",
-    "predictor_start", "quality", "record_correlations", "record_fixed", "recorded", "recorded_correlations", "recorded_steps",
-    "regimes", "results", "sample_sums", "savings", "score", "step_times", "study_results", "summary", "threshold", "timings",
-    "validation_record", "variance", "variants", "verdict", "warm_up_updates", "way_times", "whole_network", "width_words",
-    "zoo_workloads",
+    "compared", "correlation_table", "crossing_record", "curves", "cuts", "decays", "decided", "deciding", "distances",
+    "frontier", "hardware_record", "interval", "large_batch", "least_noise", "mean_std", "measure_correlations", "mixtures",
+    "model_table", "model_traits", "nearest", "page_records", "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep",
+    "planned", "predictor_start", "quality", "record_correlations", "record_fixed", "recorded", "recorded_correlations",
+    "recorded_steps", "regimes", "results", "sample_sums", "savings", "score", "step_times", "study_results", "summary",
+    "threshold", "timings", "validation_record", "variance", "variants", "verdict", "warm_up_updates", "way_times",
+    "whole_network", "width_words", "zoo_workloads",
 ]  # fmt: skip

@@ -143,3 +143,15 @@ def validation_record(simulator: str) -> dict:
     if not path.exists():
         raise UsageError(f"no comparison is recorded at {path}: run make validate")
     return read_json(path, "restore it with git checkout")
+
+
+def crossing_record() -> dict:
+    """Return what the engine did under other libraries' optimizers and around their networks, as recorded.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    path = _paths.recorded() / "crossing.json"
+    if not path.exists():
+        raise UsageError(f"no crossing with other libraries is recorded at {path}: run make validate")
+    return read_json(path, "restore it with git checkout")

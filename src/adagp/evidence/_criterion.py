@@ -288,20 +288,20 @@ class _Learning:
         self.network, self.error_projection = SharedNetwork(), ErrorProjection()
         self.needs = Needs(error=True)
 
-    def bind(self, layers: "Sequence[Layer]", mean: Any) -> None:
-        self.network.bind(layers, mean)
-        self.error_projection.bind(layers, mean)
+    def bind(self, layers: "Sequence[Layer]", replicas: Any) -> None:
+        self.network.bind(layers, replicas)
+        self.error_projection.bind(layers, replicas)
 
-    def see(self, layer: "Layer", inputs: "Tensor", output: "Tensor") -> None:
-        self.network.see(layer, inputs, output)
-        self.error_projection.see(layer, inputs, output)
+    def see(self, layer: "Layer", inputs: "Tensor | None", output: "Tensor", rows: slice | None = None) -> None:
+        self.network.see(layer, inputs, output, rows)
+        self.error_projection.see(layer, inputs, output, rows)
 
-    def learn(self, score: Any, error: "Tensor | None") -> None:
-        self.network.learn(score, error)
-        self.error_projection.learn(None, error)
+    def learn(self, layers: "Sequence[Layer]", score: Any, error: "Tensor | None") -> None:
+        self.network.learn(layers, score, error)
+        self.error_projection.learn(layers, None, error)
 
-    def predict(self, error: "Tensor | None") -> None:
-        self.network.predict(error)
+    def predict(self, layers: "Sequence[Layer]", error: "Tensor | None") -> None:
+        self.network.predict(layers, error)
         self.error_projection.forget()
 
     def forget(self) -> None:

@@ -16,11 +16,15 @@ def summary(name: str, dataset: str = "imagenet") -> dict[str, int]:
     """
     import torch
 
-    from ..predictors import PREDICTABLE, Layer, PredictorSize
+    from ..predictors import Layer, PredictorSize, layer_types
 
     with torch.device("meta"):
         model = create(name, dataset)
-    layers = [Layer(name=n, module=m, index=0) for n, m in model.named_modules() if isinstance(m, PREDICTABLE)]
+    layers = [
+        Layer(name=name, module=module, index=0, kind=kind)
+        for name, module in model.named_modules()
+        for kind in layer_types(module)
+    ]
     predictor = PredictorSize()
     row = max(layer.shape[1] for layer in layers)
     largest = max(layer.weight.numel() for layer in layers)

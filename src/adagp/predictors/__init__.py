@@ -8,10 +8,11 @@ from functools import partial
 
 from .._errors import UsageError, unknown
 from .._predictor_size import PredictorSize
-from ._base import PREDICTABLE, GradientPredictor, Layer, Mean, Needs, PartChooser, Score, mean_over
+from ._base import GradientPredictor, Needs, PartChooser, Replicas, Score
 from ._controls import Coast, MovingAverage, Oracle
 from ._error_projection import ErrorProjection, patch_means
 from ._feedback import FeedbackAlignment
+from ._layer import Layer, LayerType, layer_types, local_part, parameter_of, register_layer_type
 from ._nowcast import Nowcast
 from ._parts import ControlVariate, Sampled
 from ._shared import SharedNetwork, Shuffled, reorganize
@@ -53,7 +54,8 @@ def create(name: str, **options: object) -> GradientPredictor:
 
 
 __all__ = [
-    "PREDICTABLE", "Coast", "ControlVariate", "ErrorProjection", "FeedbackAlignment", "GradientPredictor", "Layer", "Mean",
-    "MovingAverage", "Needs", "Nowcast", "Oracle", "PartChooser", "PredictorSize", "Sampled", "Score", "SharedNetwork",
-    "Shuffled", "Truncated", "available", "create", "mean_over", "patch_means", "reorganize",
+    "Coast", "ControlVariate", "ErrorProjection", "FeedbackAlignment", "GradientPredictor", "Layer", "LayerType",
+    "MovingAverage", "Needs", "Nowcast", "Oracle", "PartChooser", "PredictorSize", "Replicas", "Sampled", "Score",
+    "SharedNetwork", "Shuffled", "Truncated", "available", "create", "layer_types", "local_part", "parameter_of", "patch_means",
+    "register_layer_type", "reorganize",
 ]  # fmt: skip

@@ -6,61 +6,44 @@ import torch
 from torch import Tensor
 
 from .._errors import UsageError
-from ._base import Layer, Mean, Needs, Score
-
-
-class Reached:
-    """The layers that ran since they were last taken: only these get a gradient; others rest, as under any predictor."""
-
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self._layers = layers
-        self._indices: set[int] = set()
-
-    def add(self, layer: Layer) -> None:
-        self._indices.add(layer.index)
-
-    def take(self) -> list[Layer]:
-        """The layers, in order of definition, which are then forgotten."""
-        reached = [self._layers[index] for index in sorted(self._indices)]
-        self._indices.clear()
-        return reached
-
-    def state_dict(self) -> list[int]:
-        return sorted(self._indices)
-
-    def load_state_dict(self, state: list[int]) -> None:
-        self._indices = set(state)
+from ._base import Needs, Replicas, Score, by_layer, named
+from ._layer import Layer
 
 
 class Coast:
-    """A zero gradient: momentum and weight decay go on. What prediction adds to this is what prediction is worth."""
+    """A zero gradient: momentum and weight decay go on. What prediction adds to this is what prediction is worth.
 
-    needs = Needs()
+    What a zero gradient does depends on the optimizer: SGD's and Adam's steps fade with their momentum, Adagrad's stop at once,
+    and those of optimizers that step by a sign or at a fixed length (Lion, Muon) go on at full length (the book's page "Works
+    with" has a table).
+    """
 
-    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
-        self._reached = Reached(layers)
+    needs = Needs(sharded=True)
 
-    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
-        self._reached.add(layer)
+    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
+        pass
 
-    def learn(self, score: Score | None, error: Tensor | None) -> None:
-        self.forget()
+    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
+        pass
 
-    def predict(self, error: Tensor | None) -> None:
-        for layer in self._reached.take():
-            layer.weight.grad = layer.new_gradient()[0].zero_()
+    def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
+        pass
+
+    def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
+        for layer in layers:
+            layer.put_zero()
 
     def forget(self) -> None:
-        self._reached.take()
+        pass
 
     def num_parameters(self) -> int:
         return 0
 
     def state_dict(self) -> dict:
-        return {"reached": self._reached.state_dict()}
+        return {}
 
     def load_state_dict(self, state: dict) -> None:
-        self._reached.load_state_dict(state["reached"])
+        pass
 
 
 class MovingAverage:
@@ -76,62 +59,56 @@ class MovingAverage:
         if not 0 <= decay < 1:
             raise UsageError(f"decay must be at least 0 and below 1, got {decay}")
         self.decay = decay
+        self.layers: Sequence[Layer] = ()
+        self.average: dict[Layer, Tensor] = {}
+        self.batches: dict[Layer, int] = {}
 
-    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
+    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self.layers = layers
-        self.average: dict[int, Tensor] = {}
-        self.batches: dict[int, int] = {}
-        self._reached = Reached(layers)
 
-    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
-        self._reached.add(layer)
+    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
+        pass
 
     def _current(self, layer: Layer) -> Tensor | None:
-        if layer.index not in self.average:
+        if layer not in self.average:
             return None
-        return self.average[layer.index] / (1 - self.decay ** self.batches[layer.index])
+        return self.average[layer] / (1 - self.decay ** self.batches[layer])
 
     @torch.no_grad()
-    def learn(self, score: Score | None, error: Tensor | None) -> None:
-        for layer in self.layers:
+    def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
+        for layer in layers:
             true = layer.weight.grad
             if true is None:
                 continue
             before = self._current(layer)
             if score is not None and before is not None:
                 score(layer, layer.matrix(before), layer.matrix(true))
-            average = self.average.setdefault(layer.index, torch.zeros_like(layer.weight))
+            average = self.average.setdefault(layer, torch.zeros_like(layer.weight))
             average.mul_(self.decay).add_(true, alpha=1 - self.decay)
-            self.batches[layer.index] = self.batches.get(layer.index, 0) + 1
-        self.forget()
+            self.batches[layer] = self.batches.get(layer, 0) + 1
 
     @torch.no_grad()
-    def predict(self, error: Tensor | None) -> None:
-        for layer in self._reached.take():
+    def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
+        for layer in layers:
             gradient, _ = layer.new_gradient()
             current = self._current(layer)
             layer.weight.grad = gradient.zero_() if current is None else gradient.copy_(current)
 
     def forget(self) -> None:
-        self._reached.take()
+        pass
 
     def num_parameters(self) -> int:
         return 0
 
     def state_dict(self) -> dict:
-        return {
-            "average": {k: v.clone() for k, v in self.average.items()},
-            "batches": dict(self.batches),
-            "reached": self._reached.state_dict(),
-        }
+        return {"average": named({k: v.clone() for k, v in self.average.items()}), "batches": named(self.batches)}
 
     def load_state_dict(self, state: dict) -> None:
         self.average = {
-            index: torch.empty_like(self.layers[index].weight, requires_grad=False).copy_(value)
-            for index, value in state["average"].items()
+            layer: torch.empty_like(layer.weight, requires_grad=False).copy_(value)
+            for layer, value in by_layer(self.layers, state["average"]).items()
         }
-        self.batches = dict(state["batches"])
-        self._reached.load_state_dict(state["reached"])
+        self.batches = by_layer(self.layers, state["batches"])
 
 
 class Oracle:
@@ -139,20 +116,19 @@ class Oracle:
 
     needs = Needs(forward=False, outputs=False, backward=True)
 
-    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
-        self.layers = layers
+    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
+        pass
 
-    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
+    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
         pass
 
     @torch.no_grad()
-    def learn(self, score: Score | None, error: Tensor | None) -> None:
-        if score is not None:
-            for layer in self.layers:
-                if layer.weight.grad is not None:
-                    score(layer, layer.matrix(layer.weight.grad), layer.matrix(layer.weight.grad))
+    def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
+        for layer in layers:
+            if score is not None and (true := layer.weight.grad) is not None:
+                score(layer, layer.matrix(true), layer.matrix(true))
 
-    def predict(self, error: Tensor | None) -> None:
+    def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
         pass  # the engine's backward pass has put the gradients there already
 
     def forget(self) -> None:

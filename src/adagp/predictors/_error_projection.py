@@ -1,5 +1,6 @@
 """Our predictor: the output error, which the forward pass gives for free, projected onto every layer."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .._errors import UsageError
-from ._base import Layer, Mean, Needs, Score
+from ._base import Needs, Replicas, Score, by_layer, named
+from ._layer import Layer
 
 
 class ErrorStatistics:
@@ -18,33 +20,38 @@ class ErrorStatistics:
     Layers whose input cannot be unfolded into patches per group (grouped and transposed convolutions) have none.
     """
 
-    def __init__(self, mean: Mean) -> None:
-        self._mean = mean
-        self._patches: dict[int, Tensor | None] = {}
+    def __init__(self, replicas: Replicas) -> None:
+        self._replicas = replicas
+        self._patches: dict[Layer, Tensor | None] = {}
         self._channels_first = False  # of the error: it lies at the output of the layer that was seen last
 
-    def see(self, layer: Layer, inputs: Tensor) -> None:
-        self._channels_first = not isinstance(layer.module, nn.Linear)
-        seen = patch_means(layer.module, inputs)
-        before = self._patches.get(layer.index)
+    def see(self, layer: Layer, inputs: Tensor | None) -> None:
+        self._channels_first = layer.kind.axis == 1
+        seen = None
+        if inputs is not None and (layer.kind.axis == 1 or layer.is_linear):
+            seen = patch_means(layer.module, inputs)
+        before = self._patches.get(layer)
         if before is not None and seen is not None and before.shape == seen.shape:
             seen = before + seen  # a module used twice: its gradient is the sum over its uses
-        self._patches[layer.index] = seen
-
-    def reached(self) -> list[int]:
-        """Indices of the layers that were seen."""
-        return sorted(self._patches)
+        self._patches[layer] = seen
 
     def of(self, layer: Layer, error: Tensor | None, rows: Tensor | None = None) -> Float[Tensor, "classes row"] | None:
-        """The layer's statistic, of the mean loss over the batch or over some ``rows`` of it; None where there is none."""
-        patches = self._patches.get(layer.index)
-        if error is None or patches is None or error.shape[0] != patches.shape[0]:
+        """Return the layer's statistic, of the mean loss over the batch or some ``rows`` of it; None where there is none."""
+        if error is None:
+            return None
+        patches = self._patches.get(layer)
+        missing = patches is None or error.shape[0] != patches.shape[0]
+        if missing and not self._replicas.differ:
             return None
         if error.dim() > 2:  # a sequence or a map of outputs: their errors add up
             error = (error.movedim(1, -1) if self._channels_first else error).flatten(1, -2).sum(1)
-        if rows is not None:
-            error, patches = error[rows] * (len(error) / len(rows)), patches[rows]
-        return layer.in_memory_order(self._mean(error.float().t() @ patches))
+        if patches is None or missing:  # another replica may have run the layer: all of them take part in the mean
+            statistic = error.new_zeros(error.shape[1], layer.shape[1], dtype=torch.float32)
+        else:
+            if rows is not None:
+                error, patches = error[rows] * (len(error) / len(rows)), patches[rows]
+            statistic = error.float().t() @ patches
+        return layer.in_memory_order(self._replicas.mean(statistic))
 
     def forget(self) -> None:
         self._patches = {}
@@ -73,26 +80,28 @@ class ErrorProjection:
             raise UsageError(f"error-projection needs 0 <= decay < 1 and ridge > 0, got {decay} and {ridge}")
         self.decay, self.ridge = decay, ridge
 
-    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
-        self.layers, self.statistics = layers, ErrorStatistics(mean)
-        self.sums: dict[int, tuple[Tensor, Tensor]] = {}
+        self.layers: Sequence[Layer] = ()
+        self.sums: dict[Layer, tuple[Tensor, Tensor]] = {}
 
-    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
-        self.statistics.see(layer, inputs)
+    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
+        self.layers, self.statistics = layers, ErrorStatistics(replicas)
+
+    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
+        self.statistics.see(layer, inputs if rows is None else None)
 
     def projected(self, layer: Layer, statistic: Tensor | None) -> Float[Tensor, "out_ch row"] | None:
-        """B times a statistic; None before the first fit."""
-        if statistic is None or layer.index not in self.sums:
+        """Return B times a statistic; None before the first fit."""
+        if statistic is None or layer not in self.sums:
             return None
-        crossed, squared = self.sums[layer.index]
+        crossed, squared = self.sums[layer]
         eye = torch.eye(len(squared), device=squared.device)
         ridge = self.ridge * squared.diagonal().mean().clamp(min=1e-30)
         projection = torch.linalg.solve_ex(squared + ridge * eye, crossed.t())[0]  # which does not wait for the device
         return projection.t() @ statistic
 
     @torch.no_grad()
-    def learn(self, score: Score | None, error: Tensor | None) -> None:
-        for layer in self.layers:
+    def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
+        for layer in layers:
             if layer.weight.grad is None:
                 continue
             statistic = self.statistics.of(layer, error)
@@ -102,20 +111,19 @@ class ErrorProjection:
             if score is not None and (predicted := self.projected(layer, statistic)) is not None:
                 score(layer, predicted, true)
             crossed, squared = true @ statistic.t(), statistic @ statistic.t()
-            if layer.index in self.sums and self.sums[layer.index][0].shape == crossed.shape:
-                self.sums[layer.index][0].mul_(self.decay).add_(crossed)
-                self.sums[layer.index][1].mul_(self.decay).add_(squared)
+            if layer in self.sums and self.sums[layer][0].shape == crossed.shape:
+                self.sums[layer][0].mul_(self.decay).add_(crossed)
+                self.sums[layer][1].mul_(self.decay).add_(squared)
             else:
-                self.sums[layer.index] = crossed, squared
+                self.sums[layer] = crossed, squared
         self.forget()
 
     @torch.no_grad()
-    def predict(self, error: Tensor | None) -> None:
-        for index in self.statistics.reached():
-            layer = self.layers[index]
+    def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
+        for layer in layers:
             predicted = self.projected(layer, self.statistics.of(layer, error))
             if predicted is None:
-                layer.weight.grad = layer.new_gradient()[0].zero_()
+                layer.put_zero()
             else:
                 layer.put(predicted)
         self.forget()
@@ -124,46 +132,51 @@ class ErrorProjection:
         self.statistics.forget()
 
     def num_parameters(self) -> int:
-        return sum(layer.shape[0] * len(self.sums[i][1]) for i, layer in enumerate(self.layers) if i in self.sums)
+        return sum(layer.shape[0] * len(squared) for layer, (_, squared) in self.sums.items())
 
     def state_dict(self) -> dict:
-        return {"sums": {index: (a.clone(), b.clone()) for index, (a, b) in self.sums.items()}}
+        return {"sums": named({layer: (a.clone(), b.clone()) for layer, (a, b) in self.sums.items()})}
 
     def load_state_dict(self, state: dict) -> None:
         self.sums = {
-            index: (a.to(self.layers[index].weight.device), b.to(self.layers[index].weight.device))
-            for index, (a, b) in state["sums"].items()
+            layer: (a.to(layer.weight.device), b.to(layer.weight.device))
+            for layer, (a, b) in by_layer(self.layers, state["sums"]).items()
         }
 
 
 def patch_means(module: Any, inputs: Tensor) -> Float[Tensor, "batch row"] | None:
-    """The mean over positions of each sample's input patches; None where the layer has no such matrix.
+    """Return the mean over positions of each sample's input patches; None where the layer has no such matrix.
 
     Patches are not built: the mean of the patches' entry (i, j) is the mean of the input under a window that is shifted by
     (i, j), which for a convolution of stride 1 is a difference of sums; a pooling with the kernel's geometry gives the rest.
+
+    Args:
+        module: a convolution of one, two or three axes; any other module is taken for a Linear.
+        inputs: (batch, in_ch, ...) or (batch, ..., in_features).
     """
     inputs = inputs.float()
-    if isinstance(module, nn.Linear):
-        return inputs.reshape(inputs.shape[0], -1, inputs.shape[-1]).mean(1)
-    if isinstance(module, nn.ConvTranspose2d) or module.groups != 1:
+    if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         return None
-    if isinstance(module, nn.Conv1d):
-        inputs = inputs[:, :, None]
-    pair = lambda value: (1, *value) if isinstance(module, nn.Conv1d) else value  # noqa: E731
-    (kh, kw), (sh, sw), (dh, dw) = pair(module.kernel_size), pair(module.stride), pair(module.dilation)
+    if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return inputs.reshape(inputs.shape[0], -1, inputs.shape[-1]).mean(1)
+    if module.groups != 1:
+        return None
+    kernel, stride, dilation, axes = module.kernel_size, module.stride, module.dilation, len(module.kernel_size)
     padding_mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    pads: list[tuple[int, int]]
     if module.padding == "same":
-        total = [d * (k - 1) for d, k in zip(pair(module.dilation), pair(module.kernel_size), strict=True)]
-        ph, pw = total[0] // 2, total[1] // 2
-        inputs = F.pad(inputs, (pw, total[1] - pw, ph, total[0] - ph), mode=padding_mode)
-    elif module.padding != "valid":
-        ph, pw = (0, *module.padding) if isinstance(module, nn.Conv1d) else module.padding
-        inputs = F.pad(inputs, (pw, pw, ph, ph), mode=padding_mode)
-    out_h = (inputs.shape[2] - dh * (kh - 1) - 1) // sh + 1
-    out_w = (inputs.shape[3] - dw * (kw - 1) - 1) // sw + 1
-    means = [
-        inputs[:, :, i * dh : i * dh + (out_h - 1) * sh + 1 : sh, j * dw : j * dw + (out_w - 1) * sw + 1 : sw].mean((2, 3))
-        for i in range(kh)
-        for j in range(kw)
+        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        pads = [(t // 2, t - t // 2) for t in total]
+    else:
+        pads = [(int(p), int(p)) for p in module.padding] if module.padding != "valid" else []
+    if module.padding != "valid":  # F.pad begins with the last axis
+        inputs = F.pad(inputs, [side for pair in reversed(pads) for side in pair], mode=padding_mode)
+    ends = [
+        (size - d * (k - 1) - 1) // s * s + 1
+        for size, d, k, s in zip(inputs.shape[2:], dilation, kernel, stride, strict=True)
     ]
-    return torch.stack(means, dim=2).flatten(1)  # (batch, in_ch, kh*kw) -> (batch, in_ch*kh*kw), the weight's order
+    means = []
+    for place in itertools.product(*map(range, kernel)):
+        shifted = [slice(i * d, i * d + end, s) for i, d, end, s in zip(place, dilation, ends, stride, strict=True)]
+        means.append(inputs[(slice(None), slice(None), *shifted)].mean(tuple(range(2, 2 + axes))))
+    return torch.stack(means, dim=2).flatten(1)  # (batch, in_ch, kernel area) -> (batch, in_ch * area), the weight's order

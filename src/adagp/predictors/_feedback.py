@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._base import Layer, Mean, Needs, Score
+from ._base import Needs, Replicas, Score, by_layer, named
 from ._error_projection import ErrorStatistics
+from ._layer import Layer
 
 
 class FeedbackAlignment:
@@ -20,45 +21,48 @@ class FeedbackAlignment:
     needs = Needs(error=True)
     _DECAY = 0.95
 
-    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
-        self.layers, self.statistics = layers, ErrorStatistics(mean)
-        self._feedback: dict[int, Tensor] = {}
-        self._norm: dict[int, Tensor] = {}
+    def __init__(self) -> None:
+        self.layers: Sequence[Layer] = ()
+        self._feedback: dict[Layer, Tensor] = {}
+        self._seed: dict[Layer, int] = {}  # the layer's index when its matrix was drawn
+        self._norm: dict[Layer, Tensor] = {}
 
-    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
+    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
+        self.layers, self.statistics = layers, ErrorStatistics(replicas)
+
+    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
         self.statistics.see(layer, inputs)
 
     def _predicted(self, layer: Layer, error: Tensor | None) -> Tensor | None:
         statistic = self.statistics.of(layer, error)
-        if statistic is None or layer.index not in self._norm:
+        if statistic is None or layer not in self._norm:
             return None
-        if layer.index not in self._feedback or self._feedback[layer.index].shape[1] != len(statistic):
-            # Of the layer's index alone: equal on all replicas, and no draw from the model's own random numbers.
-            generator = torch.Generator().manual_seed(layer.index)
+        if layer not in self._feedback or self._feedback[layer].shape[1] != len(statistic):
+            # From a number of the layer's own: equal on all replicas, and no draw from the model's own random numbers.
+            generator = torch.Generator().manual_seed(self._seed.setdefault(layer, layer.index))
             drawn = torch.randn(layer.shape[0], len(statistic), generator=generator)
-            self._feedback[layer.index] = drawn.to(statistic.device)
-        raw = self._feedback[layer.index] @ statistic
-        return raw * (self._norm[layer.index] / raw.norm().clamp(min=1e-30))
+            self._feedback[layer] = drawn.to(statistic.device)
+        raw = self._feedback[layer] @ statistic
+        return raw * (self._norm[layer] / raw.norm().clamp(min=1e-30))
 
     @torch.no_grad()
-    def learn(self, score: Score | None, error: Tensor | None) -> None:
-        for layer in self.layers:
+    def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
+        for layer in layers:
             if layer.weight.grad is None:
                 continue
             true = layer.matrix(layer.weight.grad).float()
             if score is not None and (predicted := self._predicted(layer, error)) is not None:
                 score(layer, predicted, true)
             norm = true.norm()
-            self._norm[layer.index] = torch.lerp(norm, self._norm.get(layer.index, norm), self._DECAY)
+            self._norm[layer] = torch.lerp(norm, self._norm.get(layer, norm), self._DECAY)
         self.forget()
 
     @torch.no_grad()
-    def predict(self, error: Tensor | None) -> None:
-        for index in self.statistics.reached():
-            layer = self.layers[index]
+    def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
+        for layer in layers:
             predicted = self._predicted(layer, error)
             if predicted is None:
-                layer.weight.grad = layer.new_gradient()[0].zero_()
+                layer.put_zero()
             else:
                 layer.put(predicted)
         self.forget()
@@ -70,7 +74,8 @@ class FeedbackAlignment:
         return 0
 
     def state_dict(self) -> dict:
-        return {"norm": {k: v.clone() for k, v in self._norm.items()}}
+        return {"norm": named({k: v.clone() for k, v in self._norm.items()}), "seed": named(self._seed)}
 
     def load_state_dict(self, state: dict) -> None:
-        self._norm = {k: v.to(self.layers[k].weight.device) for k, v in state["norm"].items()}
+        self._norm = {k: v.to(k.weight.device) for k, v in by_layer(self.layers, state["norm"]).items()}
+        self._seed, self._feedback = by_layer(self.layers, state["seed"]), {}

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from .._errors import UsageError
-from ._base import Layer, Mean, Needs, Score
+from ._base import Needs, Replicas, Score, by_layer, named
+from ._layer import Layer
 
 
 class Nowcast:
@@ -25,36 +26,35 @@ class Nowcast:
         if not 0 <= decay < 1:
             raise UsageError(f"decay must be at least 0 and below 1, got {decay}")
         self.decay = decay
+        self.layers: Sequence[Layer] = ()
+        self._before: dict[Layer, Tensor] = {}  # the weight at the last true step, and own moves since then
+        self._slope: dict[Layer, Tensor] = {}
+        self._steps: dict[Layer, int] = {}
 
-    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
+    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self.layers = layers
-        self._before: dict[int, Tensor] = {}  # the weight at the last true step, and own moves since then
-        self._slope: dict[int, Tensor] = {}
-        self._steps: dict[int, int] = {}
 
-    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
+    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
         pass
 
     @torch.no_grad()
-    def learn(self, score: Score | None, error: Tensor | None) -> None:
-        for layer in self.layers:
-            if layer.weight.grad is None:
-                continue
-            index, weight = layer.index, layer.weight.detach()
-            if index in self._before:
-                slope = self._slope.setdefault(index, torch.zeros_like(weight))
-                slope.lerp_(weight - self._before[index], 1 - self.decay)
-                self._steps[index] = self._steps.get(index, 0) + 1
-            self._before[index] = weight.clone()
+    def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
+        for layer in layers:
+            weight = layer.weight.detach()
+            if layer in self._before:
+                slope = self._slope.setdefault(layer, torch.zeros_like(weight))
+                slope.lerp_(weight - self._before[layer], 1 - self.decay)
+                self._steps[layer] = self._steps.get(layer, 0) + 1
+            self._before[layer] = weight.clone()
 
     @torch.no_grad()
-    def predict(self, error: Tensor | None) -> None:
-        for index, slope in self._slope.items():
-            if not self.layers[index].weight.requires_grad:
-                continue  # frozen meanwhile
-            move = slope / (1 - self.decay ** self._steps[index])
-            self.layers[index].weight.add_(move)
-            self._before[index] += move
+    def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
+        for layer in layers:
+            if layer not in self._slope:
+                continue
+            move = self._slope[layer] / (1 - self.decay ** self._steps[layer])
+            layer.weight.add_(move)
+            self._before[layer] += move
 
     def forget(self) -> None:
         pass
@@ -64,13 +64,17 @@ class Nowcast:
 
     def state_dict(self) -> dict:
         return {
-            "before": {k: v.clone() for k, v in self._before.items()},
-            "slope": {k: v.clone() for k, v in self._slope.items()},
-            "steps": dict(self._steps),
+            "before": named({k: v.clone() for k, v in self._before.items()}),
+            "slope": named({k: v.clone() for k, v in self._slope.items()}),
+            "steps": named(self._steps),
         }
 
     def load_state_dict(self, state: dict) -> None:
-        def here(values: dict[int, Tensor]) -> dict[int, Tensor]:
-            return {k: torch.empty_like(self.layers[k].weight, requires_grad=False).copy_(v) for k, v in values.items()}
+        def here(values: dict[str, Tensor]) -> dict[Layer, Tensor]:
+            return {
+                layer: torch.empty_like(layer.weight, requires_grad=False).copy_(value)
+                for layer, value in by_layer(self.layers, values).items()
+            }
 
-        self._before, self._slope, self._steps = here(state["before"]), here(state["slope"]), dict(state["steps"])
+        self._before, self._slope = here(state["before"]), here(state["slope"])
+        self._steps = by_layer(self.layers, state["steps"])

@@ -7,8 +7,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from .._errors import UsageError
-from ._base import Layer, Mean, Needs, Score
+from ._base import Needs, Replicas, Score
 from ._error_projection import ErrorProjection
+from ._layer import Layer
 
 
 class _RandomPart:
@@ -49,10 +50,10 @@ class Sampled:
         hardest = by == "error"
         self.needs = Needs(forward=hardest, outputs=False, error=hardest, backward=True, part=part)
 
-    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
+    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         pass
 
-    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
+    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
         pass
 
     def choose(self, count: int, error: Tensor | None) -> Int[Tensor, " part"]:
@@ -60,10 +61,10 @@ class Sampled:
             return self._part.draw(count)
         return error.flatten(1).norm(dim=1).topk(self._part.size(count)).indices
 
-    def learn(self, score: Score | None, error: Tensor | None) -> None:
+    def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
         pass
 
-    def predict(self, error: Tensor | None) -> None:
+    def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
         pass  # the part's true gradients are in place
 
     def forget(self) -> None:
@@ -97,24 +98,24 @@ class ControlVariate:
         self._part, self._predictions = _RandomPart(part), ErrorProjection()
         self.needs = Needs(error=True, backward=True, part=part)
 
-    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
-        self._predictions.bind(layers, mean)
+    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
+        self._predictions.bind(layers, replicas)
         self._rows: Tensor | None = None
 
-    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
-        self._predictions.see(layer, inputs, output)
+    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
+        self._predictions.see(layer, inputs, output, rows)
 
     def choose(self, count: int, error: Tensor | None) -> Int[Tensor, " part"]:
         self._rows = self._part.draw(count)
         return self._rows
 
-    def learn(self, score: Score | None, error: Tensor | None) -> None:
-        self._predictions.learn(score, error)
+    def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
+        self._predictions.learn(layers, score, error)
 
     @torch.no_grad()
-    def predict(self, error: Tensor | None) -> None:
+    def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
         statistics = self._predictions.statistics
-        for layer in self._predictions.layers:
+        for layer in layers:
             if error is None or self._rows is None or layer.weight.grad is None:
                 continue
             rows = self._rows.to(error.device)

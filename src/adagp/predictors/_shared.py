@@ -1,5 +1,6 @@
 """The paper's predictor: one small network that answers for every layer, an output channel at a time."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,15 +11,16 @@ from torch import Tensor
 
 from .._errors import UsageError
 from .._predictor_size import PredictorSize
-from ._base import Layer, Mean, Needs, Score
+from ._base import Needs, Replicas, Score, by_layer, named
+from ._layer import Layer
 
 
 def reorganize(output: Tensor, kind: str) -> Float[Tensor, "out_ch 1 h w"]:
     """Tensor reorganization: the mean over the batch of a layer's output, each output channel one sample.
 
     Args:
-        output: (batch, out_ch, h, w) and (batch, out_ch, length) for 'conv'; (batch, ..., features) for 'linear', whose
-            inner axes (time, say) are laid along the height.
+        output: (batch, out_ch, h, w), (batch, out_ch, length) and (batch, out_ch, d, h, w) for 'conv', the depth laid along
+            the height; (batch, ..., features) for 'linear', whose inner axes (time, say) are laid along the height.
 
     The mean is taken over the tensor's memory as it lies, on a CPU by a matrix product: a mean over the first axis of a
     channels-last tensor walks memory in strides there and was measured at fifty times the cost.
@@ -30,6 +32,8 @@ def reorganize(output: Tensor, kind: str) -> Float[Tensor, "out_ch 1 h w"]:
         return mean.t()[:, None, :, None]
     if output.dim() == 3:
         output = output[:, :, None, :]
+    if output.dim() == 5:
+        output = output.flatten(2, 3)
     if output.is_contiguous(memory_format=torch.channels_last) and not output.is_contiguous():
         channels, height, width = output.shape[1:]
         flat = output.permute(0, 2, 3, 1).reshape(batch, -1)
@@ -71,7 +75,7 @@ class SharedNetwork:
         seed: of the initial weights, drawn from a generator of their own: the model's random numbers are untouched.
     """
 
-    needs = Needs()
+    needs = Needs(sharded=True)
     _decay = 0.9  # of the running root mean square and of the gate's sums: about ten batches
 
     def __init__(
@@ -90,16 +94,41 @@ class SharedNetwork:
         self.size, self.lr = PredictorSize(pool=pool, channels=channels), lr
         self.normalize, self.gate, self.zero_start, self.seed = normalize, gate, zero_start, seed
         self.layers: Sequence[Layer] = ()
+        self.pooled: dict[Layer, tuple[Tensor, int]] = {}
+        """What was seen: by layer, the mean over its uses of its pooled maps, and how many uses."""
+        self._by_rows: dict[Layer, tuple[Tensor, Tensor]] = {}  # of weights handed to functions: sums of maps, uses of each row
 
-    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
-        self.layers, self._mean = layers, mean
+    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
+        before, self.layers, self._replicas = self.layers, layers, replicas
         device = layers[0].weight.device
+        elsewhere = next((layer for layer in layers if layer.weight.device != device), None)
+        if elsewhere is not None:
+            raise UsageError(
+                f"shared-network predicts for layers on one device, got {device} and, for {elsewhere.name}, "
+                f"{elsewhere.weight.device}; choose another predictor, such as 'ema'"
+            )
+        self._sharded = any(layer.sharded for layer in layers)
+        if self._sharded and not all(layer.sharded for layer in layers):
+            raise UsageError("shared-network takes weights that are all sharded by fully_shard, or none; shard the whole model")
+        longest = max(layer.shape[1] for layer in layers)
+        if not before:
+            self._initialize(longest, device)
+        elif longest > len(self.linear):
+            self._lengthen(longest)
+        self._here = {layer: layer.rows.stop - layer.rows.start for layer in layers}  # rows of this process
+        sizes = [layer.shape[0] * layer.shape[1] for layer in layers]
+        self._weights = torch.tensor(sizes, dtype=torch.float32, device=device)
+        self._reached: tuple[tuple[Layer, ...], Tensor, Tensor] = (), torch.empty(0), torch.empty(0)  # see ``_places``
+        self._arrange(before)
+
+    def _initialize(self, longest: int, device: torch.device) -> None:
         generator = torch.Generator().manual_seed(self.seed)
 
         def uniform(*shape: int, fan_in: int) -> Tensor:  # the usual initialization of PyTorch's layers
-            return (torch.rand(*shape, generator=generator) * 2 - 1).mul_(fan_in**-0.5).to(device).requires_grad_()
+            drawn = torch.rand(*shape, generator=generator, dtype=torch.float32)
+            return (drawn * 2 - 1).mul_(fan_in**-0.5).to(device).requires_grad_()
 
-        size, longest = self.size, max(layer.shape[1] for layer in layers)
+        size = self.size
         self.conv_weight = uniform(size.channels, 1, size.kernel, size.kernel, fan_in=size.kernel**2)
         self.conv_bias = uniform(size.channels, fan_in=size.kernel**2)
         weight, bias = uniform(longest, size.features, fan_in=size.features), uniform(longest, fan_in=size.features)
@@ -108,17 +137,37 @@ class SharedNetwork:
         if self.zero_start:
             self.linear.data.zero_()
         self.optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
-        count = len(layers)
-        self._weights = torch.tensor([layer.weight.numel() for layer in layers], dtype=torch.float32, device=device)
-        self._rows: tuple[tuple[int, ...], Tensor] = (), torch.empty(0)  # of the layers reached last: see ``_owner``
-        self.mean_square = torch.zeros(count, device=device)
-        self.batches = torch.zeros(count, device=device)
-        self.gain = torch.zeros(count, 2, device=device)  # running <pred, true>, <pred, pred>
-        self.pooled: dict[int, tuple[Tensor, int]] = {}
-        """What was seen: by layer, the mean over its uses of its pooled maps, and how many uses."""
+        self.mean_square, self.batches, self.gain = torch.empty(0), torch.empty(0), torch.empty(0)
+
+    def _lengthen(self, longest: int) -> None:
+        """Give the fully connected layer zero rows, for layers longer than those it began with."""
+
+        def grown(tensor: Tensor) -> Tensor:
+            return F.pad(tensor, (0, 0, 0, longest - len(tensor)))
+
+        state = self.optimizer.state_dict()
+        self.linear = grown(self.linear.detach()).requires_grad_()
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
+        last = state["state"].get(2, {})  # the third of ``parameters``
+        last.update({name: grown(last[name]) for name in ("exp_avg", "exp_avg_sq") if name in last})
+        self.optimizer.load_state_dict(state)
+
+    def _arrange(self, before: Sequence[Layer]) -> None:
+        """Order the running figures as the layers are now; those of new layers begin at zero."""
+        at = {layer: position for position, layer in enumerate(before)}
+        new, old = [layer.index for layer in self.layers if layer in at], [at[layer] for layer in self.layers if layer in at]
+        device, count = self.layers[0].weight.device, len(self.layers)
+        figures = {"mean_square": (count,), "batches": (count,), "gain": (count, 2)}  # gain: running <pred, true>, <pred, pred>
+        for name, shape in figures.items():
+            value = torch.zeros(shape, dtype=torch.float32, device=device)
+            if old:
+                value[new] = getattr(self, name)[old]
+            setattr(self, name, value)
 
     def parameters(self) -> list[Tensor]:
-        """The network's weights."""
+        """Return the network's weights; none before it knows the layers."""
+        if not self.layers:
+            return []
         return [self.conv_weight, self.conv_bias, self.linear]
 
     @property
@@ -134,26 +183,58 @@ class SharedNetwork:
     def num_parameters(self) -> int:
         return sum(p.numel() for p in self.parameters())
 
-    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
-        kind = "linear" if isinstance(layer.module, torch.nn.Linear) else "conv"
+    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
+        if rows is not None:
+            self._see_rows(layer, output, rows)
+            return
+        kind = "conv" if layer.kind.axis == 1 else "linear"
         # As (out_ch, h, w): with a fourth axis of one channel its strides can look like channels-last, and the CUDA kernel for
         # those then reads beyond the tensor (seen with torch 2.11).
         pooled = F.adaptive_avg_pool2d(reorganize(output, kind)[:, 0].contiguous(), self.size.pool)[:, None]
         uses = 0
-        if layer.index in self.pooled:  # a module used twice: the mean of its uses
-            before, uses = self.pooled[layer.index]
+        if layer in self.pooled:  # a module used twice: the mean of its uses
+            before, uses = self.pooled[layer]
             pooled = before + (pooled - before) / (uses + 1)
-        self.pooled[layer.index] = pooled, uses + 1
+        self.pooled[layer] = pooled, uses + 1
+
+    def _see_rows(self, layer: Layer, output: Float[Tensor, "positions rows"], rows: slice) -> None:
+        """Where a weight is handed to a function it is not known which axis was the batch: one mean over all positions."""
+        if layer not in self._by_rows:
+            maps = torch.zeros(layer.shape[0], 1, self.size.pool, self.size.pool, device=output.device, dtype=torch.float32)
+            self._by_rows[layer] = maps, maps.new_zeros(layer.shape[0], 1, 1, 1)
+        maps, uses = self._by_rows[layer]
+        maps[rows] += _batch_mean(output)[:, None, None, None]
+        uses[rows] += 1
+
+    def gather(self) -> dict[Layer, tuple[Tensor, int]]:
+        """Return what was seen, by layer, as in ``pooled``, and forget it."""
+        seen = self.pooled | {layer: (maps / uses.clamp(min=1), 1) for layer, (maps, uses) in self._by_rows.items()}
+        self.forget()
+        return seen
 
     def forget(self) -> None:
-        self.pooled = {}
+        self.pooled, self._by_rows = {}, {}
 
-    def _take_pooled(self) -> tuple[list[Layer], Tensor | None]:
-        """The layers reached in this step and their pooled maps, one under the other."""
-        reached = [self.layers[index] for index in sorted(self.pooled)]
-        maps = [self.pooled[layer.index][0] for layer in reached]
-        self.forget()
-        return reached, self._mean(torch.cat(maps)) if maps else None
+    def _take_pooled(self, layers: Sequence[Layer]) -> tuple[list[Layer], Tensor | None]:
+        """The layers of which something was seen, and their pooled maps, one under the other: the rows of this process.
+
+        With replicas these are all ``layers``: of one that another replica ran, the mean over those that ran it.
+        """
+        seen = self.gather()
+        reached = [layer for layer in layers if layer in seen or not self._replicas.alone]
+        if not reached:
+            return [], None
+        if self._replicas.alone:
+            return reached, torch.cat([seen[layer][0] for layer in reached])
+        pool, device = self.size.pool, self.mean_square.device
+        none = torch.zeros(max(layer.shape[0] for layer in reached), 1, pool, pool, device=device, dtype=torch.float32)
+        maps = torch.cat([seen[layer][0] if layer in seen else none[: layer.shape[0]] for layer in reached])
+        here = torch.tensor([float(layer in seen) for layer in reached], dtype=torch.float32, device=device)
+        both = self._replicas.mean(torch.cat([maps.flatten(), here]))
+        share = both[-len(reached) :].clamp(min=1e-30)
+        maps = both[: -len(reached)].view(maps.shape)
+        parts = maps.split([layer.shape[0] for layer in reached])
+        return reached, torch.cat([part[layer.rows] / own for layer, part, own in zip(reached, parts, share, strict=True)])
 
     def _hidden(self, maps: Float[Tensor, "rows 1 pool pool"]) -> Float[Tensor, "rows features"]:
         stride, padding = self.size.stride, self.size.kernel // 2
@@ -164,8 +245,11 @@ class SharedNetwork:
         return F.pad(self._hidden(maps), (0, 1), value=1.0)
 
     @torch.no_grad()
-    def predict(self, error: Tensor | None) -> None:
-        reached, maps = self._take_pooled()
+    def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
+        reached, maps = self._take_pooled(layers)
+        for layer in layers:
+            if layer not in reached:
+                layer.put_zero()
         if maps is None:
             return
         # The scale goes onto the small factor of the product, so that the large result is written once.
@@ -180,10 +264,8 @@ class SharedNetwork:
             layer.put(matrix, gradient)
 
     @torch.no_grad()
-    def learn(self, score: Score | None, error: Tensor | None) -> None:
-        # A layer without a gradient has nothing to teach.
-        self.pooled = {index: seen for index, seen in self.pooled.items() if self.layers[index].weight.grad is not None}
-        reached, maps = self._take_pooled()
+    def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
+        reached, maps = self._take_pooled(layers)
         if maps is None:
             return
         features = self._features(maps)
@@ -206,6 +288,8 @@ class SharedNetwork:
             into[: layer.shape[1]].addmm_(linear, own.t() @ stepped).addmm_(true.t(), opposed, alpha=-1)
             torch.mm(own, linear.t() @ linear, out=product)
             torch.mm(true, linear, out=target)
+        if self._sharded:
+            self._replicas.sum(into)
         into_hidden = (through * step).addcmul_(back, against, value=-1)[:, :-1]
         self._update(maps, features[:, :-1], into_hidden, into)
 
@@ -217,7 +301,10 @@ class SharedNetwork:
         padded = F.pad(maps, (kernel // 2,) * 4)[:, 0]
         patches = padded.unfold(1, kernel, stride).unfold(2, kernel, stride)[:, :side, :side]
         grads = (inner.reshape(channels, -1) @ patches.reshape(-1, kernel**2)).view(self.conv_weight.shape)
-        for parameter, gradient in zip(self.parameters(), (grads, inner.sum((1, 2)), into_linear), strict=True):
+        into_bias = inner.sum((1, 2))
+        if self._sharded:
+            self._replicas.sum(grads), self._replicas.sum(into_bias)
+        for parameter, gradient in zip(self.parameters(), (grads, into_bias, into_linear), strict=True):
             parameter.grad = gradient
         self.optimizer.step()
 
@@ -226,19 +313,21 @@ class SharedNetwork:
         return layer.matrix(layer.weight.grad).float()
 
     def _split(self, layers: Sequence[Layer], rows: Tensor) -> tuple[Tensor, ...]:
-        return rows.split([layer.shape[0] for layer in layers])
+        return rows.split([self._here[layer] for layer in layers])
 
     def _by_row(self, layers: Sequence[Layer], values: Float[Tensor, " all_layers"]) -> Float[Tensor, "rows 1"]:
         """A number a layer as one a row, for the rows of these layers' maps one under the other."""
-        return values[self._owner(layers)][:, None]
+        return values[self._places(layers)[0]][:, None]
 
-    def _owner(self, layers: Sequence[Layer]) -> Int[Tensor, " rows"]:
-        """The index of the layer that each row belongs to."""
-        reached = tuple(layer.index for layer in layers)
-        if reached != self._rows[0]:  # seldom, since it waits for the device
-            sizes = torch.tensor([layer.shape[0] for layer in layers])
-            self._rows = reached, torch.tensor(reached).repeat_interleave(sizes).to(self.mean_square.device)
-        return self._rows[1]
+    def _places(self, layers: Sequence[Layer]) -> tuple[Int[Tensor, " rows"], Int[Tensor, " layers"]]:
+        """The index of the layer that each row belongs to, and those of the layers."""
+        reached = tuple(layers)
+        if reached != self._reached[0]:  # seldom, since it waits for the device
+            device = self.mean_square.device
+            indices = torch.tensor([layer.index for layer in layers])
+            owners = indices.repeat_interleave(torch.tensor([self._here[layer] for layer in layers]))
+            self._reached = reached, owners.to(device), indices.to(device)
+        return self._reached[1:]
 
     def _update_gain(self, reached: Sequence[Layer], features: Tensor) -> None:
         """Running <pred, true> and <pred, pred>, from products of small matrices."""
@@ -247,7 +336,8 @@ class SharedNetwork:
             linear, scale = self.linear[: layer.shape[1]], scales[layer.index]
             both = ((self._true(layer).t() @ own) * linear).sum()
             size = ((own.t() @ own) * (linear.t() @ linear)).sum()
-            self.gain[layer.index].lerp_(torch.stack([both * scale, size * scale**2]), 1 - self._decay)
+            found = torch.stack([both * scale, size * scale**2])
+            self.gain[layer.index].lerp_(self._replicas.sum(found) if self._sharded else found, 1 - self._decay)
 
     def _update_scale(self, reached: Sequence[Layer]) -> None:
         """Running root mean square of the layers' gradients, corrected for its start at zero."""
@@ -255,7 +345,9 @@ class SharedNetwork:
         for layer in reached:
             flat = self._true(layer).reshape(-1)
             torch.dot(flat, flat, out=squares[layer.index])  # makes no copy of the layer's size
-        here[self._owner(reached)] = 1.0
+        if self._sharded:
+            self._replicas.sum(squares)
+        here[self._places(reached)[1]] = 1.0
         self.mean_square.lerp_(squares / self._weights, (1 - self._decay) * here)
         self.batches += here
 
@@ -274,11 +366,18 @@ class SharedNetwork:
         return scale
 
     def state_dict(self) -> dict:
-        state = {"parameters": [p.detach().clone() for p in self.parameters()], "optimizer": self.optimizer.state_dict()}
+        # Copies, since an optimizer's state is handed out as it is and trains on.
+        optimizer = copy.deepcopy(self.optimizer.state_dict())
+        state = {"parameters": [p.detach().clone() for p in self.parameters()], "optimizer": optimizer}
         state |= {name: getattr(self, name).clone() for name in ("mean_square", "batches", "gain")}
-        return state | {"pooled": {index: (maps.clone(), uses) for index, (maps, uses) in self.pooled.items()}}
+        seen = {layer: (maps.clone(), uses) for layer, (maps, uses) in self.pooled.items()}
+        by_rows = {layer: (maps.clone(), uses.clone()) for layer, (maps, uses) in self._by_rows.items()}
+        return state | {"layers": [x.name for x in self.layers], "pooled": named(seen), "by_rows": named(by_rows)}
 
     def load_state_dict(self, state: dict) -> None:
+        longer = len(state["parameters"][2]) - len(self.linear)
+        if longer > 0:  # its longest layer is gone meanwhile
+            self._lengthen(len(self.linear) + longer)
         for parameter, value in zip(self.parameters(), state["parameters"], strict=True):
             if parameter.shape != value.shape:
                 raise UsageError(
@@ -287,10 +386,19 @@ class SharedNetwork:
                 )
             parameter.data.copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
+        theirs = {name: position for position, name in enumerate(state["layers"])}
+        mine = [layer for layer in self.layers if layer.name in theirs]
+        here, there = [layer.index for layer in mine], [theirs[layer.name] for layer in mine]
         for name in ("mean_square", "batches", "gain"):
-            getattr(self, name).copy_(state[name])
+            value = getattr(self, name).zero_()
+            value[here] = state[name][there].to(value.device)
         device = self.mean_square.device
-        self.pooled = {index: (maps.to(device), uses) for index, (maps, uses) in state["pooled"].items()}
+        self.pooled = {
+            layer: (maps.to(device), uses) for layer, (maps, uses) in by_layer(self.layers, state["pooled"]).items()
+        }
+        self._by_rows = {
+            layer: (maps.to(device), uses.to(device)) for layer, (maps, uses) in by_layer(self.layers, state["by_rows"]).items()
+        }
 
 
 class Shuffled:
@@ -305,27 +413,27 @@ class Shuffled:
 
     def __init__(self, **options: Any) -> None:
         self.network = SharedNetwork(**options)
+        self._before: dict[Layer, Tensor] = {}
 
-    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
-        self.network.bind(layers, mean)
-        self._before: dict[int, Tensor] = {}
+    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
+        self.network.bind(layers, replicas)
 
-    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
-        self.network.see(layer, inputs, output)
+    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
+        self.network.see(layer, inputs, output, rows)
 
     def _exchange(self) -> None:
         """Give the network what was seen in the step before, and keep what was seen in this one."""
-        now = {index: maps for index, (maps, _) in self.network.pooled.items()}
-        self.network.pooled = {index: (self._before.get(index, maps), 1) for index, maps in now.items()}
+        now = {layer: maps for layer, (maps, _) in self.network.gather().items()}
+        self.network.pooled = {layer: (self._before.get(layer, maps), 1) for layer, maps in now.items()}
         self._before = now
 
-    def learn(self, score: Score | None, error: Tensor | None) -> None:
+    def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
         self._exchange()
-        self.network.learn(score, error)
+        self.network.learn(layers, score, error)
 
-    def predict(self, error: Tensor | None) -> None:
+    def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
         self._exchange()
-        self.network.predict(error)
+        self.network.predict(layers, error)
 
     def forget(self) -> None:
         self.network.forget()
@@ -334,10 +442,10 @@ class Shuffled:
         return self.network.num_parameters()
 
     def state_dict(self) -> dict:
-        before = {index: maps.clone() for index, maps in self._before.items()}
-        return {"network": self.network.state_dict(), "before": before}
+        before = {layer: maps.clone() for layer, maps in self._before.items()}
+        return {"network": self.network.state_dict(), "before": named(before)}
 
     def load_state_dict(self, state: dict) -> None:
         self.network.load_state_dict(state["network"])
         device = self.network.mean_square.device
-        self._before = {index: maps.to(device) for index, maps in state["before"].items()}
+        self._before = {k: maps.to(device) for k, maps in by_layer(self.network.layers, state["before"]).items()}

@@ -6,7 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from .._errors import UsageError
-from ._base import Layer, Mean, Needs, Score
+from ._base import Needs, Replicas, Score
+from ._layer import Layer
+
+_Use = tuple[Layer, int, bool]
+"""A use of a layer: the layer, its multiply-accumulates, and whether its own module ran."""
 
 
 class Truncated:
@@ -35,62 +39,80 @@ class Truncated:
         if share != "auto" and not (isinstance(share, int | float) and 0 < share < 1):
             raise UsageError(f"share must be above 0 and below 1, or 'auto', got {share!r}")
         self.share = share
-        self.cut: int | None = None
-        """Index of the lowest layer with a true gradient; None until a batch with true gradients has shown the order."""
-
-    def bind(self, layers: Sequence[Layer], mean: Mean) -> None:
-        self.layers = layers
-        self._seen: list[tuple[int, int]] = []  # (layer, multiply-accumulates), use by use
-        self._order: list[tuple[int, int]] = []  # of the last batch with true gradients
+        self.cut: Layer | None = None
+        """The lowest layer with a true gradient; None until a batch with true gradients has shown the order."""
+        self.layers: Sequence[Layer] = ()
+        self._seen: list[_Use] = []
+        self._order: list[_Use] = []  # of the last batch with true gradients, without layers that had none
         self._learned = 0
+
+    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
+        self.layers, self._replicas = layers, replicas
+        if self.cut not in layers:
+            self.cut, self._order = None, []
 
     @property
     def needs(self) -> Needs:
-        return Needs(first=True, backward=False if self.cut is None else self.layers[self.cut])
+        return Needs(first=True, backward=False if self.cut is None else self.cut)
 
-    def see(self, layer: Layer, inputs: Tensor, output: Tensor) -> None:
-        transposed = isinstance(layer.module, nn.ConvTranspose2d)
-        channels_of, channels = (inputs, layer.weight.shape[0]) if transposed else (output, layer.shape[0])
-        self._seen.append((layer.index, channels_of.numel() // channels * layer.weight.numel()))
+    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
+        row = layer.shape[1]
+        if isinstance(layer.module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d) and inputs is not None:
+            cost = inputs.numel() // layer.weight.shape[0] * layer.weight.numel()
+        else:
+            cost = output.numel() * row
+        self._seen.append((layer, cost, rows is None))
 
     @torch.no_grad()
-    def learn(self, score: Score | None, error: Tensor | None) -> None:
+    def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
         if score is not None and self.cut is not None:
-            above = {index for index, _ in self._order[self._first_use(self.cut) :]}
-            for layer in self.layers:
+            above = {layer for layer, _, _ in self._order[self._first_use(self.cut) :]}
+            for layer in layers:
                 if (true := layer.weight.grad) is not None:
                     matrix = layer.matrix(true)
-                    score(layer, matrix if layer.index in above else torch.zeros_like(matrix), matrix)
-        moved = [index for index, _ in self._seen] != [index for index, _ in self._order]
+                    score(layer, matrix if layer in above else torch.zeros_like(matrix), matrix)
+        seen = [use for use in self._seen if use[0] in layers]
+        moved = [layer for layer, _, _ in seen] != [layer for layer, _, _ in self._order]
         if moved or self.cut is None or (self.share == "auto" and self._learned % self._EVERY == 0):
-            self._order = self._seen
-            self.cut = self._order[self._position()][0]
+            self._order = seen
+            self.cut = self._chosen()
+        if self._replicas.differ and layers:  # one cut for all: of those proposed, the first by definition
+            proposed = self._replicas.any([layer is self.cut for layer in self.layers], layers[0].weight.device)
+            self.cut = next((layer for layer, one in zip(self.layers, proposed, strict=True) if one), None)
         self._learned += 1
         self.forget()
 
-    def _first_use(self, index: int) -> int:
-        return next(position for position, (used, _) in enumerate(self._order) if used == index)
+    def _first_use(self, cut: Layer) -> int:
+        return next((k for k, (used, _, _) in enumerate(self._order) if used is cut), len(self._order))
 
-    def _position(self) -> int:
-        """Where in the order the cut lies."""
-        macs = [cost for _, cost in self._order]
+    def _chosen(self) -> Layer | None:
+        """The layer at which the cut lies; a weight that is handed to a function has no place for one."""
+        macs = [cost for _, cost, _ in self._order]
         # The first layer that ran, and the cut, need the gradient of their weight only; all between, that of their input too.
-        whole = 2 * sum(macs) - macs[0]
-        costs = {k: 2 * sum(macs[k:]) - macs[k] for k, (index, _) in enumerate(self._order) if self._first_use(index) == k}
+        whole = 2 * sum(macs) - macs[0] if macs else 0
+        costs = {
+            k: 2 * sum(macs[k:]) - macs[k]
+            for k, (layer, _, own) in enumerate(self._order)
+            if own and self._first_use(layer) == k
+        }
+        if not costs:
+            return None
         if isinstance(self.share, float | int):
             share = self.share
-            return next((k for k, cost in costs.items() if cost <= share * whole), max(costs))
-        gradients = [self.layers[index].weight.grad for index, _ in self._order]
+            return self._order[next((k for k, cost in costs.items() if cost <= share * whole), max(costs))][0]
+        gradients = [layer.weight.grad for layer, _, _ in self._order]
         squares = [0.0 if gradient is None else float(gradient.float().square().sum()) for gradient in gradients]
-        return max(costs, key=lambda k: sum(squares[k:]) / (sum(macs) + costs[k]))
+        return self._order[max(costs, key=lambda k: sum(squares[k:]) / (sum(macs) + costs[k]))][0]
 
     @torch.no_grad()
-    def predict(self, error: Tensor | None) -> None:
-        used = [index for index, _ in self._seen]
+    def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
+        used = [layer for layer, _, _ in self._seen]
         below = set(used if self.cut not in used else used[: used.index(self.cut)])
-        for index in sorted(below):
-            layer = self.layers[index]
-            layer.weight.grad = layer.new_gradient()[0].zero_()
+        if layers:
+            coasting = self._replicas.any([layer in below for layer in layers], layers[0].weight.device)
+            for layer, coasts in zip(layers, coasting, strict=True):
+                if coasts:
+                    layer.put_zero()
         self.forget()
 
     def forget(self) -> None:
@@ -100,8 +122,17 @@ class Truncated:
         return 0
 
     def state_dict(self) -> dict:
-        return {"cut": self.cut, "order": list(self._order), "learned": self._learned, "seen": list(self._seen)}
+        def saved(uses: list[_Use]) -> list[tuple]:
+            return [(layer.name, cost, own) for layer, cost, own in uses]
+
+        cut = None if self.cut is None else self.cut.name
+        return {"cut": cut, "order": saved(self._order), "learned": self._learned, "seen": saved(self._seen)}
 
     def load_state_dict(self, state: dict) -> None:
-        self.cut, self._learned = state["cut"], state["learned"]
-        self._order, self._seen = [tuple(use) for use in state["order"]], [tuple(use) for use in state["seen"]]
+        mine = {layer.name: layer for layer in self.layers}
+
+        def loaded(uses: list[tuple]) -> list[_Use]:
+            return [(mine[name], cost, own) for name, cost, own in uses if name in mine]
+
+        self.cut, self._learned = mine.get(state["cut"]), state["learned"]
+        self._order, self._seen = loaded(state["order"]), loaded(state["seen"])

@@ -100,6 +100,9 @@ class Sequencer(Elaboratable):
 class Ladder(Elaboratable):
     """The paper's schedule: warm-up epochs, rungs of (epochs, GP batches, BP batches), the last one without end.
 
+    Every epoch starts a group anew, as ``LadderSchedule`` has it for epochs that hold a whole group. Shorter ones hand their
+    place on to the next epoch there, and do not here.
+
     ``advance`` for one cycle goes on to the next batch; up to a cycle a rung later ``ready`` says that ``gp`` is that batch's.
     """
 

@@ -99,8 +99,8 @@ def train(
         engine.close()
     # The mean of the last three epochs is a steadier figure than the last one; the first of so few would be no result.
     last = curves[-max(1, min(3, run.trained_epochs() // 3)) :]
-    index = getattr(engine.predictor, "cut", None)
-    cut = None if index is None else engine.layers[index].name
+    layer = getattr(engine.predictor, "cut", None)
+    cut = None if layer is None else layer.name
     result = {
         "diverged": diverged,
         "metric": task.metric,

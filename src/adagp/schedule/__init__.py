@@ -1,8 +1,10 @@
 """Which phase a batch is in: the paper's ladder and the schedules it is compared with; how the learning rate falls."""
 
 from ._adaptive import AdaptiveSchedule
-from ._base import Phase, Schedule, Segment
+from ._base import Phase, Schedule, Segment, epoch_starts
 from ._decay import DECAYS
 from ._ladder import AlwaysBP, LadderSchedule, LateSchedule
 
-__all__ = ["DECAYS", "AdaptiveSchedule", "AlwaysBP", "LadderSchedule", "LateSchedule", "Phase", "Schedule", "Segment"]
+__all__ = [
+    "DECAYS", "AdaptiveSchedule", "AlwaysBP", "LadderSchedule", "LateSchedule", "Phase", "Schedule", "Segment", "epoch_starts",
+]  # fmt: skip

@@ -65,6 +65,10 @@ class AdaptiveSchedule:
             return Phase.WARM_UP
         return Phase.GP if self._left else Phase.BP
 
+    def begins_at(self, epoch: int, before: int, steps: int) -> int:
+        """Return 0: this schedule counts its own steps, over the epochs' ends."""
+        return 0
+
     def segments(self, epochs: int, batches_per_epoch: int) -> list[Segment]:
         """Not known in advance.
 

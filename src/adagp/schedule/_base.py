@@ -48,7 +48,18 @@ class Schedule(Protocol):
         ...
 
     def phase(self, epoch: int, batch: int) -> Phase:
-        """The phase of batch number ``batch`` (from 0) in epoch number ``epoch`` (from 0)."""
+        """The phase of batch number ``batch`` (from 0) in epoch number ``epoch`` (from 0).
+
+        Batches are optimizer steps, counted from what ``begins_at`` says of the epoch.
+        """
+        ...
+
+    def begins_at(self, epoch: int, before: int, steps: int) -> int:
+        """Return the batch number that epoch ``epoch`` begins with, where the epoch before it began with ``before`` and had
+        ``steps`` optimizer steps.
+
+        It is 0 unless an epoch is too short for the schedule's pattern, which then goes on in the next one.
+        """
         ...
 
     def segments(self, epochs: int, batches_per_epoch: int) -> list[Segment]:
@@ -63,3 +74,11 @@ class Schedule(Protocol):
     def state_dict(self) -> dict: ...
 
     def load_state_dict(self, state: dict) -> None: ...
+
+
+def epoch_starts(schedule: Schedule, epochs: int, steps_per_epoch: int) -> list[int]:
+    """Return the batch number that each epoch begins with (see ``Schedule.begins_at``), where all have equally many steps."""
+    starts = [0]
+    for epoch in range(1, epochs):
+        starts.append(schedule.begins_at(epoch, starts[-1], steps_per_epoch))
+    return starts[:epochs]

@@ -1,6 +1,6 @@
 """Schedules that are fixed before training starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -13,9 +13,10 @@ class LadderSchedule:
     """The paper's schedule: warm-up, then GP:BP batches from 4:1 down to 1:1.
 
     The ladder's numbers are recalled from the paper, not checked against its text (see the book's page on deviations),
-    so each is a field with that number as its default. Inside an epoch a group starts with its GP batches; the group
-    starts anew with each epoch (our choice: the paper does not say, and it makes an epoch's plan independent of the
-    epoch before).
+    so each is a field with that number as its default. A group starts with its GP batches, and starts anew with each epoch
+    (our choice: the paper does not say, and it makes an epoch's plan independent of the epoch before). Only an epoch that has
+    fewer optimizer steps than its group is long hands its place in the group on to the next epoch: full-batch training, one
+    step an epoch, would otherwise never see a true gradient again.
     """
 
     warm_up_epochs: int = 10
@@ -56,26 +57,35 @@ class LadderSchedule:
         gp, bp = ratio
         return Phase.GP if batch % (gp + bp) < gp else Phase.BP
 
+    def begins_at(self, epoch: int, before: int, steps: int) -> int:
+        old = self.ratio(epoch - 1) if epoch else None
+        new = self.ratio(epoch)
+        if old is None or new is None or steps >= sum(old):
+            return 0
+        return _same_place((before + steps) % sum(old), old, new)
+
     def __str__(self) -> str:
         parts = [f"{self.warm_up_epochs} epochs of warm-up"]
         parts += [f"{epochs} epochs of GP:BP {gp}:{bp}" for epochs, gp, bp in self.rungs]
         return ", ".join([*parts, "then {}:{}".format(*self.final)])
 
     def segments(self, epochs: int, batches_per_epoch: int) -> list[Segment]:
-        plan, start = [], 0
-        lengths = [self.warm_up_epochs, *(rung[0] for rung in self.rungs), epochs]
-        for length in lengths:
-            length = min(length, epochs - start)
-            if length <= 0:
-                continue
-            ratio = self.ratio(start)
-            if ratio is None:
-                plan.append(Segment(epochs=length, warm_up=batches_per_epoch, bp=0, gp=0))
-            else:
-                groups, rest = divmod(batches_per_epoch, sum(ratio))
-                gp = groups * ratio[0] + min(rest, ratio[0])
-                plan.append(Segment(epochs=length, warm_up=0, bp=batches_per_epoch - gp, gp=gp))
-            start += length
+        plan: list[Segment] = []
+        epoch = begin = 0
+        for length in (self.warm_up_epochs, *(rung[0] for rung in self.rungs), epochs):
+            first, end = len(plan), min(epoch + length, epochs)
+            ratio = self.ratio(epoch)
+            while epoch < end:
+                begin = self.begins_at(epoch, begin, batches_per_epoch)
+                # From an epoch on that holds a whole group and begins with one, all of its rung are equal.
+                equal = ratio is None or (begin == 0 and batches_per_epoch >= sum(ratio))
+                span = end - epoch if equal else 1
+                segment = _segment(ratio, begin, batches_per_epoch, span)
+                if len(plan) > first and segment == replace(plan[-1], epochs=span):
+                    plan[-1] = replace(plan[-1], epochs=plan[-1].epochs + span)
+                else:
+                    plan.append(segment)
+                epoch += span
         return plan
 
     def observe(self, phase: Phase, loss: float, quality: float | None) -> None:
@@ -86,6 +96,35 @@ class LadderSchedule:
 
     def load_state_dict(self, state: dict) -> None:
         pass
+
+
+def _same_place(place: int, old: tuple[int, int], new: tuple[int, int]) -> int:
+    """Return the place in a group of the ratio ``new`` that goes on from ``place`` in a group of ``old``.
+
+    Batches that ran count as the same batches of the new group, and what it has no room for as done. A BP batch that was due
+    stays due, unless the new ratio has none.
+    """
+    (gp, _), (new_gp, new_bp) = old, new
+    if old == new:
+        return place
+    if place < gp:
+        return min(place, new_gp) % (new_gp + new_bp)
+    true = place - gp
+    return new_gp + true if gp and true < new_bp else 0  # without GP batches no BP batch was due
+
+
+def _segment(ratio: tuple[int, int] | None, begin: int, batches: int, epochs: int) -> Segment:
+    """Count the phases of epochs that begin at place ``begin`` of a group; without a ratio they are of the warm-up."""
+    if ratio is None:
+        return Segment(epochs=epochs, warm_up=batches, bp=0, gp=0)
+    gp, bp = ratio
+
+    def predicted(end: int) -> int:
+        groups, rest = divmod(end, gp + bp)
+        return groups * gp + min(rest, gp)
+
+    number = predicted(begin + batches) - predicted(begin)
+    return Segment(epochs=epochs, warm_up=0, bp=batches - number, gp=number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +167,9 @@ class LateSchedule:
     def phase(self, epoch: int, batch: int) -> Phase:
         return self.ladder.phase(epoch, batch)
 
+    def begins_at(self, epoch: int, before: int, steps: int) -> int:
+        return self.ladder.begins_at(epoch, before, steps)
+
     def __str__(self) -> str:
         return str(self.ladder)
 
@@ -156,6 +198,9 @@ class AlwaysBP:
 
     def phase(self, epoch: int, batch: int) -> Phase:
         return Phase.BP
+
+    def begins_at(self, epoch: int, before: int, steps: int) -> int:
+        return 0
 
     def segments(self, epochs: int, batches_per_epoch: int) -> list[Segment]:
         return [Segment(epochs=epochs, warm_up=0, bp=batches_per_epoch, gp=0)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,13 +11,16 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from .. import predictors
 from .._errors import UsageError
-from ..predictors import PREDICTABLE, GradientPredictor, Layer, Needs, PartChooser, mean_over
+from ..predictors import GradientPredictor, Layer, Needs, PartChooser, Replicas
 from ..schedule import LadderSchedule, Phase, Schedule
-from ._metrics import LayerMetrics, compare
+from ._layers import Coverage, Followed, check_model, coverage, sharded_group
+from ._look import large_batch_quality, predictions
+from ._metrics import LayerMetrics
+from ._scaling import Scaling
+from ._watch import Watch
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,9 @@ class Position:
     call: int = 0
     """Calls of ``step`` already made for the present optimizer step, below ``accumulate``."""
     phase: Phase = Phase.BP
-    """Of the present optimizer step, fixed by its first call."""
+    """The phase of the present optimizer step, fixed by its first call."""
+    begins: int = 0
+    """Where in its group of the schedule the epoch began: epochs shorter than a group hand their place on."""
 
 
 class AdaGP:
@@ -52,36 +58,38 @@ class AdaGP:
                 step = engine.step(lambda: F.cross_entropy(model(x), y))
 
     In warm-up and BP the model trains as if the engine were not there, and the predictor learns. In GP the closure runs
-    without autograd, each predicted weight gets its prediction as gradient, and the optimizer steps: momentum, weight decay and
-    Adam's state go on as usual. Predicted are the weights of Linear, Conv1d, Conv2d and ConvTranspose2d modules whose own
-    forward runs. All other parameters (biases, normalization, embeddings, and weights that a model reads without calling
-    their module, as torchvision's Swin does in its attention) rest in Phase GP: they have no gradient there and the
-    optimizer leaves them alone (our choice; the paper speaks of weights only). Statistics of batch normalization follow every
-    forward pass.
+    without a graph of the weights, each predicted weight gets its prediction as gradient, and the optimizer steps: momentum,
+    weight decay and Adam's state go on as usual. ADA-GP predicts the gradients of weights that have a row an output channel:
+    those of linear layers, convolutions, recurrent layers and attention, whether their own module runs or the model hands the
+    weight to a function, and those of types that ``register_layer_type`` adds. All other parameters (biases, normalization,
+    embeddings) rest in Phase GP, and so does a weight that had no gradient in the last true step that its layer ran in: they
+    have no gradient there and the optimizer leaves them alone (our choice; the paper speaks of weights only). ``coverage``
+    says which is which. Statistics of batch normalization follow every forward pass.
 
-    A step sees (outputs of layers, while the closure runs), then learns or predicts, then forgets. A step that raises is
-    forgotten whole, with the accumulated calls before it. No step waits for the device, unless the schedule observes
-    (``AdaptiveSchedule``) or a scaler is used; so a loss that is not finite is reported when its epoch ends.
+    A step sees (outputs of layers, while the closure runs), then learns or predicts, then forgets. If a step raises, what it
+    saw is discarded, and the accumulated calls before it. No step waits for the device, unless the schedule observes
+    (``AdaptiveSchedule``), a scaler is used, or replicas run different layers; so a loss that is not finite is reported when
+    its epoch ends.
 
     Args:
-        model: any module with at least one predicted layer.
-        optimizer: the user's own; its param_groups and state_dict stay as they are. One that Accelerate prepared for
-            float16 brings its scaler along.
+        model: any module with at least one predicted layer (with ``AlwaysBP`` any module).
+        optimizer: the user's own; its param_groups and state_dict stay as they are, and what is added to it later is followed.
+            One that Accelerate prepared for float16 brings its scaler along.
         schedule: decides the phase of each batch; the default is the paper's ladder.
         predictor: a name of ``adagp.predictors.available()``, or a ``GradientPredictor``.
         accumulate: calls of ``step`` for one optimizer step; all of them are in one phase. The closure's loss is not divided.
             An incomplete group at the end of an epoch is given up.
-        clip_norm: largest total gradient norm, true or predicted.
+        clip_norm: largest total gradient norm, true or predicted; the predictor learns from clipped gradients.
         scaler: a ``torch.amp.GradScaler`` for float16 training.
         backward: called with the loss instead of ``loss.backward()`` (Accelerate's and Lightning's own, say).
         measure_every: compare predictions with true gradients on every so many true-gradient steps of the optimizer
             (see ``metrics``); 0: never.
-        process_group: the processes that train replicas of this model. DistributedDataParallel's own unless given; name it
-            where something around the model replicates it, as Lightning does.
+        process_group: the processes that train replicas of this model. Those of DistributedDataParallel and ``fully_shard``
+            are found; name it where something around the model replicates it, as Lightning does.
 
     Raises:
-        UsageError: the model has no predicted layer or has lazy parameters, the optimizer needs a closure of its own, or an
-            argument is out of range.
+        UsageError: the model has no predicted layer or has lazy parameters, it is wrapped or its weights are split in a way
+            that the predictor does not know, the optimizer needs a closure of its own, or an argument is out of range.
     """
 
     def __init__(
@@ -109,38 +117,61 @@ class AdaGP:
         self.predictor = predictors.create(predictor) if isinstance(predictor, str) else predictor
         if self.predictor.needs.error and accumulate > 1:
             raise UsageError("a predictor that uses the output error pairs it with one forward pass; set accumulate to 1")
-        # Accelerate's optimizer keeps the scaler to itself: its backward scales the loss, its step unscales and skips.
-        theirs = getattr(optimizer, "scaler", None)
-        self._scaler: Any = scaler if theirs is None else theirs
-        self._scales_itself = theirs is not None
-        self._bare: torch.optim.Optimizer = cast(Any, optimizer).optimizer if self._scales_itself else optimizer
-        self._accumulate, self._clip_norm = accumulate, clip_norm
-        self._backward = backward or (lambda loss: loss.backward())
         if self.predictor.needs.part < 1 and not isinstance(self.predictor, PartChooser):
             raise UsageError(f"{type(self.predictor).__name__} needs a part of the batch and has no method choose to say which")
-        modules = _predicted_modules(model, optimizer)
-        self.layers = list(dict.fromkeys(layer for _, layer in modules))
-        if process_group is None and isinstance(model, nn.parallel.DistributedDataParallel):
-            process_group = model.process_group
-        self._mean = mean_over(process_group)
-        self.predictor.bind(self.layers, self._mean)
-        self._metrics, self._measure_every = LayerMetrics(self.layers), measure_every
-        self._device_type = self.layers[0].weight.device.type
+        self._scaling = Scaling(optimizer, scaler)
+        self._accumulate, self._clip_norm = accumulate, clip_norm
+        self._backward = backward or (lambda loss: loss.backward())
+        self._metrics, self._measure_every = LayerMetrics(), measure_every
         self.counts: Counter[str] = Counter()
         self._true_steps = 0  # of the optimizer, with true gradients
         self._at = Position()
-        self._inside = False
+        self._inside = self._closed = False
         self._loop: object = None  # the present call of ``epoch``
         self._first_bad: Tensor | None = None  # batch of the epoch's first loss that is not finite, or infinity
-        self._watching = False
-        self._last = self.layers[-1].index  # the layer whose output carries the error: the last one reached
-        self._output: Tensor | None = None
-        self._error: Tensor | None = None
-        # A schedule without prediction costs nothing: the model has no hooks.
-        watched = modules if self.schedule.uses_prediction else []
-        self._hooks = [module.register_forward_hook(self._hook(layer)) for module, layer in watched]
-        self._cut: Layer | None = None  # where the present forward pass begins to record a graph
-        self._hooks += [module.register_forward_pre_hook(self._pre_hook(layer)) for module, layer in watched]
+        self._taught: set[Layer] = set()  # layers whose last true step left a gradient
+        self._unseen: frozenset[Layer] = frozenset()
+        self._notes: Counter[str] = Counter()  # of this epoch: what may have to be said when it ends
+        self._said = False
+        self._followed = Followed(model, optimizer)
+        self._followed.find()
+        # A schedule without prediction costs nothing and asks nothing of the model.
+        self._predicts = self.schedule.uses_prediction
+        if self._predicts:
+            check_model(model)
+            if not self._followed.layers and not self._followed.candidates:
+                raise UsageError(
+                    f"{type(model).__name__} has no layer to predict: expected a Linear, a convolution or another known type "
+                    "(see adagp.register_layer_type) whose weight the optimizer trains; build the optimizer from this model's "
+                    "parameters"
+                )
+        self._replicas = self._find_replicas(process_group)
+        if self.layers and self._predicts:
+            self.predictor.bind(self.layers, self._replicas)
+        self._watch = Watch(model, self.predictor, self._followed, asleep=not self._predicts)
+        self._sets_to_none = "set_to_none" in inspect.signature(optimizer.zero_grad).parameters
+        if self._predicts:
+            self._say_coverage()
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The predicted layers, in order of definition."""
+        return self._followed.layers
+
+    def _find_replicas(self, group: "dist.ProcessGroup | None") -> Replicas:
+        sharded = sharded_group(self._followed.parameters)
+        self._sharded = sharded is not None
+        if self._sharded:
+            if self._predicts and not self.predictor.needs.sharded:
+                raise UsageError(
+                    f"{type(self.predictor).__name__} does not know weights that fully_shard has split; use 'shared-network' "
+                    "or 'coast'"
+                )
+            return Replicas(sharded)
+        if isinstance(self.model, nn.parallel.DistributedDataParallel):
+            differ = self.model.find_unused_parameters or self.model.static_graph
+            return Replicas(group or self.model.process_group, differ=differ)
+        return Replicas(group, differ=group is not None)
 
     def epoch(self, loader: Iterable) -> Iterator:
         """Yield the loader's batches and keep count of epoch and batch.
@@ -176,16 +207,19 @@ class AdaGP:
         self._inside = True
 
     def end_epoch(self) -> None:
-        """End the epoch that ``begin_epoch`` started.
+        """End the epoch that ``begin_epoch`` started, and warn where nothing was predicted or learned in it.
 
         Raises:
             FloatingPointError: a loss of the epoch was NaN or infinite.
         """
-        epoch, first_bad = self._at.epoch, self._first_bad
+        epoch, first_bad, notes = self._at.epoch, self._first_bad, self._notes
         self._close_epoch()
+        for fault, mend in _NOTICES.items():
+            if notes[fault] and notes[fault] == notes[f"{fault} of"]:
+                warnings.warn(f"epoch {epoch}: {fault} all of its {notes[fault]} steps; {mend}", stacklevel=2)
         if first_bad is None:
             return
-        met = float(self._mean(first_bad.isfinite().float())) > 0  # on any replica: all of them stop
+        met = float(self._replicas.mean(first_bad.isfinite().float())) > 0  # on any replica: all of them stop
         if met:
             where = f"batch {float(first_bad):.0f}" if first_bad.isfinite() else "a batch of another replica"
             raise FloatingPointError(
@@ -194,8 +228,11 @@ class AdaGP:
 
     def _close_epoch(self) -> None:
         self._give_up()
-        self._inside, self._loop, self._first_bad = False, None, None
-        self._at = Position(epoch=self._at.epoch + 1)
+        self._inside, self._loop, self._first_bad, self._notes = False, None, None, Counter()
+        at = self._at
+        hand_on = getattr(self.schedule, "begins_at", None)  # which a schedule of the user's own may lack
+        begins = hand_on(at.epoch + 1, at.begins, at.batch // self._accumulate) if hand_on else 0
+        self._at = Position(epoch=at.epoch + 1, begins=begins)
 
     @property
     def position(self) -> tuple[int, int]:
@@ -205,7 +242,7 @@ class AdaGP:
     @property
     def phase(self) -> Phase:
         """The phase that the schedule gives to the current batch."""
-        return self.schedule.phase(self._at.epoch, self._at.batch // self._accumulate)
+        return self.schedule.phase(self._at.epoch, self._at.begins + self._at.batch // self._accumulate)
 
     def step(self, closure: Callable[..., Tensor], *batch: Tensor) -> Step:
         """Train on one batch.
@@ -216,12 +253,16 @@ class AdaGP:
                 a part of the batch asks for them (``Sampled``, ``ControlVariate``); a closure without arguments does else.
 
         Raises:
-            UsageError: called outside of an epoch, the closure returned no scalar tensor, or the predictor needs the batch.
+            UsageError: called outside of an epoch or after ``close``, the closure returned no scalar tensor, the predictor
+                needs the batch, or model, optimizer or closure turn out to be such that predictions cannot be made for them.
         """
+        if self._closed:
+            raise UsageError("step was called after close: build a new engine around the model")
         if not self._inside:
             raise UsageError("step was called outside of epoch: iterate with `for batch in engine.epoch(loader)`")
         if self._at.call == 0:
-            self.optimizer.zero_grad(set_to_none=True)
+            self._follow()
+            self._clear_gradients()
             self._at.phase = self.phase
         phase = self._at.phase
         try:
@@ -239,20 +280,36 @@ class AdaGP:
             self._first_bad = bad if self._first_bad is None else torch.minimum(self._first_bad, bad)
         self.counts[phase.value] += 1
         self._at.batch += 1
-        return Step(self.layers[0].weight.new_full((), torch.nan) if loss is None else loss, phase)
+        return Step(self._followed.trained()[0].new_full((), torch.nan) if loss is None else loss, phase)
 
     def metrics(self, phase: Phase = Phase.BP) -> dict[str, dict[str, float]]:
-        """Means over the measured batches of ``phase`` of each layer's prediction quality: cosine, sign, mse, mape, norm_ratio.
+        """Return each layer's prediction quality: cosine, sign, mse, mape, norm_ratio, means over the measured batches.
 
-        A single batch's gradient is mostly noise, so these are low even for a good predictor of the expected gradient.
+        A single batch's gradient is mostly noise, so these are low even for a good predictor of the expected gradient. Of
+        weights that ``fully_shard`` has split, they are of the rows of this process.
 
         Args:
             phase: BP, or WARM_UP, in which a predictor has only begun to learn.
         """
-        return self._metrics.summary(phase.value)
+        return self._metrics.summary(phase.value, [layer.name for layer in self.layers])
+
+    def coverage(self) -> Coverage:
+        """Return which of the trained parameters Phase GP predicts, and why the others rest.
+
+        Before the first step with true gradients it counts what could be predicted; from then on, what is.
+        """
+        reached: set[Layer] = set(self.layers)
+        why_not = dict(self._watch.why_not)
+        if self._true_steps:
+            seen = reached if not self.predictor.needs.outputs else self._taught
+            why_not |= {layer: "it has had no true gradient" for layer in self._watch.ran - seen if layer not in why_not}
+            reached = seen
+        elif self._watch.why_not:
+            reached -= set(why_not)
+        return coverage(self.model, self._followed, reached, why_not)
 
     def predictions(self, closure: Callable[[], Tensor]) -> dict[str, Tensor]:
-        """What the predictor would put on each layer's weight for one batch; nothing is trained.
+        """Return what the predictor would put on each layer's weight for one batch; nothing is trained.
 
         Args:
             closure: as for ``step``.
@@ -260,17 +317,13 @@ class AdaGP:
         Returns:
             {layer: gradient as a matrix (out_ch, row)}, for predictors that need no more than the layers' outputs.
         """
-        with torch.no_grad(), self._as_before():
-            self._run(closure)
-            with self._plain():
-                self.predictor.predict(None)
-            return {x.name: x.matrix(x.weight.grad) for x in self.layers if x.weight.grad is not None}
+        return predictions(self, closure)
 
     def large_batch_quality(self, closures: Iterable[Callable[[], Tensor]]) -> dict[str, dict[str, float]]:
         """Compare a prediction, and one batch's own gradient, with the mean gradient of many others, at the present weights.
 
         A single batch's gradient has noise of its own; the mean over many batches is closer to what a predictor of activations
-        can know. Nothing is trained: weights, optimizer, predictor and the model's buffers are as before.
+        can know. Nothing is trained: weights, optimizer, predictor and the model's buffers are restored.
 
         Args:
             closures: one a batch, as for ``step``; the prediction and the single batch are those of the first.
@@ -281,50 +334,28 @@ class AdaGP:
         Raises:
             UsageError: fewer than two closures were given, or one returned no scalar tensor.
         """
-        closures = list(closures)
-        if len(closures) < 2:
-            raise UsageError(f"large_batch_quality needs at least two closures, got {len(closures)}")
-        weights = [layer.weight for layer in self.layers]
-        mean: list[Tensor | None] = [None] * len(weights)
-        single: list[Tensor | None] = mean
-        predicted: list[Tensor | None] = mean
-        with self._as_before():
-            for number, closure in enumerate(closures):
-                loss = closure() if number else self._run(closure)
-                error = None
-                if self._output is not None:
-                    error = torch.autograd.grad(loss, self._output, retain_graph=True)[0]
-                gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-                if number:
-                    mean = [g if m is None else m if g is None else m + g for m, g in zip(mean, gradients, strict=True)]
-                    continue
-                single = list(gradients)
-                self.predictor.predict(error)
-                predicted = [weight.grad for weight in weights]
-                self._output = None
-        return {
-            layer.name: {
-                "prediction": float(compare(layer.matrix(p), layer.matrix(m))[0]),
-                "batch": float(compare(layer.matrix(g), layer.matrix(m))[0]),
-            }
-            for layer, p, g, m in zip(self.layers, predicted, single, mean, strict=True)
-            if p is not None and m is not None and g is not None
-        }
+        return large_batch_quality(self, list(closures))
 
     def state_dict(self) -> dict:
-        """Position, predictor, schedule and counts; the model and the optimizer keep state dicts of their own.
+        """Return position, predictor, schedule and counts; the model and the optimizer keep state dicts of their own.
 
         Inside a group of ``accumulate`` calls the gradients collected so far are part of it.
         """
-        at = self._at
+        at, watch = self._at, self._watch
         return {
             "layers": self._signature(),
-            "position": {"epoch": at.epoch, "batch": at.batch, "call": at.call, "phase": at.phase.value},
-            "gradients": [None if p.grad is None else p.grad.clone() for p in self._parameters()] if at.call else [],
+            "channels_last": [layer.name for layer in self.layers if layer.channels_last],
+            "found": self._followed.handed(),
+            "handed": [layer.name for layer in self.layers if layer in watch.handed],
+            "hidden": [layer.name for layer in self.layers if layer in watch.hidden],
+            "taught": [layer.name for layer in self.layers if layer in self._taught],
+            "reached": [layer.name for layer in watch.reached],
+            "position": {**at.__dict__, "phase": at.phase.value},
+            "gradients": [None if p.grad is None else p.grad.clone() for p in self._followed.trained()] if at.call else [],
             "counts": dict(self.counts),
             "true_steps": self._true_steps,
-            "last": self._last,
-            "predictor": self.predictor.state_dict(),
+            "last": None if watch.last is None else watch.last.name,
+            "predictor": self.predictor.state_dict() if self._predicts else {},
             "schedule": self.schedule.state_dict(),
             "metrics": self._metrics.state_dict(),
         }
@@ -335,6 +366,10 @@ class AdaGP:
         Raises:
             UsageError: the state is of another model.
         """
+        if state.get("found"):  # weights that only a forward pass shows
+            self._followed.hand_again(state["found"])
+            self._rebind()
+        self._follow()
         mine, theirs = self._signature(), dict(state.get("layers", {}))
         if mine != theirs:
             name = next((n for n in (*theirs, *mine) if theirs.get(n) != mine.get(n)), "order of layers")
@@ -342,34 +377,108 @@ class AdaGP:
                 f"this state is of another model: layer {name!r} has weights {theirs.get(name, 'missing')} there and "
                 f"{mine.get(name, 'missing')} here; load it into an engine around the model it came from"
             )
-        self._inside, self._loop, self._first_bad = False, None, None
+        by_name = {layer.name: layer for layer in self.layers}
+        for layer in self.layers:  # the columns' order is a part of what was learned
+            layer.channels_last = layer.name in state["channels_last"]
+        self._watch.clear()
+        self._watch.handed = {by_name[name] for name in state["handed"]}
+        self._watch.hidden = {by_name[name] for name in state["hidden"]}
+        self._watch.reached = {by_name[name]: None for name in state["reached"]}
+        self._watch.last = by_name.get(state["last"])
+        self._taught = {by_name[name] for name in state["taught"]}
+        self._inside, self._loop, self._first_bad, self._notes = False, None, None, Counter()
         self._at = Position(**{**state["position"], "phase": Phase(state["position"]["phase"])})
-        for parameter, gradient in zip(self._parameters() if self._at.call else [], state["gradients"], strict=True):
-            parameter.grad = None if gradient is None else torch.empty_like(parameter, requires_grad=False).copy_(gradient)
-        self.counts, self._true_steps, self._last = Counter(state["counts"]), state["true_steps"], state["last"]
-        self.predictor.load_state_dict(state["predictor"])
+        trained = self._followed.trained() if self._at.call else []
+        for parameter, gradient in zip(trained, state["gradients"], strict=True):
+            if gradient is not None and gradient.layout is torch.strided:
+                gradient = torch.empty_like(parameter, requires_grad=False).copy_(gradient)
+            parameter.grad = None if gradient is None else gradient.to(parameter.device)
+        self.counts, self._true_steps = Counter(state["counts"]), state["true_steps"]
+        if self._predicts:
+            self.predictor.load_state_dict(state["predictor"])
         self.schedule.load_state_dict(state["schedule"])
         self._metrics.load_state_dict(state["metrics"])
 
     def close(self) -> None:
-        """Take all hooks off the model."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
-
-    def _parameters(self) -> list[nn.Parameter]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        """End the engine's work: a step after this is refused, and a compiled model loses its hooks."""
+        self._watch.release()
+        self._closed = True
 
     def _signature(self) -> dict[str, list[int]]:
         return {layer.name: list(layer.weight.shape) for layer in self.layers}
 
     def _plain(self) -> torch.autocast:
         """The engine's own arithmetic is in its tensors' own types, whatever autocast the user's loop runs in."""
-        return torch.autocast(self._device_type, enabled=False)
+        return torch.autocast(self._device.type, enabled=False)
+
+    @property
+    def _device(self) -> torch.device:
+        return self._followed.trained()[0].device
+
+    def _follow(self) -> None:
+        """Take in layers that came since the last step: unfrozen, added to the optimizer, or found by a forward pass."""
+        if not self._predicts:
+            return
+        if self._followed.changed():
+            self._followed.find()
+        elif not self._watch.found_new:
+            return
+        self._rebind()
+
+    def _rebind(self) -> None:
+        """Tell predictor and watch which layers there are now."""
+        if self.layers:
+            self.predictor.bind(self.layers, self._replicas)
+        self._taught &= set(self.layers)
+        self._watch.follow()
+
+    def _say_coverage(self) -> None:
+        """Warn, once, where predictions reach less than half of the trained numbers.
+
+        Before a forward pass, a weight that the model might hand to a function counts as reached.
+        """
+        if self._said:
+            return
+        found = self.coverage()
+        maybe = 0 if self._true_steps else sum(found.resting[name][0] for name, _, _ in self._followed.candidates.values())
+        total = sum(found.predicted.values()) + sum(count for count, _ in found.resting.values())
+        if total and (sum(found.predicted.values()) + maybe) / total < 0.5:
+            self._said = True
+            warnings.warn(
+                f"predictions reach {found.share:.0%} of the numbers that the optimizer trains, the others rest in Phase GP: "
+                "print(engine.coverage()) says which and why",
+                stacklevel=3,
+            )
+
+    def _clear_gradients(self) -> None:
+        if self._sets_to_none:
+            self.optimizer.zero_grad(set_to_none=True)
+        else:
+            self.optimizer.zero_grad()
+            for parameter in self._followed.trained():
+                parameter.grad = None
+
+    @contextlib.contextmanager
+    def _without_graph(self) -> Iterator[None]:
+        """Weights make no graph, though autograd is on: where it is off, that is the user's doing, and stays so.
+
+        A gradient that the closure takes with respect to its inputs (a penalty, forces) can be had all the same.
+        """
+        self._fixed = [parameter for parameter in self._followed.parameters if parameter.requires_grad]
+        for parameter in self._fixed:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            self._with_graph()
+
+    def _with_graph(self) -> None:
+        for parameter in self._fixed:
+            parameter.requires_grad_(True)
 
     @contextlib.contextmanager
     def _buffers_kept(self) -> Iterator[None]:
-        """The statistics of batch normalization, and any other buffer, are afterwards as they were before."""
+        """The statistics of batch normalization, and any other buffer, are restored afterwards."""
         kept = [buffer.clone() for buffer in self.model.buffers()]
         try:
             yield
@@ -377,73 +486,10 @@ class AdaGP:
             for buffer, value in zip(self.model.buffers(), kept, strict=True):
                 buffer.copy_(value)
 
-    @contextlib.contextmanager
-    def _as_before(self) -> Iterator[None]:
-        """To look at a batch: weights, gradients, buffers, predictor and the present group are afterwards as they were."""
-        gradients = [parameter.grad for parameter in self.model.parameters()]
-        weights = [layer.weight.detach().clone() for layer in self.layers]
-        predictor, call = self.predictor.state_dict(), self._at.call
-        self.predictor.forget()
-        self._at.call = 0
-        for layer in self.layers:
-            layer.weight.grad = None
-        try:
-            with self._buffers_kept():
-                yield
-        finally:
-            self.predictor.forget()
-            self.predictor.load_state_dict(predictor)
-            self._output, self._at.call = None, call
-            for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
-                parameter.grad = gradient
-            with torch.no_grad():
-                for layer, weight in zip(self.layers, weights, strict=True):
-                    layer.weight.copy_(weight)
-
-    def _pre_hook(self, layer: Layer) -> Callable:
-        def hook(module: nn.Module, inputs: tuple) -> None:
-            if layer is self._cut and self._watching and not torch.is_grad_enabled():
-                torch.set_grad_enabled(True)  # for the rest of the forward pass; the context in _forward_only ends it
-
-        return hook
-
-    def _hook(self, layer: Layer) -> Callable:
-        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
-            if not self._watching:
-                return None
-            self._reached = layer.index
-            needs = self.predictor.needs
-            if needs.outputs and not (needs.first and self._at.call):
-                with torch.no_grad(), self._plain():
-                    self.predictor.see(layer, inputs[0].detach(), output.detach())
-            if not needs.error or layer.index != self._last:
-                return None
-            if not torch.is_grad_enabled():
-                # Autograd from the last layer's output to the loss only; the context in _forward_only ends it.
-                torch.set_grad_enabled(True)
-                output = output.detach().requires_grad_()
-            self._output = output
-            return output
-
-        return hook
-
-    def _run(self, closure: Callable[[], Tensor]) -> Tensor:
-        """The closure, watched by the hooks of this engine."""
-        self._watching, self._output, self._reached = True, None, self._last
-        try:
-            loss = closure()
-        finally:
-            self._watching = False
-        self._last = self._reached
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise UsageError(f"the closure must return the loss as a scalar tensor, got {got}")
-        return loss
-
     def _predicting(
         self, run: Callable[[], Tensor], closure: Callable[..., Tensor], batch: tuple[Tensor, ...]
     ) -> Tensor | None:
-        """What the predictor needs of a batch in Phase GP: the loss of what was run."""
+        """Run what the predictor needs of a batch in Phase GP; return the loss of what was run."""
         needs = self.predictor.needs
         part = needs.backward is True and needs.part < 1
         if part and not batch:
@@ -453,7 +499,7 @@ class AdaGP:
             )
         loss = self._forward_only(run, needs) if needs.forward else None
         if part:
-            rows = cast(PartChooser, self.predictor).choose(len(batch[0]), self._error)
+            rows = cast(PartChooser, self.predictor).choose(len(batch[0]), self._watch.error)
             chosen = [tensor[rows.to(tensor.device)] for tensor in batch]
             # A chosen part's statistics are not the batch's: where the batch went forward, it alone moves them.
             with self._buffers_kept() if needs.forward else contextlib.nullcontext():
@@ -464,80 +510,205 @@ class AdaGP:
         return loss
 
     def _forward_only(self, closure: Callable[[], Tensor], needs: Needs) -> Tensor:
-        self._cut = needs.backward if isinstance(needs.backward, Layer) else None
-        # A graph that begins inside the model is not what DistributedDataParallel's reducer expects: ``_update`` averages.
-        unreduced = getattr(self.model, "no_sync", None) if self._cut is not None else None
-        try:
-            with torch.no_grad(), unreduced() if unreduced else contextlib.nullcontext():
-                loss = self._run(closure)
-        finally:
-            cut, self._cut = self._cut, None
-        self._error = None if self._output is None else torch.autograd.grad(loss, self._output, retain_graph=cut is not None)[0]
+        cut = needs.backward if isinstance(needs.backward, Layer) else None
+        replica = self.model if isinstance(self.model, nn.parallel.DistributedDataParallel) else None
+        # A forward pass whose graph is missing, or begins inside the model, is not what DistributedDataParallel's reducer
+        # expects: ``_update`` averages.
+        with contextlib.nullcontext() if replica is None else replica.no_sync():
+            loss = self._watch.run(
+                closure,
+                first=self._at.call == 0,
+                plain=self._plain,
+                # The weights that fully_shard gathers have a mark of their own for who needs a graph.
+                forward_only=torch.no_grad() if self._sharded else self._without_graph(),
+                quiet=self._sharded,
+                cut=cut,
+                at_cut=self._with_graph,
+            )
+        if self._sharded:
+            self._reshard()
+        self._watch.error_of(loss, keep_graph=cut is not None)
         # Where the cut's layer did not run (a dropped one), the whole batch coasts.
-        return self._backpropagate(loss) if cut is not None and loss.requires_grad else loss.detach()
+        graph = cut is not None and self._watch.cut_ran and loss.requires_grad
+        return self._backpropagate(loss) if graph else loss.detach()
+
+    def _reshard(self) -> None:
+        """Without a backward pass ``fully_shard`` keeps its weights gathered, and would use them again after they moved."""
+        from torch.distributed.fsdp import FSDPModule
+
+        for module in self.model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
 
     def _with_backward(self, closure: Callable[[], Tensor]) -> Tensor:
-        loss = self._run(closure)
-        if self._output is not None and self._output.requires_grad:
-            self._output.retain_grad()
-        self._backpropagate(loss)
-        self._error = None if self._output is None else self._output.grad
-        return loss.detach()
+        loss = self._watch.run(closure, first=self._at.call == 0, plain=self._plain)
+        self._watch.listen()
+        return self._backpropagate(loss)
 
     def _backpropagate(self, loss: Tensor) -> Tensor:
         if not loss.requires_grad:
             raise UsageError("the closure's loss has no gradient: do not detach it, nor run the closure under no_grad")
-        scaled = self._scaler is not None and not self._scales_itself
-        self._backward(self._scaler.scale(loss) if scaled else loss)
+        self._backward(self._scaling.scaled(loss))
         return loss.detach()
 
     def _update(self, phase: Phase, loss: Tensor | None) -> None:
-        """Predict or learn, then the optimizer's step."""
-        backward = self.predictor.needs.backward
-        true = phase is not Phase.GP or any(p.grad is not None for p in self._parameters())
-        scaler = self._scaler if true else None
-        quality = None
-        if phase is Phase.GP and isinstance(backward, Layer):
-            for parameter in self._parameters():
-                if parameter.grad is not None:
-                    self._mean(parameter.grad)
-        if scaler is not None:
-            scaler.unscale_(self._bare)
-            if self._error is not None and phase is not Phase.GP:  # there it comes from the loss unscaled
-                self._error = self._error / scaler.get_scale()
+        """Predict or learn, then make the optimizer's step."""
+        predicting = phase is Phase.GP
+        trained = self._followed.trained()
+        if predicting and isinstance(self.predictor.needs.backward, Layer):
+            self._average(trained)
+        true = not predicting or any(parameter.grad is not None for parameter in trained)
+        error, finite, quality = self._watch.error, True, None
+        if true:
+            unscaled = self._scaling.unscale(error)
+            if not predicting:  # in Phase GP it comes from the loss unscaled
+                error = unscaled
+                finite = not self._scaling.active or self._gradients_are_finite()
         with self._plain():
-            if phase is Phase.GP:
-                self.predictor.predict(self._error)
-                for layer in self.layers:
-                    if not layer.weight.requires_grad:
-                        layer.weight.grad = None  # frozen since the engine was built
-            elif self.schedule.uses_prediction:
-                quality = self._learn(phase)
-        self._output = self._error = None
-        if self._clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._parameters(), self._clip_norm)
-        if scaler is not None and not self._scales_itself:
-            scaler.step(self.optimizer)
-            scaler.update()
-        else:  # a predicted gradient was never scaled
-            (self.optimizer if true else self._bare).step()
-        self._true_steps += phase is not Phase.GP
+            if predicting:
+                self._predict(error)
+            # What the optimizer gets is what the predictor learns from: one outlier batch, clipped, spoils no prediction.
+            if self._clip_norm is not None:
+                nn.utils.clip_grad_norm_(trained, self._clip_norm)
+            if not predicting and self._predicts:
+                quality = self._learn(phase, error, finite)
+        self._watch.clear()
+        self._move(true, first=not predicting and not self._true_steps)
+        self._true_steps += not predicting
+        if not predicting and self._true_steps == 1 and self._predicts:
+            self._say_coverage()
         if self.schedule.observes:
             # Replicas that saw other data must come to the same decision.
-            seen = float("nan") if loss is None else float(self._mean(loss.clone().float()))
-            self.schedule.observe(phase, seen, None if quality is None else float(self._mean(quality)))
+            seen = float("nan") if loss is None else float(self._replicas.mean(loss.clone().float()))
+            self.schedule.observe(phase, seen, None if quality is None else float(self._replicas.mean(quality)))
 
-    def _learn(self, phase: Phase) -> Tensor | None:
-        """The predictor's own step; the mean cosine over layers where it was measured."""
-        if self._scaler is not None and not self._gradients_are_finite():
-            self.predictor.forget()  # the scaler overflowed and will skip this step: nothing to learn from
+    def _average(self, trained: list[nn.Parameter]) -> None:
+        """Average the gradients of a backward pass that DistributedDataParallel did not reduce."""
+        given = [parameter.grad is not None for parameter in trained]
+        for parameter, anywhere in zip(trained, self._replicas.any(given, self._device), strict=True):
+            if anywhere:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                self._replicas.mean(parameter.grad)
+
+    def _reached(self) -> list[Layer]:
+        """The layers that ran in this optimizer step, on any replica; all, where the predictor asks to see none."""
+        if not self.predictor.needs.outputs:
+            return list(self.layers)
+        ran = self._replicas.any([layer in self._watch.reached for layer in self.layers], self._device)
+        return [layer for layer, here in zip(self.layers, ran, strict=True) if here]
+
+    def _predict(self, error: Tensor | None) -> None:
+        """Have the predictor fill the gradients of the layers that ran and learn by true gradients in the true phases."""
+        layers = [layer for layer in self._reached() if layer in self._taught and layer.weight.requires_grad]
+        given = {layer for layer in layers if layer.weight.grad is not None}  # by backpropagation
+        self.predictor.predict(layers, error)
+        for layer in layers:
+            weight: Any = layer.weight
+            hooks = [*(weight._backward_hooks or {}).values()]
+            after = [*(getattr(weight, "_post_accumulate_grad_hooks", None) or {}).values()]
+            if not (hooks or after) or weight.grad is None:
+                continue
+            if layer not in given:
+                _apply(hooks, after, weight)
+            elif self.predictor.needs.outputs and self.predictor.needs.part < 1:
+                raise UsageError(
+                    f"the weight of {layer.name} has gradient hooks, which {type(self.predictor).__name__} cannot apply to a "
+                    "gradient that is partly predicted; use another predictor, or mask the weight in the forward pass"
+                )
+        self._notes["nothing was predicted in of"] += 1
+        self._notes["nothing was predicted in"] += not layers and self.predictor.needs.backward is not True
+
+    def _learn(self, phase: Phase, error: Tensor | None, finite: bool) -> Tensor | None:
+        """Let the predictor learn; return the mean cosine over layers where it was measured."""
+        self._notes["the scaler skipped of"] += 1
+        if not finite:  # the scaler overflowed and will skip this step: nothing to learn from
+            self._notes["the scaler skipped"] += 1
+            self.predictor.forget()
             return None
+        if self._true_steps == 0:
+            self._refuse_graphs()
+        layers = self._with_gradients()
         if self._measure_every == 0 or self._true_steps % self._measure_every:
-            self.predictor.learn(None, self._error)
-            return None
-        self._metrics.start(phase.value)
-        self.predictor.learn(self._metrics.score, self._error)
-        return self._metrics.finish()
+            self.predictor.learn(layers, None, error)
+            quality = None
+        else:
+            self._metrics.start(phase.value)
+            self.predictor.learn(layers, self._metrics.score, error)
+            quality = self._metrics.finish()
+        self._check_cut()
+        return quality
+
+    def _with_gradients(self) -> list[Layer]:
+        """The layers that ran and have a true gradient; and what can be told from those that have only one of the two."""
+        watch, outputs = self._watch, self.predictor.needs.outputs
+        reached = self._reached()
+        layers = [layer for layer in reached if layer.weight.grad is not None]
+        self._taught |= set(layers)
+        if outputs:
+            self._taught -= {layer for layer in reached if layer.weight.grad is None}
+        gradients = [layer for layer in self.layers if layer.weight.grad is not None]
+        watch.hidden |= {layer for layer in gradients if layer in watch.quiet and layer not in watch.reached}
+        unseen = frozenset(layer for layer in gradients if layer not in reached)
+        self._notes["the predictor learned from no layer in of"] += 1
+        self._notes["the predictor learned from no layer in"] += not layers
+        if unseen and unseen != self._unseen:
+            self._unseen = unseen
+            watch.scanning = not watch.compiled
+        expected = watch.hidden or watch.handed or watch.found_new
+        if outputs and gradients and not layers and not expected:
+            raise UsageError(
+                "weights have gradients, but no layer of the model was seen: if it was compiled and called before the engine "
+                "was made, call torch.compiler.reset() after building the engine; let the closure call the model, not a copy"
+            )
+        if self.predictor.needs.error and watch.last is not None and watch.last in watch.hidden:
+            raise UsageError(
+                f"{watch.last.name} runs under reentrant checkpointing, where the error at its output cannot be had; pass "
+                "use_reentrant=False"
+            )
+        return layers
+
+    def _check_cut(self) -> None:
+        """Refuse a cut that backpropagation cannot begin at."""
+        cut = self.predictor.needs.backward
+        if not isinstance(cut, Layer):
+            return
+        if cut in self._watch.hidden:
+            raise UsageError(
+                f"{cut.name} runs under reentrant checkpointing, inside which backpropagation cannot begin; pass "
+                "use_reentrant=False"
+            )
+        if self._followed.mixed:
+            names = ", ".join(sorted(layer.name for layer in self._followed.mixed))
+            raise UsageError(
+                f"modules of different kinds share the weight of {names}: which of its uses lie above a cut is not known; use "
+                "'shared-network' or 'coast'"
+            )
+
+    def _refuse_graphs(self) -> None:
+        """Refuse, at the first true gradient, what an optimizer of second order asks for: it would fail in Phase GP."""
+        if any(parameter.grad is not None and parameter.grad.requires_grad for parameter in self._followed.trained()):
+            raise UsageError(
+                f"gradients carry a graph (create_graph=True), as {type(self._scaling.bare).__name__} may ask: a predicted "
+                "gradient has none; use an optimizer of first order"
+            )
+
+    def _move(self, true: bool, first: bool) -> None:
+        """Make the optimizer's step."""
+        try:
+            self._scaling.step(true)
+        except UsageError:
+            raise
+        except Exception as error:
+            if not first:
+                raise
+            raise UsageError(
+                f"{type(self._scaling.bare).__name__} cannot make a step ({error}); optimizers that call the forward pass "
+                "themselves or need create_graph=True do not work with predicted gradients"
+            ) from error
+        device = self._device.type
+        if torch.is_autocast_enabled(device) and torch.is_autocast_cache_enabled():
+            torch.clear_autocast_cache()  # else a region around the loop would go on with the weights of before this step
 
     def _gradients_are_finite(self) -> bool:
         gradients = [layer.weight.grad for layer in self.layers if layer.weight.grad is not None]
@@ -546,11 +717,30 @@ class AdaGP:
 
     def _give_up(self) -> None:
         """Forget an optimizer step that is not finished: an exception, or an incomplete group."""
-        self.predictor.forget()
-        self._output = self._error = None
+        if self._predicts:
+            self.predictor.forget()
+        self._watch.clear()
         if self._at.call:
             self._at.call = 0
-            self.optimizer.zero_grad(set_to_none=True)
+            self._clear_gradients()
+
+
+_NOTICES = {
+    "nothing was predicted in": "no predicted layer ran, or none has had a true gradient yet",
+    "the predictor learned from no layer in": "the loss depends on no predicted layer",
+    "the scaler skipped": "gradients overflow; lower the learning rate or the scaler's initial scale",
+}
+"""What is said at the end of an epoch in which it was so in every step, and what to look for."""
+
+
+def _apply(hooks: list[Callable], after: list[Callable], weight: nn.Parameter) -> None:
+    """Call the hooks that the user put on a weight, as backpropagation would have."""
+    for hook in hooks:
+        changed = hook(weight.grad)
+        if changed is not None:
+            weight.grad = changed
+    for hook in after:
+        hook(weight)
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
@@ -560,24 +750,3 @@ def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
             f"{type(optimizer).__name__} calls the forward pass itself, several times a step, which leaves no batch to "
             "predict; use an optimizer whose step needs no closure, such as SGD or Adam"
         )
-
-
-def _predicted_modules(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[tuple[nn.Module, Layer]]:
-    """Modules whose weight the optimizer trains and a predictor can answer for; modules with one weight share a layer."""
-    lazy = next((name for name, parameter in model.named_parameters() if is_lazy(parameter)), None)
-    if lazy is not None:
-        raise UsageError(f"parameter {lazy} has no shape yet: run the model on one batch, then build optimizer and engine")
-    trained = {id(p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
-    found: dict[int, Layer] = {}
-    modules = []
-    for name, module in model.named_modules():
-        weight = getattr(module, "weight", None) if isinstance(module, PREDICTABLE) else None
-        if isinstance(weight, nn.Parameter) and id(weight) in trained:
-            layer = found.setdefault(id(weight), Layer(name=name, module=module, index=len(found)))
-            modules.append((module, layer))
-    if not modules:
-        raise UsageError(
-            f"{type(model).__name__} has no layer to predict: expected a Linear, Conv1d, Conv2d or ConvTranspose2d whose "
-            "weight the optimizer trains; build the optimizer from this model's parameters"
-        )
-    return modules

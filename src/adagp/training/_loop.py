@@ -13,7 +13,7 @@ from torch import nn
 
 from .._errors import UsageError
 from .._files import write_atomic
-from ..schedule import DECAYS, Phase, Schedule
+from ..schedule import DECAYS, Phase, Schedule, epoch_starts
 from ._engine import AdaGP
 
 _Decay = torch.optim.lr_scheduler.LambdaLR
@@ -82,6 +82,8 @@ def fit(
     model, optimizer = engine.model, engine.optimizer
     per_epoch = len(loader)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: DECAYS[decay](step / (epochs * per_epoch)))
+    # Of all epochs, for a resumed run drops the same batches.
+    starts = [] if skip is None else epoch_starts(skip, epochs, per_epoch)
     rows: list[dict] = []
     average = WeightAverage(model)
     if checkpoint is not None and checkpoint.exists():
@@ -94,7 +96,7 @@ def fit(
         loader.set_epoch(epoch)
         try:
             for position, batch in enumerate(engine.epoch(loader)):
-                if skip is not None and skip.phase(epoch, position) is Phase.GP:
+                if skip is not None and skip.phase(epoch, starts[epoch] + position) is Phase.GP:
                     phases["skipped"] += 1
                 else:
                     step = engine.step(lambda *tensors: loss(model, tensors), *batch)

@@ -42,10 +42,9 @@ def compare(predicted: Float[Tensor, "out_ch row"], true: Float[Tensor, "out_ch 
 class LayerMetrics:
     """Running sums of ``compare`` by phase and layer; nothing leaves the device until ``summary``."""
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self._layers = layers
-        self._sums: dict[tuple[str, int], Tensor] = {}
-        self._counts: dict[tuple[str, int], int] = {}
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, str], Tensor] = {}
+        self._counts: dict[tuple[str, str], int] = {}
         self._phase = ""
         self._cosines: list[Tensor] = []
 
@@ -55,27 +54,25 @@ class LayerMetrics:
 
     def score(self, layer: Layer, predicted: Tensor, true: Tensor) -> None:
         """Add one layer's comparison."""
-        key, figures = (self._phase, layer.index), compare(predicted, true)
+        key, figures = (self._phase, layer.name), compare(predicted, true)
         self._cosines.append(figures[0])
-        self._sums[key] = self._sums[key] + figures if key in self._sums else figures
+        self._sums[key] = self._sums[key].to(figures.device) + figures if key in self._sums else figures
         self._counts[key] = self._counts.get(key, 0) + 1
 
     def finish(self) -> Tensor | None:
         """Mean cosine over the layers of this batch, on their device; None if none was compared."""
         return torch.stack(self._cosines).mean() if self._cosines else None
 
-    def summary(self, phase: str) -> dict[str, dict[str, float]]:
-        """{layer name: {figure: mean over the measured batches of this phase}}, in the order of the layers."""
+    def summary(self, phase: str, names: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Return {layer name: {figure: mean over the measured batches of this phase}}, in the order of ``names``."""
         return {
-            layer.name: dict(zip(NAMES, (self._sums[key] / self._counts[key]).tolist(), strict=True))
-            for layer in self._layers
-            if (key := (phase, layer.index)) in self._sums
+            name: dict(zip(NAMES, (self._sums[key] / self._counts[key]).tolist(), strict=True))
+            for name in names
+            if (key := (phase, name)) in self._sums
         }
 
     def state_dict(self) -> dict:
         return {"sums": {k: v.clone() for k, v in self._sums.items()}, "counts": dict(self._counts)}
 
     def load_state_dict(self, state: dict) -> None:
-        device = self._layers[0].weight.device
-        self._sums = {key: value.to(device) for key, value in state["sums"].items()}
-        self._counts = dict(state["counts"])
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])

@@ -1,0 +1,399 @@
+"""What the layers of a model do while a closure runs: their outputs, and where the error appears."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from .._errors import UsageError
+from ..predictors import GradientPredictor, Layer, LayerType
+from ._layers import Followed, handed_kind
+
+
+class Watch:
+    """Hooks on the layers, for as long as a closure runs, and what they saw.
+
+    A hook answers for the module that it was put on: copies of the model that a closure makes and calls are not seen. Nothing
+    of the engine is on the model between steps, so it can be copied, saved and scripted; only a compiled model keeps its hooks,
+    since torch.compile traces them once and looks no more; what was compiled before is compiled again.
+
+    A use of a layer counts where autograd is on: one under the user's own ``no_grad`` has no part in the gradient. Reentrant
+    checkpointing turns autograd off, too, and runs the layer again later; those layers are found by their true gradients
+    (``hidden``).
+    """
+
+    def __init__(self, model: nn.Module, predictor: GradientPredictor, followed: Followed, asleep: bool) -> None:
+        self._predictor, self._followed, self._asleep = predictor, followed, asleep
+        self.compiled = any(_is_compiled(module) for module in model.modules())
+        self._handles: list[Any] = []
+        self._hooks: list[tuple[nn.Module, Callable]] = []
+        self._watching = False
+        self.hidden: set[Layer] = set()
+        """Layers whose uses count although autograd is off."""
+        self.handed: set[Layer] = set()
+        """Layers that are seen where their weight is handed to a function, not by their module."""
+        self.why_not: dict[Layer, str] = {}
+        """Layers whose outputs cannot be taken, and why."""
+        self.scanning = False
+        """Whether the next forward pass looks for weights that are handed to functions."""
+        self.found_new = False
+        """Whether such a pass has added layers, which the predictor does not know yet."""
+        self.last: Layer | None = None
+        """The layer whose output carries the error: the last one that ran."""
+        self.ran: set[Layer] = set()
+        """Layers that ran in some step."""
+        self.reached: dict[Layer, None] = {}
+        """Layers that ran in this optimizer step, in order of their first use."""
+        self.quiet: set[Layer] = set()
+        """Layers that ran in it while autograd was off."""
+        self.error: Tensor | None = None
+        """Gradient of the loss at the last layer's output, where the predictor needs it."""
+        self.follow()
+
+    def clear(self) -> None:
+        """Forget the forward passes of this optimizer step."""
+        self.ran |= set(self.reached) | self.quiet
+        self.reached, self.quiet, self.error = {}, set(), None
+
+    def follow(self) -> None:
+        """Put the hooks on the layers as they are now."""
+        self.release()
+        self._hooks = [(module, self._hook(module, layer)) for module, layer in self._followed.modules]
+        self.scanning = not self.compiled and bool(self._followed.layers or self._followed.candidates)
+        self.found_new = False
+        self.handed &= set(self._followed.layers)
+        if self.last not in self._followed.layers:
+            self.last = self._followed.layers[-1] if self._followed.layers else None
+        if self.compiled and not self._asleep:
+            torch.compiler.reset()  # what was compiled before looks for no hooks
+            self._attach(self._followed.modules)
+
+    def release(self) -> None:
+        """Take all hooks off the model."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _attach(self, cuts: Sequence[tuple[nn.Module, Layer]]) -> None:
+        for module, layer in cuts:
+            self._handles.append(module.register_forward_pre_hook(self._pre_hook(module, layer)))
+        for module, hook in self._hooks:
+            self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
+
+    def run(
+        self,
+        closure: Callable[[], Tensor],
+        *,
+        first: bool = True,
+        plain: Callable[[], contextlib.AbstractContextManager],
+        forward_only: contextlib.AbstractContextManager | None = None,
+        quiet: bool = False,
+        cut: Layer | None = None,
+        at_cut: Callable[[], None] = lambda: None,
+    ) -> Tensor:
+        """Run the closure and return its loss.
+
+        Args:
+            first: whether this is the first call for its optimizer step.
+            plain: the context that the predictor looks at outputs in.
+            forward_only: in Phase GP, the context in which the forward pass makes no graph.
+            quiet: whether that context turns autograd off, so that uses count all the same.
+            cut: the layer from whose first use on a graph is wanted.
+            at_cut: what to do there.
+
+        Raises:
+            UsageError: the closure returned no scalar tensor, or it takes gradients itself although the output is cut off.
+        """
+        needs = self._predictor.needs
+        self._plain, self._quiet, self._inside_gp = plain, quiet, forward_only is not None
+        self._seeing = needs.outputs and not (needs.first and not first)
+        self._wants_error = needs.error
+        self._cut, self._at_cut, self.cut_ran = cut, at_cut, False
+        self._latest: Layer | None = None
+        self._leaf: Tensor | None = None
+        self._made: Tensor | None = None  # the last layer's output, in the true phases
+        self._use = 0
+        self._inside: list[Layer] = []
+        self._pending: set[Layer] = set()  # whose module runs and has handed its weight over
+        self._found: set[Layer] = set()
+        self._fresh: dict[int, tuple[nn.Parameter, LayerType]] = {}  # weights without a layer
+        scan = self.scanning and not self._inside_gp and self._seeing and not self._asleep
+        watched = not self._asleep and (needs.outputs or needs.error or cut is not None)
+        if watched and not self.compiled:
+            cuts = self._followed.modules if scan else [(m, x) for m, x in self._followed.modules if x is cut]
+            self._attach(cuts)
+        functions = _Functions(self) if watched and not self.compiled and (scan or self.handed) else contextlib.nullcontext()
+        self._scan, self._watching, self._running = scan, watched, True
+        try:
+            with forward_only or contextlib.nullcontext(), functions:
+                loss = closure()
+        finally:
+            self._watching = self._running = False
+            if not self.compiled:
+                self.release()
+        if self._latest is not None:
+            self.last = self._latest
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise UsageError(f"the closure must return the loss as a scalar tensor, got {got}")
+        if scan:
+            self._take_found()
+        return loss
+
+    def error_of(self, loss: Tensor, keep_graph: bool) -> Tensor | None:
+        """Backpropagate through the loss alone, after a forward pass of Phase GP."""
+        if self._leaf is None or not loss.requires_grad:
+            return None
+        (self.error,) = torch.autograd.grad(loss, self._leaf, retain_graph=keep_graph, allow_unused=True)
+        return self.error
+
+    def listen(self) -> None:
+        """Before backward is called: of a compiled model the hook itself could not ask for the error."""
+        if self._made is not None and self.compiled and self._made.requires_grad:
+            self._made.register_hook(self._catch(self._use))
+
+    def _pre_hook(self, module: nn.Module, layer: Layer) -> Callable:
+        def hook(ran: nn.Module, inputs: tuple) -> None:
+            if ran is not module or not self._watching:
+                return
+            if self._cut is layer:
+                self.cut_ran = True
+                self._at_cut()
+            if self._scan:
+                self._inside.append(layer)
+
+        return hook
+
+    def _hook(self, module: nn.Module, layer: Layer) -> Callable:
+        def hook(ran: nn.Module, inputs: tuple, named: dict, output: Any) -> Any:
+            if ran is not module or not self._watching:
+                return None
+            return self._saw(layer, inputs, named, output)
+
+        return hook
+
+    def _saw(self, layer: Layer, inputs: tuple, named: dict, output: Any) -> Any:
+        if self._scan and layer in self._inside:
+            self._inside.remove(layer)
+        made = output if layer.kind.outputs is None else layer.kind.outputs(layer.module, output)
+        given = next((x for x in (*inputs, *named.values()) if isinstance(x, Tensor)), None)
+        batched = _with_batch_axis(layer, given, made) if isinstance(made, Tensor) else None
+        if batched is None:
+            if layer in self._pending:
+                self._found.add(layer)
+            elif layer not in self.handed:
+                shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+                self.why_not[layer] = f"its module returns {shape}, where {layer.shape[0]} output channels were expected"
+            return None
+        if not self._counts(layer):
+            return None
+        self.reached[layer] = None
+        if self._seeing and batched[1].numel():
+            self._see(layer, *batched)
+        if made is output:
+            self._latest = layer
+            if self._wants_error and layer is self.last:
+                return self._carry_error(output)
+        return None
+
+    def _counts(self, layer: Layer) -> bool:
+        """Whether a use that happens now has a part in the gradient."""
+        if torch.is_grad_enabled() or self._quiet or layer in self.hidden:
+            return True
+        self.quiet.add(layer)
+        return False
+
+    def _see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
+        with torch.no_grad(), self._plain():
+            if rows is None:
+                self._predictor.see(layer, None if inputs is None else inputs.detach(), output.detach())
+            else:
+                self._predictor.see(layer, None if inputs is None else inputs.detach(), output.detach(), rows)
+
+    def _carry_error(self, output: Tensor) -> Tensor | None:
+        self._use += 1
+        if self._inside_gp:
+            # Autograd from here to the loss only. What is returned is a copy, since an activation may change it in place.
+            self._leaf = output.detach().requires_grad_()
+            return self._leaf.clone()
+        self._made = output
+        if output.requires_grad and not self.compiled:
+            output.register_hook(self._catch(self._use))  # at once: of an output that is changed in place, the gradient before
+        return None
+
+    def _catch(self, use: int) -> Callable[[Tensor], None]:
+        def hook(gradient: Tensor) -> None:
+            if self._running:
+                raise UsageError(
+                    "the closure takes a gradient through the model itself, which it cannot have in Phase GP under "
+                    f"{type(self._predictor).__name__}: the model is cut off at its last layer; use 'shared-network' or 'coast'"
+                )
+            if use == self._use:
+                self.error = gradient.detach()
+
+        return hook
+
+    def handed_over(self, weight: Tensor, product: str, inputs: Tensor, output: Tensor, offsets: Tensor | None) -> None:
+        """A function got a weight, or a part of one, and made an output of it."""
+        base = weight if isinstance(weight, nn.Parameter) else weight._base
+        if not isinstance(base, nn.Parameter):
+            return
+        layer = next((x for x in self._followed.layers if x.weight is base), None) if self._scan else self._by_weight(base)
+        seen = _rows_of(base, weight, product)
+        if seen is None:
+            return
+        kind, rows = seen
+        if self._scan:
+            if layer is None:
+                if id(base) in self._followed.candidates:
+                    self._fresh.setdefault(id(base), (base, kind))
+            elif layer in self._inside:
+                self._pending.add(layer)
+            else:
+                self._found.add(layer)
+            return
+        if layer is None or (kind.rows, kind.leading) != (layer.kind.rows, layer.kind.leading) or not self._counts(layer):
+            return
+        self.reached[layer] = None
+        if not self._seeing or not output.numel():
+            return
+        positions, own = _positions(weight, inputs, output, offsets)
+        self._see(layer, own, positions, rows)
+
+    def _by_weight(self, base: nn.Parameter) -> Layer | None:
+        return next((layer for layer in self.handed if layer.weight is base), None)
+
+    def _take_found(self) -> None:
+        """Follow the weights that a forward pass was seen to hand to functions."""
+        self.scanning = False
+        for parameter, kind in self._fresh.values():
+            self._followed.hand(parameter, kind)
+        if self._fresh:
+            self._followed.find()
+            self._found |= {layer for layer in self._followed.layers if id(layer.weight) in self._fresh}
+        self.handed |= self._found
+        for layer in self._found:
+            self.why_not.pop(layer, None)
+        self.found_new = bool(self._fresh)
+
+
+class _Functions(TorchFunctionMode):
+    """Shows the watch each product that a function makes of a weight."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.multi_head_attention_forward:
+            # What a Python function of torch calls inside is not shown to a mode, so its product is exchanged meanwhile.
+            with self._linear_shown():
+                return func(*args, **kwargs)
+        output = func(*args, **kwargs)
+        product = _PRODUCTS.get(func)
+        if product is not None and isinstance(output, Tensor):
+            self._show(product, args, kwargs, output)
+        return output
+
+    def _show(self, product: str, args: tuple, kwargs: dict, output: Tensor) -> None:
+        names = _ARGUMENTS[product]
+        given = [args[i] if i < len(args) else kwargs.get(name) for i, name in enumerate(names)]
+        inputs, weight = given[-2], given[-1]
+        if isinstance(weight, Tensor) and isinstance(inputs, Tensor):
+            self._watch.handed_over(weight, product, inputs, output, kwargs.get("offs"))
+
+    @contextlib.contextmanager
+    def _linear_shown(self) -> Iterator[None]:
+        linear = F.linear
+
+        def shown(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+            output = linear(input, weight, bias)
+            self._watch.handed_over(weight, "linear", input, output, None)
+            return output
+
+        F.linear = shown  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            F.linear = linear  # type: ignore[assignment]
+
+
+_PRODUCTS: dict[Callable, str] = {
+    F.linear: "linear", torch.matmul: "matmul", Tensor.matmul: "matmul", Tensor.__matmul__: "matmul", torch.mm: "matmul",
+    Tensor.mm: "matmul", torch.addmm: "addmm", torch.bmm: "matmul", Tensor.bmm: "matmul", torch.baddbmm: "addmm",
+    torch._grouped_mm: "grouped",
+}  # fmt: skip
+_ARGUMENTS = {
+    "linear": ("input", "weight"),
+    "matmul": ("input", "other"),
+    "addmm": ("input", "mat1", "mat2"),
+    "grouped": ("input", "mat2"),
+}
+"""Names of the arguments up to the weight, which comes last, after what it is multiplied with."""
+
+
+def _rows_of(parameter: nn.Parameter, weight: Tensor, product: str) -> tuple[LayerType, slice] | None:
+    """How a product saw a parameter, and which rows of it; None where it is no block of rows.
+
+    Args:
+        parameter: (out, in) or (in, out), or with an axis of experts before.
+        weight: the parameter or a view of it; of ``linear`` (out, in), of the other products (in, out).
+    """
+    if parameter.dim() not in (2, 3) or weight.dim() not in (2, 3) or not parameter.is_contiguous():
+        return None
+    oriented = weight if product == "linear" else weight.transpose(-1, -2)
+    a, b = parameter.stride()[-2:]
+    if oriented.stride()[-2:] == (a, b) and oriented.shape[-1] == parameter.shape[-1]:
+        kind, per_expert, step = handed_kind(False, parameter.dim()), parameter.shape[-2], a
+    elif oriented.stride()[-2:] == (b, a) and oriented.shape[-1] == parameter.shape[-2]:
+        kind, per_expert, step = handed_kind(True, parameter.dim()), parameter.shape[-1], b
+    else:
+        return None
+    if oriented.dim() == 3:
+        whole = parameter.dim() == 3 and oriented.shape[:-1].numel() == parameter.shape[0] * per_expert
+        return (kind, slice(0, parameter.shape[0] * per_expert)) if whole else None
+    offset = int(weight.storage_offset() - parameter.storage_offset())
+    expert, within = divmod(offset, parameter.stride(0)) if parameter.dim() == 3 else (0, offset)
+    row, rest = divmod(within, step)
+    if rest:
+        return None
+    start = expert * per_expert + row
+    return kind, slice(start, start + oriented.shape[-2])
+
+
+def _positions(weight: Tensor, inputs: Tensor, output: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """An output as (positions, rows), and the input as (positions, row) where it is the same for all rows."""
+    if weight.dim() == 2:
+        return output.reshape(-1, output.shape[-1]), inputs.reshape(-1, inputs.shape[-1])
+    if offsets is None:  # (experts, positions, rows of one)
+        return output.transpose(0, 1).flatten(1), None
+    # Positions are sorted by expert, which ends before its offset.
+    count, rows = len(offsets), output.shape[-1]
+    expert = torch.bucketize(torch.arange(len(output), device=output.device), offsets.long(), right=True).clamp(max=count - 1)
+    sums = output.new_zeros(count, rows, dtype=torch.float32).index_add_(0, expert, output.detach().float())
+    uses = torch.zeros(count, device=output.device).index_add_(0, expert, torch.ones_like(expert, dtype=torch.float32))
+    return (sums / uses.clamp(min=1)[:, None]).reshape(1, -1), None
+
+
+def _with_batch_axis(layer: Layer, given: Tensor | None, made: Tensor) -> tuple[Tensor | None, Tensor] | None:
+    """A layer's input and output with a batch axis; None where the output has not this layer's channels."""
+    if not made.is_floating_point() or made.dim() == 0:
+        return None
+    kind, spatial = layer.kind, layer.kind.spatial
+    alone = made.dim() == 1 if spatial is None else made.dim() == spatial + 1
+    if alone:
+        made = made[None]
+        given = None if given is None else given[None]
+    if made.dim() < 2 or made.shape[kind.axis] != layer.shape[0] or (spatial is not None and made.dim() != spatial + 2):
+        return None
+    return given, made
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    compiled = getattr(module, "_compiled_call_impl", None) is not None
+    return compiled or type(module).__name__ == "OptimizedModule"

@@ -1,0 +1,44 @@
+"""The engine beside optimizers and networks of other libraries: a sample of what ``make validate`` records for all of them."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).resolve().parents[2] / "validation" / "run_crossing.py"
+
+
+@pytest.fixture(scope="module")
+def crossing():
+    spec = importlib.util.spec_from_file_location("run_crossing", PROGRAM)
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    return program
+
+
+def test_every_check_holds_in_the_sample(crossing):
+    rows = crossing.sample()
+    assert {row["name"]: row["result"] for row in rows} == {row["name"]: "holds" for row in rows}
+    kinds = {row["name"]: row["coasting"]["kind"] for row in rows if "coasting" in row}
+    assert kinds == {"SGD": "stops", "AdamW": "fades", "Lion": "goes on", "Adan": "fades"}
+    assert all(row["share_without_embeddings"] > 0.9 for row in rows if "share" in row)
+
+
+def test_a_row_that_takes_too_long_ends_and_others_go_on(crossing):
+    def endless():
+        while True:
+            pass
+
+    assert crossing.limited(endless, seconds=0.2) == {"result": "time limit"}
+    assert crossing.limited(lambda: {"result": "holds"}) == {"result": "holds"}
+
+
+def test_an_optimizer_that_calls_the_forward_pass_itself_is_a_row_with_its_reason(crossing):
+    row = crossing.optimizer_row(crossing.optimizer_classes()["torch.optim", "LBFGS"])
+    assert row["result"] == "no plain loop" and row["needs"] == "closure"
+
+
+def test_a_line_that_a_kill_cut_short_is_made_again(crossing, tmp_path, monkeypatch):
+    monkeypatch.setattr(crossing, "ROWS", tmp_path / "rows.jsonl")
+    crossing.ROWS.write_text('{"name": "SGD", "key": "now"}\n{"name": "Adam", "key": "before"}\n{"name": "AdamW", "k')
+    assert [row["name"] for row in crossing.finished("now")] == ["SGD"]

@@ -1,0 +1,70 @@
+"""The training loop around the engine: which batches the control 'skip' drops."""
+
+import pytest
+import torch
+from torch import nn
+
+from adagp import AdaGP, AlwaysBP, LadderSchedule
+from adagp.training import fit
+
+
+class Loader:
+    """As many batches an epoch as asked for, always the same."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __len__(self):
+        return self.batches
+
+    def __iter__(self):
+        return ((torch.full((2, 3), 1.0 + number), torch.zeros(2, 1)) for number in range(self.batches))
+
+    def set_epoch(self, epoch):
+        pass
+
+
+def trained(batches, epochs, skip, checkpoint=None, stop_after=None):
+    """Rows and final weights of ``fit``; it is stopped after so many epochs where that is said."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.01), schedule=AlwaysBP())
+
+    def on_epoch(row):
+        if row["epoch"] == stop_after:
+            raise KeyboardInterrupt
+
+    rows = fit(
+        engine,
+        Loader(batches),
+        lambda model, batch: (model(batch[0]) - batch[1]).square().mean(),
+        lambda model: {},
+        epochs=epochs,
+        skip=skip,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )
+    engine.close()
+    return [row["batches"] for row in rows], model.weight.detach().clone()
+
+
+SHORT = LadderSchedule(warm_up_epochs=1, rungs=(), final=(4, 1))
+
+
+def test_skip_goes_on_over_epochs_that_are_shorter_than_a_group(tmp_path):
+    """Three batches an epoch of GGGGB: GGG, GBG, GGG, BGG, GGB, and so on; a resumed run drops the same ones."""
+    kept = [3, 0, 1, 0, 1, 1, 0, 1, 0, 1, 1]
+    rows, weight = trained(3, 11, SHORT)
+    assert [row.get("bp", 0) for row in rows] == kept
+    assert [row.get("skipped", 0) for row in rows] == [3 - number for number in kept]
+    assert [s.bp + s.warm_up for s in SHORT.segments(11, 3) for _ in range(s.epochs)] == kept
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        trained(3, 11, SHORT, path, stop_after=3)
+    again, same = trained(3, 11, SHORT, path)
+    assert again == rows and torch.equal(weight, same)
+
+
+def test_skip_drops_what_the_schedule_says_of_every_epoch_that_holds_a_group():
+    rows, _ = trained(7, 3, SHORT)
+    assert rows == [{"bp": 7}, {"skipped": 6, "bp": 1}, {"skipped": 6, "bp": 1}]
