@@ -601,12 +601,12 @@ def _weight_norm():
     return model
 
 
-FOREIGN = {  # name -> (model, names of predicted layers that never move)
+FOREIGN = {  # name -> (model, part of the names of predicted layers that never move)
     "resnet18": (lambda: _torchvision("resnet18"), None),
     "googlenet with auxiliary heads": (lambda: _torchvision("googlenet", aux_logits=True, init_weights=False), None),
     "convnext_tiny": (lambda: _torchvision("convnext_tiny"), None),
-    # torchvision's Swin and MaxViT hand the weights of their attention to a function: those modules never run.
-    "swin_t": (lambda: _torchvision("swin_t"), ".attn."),
+    # It hands the weights of its attention to a function: those modules never run.
+    "swin_t": (lambda: _torchvision("swin_t"), None),
     "maxvit": (lambda: _timm("maxvit_tiny_rw_224", img_size=32), None),
     "efficientnet_b0": (lambda: _torchvision("efficientnet_b0"), None),
     "vit_tiny": (lambda: _timm("vit_tiny_patch16_224", img_size=32), None),

@@ -24,7 +24,7 @@ class FeedbackAlignment:
     def __init__(self) -> None:
         self.layers: Sequence[Layer] = ()
         self._feedback: dict[Layer, Tensor] = {}
-        self._seed: dict[Layer, int] = {}  # the layer's index when its matrix was drawn
+        self._seed: dict[Layer, int] = {}  # the layer's index when its matrix was drawn, or the next free number
         self._norm: dict[Layer, Tensor] = {}
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
@@ -39,7 +39,9 @@ class FeedbackAlignment:
             return None
         if layer not in self._feedback or self._feedback[layer].shape[1] != len(statistic):
             # From a number of the layer's own: equal on all replicas, and no draw from the model's own random numbers.
-            generator = torch.Generator().manual_seed(self._seed.setdefault(layer, layer.index))
+            used = self._seed.values()
+            number = layer.index if layer.index not in used else max(used) + 1
+            generator = torch.Generator().manual_seed(self._seed.setdefault(layer, number))
             drawn = torch.randn(layer.shape[0], len(statistic), generator=generator)
             self._feedback[layer] = drawn.to(statistic.device)
         raw = self._feedback[layer] @ statistic

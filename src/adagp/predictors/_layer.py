@@ -198,7 +198,8 @@ class Layer:
 
     @property
     def weight(self) -> nn.Parameter:
-        return cast(nn.Parameter, parameter_of(self.module, self.kind.parameter))
+        name = self.kind.parameter
+        return cast(nn.Parameter, parameter_of(self.module, name) if "." in name else self.module._parameters[name])
 
     @property
     def is_linear(self) -> bool:

@@ -1,8 +1,9 @@
 """The engine, the loop around it, and what is measured."""
 
 from ._engine import AdaGP, Step
+from ._layers import Coverage
 from ._loop import DivergedError, discard_others, fit
 from ._metrics import compare
 from ._tasks import task_for
 
-__all__ = ["AdaGP", "DivergedError", "Step", "compare", "discard_others", "fit", "task_for"]
+__all__ = ["AdaGP", "Coverage", "DivergedError", "Step", "compare", "discard_others", "fit", "task_for"]

@@ -1,14 +1,12 @@
 """Which weights of a model a prediction can reach, and which rest."""
 
+import operator
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
-from .._errors import UsageError
 from ..predictors import Layer, LayerType, layer_types, parameter_of
 
 _INSIDE = ("_orig_mod", "_checkpoint_wrapped_module")  # of torch.compile and of activation checkpointing
@@ -69,44 +67,6 @@ def parameters_by_name(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, 
                 yield (f"{prefix}.{name}" if prefix else name), module, name, parameter
 
 
-def check_model(model: nn.Module) -> None:
-    """Refuse what no prediction can be made for.
-
-    Raises:
-        UsageError: parameters without a shape, or wrappers that replace or copy the weights.
-    """
-    for name, _, _, parameter in parameters_by_name(model):
-        if is_lazy(parameter):
-            raise UsageError(f"parameter {name} has no shape yet: run the model on one batch, then build optimizer and engine")
-    for module in model.modules():
-        kind = type(module).__name__
-        if kind == "FullyShardedDataParallel":
-            raise UsageError(
-                "FullyShardedDataParallel flattens weights, so that none has rows of output channels: use fully_shard"
-            )
-        if isinstance(module, nn.DataParallel) and len(module.device_ids or ()) > 1:
-            raise UsageError("DataParallel runs copies of the layers, which are not seen: use DistributedDataParallel")
-
-
-def sharded_group(parameters: Collection[nn.Parameter]) -> "torch.distributed.ProcessGroup | None":
-    """Return the processes among which ``fully_shard`` has split the weights; None where nothing is split.
-
-    Raises:
-        UsageError: weights are split along other axes than their first, or over a mesh of more than one axis.
-    """
-    meshes = [cast(Any, p) for p in parameters if hasattr(p, "placements")]
-    if not meshes:
-        return None
-    for parameter in meshes:
-        places = parameter.placements
-        if parameter.device_mesh.ndim != 1 or not (len(places) == 1 and places[0].is_shard(0)):
-            raise UsageError(
-                f"a weight is split as {tuple(map(str, places))} over a mesh of {parameter.device_mesh.ndim} axes: expected "
-                "fully_shard over one axis, along the weights' first"
-            )
-    return meshes[0].device_mesh.get_group()
-
-
 class Followed:
     """The layers of a model that predictions reach, as the optimizer trains it now.
 
@@ -116,7 +76,9 @@ class Followed:
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._model, self._optimizer = model, optimizer
-        self._trained: list[tuple[nn.Parameter, bool]] = []
+        self.trained: list[nn.Parameter] = []
+        """The optimizer's parameters, each once, as they were when ``changed`` was last asked."""
+        self._required: list[bool] = []
         self._weights: dict[Layer, nn.Parameter] = {}
         self._handed: dict[int, LayerType] = {}
         self.layers: list[Layer] = []
@@ -132,25 +94,19 @@ class Followed:
         self.refused: dict[str, str] = {}
         """Weights that could have rows, and why they are not predicted."""
 
-    def trained(self) -> list[nn.Parameter]:
-        """The optimizer's parameters."""
-        return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
-
     def changed(self) -> bool:
-        """Find out whether the optimizer trains other parameters than when layers were last looked for."""
-        now = self.trained()
-        if len(now) == len(self._trained) and all(
-            p is known and p.requires_grad == required for p, (known, required) in zip(now, self._trained, strict=True)
-        ):
-            return False
-        self._trained = [(parameter, parameter.requires_grad) for parameter in now]
-        return True
+        """Find out whether the optimizer trains other parameters than when this was last asked."""
+        now = list({id(p): p for group in self._optimizer.param_groups for p in group["params"]}.values())
+        required = [parameter.requires_grad for parameter in now]
+        # Compared by identity: tensors compare by value.
+        same = required == self._required and all(map(operator.is_, now, self.trained))
+        self.trained, self._required = now, required
+        return not same
 
     def find(self) -> None:
         """Look for layers anew; those that were there stay the same objects."""
-        now = self.trained()
-        self._trained = [(parameter, parameter.requires_grad) for parameter in now]
-        trained = {id(p) for p in now if p.requires_grad}
+        self.changed()
+        trained = {id(p) for p in self.trained if p.requires_grad}
         before = {id(weight): layer for layer, weight in self._weights.items()}
         found: dict[int, Layer] = {}
         self.modules, self.mixed, self.refused = [], set(), {}
@@ -178,7 +134,7 @@ class Followed:
                     self.modules.append((module, layer))
         self.layers = list(found.values())
         self._weights = {layer: self._weights[layer] for layer in self.layers}
-        self.parameters = list({id(p): p for p in (*self._model.parameters(), *now)}.values())
+        self.parameters = list({id(p): p for p in (*self._model.parameters(), *self.trained)}.values())
         self.candidates = {
             id(p): (full, module, name)
             for full, module, name, p in parameters_by_name(self._model)
@@ -233,7 +189,7 @@ def coverage(model: nn.Module, followed: Followed, reached: Collection[Layer], w
         why_not: reasons for layers that are not.
     """
     layers = {id(layer.weight): layer for layer in followed.layers}
-    trained = {id(p): p for p in followed.trained() if p.requires_grad}
+    trained = {id(p): p for p in followed.trained if p.requires_grad}
     predicted: dict[str, int] = {}
     resting: dict[str, tuple[int, str]] = {}
     for name, module, _, parameter in parameters_by_name(model):

@@ -11,38 +11,38 @@ from .._errors import UsageError
 from ._metrics import compare
 
 if TYPE_CHECKING:
-    from ._engine import AdaGP
+    from ._steps import Steps
 
 
-def predictions(engine: "AdaGP", closure: Callable[[], Tensor]) -> dict[str, Tensor]:
+def predictions(steps: "Steps", closure: Callable[[], Tensor]) -> dict[str, Tensor]:
     """See ``AdaGP.predictions``."""
-    with _restored(engine):
-        engine._watch.run(closure, plain=engine._plain, forward_only=engine._without_graph())
-        with torch.no_grad(), engine._plain():
-            layers = engine._reached()
-            engine.predictor.predict(layers, None)
+    with _restored(steps):
+        steps.watch.run(closure, plain=steps.plain, forward_only=steps.without_graph())
+        with torch.no_grad(), steps.plain():
+            layers = steps.reached()
+            steps.predictor.predict(layers, None)
             return {x.name: x.matrix(x.weight.grad) for x in layers if x.weight.grad is not None}
 
 
-def large_batch_quality(engine: "AdaGP", closures: list[Callable[[], Tensor]]) -> dict[str, dict[str, float]]:
+def large_batch_quality(steps: "Steps", closures: list[Callable[[], Tensor]]) -> dict[str, dict[str, float]]:
     """See ``AdaGP.large_batch_quality``."""
     if len(closures) < 2:
         raise UsageError(f"large_batch_quality needs at least two closures, got {len(closures)}")
-    layers = list(engine.layers)
+    layers = list(steps.layers)
     weights = [layer.weight for layer in layers]
     mean: list[Tensor | None] = [None] * len(weights)
     single: list[Tensor | None] = mean
     predicted: list[Tensor | None] = mean
-    with _restored(engine):
+    with _restored(steps):
         for number, closure in enumerate(closures):
-            loss = closure() if number else engine._watch.run(closure, plain=engine._plain)
-            engine._watch.listen()
+            loss = closure() if number else steps.watch.run(closure, plain=steps.plain)
+            steps.watch.listen()
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)
             if number:
                 mean = [g if m is None else m if g is None else m + g for m, g in zip(mean, gradients, strict=True)]
                 continue
             single = list(gradients)
-            engine.predictor.predict(engine._reached(), engine._watch.error)
+            steps.predictor.predict(steps.reached(), steps.watch.error)
             predicted = [weight.grad for weight in weights]
     return {
         layer.name: {
@@ -55,29 +55,29 @@ def large_batch_quality(engine: "AdaGP", closures: list[Callable[[], Tensor]]) -
 
 
 @contextlib.contextmanager
-def _restored(engine: "AdaGP") -> Iterator[None]:
+def _restored(steps: "Steps") -> Iterator[None]:
     """Look at a batch: weights, gradients, buffers, predictor and the present group are restored afterwards."""
-    gradients = [parameter.grad for parameter in engine.model.parameters()]
-    weights = [layer.weight.detach().clone() for layer in engine.layers]
-    predictor, watch = engine.predictor.state_dict(), engine._watch
+    gradients = [parameter.grad for parameter in steps.model.parameters()]
+    weights = [layer.weight.detach().clone() for layer in steps.layers]
+    predictor, watch = steps.predictor.state_dict(), steps.watch
     reached, quiet, error, last, scanning = watch.reached, watch.quiet, watch.error, watch.last, watch.scanning
-    engine.predictor.forget()
+    steps.predictor.forget()
     watch.clear()
     watch.scanning = False
-    for layer in engine.layers:
+    for layer in steps.layers:
         layer.weight.grad = None
     try:
         with torch.no_grad():
-            kept = [buffer.clone() for buffer in engine.model.buffers()]
+            kept = [buffer.clone() for buffer in steps.model.buffers()]
         yield
     finally:
         with torch.no_grad():
-            for buffer, value in zip(engine.model.buffers(), kept, strict=True):
+            for buffer, value in zip(steps.model.buffers(), kept, strict=True):
                 buffer.copy_(value)
-            for layer, weight in zip(engine.layers, weights, strict=True):
+            for layer, weight in zip(steps.layers, weights, strict=True):
                 layer.weight.copy_(weight)
-        engine.predictor.forget()
-        engine.predictor.load_state_dict(predictor)
+        steps.predictor.forget()
+        steps.predictor.load_state_dict(predictor)
         watch.reached, watch.quiet, watch.error, watch.last, watch.scanning = reached, quiet, error, last, scanning
-        for parameter, gradient in zip(engine.model.parameters(), gradients, strict=True):
+        for parameter, gradient in zip(steps.model.parameters(), gradients, strict=True):
             parameter.grad = gradient

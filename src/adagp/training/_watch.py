@@ -59,11 +59,15 @@ class Watch:
         self.ran |= set(self.reached) | self.quiet
         self.reached, self.quiet, self.error = {}, set(), None
 
-    def follow(self) -> None:
-        """Put the hooks on the layers as they are now."""
+    def follow(self, scan: bool = True) -> None:
+        """Put the hooks on the layers as they are now.
+
+        Args:
+            scan: whether the next forward pass looks for weights that the model hands to functions.
+        """
         self.release()
         self._hooks = [(module, self._hook(module, layer)) for module, layer in self._followed.modules]
-        self.scanning = not self.compiled and bool(self._followed.layers or self._followed.candidates)
+        self.scanning = scan and not self.compiled and bool(self._followed.layers or self._followed.candidates)
         self.found_new = False
         self.handed &= set(self._followed.layers)
         if self.last not in self._followed.layers:
@@ -160,7 +164,7 @@ class Watch:
         def hook(ran: nn.Module, inputs: tuple) -> None:
             if ran is not module or not self._watching:
                 return
-            if self._cut is layer:
+            if self._cut is layer and (torch.is_grad_enabled() or self._quiet):
                 self.cut_ran = True
                 self._at_cut()
             if self._scan:
@@ -242,12 +246,12 @@ class Watch:
         base = weight if isinstance(weight, nn.Parameter) else weight._base
         if not isinstance(base, nn.Parameter):
             return
-        layer = next((x for x in self._followed.layers if x.weight is base), None) if self._scan else self._by_weight(base)
+        layer = next((x for x in (self._followed.layers if self._scan else self.handed) if x.weight is base), None)
         seen = _rows_of(base, weight, product)
         if seen is None:
             return
         kind, rows = seen
-        if self._scan:
+        if self._scan and layer not in self.handed:
             if layer is None:
                 if id(base) in self._followed.candidates:
                     self._fresh.setdefault(id(base), (base, kind))
@@ -263,9 +267,6 @@ class Watch:
             return
         positions, own = _positions(weight, inputs, output, offsets)
         self._see(layer, own, positions, rows)
-
-    def _by_weight(self, base: nn.Parameter) -> Layer | None:
-        return next((layer for layer in self.handed if layer.weight is base), None)
 
     def _take_found(self) -> None:
         """Follow the weights that a forward pass was seen to hand to functions."""
