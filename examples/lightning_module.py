@@ -31,7 +31,7 @@ class AdaGPClassifier(lightning.LightningModule):
         return torch.optim.SGD(self.model.parameters(), lr=self.lr, momentum=0.9)
 
     def on_train_start(self) -> None:
-        optimizer = self.optimizers().optimizer
+        optimizer = self.optimizers()  # Lightning's own, which counts steps: checkpoints and max_steps go by them
         self.engine = adagp.AdaGP(
             self.model, optimizer, schedule=self.schedule, predictor=self.predictor, backward=self.manual_backward,
             process_group=dist.group.WORLD if dist.is_initialized() else None,  # Lightning replicates around the model

@@ -84,7 +84,8 @@ class MovingAverage:
             if score is not None and before is not None:
                 score(layer, layer.matrix(before), layer.matrix(true))
             average = self.average.setdefault(layer, torch.zeros_like(layer.weight))
-            average.mul_(self.decay).add_(true, alpha=1 - self.decay)
+            new = (average * self.decay).add_(true, alpha=1 - self.decay)
+            average.copy_(torch.where(true.isfinite().all(), new, average))  # some optimizers skip such a step
             self.batches[layer] = self.batches.get(layer, 0) + 1
 
     @torch.no_grad()

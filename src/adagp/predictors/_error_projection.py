@@ -51,7 +51,7 @@ class ErrorStatistics:
             if rows is not None:
                 error, patches = error[rows] * (len(error) / len(rows)), patches[rows]
             statistic = error.float().t() @ patches
-        return layer.in_memory_order(self._replicas.mean(statistic))
+        return layer.in_memory_order(self._replicas.mean(statistic)).nan_to_num(0.0, 0.0, 0.0)  # of a pass that overflowed
 
     def forget(self) -> None:
         self._patches = {}
@@ -94,7 +94,7 @@ class ErrorProjection:
         if statistic is None or layer not in self.sums:
             return None
         crossed, squared = self.sums[layer]
-        eye = torch.eye(len(squared), device=squared.device)
+        eye = torch.eye(len(squared), device=squared.device, dtype=torch.float32)
         ridge = self.ridge * squared.diagonal().mean().clamp(min=1e-30)
         projection = torch.linalg.solve_ex(squared + ridge * eye, crossed.t())[0]  # which does not wait for the device
         return projection.t() @ statistic
@@ -111,6 +111,8 @@ class ErrorProjection:
             if score is not None and (predicted := self.projected(layer, statistic)) is not None:
                 score(layer, predicted, true)
             crossed, squared = true @ statistic.t(), statistic @ statistic.t()
+            fine = crossed.isfinite().all() & squared.isfinite().all()  # else it teaches nothing: some optimizers skip the step
+            crossed, squared = torch.where(fine, crossed, 0.0), torch.where(fine, squared, 0.0)
             if layer in self.sums and self.sums[layer][0].shape == crossed.shape:
                 self.sums[layer][0].mul_(self.decay).add_(crossed)
                 self.sums[layer][1].mul_(self.decay).add_(squared)

@@ -42,7 +42,7 @@ class FeedbackAlignment:
             used = self._seed.values()
             number = layer.index if layer.index not in used else max(used) + 1
             generator = torch.Generator().manual_seed(self._seed.setdefault(layer, number))
-            drawn = torch.randn(layer.shape[0], len(statistic), generator=generator)
+            drawn = torch.randn(layer.shape[0], len(statistic), generator=generator, dtype=torch.float32, device="cpu")
             self._feedback[layer] = drawn.to(statistic.device)
         raw = self._feedback[layer] @ statistic
         return raw * (self._norm[layer] / raw.norm().clamp(min=1e-30))
@@ -56,7 +56,8 @@ class FeedbackAlignment:
             if score is not None and (predicted := self._predicted(layer, error)) is not None:
                 score(layer, predicted, true)
             norm = true.norm()
-            self._norm[layer] = torch.lerp(norm, self._norm.get(layer, norm), self._DECAY)
+            before = self._norm.get(layer, norm)
+            self._norm[layer] = torch.lerp(torch.where(norm.isfinite(), norm, before), before, self._DECAY)
         self.forget()
 
     @torch.no_grad()

@@ -62,7 +62,7 @@ _TYPES: dict[type | str, tuple[LayerType, ...]] = {
 
 
 def register_layer_type(
-    module_type: type[nn.Module],
+    module_type: type,
     *,
     weight: str = "weight",
     rows: Callable[[nn.Module, Tensor], Tensor] | None = None,
@@ -182,6 +182,8 @@ class Layer:
     """Position among the engine's layers."""
     kind: LayerType = None  # type: ignore[assignment]
     """How the weight is seen; by default as the first weight of a module of this type."""
+    shared: bool = False
+    """Whether modules of another kind hold the weight, too (an embedding, say): their uses are not seen."""
 
     def __post_init__(self) -> None:
         if self.kind is None:
@@ -189,7 +191,13 @@ class Layer:
         weight = self.weight
         self.channels_last = self.kind.rows is None and _is_channels_last(weight)
         """Whether columns are ordered with the input channels innermost."""
-        seen = self._view(torch.empty(weight.shape, device="meta"))
+        probe = torch.empty(weight.shape, device="meta")
+        seen = self._view(probe)
+        if seen.numel() != probe.numel() or (seen is not probe and seen._base is not probe):
+            raise UsageError(
+                f"rows of {type(self.module).__name__} must return a view of the whole {self.kind.parameter}, such as "
+                "weight.t(): predictions are written through it"
+            )
         self.shape: tuple[int, int] = (
             seen.shape[: self.kind.leading].numel(),
             seen.shape[self.kind.leading :].numel(),
@@ -198,8 +206,12 @@ class Layer:
 
     @property
     def weight(self) -> nn.Parameter:
+        return cast(nn.Parameter, self.found())
+
+    def found(self) -> nn.Parameter | None:
+        """Return the weight; None where its module has no parameter of this name any more."""
         name = self.kind.parameter
-        return cast(nn.Parameter, parameter_of(self.module, name) if "." in name else self.module._parameters[name])
+        return parameter_of(self.module, name) if "." in name else self.module._parameters.get(name)
 
     @property
     def is_linear(self) -> bool:

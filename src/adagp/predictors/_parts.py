@@ -25,7 +25,7 @@ class _RandomPart:
         return max(1, round(self.share * count))
 
     def draw(self, count: int) -> Int[Tensor, " part"]:
-        return torch.randperm(count, generator=self.generator)[: self.size(count)]
+        return torch.randperm(count, generator=self.generator, device="cpu")[: self.size(count)]
 
 
 class Sampled:

@@ -48,6 +48,10 @@ def _batch_mean(flat: Float[Tensor, "batch rest"]) -> Float[Tensor, " rest"]:
     return (weights @ flat)[0].float()
 
 
+_USES = 16
+"""Uses of a layer in a step that are looked at: of a recurrent one's hundreds, more cost more than they tell (our choice)."""
+
+
 class SharedNetwork:
     """Pooling, one small convolution and one fully connected layer, shared by all layers of the model.
 
@@ -125,7 +129,7 @@ class SharedNetwork:
         generator = torch.Generator().manual_seed(self.seed)
 
         def uniform(*shape: int, fan_in: int) -> Tensor:  # the usual initialization of PyTorch's layers
-            drawn = torch.rand(*shape, generator=generator, dtype=torch.float32)
+            drawn = torch.rand(*shape, generator=generator, dtype=torch.float32, device="cpu")
             return (drawn * 2 - 1).mul_(fan_in**-0.5).to(device).requires_grad_()
 
         size = self.size
@@ -187,7 +191,9 @@ class SharedNetwork:
         if rows is not None:
             self._see_rows(layer, output, rows)
             return
-        kind = "conv" if layer.kind.axis == 1 else "linear"
+        if layer in self.pooled and self.pooled[layer][1] >= _USES:
+            return
+        kind = "conv" if layer.kind.axis == 1 and output.dim() > 2 else "linear"
         # As (out_ch, h, w): with a fourth axis of one channel its strides can look like channels-last, and the CUDA kernel for
         # those then reads beyond the tensor (seen with torch 2.11).
         pooled = F.adaptive_avg_pool2d(reorganize(output, kind)[:, 0].contiguous(), self.size.pool)[:, None]
@@ -253,7 +259,8 @@ class SharedNetwork:
         if maps is None:
             return
         # The scale goes onto the small factor of the product, so that the large result is written once.
-        scaled = self._features(maps) * self._by_row(reached, self.scales())
+        # Where a forward pass overflowed there is nothing to predict from: those rows coast.
+        scaled = self._features(maps).nan_to_num_(0.0, 0.0, 0.0) * self._by_row(reached, self.scales())
         for layer, features in zip(reached, self._split(reached, scaled), strict=True):
             gradient, matrix = layer.new_gradient()
             linear = self.linear[: matrix.shape[1]]
@@ -291,9 +298,10 @@ class SharedNetwork:
         if self._sharded:
             self._replicas.sum(into)
         into_hidden = (through * step).addcmul_(back, against, value=-1)[:, :-1]
-        self._update(maps, features[:, :-1], into_hidden, into)
+        fine = into.isfinite().all()  # a gradient that is not finite, which some optimizers skip, teaches nothing
+        self._update(maps, features[:, :-1], into_hidden, into, fine)
 
-    def _update(self, maps: Tensor, hidden: Tensor, into_hidden: Tensor, into_linear: Tensor) -> None:
+    def _update(self, maps: Tensor, hidden: Tensor, into_hidden: Tensor, into_linear: Tensor, fine: Tensor) -> None:
         """Backpropagate through the rectifier and the convolution, then one step of Adam."""
         channels, kernel, stride, side = self.size.channels, self.size.kernel, self.size.stride, self.size.side
         inner = (into_hidden * (hidden > 0)).unflatten(1, (channels, side * side)).transpose(0, 1)
@@ -305,7 +313,7 @@ class SharedNetwork:
         if self._sharded:
             self._replicas.sum(grads), self._replicas.sum(into_bias)
         for parameter, gradient in zip(self.parameters(), (grads, into_bias, into_linear), strict=True):
-            parameter.grad = gradient
+            parameter.grad = torch.where(fine, gradient, 0.0)
         self.optimizer.step()
 
     def _true(self, layer: Layer) -> Float[Tensor, "out_ch row"]:
@@ -337,7 +345,9 @@ class SharedNetwork:
             both = ((self._true(layer).t() @ own) * linear).sum()
             size = ((own.t() @ own) * (linear.t() @ linear)).sum()
             found = torch.stack([both * scale, size * scale**2])
-            self.gain[layer.index].lerp_(self._replicas.sum(found) if self._sharded else found, 1 - self._decay)
+            found = self._replicas.sum(found) if self._sharded else found
+            found = torch.where(found.isfinite().all(), found, self.gain[layer.index])
+            self.gain[layer.index].lerp_(found, 1 - self._decay)
 
     def _update_scale(self, reached: Sequence[Layer]) -> None:
         """Running root mean square of the layers' gradients, corrected for its start at zero."""
@@ -348,6 +358,8 @@ class SharedNetwork:
         if self._sharded:
             self._replicas.sum(squares)
         here[self._places(reached)[1]] = 1.0
+        here *= squares.isfinite()
+        squares = squares.nan_to_num_(0.0, 0.0, 0.0)
         self.mean_square.lerp_(squares / self._weights, (1 - self._decay) * here)
         self.batches += here
 

@@ -18,7 +18,8 @@ class Truncated:
 
     Layers are taken in the order in which they ran, which the batches with true gradients show. Parameters above the cut that
     no predictor answers for (biases, normalization) train as in backpropagation; those below rest. A weight that is used on
-    both sides of the cut coasts, since half of its gradient would be missing. Before the first true gradients all layers coast.
+    both sides of the cut coasts, since half of its gradient would be missing; so does one that a module of another kind holds,
+    too, such as an output layer tied to an embedding.
 
     Use it when a pretrained network is fine-tuned on few samples: with the schedule ``LadderSchedule(warm_up_epochs=1,
     rungs=(), final=(1, 0))`` every batch from the second epoch on leaves the lower layers out, which is known as freezing.
@@ -109,7 +110,9 @@ class Truncated:
         used = [layer for layer, _, _ in self._seen]
         below = set(used if self.cut not in used else used[: used.index(self.cut)])
         if layers:
-            coasting = self._replicas.any([layer in below for layer in layers], layers[0].weight.device)
+            # A layer that ran on no samples was not seen, and has no gradient from above the cut either.
+            flags = [x in below or x.shared or (x not in used and x.weight.grad is None) for x in layers]
+            coasting = self._replicas.any(flags, layers[0].weight.device)
             for layer, coasts in zip(layers, coasting, strict=True):
                 if coasts:
                     layer.put_zero()

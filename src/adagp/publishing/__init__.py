@@ -1,6 +1,15 @@
 """From evidence to pages: notebooks executed, tables and sentences shown, the book built."""
 
 from ._book import BookError, build_book
+from ._crossing import (
+    coasting_summary,
+    coasting_table,
+    coverage_summary,
+    coverage_table,
+    crossing_counts,
+    refused_table,
+    resting_table,
+)
 from ._display import (
     accuracy_table,
     claims_in_readme,
@@ -50,10 +59,11 @@ from ._worth import (
 
 __all__ = [
     "BookError", "NotebookError", "accuracy_table", "apart", "available_notebooks", "build_book", "claims_in_readme",
-    "claims_page", "claims_table", "confirmation_table", "control_table", "criterion_table", "criterion_verdict", "decay_table",
-    "describe", "execute_notebooks", "finding", "findings", "forecast", "frontier_table", "frontier_verdict", "html_table",
+    "claims_page", "claims_table", "coasting_summary", "coasting_table", "confirmation_table", "control_table",
+    "coverage_summary", "coverage_table", "criterion_table", "criterion_verdict", "crossing_counts", "decay_table", "describe",
+    "execute_notebooks", "finding", "findings", "forecast", "frontier_table", "frontier_verdict", "html_table",
     "large_batch_table", "model_story", "needed_runs", "networks_table", "notebook_jobs", "nothing_recorded", "overhead_table",
-    "quality_table", "recorded_scale", "regime_sentence", "rests_on", "results_digest", "score_table", "seconds_table",
-    "show_models", "steps_table", "sweep_table", "timing_table", "traits_table", "variant_table", "what_a_warm_up_is_worth",
-    "what_pays", "what_was_confirmed", "when_it_costs_least",
+    "quality_table", "recorded_scale", "refused_table", "regime_sentence", "resting_table", "rests_on", "results_digest",
+    "score_table", "seconds_table", "show_models", "steps_table", "sweep_table", "timing_table", "traits_table",
+    "variant_table", "what_a_warm_up_is_worth", "what_pays", "what_was_confirmed", "when_it_costs_least",
 ]  # fmt: skip

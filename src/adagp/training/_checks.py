@@ -52,11 +52,19 @@ def sharded_group(parameters: Collection[nn.Parameter]) -> "torch.distributed.Pr
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """Refuse an optimizer whose step calls the forward pass.
+    """Refuse an optimizer whose step calls the forward pass, or that does not show its parameters.
 
     Raises:
-        UsageError: the step needs a closure.
+        UsageError: the step needs a closure, or the optimizer has no parameter groups, or accumulates by itself.
     """
+    missing = [name for name in ("param_groups", "zero_grad", "step") if not hasattr(optimizer, name)]
+    if missing:
+        raise UsageError(
+            f"expected one torch optimizer, got {type(optimizer).__name__} without {', '.join(missing)}; wrap several in an "
+            "object that has them"
+        )
+    if getattr(getattr(optimizer, "gradient_state", None), "num_steps", 1) > 1:
+        raise UsageError("Accelerate accumulates gradients itself: leave its gradient_accumulation_steps at 1, use accumulate")
     closure = inspect.signature(getattr(optimizer, "optimizer", optimizer).step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
         raise UsageError(
@@ -96,27 +104,26 @@ def check_gradients(trained: Sequence[nn.Parameter], optimizer: torch.optim.Opti
         )
 
 
-def check_cut(cut: "bool | Layer", hidden: Collection[Layer], mixed: Collection[Layer]) -> None:
+def check_cut(
+    cut: "bool | Layer", last: Layer | None, hidden: Collection[Layer], checkpointed: Collection[Layer]
+) -> None:
     """Refuse a cut that backpropagation cannot begin at.
 
     Args:
         cut: where it is to begin; nothing is checked where that is no layer.
+        last: the last layer that ran; where it is hidden, the cut was chosen before the order of layers was known.
         hidden: layers under reentrant checkpointing.
-        mixed: layers whose weight modules of another kind use, too.
+        checkpointed: layers under checkpointing without reentry.
 
     Raises:
-        UsageError: the cut is hidden, or a weight may be used on both of its sides.
+        UsageError: the cut is one of these.
     """
     if not isinstance(cut, Layer):
         return
-    if cut in hidden:
-        raise UsageError(
-            f"{cut.name} runs under reentrant checkpointing, inside which backpropagation cannot begin; pass "
-            "use_reentrant=False"
-        )
-    if mixed:
-        names = ", ".join(sorted(layer.name for layer in mixed))
-        raise UsageError(
-            f"modules of different kinds share the weight of {names}: which of its uses lie above a cut is not known; use "
-            "'shared-network' or 'coast'"
-        )
+    chosen = last if last in hidden else cut
+    for kind, layers in (("reentrant checkpointing", hidden), ("checkpointing", checkpointed)):
+        if chosen is not None and chosen in layers:
+            raise UsageError(
+                f"{chosen.name} runs under {kind}, inside which backpropagation cannot begin: use another share, or do not "
+                "checkpoint this part of the model"
+            )

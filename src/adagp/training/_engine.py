@@ -18,6 +18,9 @@ from ._layers import Coverage
 from ._look import large_batch_quality, predictions
 from ._steps import NOTICES, Steps
 
+_LONG = 10_000
+"""Optimizer steps of a first epoch after which a warm-up by epochs may be a mistake."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -34,7 +37,9 @@ class Position:
 
     epoch: int = 0
     batch: int = 0
-    """The next batch of the epoch that is trained on."""
+    """The next batch of the loader; without a loader, calls of ``step`` in the epoch."""
+    steps: int = 0
+    """Optimizer steps made in the epoch: what the schedule counts."""
     call: int = 0
     """Calls of ``step`` already made for the present optimizer step, below ``accumulate``."""
     phase: Phase = Phase.BP
@@ -65,7 +70,7 @@ class AdaGP:
     A step sees (outputs of layers, while the closure runs), then learns or predicts, then forgets. If a step raises, what it
     saw is discarded, and the accumulated calls before it. No step waits for the device, unless the schedule observes
     (``AdaptiveSchedule``), a scaler is used, or replicas run different layers; so a loss that is not finite is reported when
-    its epoch ends.
+    its epoch ends. One thread at a time trains a model.
 
     Args:
         model: any module with at least one predicted layer (with ``AlwaysBP`` any module).
@@ -131,6 +136,7 @@ class AdaGP:
         self._at = Position()
         self._inside = self._closed = False
         self._loop: object = None  # the present call of ``epoch``
+        self._number: int | None = None  # of its present batch
         self._first_bad: Tensor | None = None  # batch of the epoch's first loss that is not finite, or infinity
 
     @property
@@ -142,7 +148,8 @@ class AdaGP:
         """Yield the loader's batches and keep count of epoch and batch.
 
         After ``load_state_dict`` in mid-epoch, the batches that were already trained on are skipped: the loader must
-        give the same batches in the same order again. Leaving the loop early ends the epoch.
+        give the same batches in the same order again. If the loop is left early, ``state_dict`` still continues there; the next
+        call of ``epoch`` begins the next epoch.
 
         Raises:
             FloatingPointError: at the end, where a loss of the epoch was NaN or infinite.
@@ -150,17 +157,13 @@ class AdaGP:
         self.begin_epoch()
         self._loop = mine = object()
         skip = self._at.batch
-        try:
-            for number, batch in enumerate(loader):
-                if number < skip:
-                    continue
-                self._at.batch = number
-                yield batch
-        except BaseException:
-            if self._loop is mine:  # not a forgotten loop that is collected late
-                self._close_epoch()
-            raise
-        self.end_epoch()
+        for number, batch in enumerate(loader):
+            if number < skip:
+                continue
+            self._at.batch, self._number = number, number
+            yield batch
+        if self._loop is mine:  # not a forgotten loop that goes on late
+            self.end_epoch()
 
     def begin_epoch(self) -> None:
         """Start or, after ``load_state_dict`` in mid-epoch, continue an epoch whose batches do not come from ``epoch``.
@@ -194,10 +197,10 @@ class AdaGP:
     def _close_epoch(self) -> None:
         self._give_up()
         self._steps.end_epoch()
-        self._inside, self._loop, self._first_bad = False, None, None
+        self._inside, self._loop, self._number, self._first_bad = False, None, None, None
         at = self._at
         hand_on = getattr(self.schedule, "begins_at", None)  # which a schedule of the user's own may lack
-        begins = hand_on(at.epoch + 1, at.begins, at.batch // self._accumulate) if hand_on else 0
+        begins = hand_on(at.epoch + 1, at.begins, at.steps) if hand_on else 0
         self._at = Position(epoch=at.epoch + 1, begins=begins)
 
     @property
@@ -208,13 +211,16 @@ class AdaGP:
     @property
     def phase(self) -> Phase:
         """The phase that the schedule gives to the current batch."""
-        return self.schedule.phase(self._at.epoch, self._at.begins + self._at.batch // self._accumulate)
+        return self.schedule.phase(self._at.epoch, self._at.begins + self._at.steps)
 
     def step(self, closure: Callable[..., Tensor], *batch: Tensor) -> Step:
-        """Train on one batch.
+        """Train on one batch; gradients that are there already are cleared before.
+
+        The schedule counts optimizer steps: a loader's batch may have several of them, or none.
 
         Args:
-            closure: runs the forward pass and returns the scalar loss; it calls neither backward nor the optimizer.
+            closure: runs the forward pass and returns the scalar loss; it calls neither backward nor the optimizer. In Phase GP
+                weights and activations need no gradient, so it does not ask whether they do.
             batch: what the closure is called with: tensors whose first axis counts the samples. Only a predictor that trains on
                 a part of the batch asks for them (``Sampled``, ``ControlVariate``); a closure without arguments does else.
 
@@ -235,15 +241,23 @@ class AdaGP:
             self._at.call += 1
             if self._at.call == self._accumulate:
                 self._at.call = 0
+                self._at.steps += 1
                 self._observe(phase, loss, self._steps.update(phase))
         except BaseException:
             self._give_up()
             raise
+        batch_number = self._at.batch if self._number is None else self._number
         if loss is not None:
-            bad = torch.where(loss.isfinite(), torch.inf, float(self._at.batch)).reshape(())
+            bad = torch.where(loss.isfinite(), torch.inf, float(batch_number)).reshape(())
             self._first_bad = bad if self._first_bad is None else torch.minimum(self._first_bad, bad)
         self.counts[phase.value] += 1
-        self._at.batch += 1
+        if phase is Phase.WARM_UP and self._at.epoch == 0 and self._at.steps == _LONG and self._steps.predicts:
+            warnings.warn(
+                f"{_LONG:,} optimizer steps, and still the first epoch of the schedule's warm-up, which counts epochs: in "
+                "training of few long epochs give LadderSchedule a smaller warm_up_epochs, or cut the loader into parts",
+                stacklevel=2,
+            )
+        self._at.batch = batch_number + 1
         return Step(self._steps.followed.trained[0].new_full((), torch.nan) if loss is None else loss, phase)
 
     def _observe(self, phase: Phase, loss: Tensor | None, quality: Tensor | None) -> None:
@@ -267,7 +281,8 @@ class AdaGP:
     def coverage(self) -> Coverage:
         """Return which of the trained parameters Phase GP predicts, and why the others rest.
 
-        Before the first step with true gradients it counts what could be predicted; from then on, what is.
+        Before the first step with true gradients it counts what could be predicted; from then on, what is. A predictor that
+        backpropagates a part (``Truncated``, ``Sampled``) also gives true gradients to parameters that rest here.
         """
         return self._steps.coverage()
 
@@ -318,6 +333,7 @@ class AdaGP:
             "counts": dict(self.counts),
             "true_steps": self._steps.true_steps,
             "last": None if watch.last is None else watch.last.name,
+            "kind": type(self.predictor).__name__ if self._steps.predicts else "none",
             "predictor": self.predictor.state_dict() if self._steps.predicts else {},
             "schedule": self.schedule.state_dict(),
             "metrics": self._steps.metrics.state_dict(),
@@ -329,7 +345,13 @@ class AdaGP:
         Raises:
             UsageError: the state is of another model.
         """
-        self._steps.look_again(state.get("found", {}))
+        kind = type(self.predictor).__name__ if self._steps.predicts else "none"
+        if state.get("kind") != kind:
+            raise UsageError(
+                f"this state is of the predictor {state.get('kind', 'missing')}, expected {kind}; load it into an engine with "
+                "the same predictor and a schedule of the same kind"
+            )
+        self._steps.look_again(state["found"])
         mine, theirs = self._signature(), dict(state.get("layers", {}))
         if mine != theirs:
             name = next((n for n in (*theirs, *mine) if theirs.get(n) != mine.get(n)), "order of layers")
@@ -346,7 +368,7 @@ class AdaGP:
         self._steps.watch.reached = {by_name[name]: None for name in state["reached"]}
         self._steps.watch.last = by_name.get(state["last"])
         self._steps.taught = {by_name[name] for name in state["taught"]}
-        self._inside, self._loop, self._first_bad = False, None, None
+        self._inside, self._loop, self._number, self._first_bad = False, None, None, None
         self._at = Position(**{**state["position"], "phase": Phase(state["position"]["phase"])})
         trained = self._steps.followed.trained if self._at.call else []
         for parameter, gradient in zip(trained, state["gradients"], strict=True):
@@ -358,6 +380,12 @@ class AdaGP:
             self.predictor.load_state_dict(state["predictor"])
         self.schedule.load_state_dict(state["schedule"])
         self._steps.metrics.load_state_dict(state["metrics"])
+
+    def __deepcopy__(self, memo: dict) -> "AdaGP":
+        raise UsageError("an engine belongs to its model: build a new one around a copy, and load_state_dict into it")
+
+    def __reduce__(self) -> str:
+        raise UsageError("an engine belongs to its model: save its state_dict, and load it into a new engine")
 
     def close(self) -> None:
         """End the engine's work: a step after this is refused, and a compiled model loses its hooks."""

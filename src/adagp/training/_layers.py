@@ -1,15 +1,19 @@
 """Which weights of a model a prediction can reach, and which rest."""
 
 import operator
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ..predictors import Layer, LayerType, layer_types, parameter_of
 
 _INSIDE = ("_orig_mod", "_checkpoint_wrapped_module")  # of torch.compile and of activation checkpointing
+
+_WRAPPERS = (nn.parallel.DistributedDataParallel, nn.DataParallel, torch.optim.swa_utils.AveragedModel)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def modules_by_name(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             return
         seen.add(id(module))
         yield name, module
-        wrapper = isinstance(module, nn.parallel.DistributedDataParallel | torch.optim.swa_utils.AveragedModel)
+        wrapper = isinstance(module, _WRAPPERS)
         for part, child in module.named_children():
             transparent = part in _INSIDE or (wrapper and part == "module")
             yield from walk(child, name if transparent else f"{name}.{part}" if name else part)
@@ -85,8 +89,6 @@ class Followed:
         """In order of definition; each ``index`` is its position."""
         self.modules: list[tuple[nn.Module, Layer]] = []
         """Every module that runs a layer: several, where they share a weight."""
-        self.mixed: set[Layer] = set()
-        """Layers whose weight modules of another kind use, too: those uses are not seen."""
         self.parameters: list[nn.Parameter] = []
         """All parameters of the model and of the optimizer."""
         self.candidates: dict[int, tuple[str, nn.Module, str]] = {}
@@ -95,21 +97,24 @@ class Followed:
         """Weights that could have rows, and why they are not predicted."""
 
     def changed(self) -> bool:
-        """Find out whether the optimizer trains other parameters than when this was last asked."""
+        """Find out whether the optimizer trains other parameters than when this was last asked, or layers hold other ones."""
         now = list({id(p): p for group in self._optimizer.param_groups for p in group["params"]}.values())
         required = [parameter.requires_grad for parameter in now]
         # Compared by identity: tensors compare by value.
         same = required == self._required and all(map(operator.is_, now, self.trained))
         self.trained, self._required = now, required
-        return not same
+        # Pruning and parametrizations give a weight another name, or its name to another weight.
+        return not same or any(layer.found() is not weight for layer, weight in self._weights.items())
 
     def find(self) -> None:
         """Look for layers anew; those that were there stay the same objects."""
         self.changed()
         trained = {id(p) for p in self.trained if p.requires_grad}
         before = {id(weight): layer for layer, weight in self._weights.items()}
+        wanted = {*trained, *before}
         found: dict[int, Layer] = {}
-        self.modules, self.mixed, self.refused = [], set(), {}
+        self.modules, self.refused = [], {}
+        holders: Counter[int] = Counter()
         for prefix, module in modules_by_name(self._model):
             kinds = [(kind, parameter_of(module, kind.parameter)) for kind in layer_types(module)]
             kinds += [
@@ -118,7 +123,7 @@ class Followed:
                 if p is not None and id(p) in self._handed and all(p is not known for _, known in kinds)
             ]
             for kind, weight in kinds:
-                if weight is None or (id(weight) not in trained and id(weight) not in before):
+                if weight is None or is_lazy(weight) or not weight.numel() or id(weight) not in wanted:
                     continue
                 name = _layer_name(prefix, kind)
                 if hasattr(weight, "placements") and kind.rows is not None:
@@ -128,11 +133,14 @@ class Followed:
                 if layer is None:
                     layer = found[id(weight)] = _same_or_new(before.get(id(weight)), name, module, kind, len(found))
                     self._weights[layer] = weight
-                if (layer.kind.rows, layer.kind.axis, layer.kind.leading) != (kind.rows, kind.axis, kind.leading):
-                    self.mixed.add(layer)
-                elif id(weight) not in self._handed:
-                    self.modules.append((module, layer))
+                if (layer.kind.rows, layer.kind.axis, layer.kind.leading) == (kind.rows, kind.axis, kind.leading):
+                    holders[id(weight)] -= 1  # this one's uses are seen
+                    if id(weight) not in self._handed:
+                        self.modules.append((module, layer))
+            holders.update(id(p) for p in module._parameters.values() if p is not None)
         self.layers = list(found.values())
+        for key, layer in found.items():
+            layer.shared = holders[key] > 0
         self._weights = {layer: self._weights[layer] for layer in self.layers}
         self.parameters = list({id(p): p for p in (*self._model.parameters(), *self.trained)}.values())
         self.candidates = {

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from .._errors import UsageError
-from ..predictors import GradientPredictor, Layer, Needs, PartChooser, Replicas
+from ..predictors import GradientPredictor, Layer, Needs, PartChooser, Replicas, parameter_of
 from ..schedule import Phase
 from ._checks import check_averaged, check_cut, check_gradients, check_model, sharded_group
 from ._layers import Coverage, Followed, coverage
@@ -52,8 +52,10 @@ class Steps:
         self.taught: set[Layer] = set()
         """Layers whose last true step left a gradient: those that Phase GP predicts."""
         self._unseen: frozenset[Layer] = frozenset()  # had a gradient, and did not run
+        self._searched: set[int] = set()  # ids of weights without a layer that a forward pass was searched for
+        self._moved = False  # whether layers must be looked for, since another module may run with these weights
         self._notes: Counter[str] = Counter()  # of this epoch: what may have to be said when it ends
-        self._said = False
+        self._said = self._judged = False  # how little is predicted; whether that was asked after a true step
         self.followed = Followed(model, optimizer)
         self.followed.find()
         self._device = self.followed.trained[0].device
@@ -95,7 +97,8 @@ class Steps:
 
     def begin(self) -> None:
         """Begin an optimizer step: look for layers that came or went, and clear gradients."""
-        if self.predicts and self.followed.changed():
+        if self.predicts and (self.followed.changed() or self._moved):
+            self._moved = False
             self.followed.find()
             check_averaged(self.model, self.followed.trained)
             self.rebind()
@@ -139,6 +142,12 @@ class Steps:
         Returns:
             The loss of what was run, detached; None where nothing was.
         """
+        needs = self.predictor.needs
+        if self.predicts and needs.backward is True and needs.part < 1 and not batch:
+            raise UsageError(
+                "this predictor trains on a part of the batch, which it must be given: "
+                "engine.step(lambda x, y: F.cross_entropy(model(x), y), x, y)"
+            )
         run = (lambda: closure(*batch)) if batch else closure
         return self._predicting(run, closure, batch, first) if phase is Phase.GP else self._with_backward(run, first)
 
@@ -149,7 +158,7 @@ class Steps:
         if predicting and isinstance(self.predictor.needs.backward, Layer):
             self._average(trained)
         true = not predicting or any(parameter.grad is not None for parameter in trained)
-        error, finite, quality = self.watch.error, True, None
+        error, finite, quality = self._error_of_all(), True, None
         if true:
             unscaled = self._scaling.unscale(error)
             if not predicting:  # in Phase GP it comes from the loss unscaled
@@ -168,7 +177,8 @@ class Steps:
         if true or any(parameter.grad is not None for parameter in trained):
             self._move(true, first=not predicting and not self.true_steps)
         self.true_steps += not predicting
-        if not predicting and self.true_steps == 1 and self.predicts:
+        if not predicting and self.predicts and finite and not self._judged:
+            self._judged = True
             self._say_coverage()
         return quality
 
@@ -181,10 +191,11 @@ class Steps:
         """See ``AdaGP.coverage``."""
         watch = self.watch
         why_not = {layer: "it had no gradient when it ran last" for layer in watch.ran} | watch.why_not
-        reached = set(self.layers) - set(watch.why_not)
-        if self.true_steps and self.predictor.needs.outputs:
-            # What the last forward pass has found is seen from the next one on.
-            reached = self.taught | ((watch.handed | watch.hidden) - watch.ran)
+        reached = set(self.layers)
+        if self.predictor.needs.outputs:
+            reached -= set(watch.why_not)
+            if self.true_steps:  # what the last forward pass has found is seen from the next one on
+                reached = self.taught | ((watch.handed | watch.hidden) - watch.ran)
         return coverage(self.model, self.followed, reached, why_not)
 
     def _say_coverage(self) -> None:
@@ -250,11 +261,6 @@ class Steps:
         """Run what the predictor needs of a batch in Phase GP; return the loss of what was run."""
         needs = self.predictor.needs
         part = needs.backward is True and needs.part < 1
-        if part and not batch:
-            raise UsageError(
-                "this predictor trains on a part of the batch, which it must be given: "
-                "engine.step(lambda x, y: F.cross_entropy(model(x), y), x, y)"
-            )
         loss = self._forward_only(run, needs, first) if needs.forward else None
         if part:
             rows = cast(PartChooser, self.predictor).choose(len(batch[0]), self.watch.error)
@@ -311,6 +317,13 @@ class Steps:
         self._backward(self._scaling.scaled(loss))
         return loss.detach()
 
+    def _error_of_all(self) -> Tensor | None:
+        """The error at this replica's output; None where another replica has none, since statistics of it are averaged."""
+        if not (self.predicts and self.predictor.needs.error):
+            return None
+        missing = self.replicas.any([self.watch.error is None], self._device)[0]
+        return None if missing else self.watch.error
+
     def _average(self, trained: list[nn.Parameter]) -> None:
         """Average the gradients of a backward pass that DistributedDataParallel did not reduce."""
         given = [parameter.grad is not None for parameter in trained]
@@ -331,6 +344,11 @@ class Steps:
         """Have the predictor fill the gradients of the layers that ran and learn by true gradients in the true phases."""
         layers = [layer for layer in self.reached() if layer in self.taught and layer.weight.requires_grad]
         given = {layer for layer in layers if layer.weight.grad is not None}  # by backpropagation
+        if self.predictor.needs.outputs and (self.replicas.alone or self.replicas.differ):
+            shown = self.replicas.any([layer in self.watch.shown for layer in layers], self._device)
+            for layer in [layer for layer, some in zip(layers, shown, strict=True) if not some]:
+                layer.put_zero()  # as backpropagation has it for a layer that ran on no samples
+            layers = [layer for layer, some in zip(layers, shown, strict=True) if some]
         self.predictor.predict(layers, error)
         for layer in layers:
             weight: Any = layer.weight
@@ -365,7 +383,7 @@ class Steps:
             self.metrics.start(phase.value)
             self.predictor.learn(layers, self.metrics.score, error)
             quality = self.metrics.finish()
-        check_cut(self.predictor.needs.backward, self.watch.hidden, self.followed.mixed)
+        check_cut(self.predictor.needs.backward, self.watch.final, self.watch.hidden, self.watch.checkpointed)
         return quality
 
     def _with_gradients(self) -> list[Layer]:
@@ -377,14 +395,24 @@ class Steps:
         self.taught -= {layer for layer in reached if layer.weight.grad is None}
         gradients = [layer for layer in self.layers if layer.weight.grad is not None]
         watch.hidden |= {layer for layer in gradients if layer in watch.quiet and layer not in watch.reached}
+        if watch.final in watch.hidden:
+            watch.last = watch.final
+        # Weights that no forward pass has been searched for since they first had a gradient.
+        candidates = {key: parameter_of(module, name) for key, (_, module, name) in self.followed.candidates.items()}
+        new = {key for key, parameter in candidates.items() if parameter is not None and parameter.grad is not None}
+        if not new <= self._searched:
+            self._searched |= new
+            watch.scanning = not watch.compiled and not watch.just_scanned
         unseen = frozenset(layer for layer in gradients if layer not in reached)
         self._notes["the predictor learned from no layer in of"] += 1
         self._notes["the predictor learned from no layer in"] += not layers
         if unseen and unseen != self._unseen:
-            self._unseen = unseen
-            watch.scanning = not watch.compiled
+            self._unseen, self._moved = unseen, True
         expected = watch.hidden or watch.handed
         if outputs and gradients and not layers and not expected:
+            if watch.why_not:
+                layer, reason = next(iter(watch.why_not.items()))
+                raise UsageError(f"weights have gradients, but no layer of the model can be seen; {layer.name}: {reason}")
             raise UsageError(
                 "weights have gradients, but no layer of the model was seen: if it was compiled and called before the engine "
                 "was made, call torch.compiler.reset() after building the engine; let the closure call the model, not a copy"
@@ -409,9 +437,7 @@ class Steps:
                 f"{type(self._scaling.bare).__name__} cannot make a step ({error}); optimizers that call the forward pass "
                 "themselves or need create_graph=True do not work with predicted gradients"
             ) from error
-        device = self._device.type
-        if torch.is_autocast_enabled(device) and torch.is_autocast_cache_enabled():
-            torch.clear_autocast_cache()  # else a region around the loop would go on with the weights of before this step
+        torch.clear_autocast_cache()  # else an autocast region around the loop would go on with the weights of before this step
 
     def _gradients_are_finite(self) -> bool:
         gradients = [layer.weight.grad for layer in self.layers if layer.weight.grad is not None]

@@ -1,6 +1,7 @@
 """What the layers of a model do while a closure runs: their outputs, and where the error appears."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -40,15 +41,23 @@ class Watch:
         """Layers whose outputs cannot be taken, and why."""
         self.scanning = False
         """Whether the next forward pass looks for weights that are handed to functions."""
+        self.just_scanned = False
+        """Whether the last one did."""
         self.found_new = False
         """Whether such a pass has added layers, which the predictor does not know yet."""
         self.last: Layer | None = None
         """The layer whose output carries the error: the last one that ran."""
+        self.final: Layer | None = None
+        """The last one that ran, also where autograd was off."""
+        self.checkpointed: set[Layer] = set()
+        """Layers that checkpointing without reentry runs again while backpropagation goes on."""
         self.ran: set[Layer] = set()
         """Layers that ran in some step."""
         self.reached: dict[Layer, None] = {}
         """Layers that ran in this optimizer step, in order of their first use."""
-        self.quiet: set[Layer] = set()
+        self.shown: dict[Layer, None] = {}
+        """Layers that ran on at least one sample in it."""
+        self.quiet: dict[Layer, None] = {}
         """Layers that ran in it while autograd was off."""
         self.error: Tensor | None = None
         """Gradient of the loss at the last layer's output, where the predictor needs it."""
@@ -56,8 +65,8 @@ class Watch:
 
     def clear(self) -> None:
         """Forget the forward passes of this optimizer step."""
-        self.ran |= set(self.reached) | self.quiet
-        self.reached, self.quiet, self.error = {}, set(), None
+        self.ran |= {*self.reached, *self.quiet}
+        self.reached, self.shown, self.quiet, self.error = {}, {}, {}, None
 
     def follow(self, scan: bool = True) -> None:
         """Put the hooks on the layers as they are now.
@@ -84,7 +93,8 @@ class Watch:
 
     def _attach(self, cuts: Sequence[tuple[nn.Module, Layer]]) -> None:
         for module, layer in cuts:
-            self._handles.append(module.register_forward_pre_hook(self._pre_hook(module, layer)))
+            # First of all: a user's own pre-hook may compute the weight that the module runs with.
+            self._handles.append(module.register_forward_pre_hook(self._pre_hook(module, layer), prepend=True))
         for module, hook in self._hooks:
             self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
 
@@ -121,6 +131,7 @@ class Watch:
         self._leaf: Tensor | None = None
         self._made: Tensor | None = None  # the last layer's output, in the true phases
         self._use = 0
+        self._alone = False  # whether that output is of one sample, without a batch axis
         self._inside: list[Layer] = []
         self._pending: set[Layer] = set()  # whose module runs and has handed its weight over
         self._found: set[Layer] = set()
@@ -131,10 +142,15 @@ class Watch:
             cuts = self._followed.modules if scan else [(m, x) for m, x in self._followed.modules if x is cut]
             self._attach(cuts)
         functions = _Functions(self) if watched and not self.compiled and (scan or self.handed) else contextlib.nullcontext()
-        self._scan, self._watching, self._running = scan, watched, True
+        self.just_scanned = scan
+        self.scans, self._watching, self._running = scan, watched, True
         try:
             with forward_only or contextlib.nullcontext(), functions:
                 loss = closure()
+        except RuntimeError as error:
+            if self._inside_gp and any(words in str(error) for words in _NO_GRAPH):
+                raise UsageError(f"{_TAKES_GRADIENTS} ({error})") from error
+            raise
         finally:
             self._watching = self._running = False
             if not self.compiled:
@@ -152,7 +168,8 @@ class Watch:
         """Backpropagate through the loss alone, after a forward pass of Phase GP."""
         if self._leaf is None or not loss.requires_grad:
             return None
-        (self.error,) = torch.autograd.grad(loss, self._leaf, retain_graph=keep_graph, allow_unused=True)
+        (error,) = torch.autograd.grad(loss, self._leaf, retain_graph=keep_graph, allow_unused=True)
+        self.error = error if error is None or not self._alone else error[None]
         return self.error
 
     def listen(self) -> None:
@@ -167,7 +184,7 @@ class Watch:
             if self._cut is layer and (torch.is_grad_enabled() or self._quiet):
                 self.cut_ran = True
                 self._at_cut()
-            if self._scan:
+            if self.scans:
                 self._inside.append(layer)
 
         return hook
@@ -181,8 +198,11 @@ class Watch:
         return hook
 
     def _saw(self, layer: Layer, inputs: tuple, named: dict, output: Any) -> Any:
-        if self._scan and layer in self._inside:
+        if self.scans and layer in self._inside:
             self._inside.remove(layer)
+        if torch._C._functorch.maybe_current_level() is not None:
+            self.why_not[layer] = "it runs inside a transform of torch.func"
+            return None
         made = output if layer.kind.outputs is None else layer.kind.outputs(layer.module, output)
         given = next((x for x in (*inputs, *named.values()) if isinstance(x, Tensor)), None)
         batched = _with_batch_axis(layer, given, made) if isinstance(made, Tensor) else None
@@ -193,14 +213,21 @@ class Watch:
                 shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
                 self.why_not[layer] = f"its module returns {shape}, where {layer.shape[0]} output channels were expected"
             return None
+        if not self.compiled and not torch.compiler.is_compiling() and _is_checkpointed():
+            self.checkpointed.add(layer)
+        if made is output:
+            self.final = layer
         if not self._counts(layer):
             return None
         self.reached[layer] = None
-        if self._seeing and batched[1].numel():
-            self._see(layer, *batched)
+        if batched[1].numel():
+            self.shown[layer] = None
+            if self._seeing:
+                self._see(layer, *batched)
         if made is output:
             self._latest = layer
             if self._wants_error and layer is self.last:
+                self._alone = batched[1].dim() > output.dim()
                 return self._carry_error(output)
         return None
 
@@ -208,7 +235,7 @@ class Watch:
         """Whether a use that happens now has a part in the gradient."""
         if torch.is_grad_enabled() or self._quiet or layer in self.hidden:
             return True
-        self.quiet.add(layer)
+        self.quiet[layer] = None
         return False
 
     def _see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
@@ -237,21 +264,33 @@ class Watch:
                     f"{type(self._predictor).__name__}: the model is cut off at its last layer; use 'shared-network' or 'coast'"
                 )
             if use == self._use:
-                self.error = gradient.detach()
+                self.error = gradient.detach()[None] if self._alone else gradient.detach()
 
         return hook
 
+    def refuse_gradients(self, inputs: Sequence[Tensor]) -> None:
+        """Refuse a gradient that the closure takes and that Phase GP could not have: with respect to anything but its inputs.
+
+        Args:
+            inputs: what it is taken with respect to; none, where backward is called.
+        """
+        weights = {id(parameter) for parameter in self._followed.parameters}
+        if not inputs or any(id(x) in weights or not (x.is_leaf or _depends_on_others(x, weights)) for x in inputs):
+            raise UsageError(_TAKES_GRADIENTS)
+
     def handed_over(self, weight: Tensor, product: str, inputs: Tensor, output: Tensor, offsets: Tensor | None) -> None:
         """A function got a weight, or a part of one, and made an output of it."""
+        if not output.is_floating_point() or torch._C._functorch.maybe_current_level() is not None:
+            return
         base = weight if isinstance(weight, nn.Parameter) else weight._base
         if not isinstance(base, nn.Parameter):
             return
-        layer = next((x for x in (self._followed.layers if self._scan else self.handed) if x.weight is base), None)
+        layer = next((x for x in (self._followed.layers if self.scans else self.handed) if x.weight is base), None)
         seen = _rows_of(base, weight, product)
         if seen is None:
             return
         kind, rows = seen
-        if self._scan and layer not in self.handed:
+        if self.scans and layer not in self.handed:
             if layer is None:
                 if id(base) in self._followed.candidates:
                     self._fresh.setdefault(id(base), (base, kind))
@@ -263,7 +302,10 @@ class Watch:
         if layer is None or (kind.rows, kind.leading) != (layer.kind.rows, layer.kind.leading) or not self._counts(layer):
             return
         self.reached[layer] = None
-        if not self._seeing or not output.numel():
+        if not output.numel():
+            return
+        self.shown[layer] = None
+        if not self._seeing:
             return
         positions, own = _positions(weight, inputs, output, offsets)
         self._see(layer, own, positions, rows)
@@ -291,9 +333,14 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
+        if func is torch.autograd.grad and self._watch.scans:
+            inputs = args[1] if len(args) > 1 else kwargs["inputs"]
+            self._watch.refuse_gradients([inputs] if isinstance(inputs, Tensor) else list(inputs))
+        if func in (Tensor.backward, torch.autograd.backward) and self._watch.scans:
+            self._watch.refuse_gradients([])
         if func is F.multi_head_attention_forward:
             # What a Python function of torch calls inside is not shown to a mode, so its product is exchanged meanwhile.
-            with self._linear_shown():
+            with _linear_shown(self._watch):
                 return func(*args, **kwargs)
         output = func(*args, **kwargs)
         product = _PRODUCTS.get(func)
@@ -308,22 +355,47 @@ class _Functions(TorchFunctionMode):
         if isinstance(weight, Tensor) and isinstance(inputs, Tensor):
             self._watch.handed_over(weight, product, inputs, output, kwargs.get("offs"))
 
+
+class _Linear:
+    """Stands for torch.nn.functional.linear while some thread's attention runs; shows products to that thread's watch."""
+
+    def __init__(self) -> None:
+        self._lock, self._open, self._here = threading.Lock(), 0, threading.local()
+        self._linear = F.linear
+
+    def __call__(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        output = self._linear(input, weight, bias)
+        watch = getattr(self._here, "watch", None)
+        if watch is not None:
+            watch.handed_over(weight, "linear", input, output, None)
+        return output
+
     @contextlib.contextmanager
-    def _linear_shown(self) -> Iterator[None]:
-        linear = F.linear
-
-        def shown(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-            output = linear(input, weight, bias)
-            self._watch.handed_over(weight, "linear", input, output, None)
-            return output
-
-        F.linear = shown  # type: ignore[assignment]
+    def shown_to(self, watch: Watch) -> Iterator[None]:
+        with self._lock:
+            if not self._open:
+                self._linear, F.linear = F.linear, self  # type: ignore[assignment]
+            self._open += 1
+        self._here.watch = watch
         try:
             yield
         finally:
-            F.linear = linear  # type: ignore[assignment]
+            self._here.watch = None
+            with self._lock:
+                self._open -= 1
+                if not self._open:
+                    F.linear = self._linear  # type: ignore[assignment]
 
 
+_linear_shown = _Linear().shown_to
+_NO_GRAPH = (
+    "does not require grad", "not have been used in the graph", "doesn't require gradient", "requires_grad=False",
+)  # fmt: skip
+"""What torch says of a gradient that there is no graph for."""
+_TAKES_GRADIENTS = (
+    "the closure takes a gradient with respect to weights or activations, or calls backward itself, which Phase GP cannot: let "
+    "it return the loss only, or train such batches with AlwaysBP"
+)
 _PRODUCTS: dict[Callable, str] = {
     F.linear: "linear", torch.matmul: "matmul", Tensor.matmul: "matmul", Tensor.__matmul__: "matmul", torch.mm: "matmul",
     Tensor.mm: "matmul", torch.addmm: "addmm", torch.bmm: "matmul", Tensor.bmm: "matmul", torch.baddbmm: "addmm",
@@ -370,7 +442,8 @@ def _rows_of(parameter: nn.Parameter, weight: Tensor, product: str) -> tuple[Lay
 def _positions(weight: Tensor, inputs: Tensor, output: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """An output as (positions, rows), and the input as (positions, row) where it is the same for all rows."""
     if weight.dim() == 2:
-        return output.reshape(-1, output.shape[-1]), inputs.reshape(-1, inputs.shape[-1])
+        dense = inputs.layout is torch.strided  # a graph's features may be sparse
+        return output.reshape(-1, output.shape[-1]), inputs.reshape(-1, inputs.shape[-1]) if dense else None
     if offsets is None:  # (experts, positions, rows of one)
         return output.transpose(0, 1).flatten(1), None
     # Positions are sorted by expert, which ends before its offset.
@@ -383,7 +456,9 @@ def _positions(weight: Tensor, inputs: Tensor, output: Tensor, offsets: Tensor |
 
 def _with_batch_axis(layer: Layer, given: Tensor | None, made: Tensor) -> tuple[Tensor | None, Tensor] | None:
     """A layer's input and output with a batch axis; None where the output has not this layer's channels."""
-    if not made.is_floating_point() or made.dim() == 0:
+    if made.layout is torch.jagged:  # sequences of any length, one after the other
+        made, given = made.values(), None if given is None or given.layout is not torch.jagged else given.values()
+    if not made.is_floating_point() or made.dim() == 0 or made.layout is not torch.strided:
         return None
     kind, spatial = layer.kind, layer.kind.spatial
     alone = made.dim() == 1 if spatial is None else made.dim() == spatial + 1
@@ -398,3 +473,24 @@ def _with_batch_axis(layer: Layer, given: Tensor | None, made: Tensor) -> tuple[
 def _is_compiled(module: nn.Module) -> bool:
     compiled = getattr(module, "_compiled_call_impl", None) is not None
     return compiled or type(module).__name__ == "OptimizedModule"
+
+
+def _depends_on_others(tensor: Tensor, weights: set[int]) -> bool:
+    """Whether a tensor was computed from a leaf that is no weight: it needs a gradient in Phase GP, too."""
+    left, seen = [tensor.grad_fn], set()
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and id(leaf) not in weights:
+            return True
+        left += [before for before, _ in node.next_functions]
+    return False
+
+
+def _is_checkpointed() -> bool:
+    """Whether what runs now is inside a region that is checkpointed without reentry."""
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(False)
+    return hooks is not None and hooks[0].__module__ == "torch.utils.checkpoint"
