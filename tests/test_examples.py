@@ -48,10 +48,10 @@ def test_lightning_trains_as_a_plain_loop_and_resumes(tmp_path):
     lightning = pytest.importorskip("lightning", reason="lightning is in the test extra")
     module = example("lightning_module")
 
-    def trainer(epochs):
+    def trainer(epochs, **settings):
         return lightning.Trainer(
-            max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, default_root_dir=tmp_path,
+            max_epochs=epochs, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+            default_root_dir=tmp_path, **{"enable_checkpointing": False} | settings,
         )  # fmt: skip
 
     expected, engine = plain_engine(3)
@@ -70,6 +70,18 @@ def test_lightning_trains_as_a_plain_loop_and_resumes(tmp_path):
     trainer(3).fit(wrapped, loader, ckpt_path=tmp_path / "two.ckpt", weights_only=True)
     assert wrapped.engine.counts == engine.counts
     assert_same(net, expected)
+
+    # Lightning counts the engine's steps: its checkpoints and limits go by them, also within an epoch.
+    net, loader = net_and_loader()
+    every = lightning.pytorch.callbacks.ModelCheckpoint(tmp_path / "kept", every_n_train_steps=7, save_top_k=-1)
+    stopped = trainer(3, enable_checkpointing=True, callbacks=[every], max_steps=25)
+    stopped.fit(module.AdaGPClassifier(net, schedule=SCHEDULE), loader)
+    assert stopped.global_step == 25 and len(list((tmp_path / "kept").glob("*.ckpt"))) == 3
+    net, loader = net_and_loader()
+    wrapped = module.AdaGPClassifier(net, schedule=SCHEDULE)
+    within = next((tmp_path / "kept").glob("*step=14.ckpt"))
+    trainer(3).fit(wrapped, loader, ckpt_path=within, weights_only=True)  # with the loader's first batches again
+    assert wrapped.engine.counts == engine.counts
 
 
 def test_accelerate_trains_as_a_plain_loop(capsys):

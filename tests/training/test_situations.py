@@ -11,8 +11,8 @@ from test_engine import ALTERNATING, WARM_UP, assert_same, batches, plain, sgd, 
 from torch import nn
 from torch.nn.utils import prune
 
-from adagp import AdaGP, AlwaysBP, LadderSchedule, Phase, UsageError, register_layer_type
-from adagp.predictors import available
+from adagp import AdaGP, AdaptiveSchedule, AlwaysBP, LadderSchedule, Phase, UsageError, register_layer_type
+from adagp.predictors import SharedNetwork, available
 
 WARM_THEN = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1))
 SPREAD = ["shared-network", "ema", "error-projection", "feedback-alignment", "truncated", "nowcast", "coast"]
@@ -75,11 +75,11 @@ def test_several_steps_a_batch_resume_at_the_next_batch():
         if number == 1:
             state = engine.state_dict()
             break
-    assert engine.position == (0, 2)
     resumed, second, other = fresh()
     resumed.load_state_dict(model.state_dict())
     second.load_state_dict(optimizer.state_dict())
     other.load_state_dict(state)
+    assert other.position == (0, 2)
     for x, y in other.epoch(vectors(5)):
         three(other, resumed, x, y)
     assert_same(resumed, straight)
@@ -91,9 +91,13 @@ def test_a_loop_that_is_interrupted_says_where_it_was():
     engine = AdaGP(model, sgd(model), schedule=ALTERNATING)
     try:
         for number, (x, y) in enumerate(engine.epoch(vectors(6))):
-            if number == 3:
-                raise KeyboardInterrupt
-            engine.step(loss_of(model), x, y)
+
+            def closure(x=x, y=y, stopped=number == 3):
+                if stopped:
+                    raise KeyboardInterrupt
+                return F.cross_entropy(model(x), y)
+
+            engine.step(closure)
     except KeyboardInterrupt:
         state = engine.state_dict()
     assert (state["position"]["epoch"], state["position"]["batch"]) == (0, 3)
@@ -413,3 +417,94 @@ def test_a_layer_without_outputs_is_left_alone(predictor):
         for x, y in engine.epoch(vectors(3)):
             engine.step(lambda x=x, y=y: F.cross_entropy(model[1](x), y) + model[0](x).sum())
     assert list(engine.coverage().predicted) == ["1.weight"]
+
+
+def test_an_epoch_that_is_cut_short_ends_there():
+    model = net()
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING)
+    for number, (x, y) in enumerate(engine.epoch(vectors(6))):
+        if number == 3:
+            break
+        engine.step(loss_of(model), x, y)
+    assert engine.position == (1, 0)
+
+
+def test_plain_backpropagation_clips_what_the_optimizer_trains_now():
+    model, twin = net(), net()
+    optimizer, other = (torch.optim.SGD(one[4].parameters(), lr=0.5) for one in (model, twin))
+    engine = AdaGP(model, optimizer, schedule=AlwaysBP(), clip_norm=0.05)
+    for _ in range(2):
+        train(engine, model, vectors(3))
+        for x, y in vectors(3):
+            other.zero_grad()
+            F.cross_entropy(twin(x), y).backward()
+            nn.utils.clip_grad_norm_([p for group in other.param_groups for p in group["params"]], 0.05)
+            other.step()
+        if len(optimizer.param_groups) == 1:
+            for one, adds in ((model, optimizer), (twin, other)):
+                adds.add_param_group({"params": [*one[0].parameters(), *one[2].parameters()]})
+    assert_same(model, twin)
+
+
+def test_a_predictor_and_a_schedule_that_learns_belong_to_one_engine():
+    first, second = net(), net()
+    schedule, predictor = AdaptiveSchedule(warm_up_epochs=0), SharedNetwork()
+    engine = AdaGP(first, sgd(first), schedule=schedule, predictor=predictor)
+    with pytest.raises(UsageError, match="this predictor belongs to another engine"):
+        AdaGP(second, sgd(second), predictor=predictor)
+    with pytest.raises(UsageError, match="this schedule belongs to another engine"):
+        AdaGP(second, sgd(second), schedule=schedule)
+    AdaGP(second, sgd(second), schedule=copy.deepcopy(schedule))
+    engine.close()
+    AdaGP(second, sgd(second), schedule=schedule)
+
+
+class Heads(nn.Module):
+    """Two heads in turn."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.trunk, self.heads, self.calls = nn.Linear(6, 8), nn.ModuleList(nn.Linear(8, 4) for _ in range(2)), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.heads[self.calls % 2](self.trunk(x).relu())
+
+
+@pytest.mark.parametrize("predictor", ["shared-network", "ema", "truncated", "shuffled"])
+@pytest.mark.parametrize("stop", [7, 8])
+def test_resuming_inside_a_group_whose_calls_run_different_layers(predictor, stop):
+    def fresh():
+        model = Heads()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        schedule = LadderSchedule(warm_up_epochs=1, rungs=(), final=(2, 1))
+        return model, optimizer, AdaGP(model, optimizer, schedule=schedule, predictor=predictor, accumulate=2)
+
+    straight, _, engine = fresh()
+    train(engine, straight, vectors(4))
+    train(engine, straight, vectors(12))
+    model, optimizer, engine = fresh()
+    train(engine, model, vectors(4))
+    for number, (x, y) in enumerate(engine.epoch(vectors(12))):
+        engine.step(loss_of(model), x, y)
+        if number == stop:
+            state = engine.state_dict()
+            break
+    resumed, second, other = fresh()
+    resumed.calls = model.calls
+    resumed.load_state_dict(model.state_dict())
+    second.load_state_dict(optimizer.state_dict())
+    other.load_state_dict(state)
+    train(other, resumed, vectors(12))
+    assert_same(resumed, straight)
+
+
+def test_scripted_and_lazy_models_are_refused_and_may_be_trained_plainly():
+    scripted = torch.jit.script(net())
+    with pytest.raises(UsageError, match="scripted or traced model"):
+        AdaGP(scripted, sgd(scripted))
+    train(AdaGP(scripted, sgd(scripted), schedule=AlwaysBP()), scripted, vectors(2))
+    lazy = nn.Sequential(nn.LazyLinear(4))
+    with pytest.raises(UsageError, match="has no shape yet"):
+        AdaGP(lazy, sgd(lazy))

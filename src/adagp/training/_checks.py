@@ -28,6 +28,8 @@ def check_model(model: nn.Module) -> None:
             raise UsageError(
                 "FullyShardedDataParallel flattens weights, so that none has rows of output channels: use fully_shard"
             )
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UsageError("the layers of a scripted or traced model are not seen: train the model that it was made of")
         if isinstance(module, nn.DataParallel) and len(module.device_ids or ()) > 1:
             raise UsageError("DataParallel runs copies of the layers, which are not seen: use DistributedDataParallel")
 

@@ -1,6 +1,8 @@
 """The drop-in engine: a user's model, optimizer and loop, with some batches updated from predicted gradients."""
 
+import contextlib
 import warnings
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -132,12 +134,25 @@ class AdaGP:
             measure_every=measure_every,
             process_group=process_group,
         )
+        for thing, what in ((self.predictor, "predictor"), (self.schedule, "schedule")):
+            if what == "predictor" or self.schedule.observes:
+                self._claim(thing, what)
         self.counts: Counter[str] = Counter()
         self._at = Position()
         self._inside = self._closed = False
+        self._interrupted = False  # whether an exception came out of the last step
         self._loop: object = None  # the present call of ``epoch``
         self._number: int | None = None  # of its present batch
         self._first_bad: Tensor | None = None  # batch of the epoch's first loss that is not finite, or infinity
+
+    def _claim(self, thing: object, what: str) -> None:
+        """Refuse a predictor, or a schedule that learns, of another engine: each would spoil the other's."""
+        owner, known = getattr(thing, "_adagp_owner", (None, 0))
+        other = owner() if owner is not None and known == id(thing) else None  # a copy takes the note along, and is free
+        if other is not None and not other._closed:
+            raise UsageError(f"this {what} belongs to another engine: give each engine its own, or close the other engine")
+        with contextlib.suppress(AttributeError):
+            thing._adagp_owner = weakref.ref(self), id(thing)  # type: ignore[attr-defined]
 
     @property
     def layers(self) -> list[Layer]:
@@ -148,8 +163,8 @@ class AdaGP:
         """Yield the loader's batches and keep count of epoch and batch.
 
         After ``load_state_dict`` in mid-epoch, the batches that were already trained on are skipped: the loader must
-        give the same batches in the same order again. If the loop is left early, ``state_dict`` still continues there; the next
-        call of ``epoch`` begins the next epoch.
+        give the same batches in the same order again. Leaving the loop early ends the epoch; but where an exception came out of
+        ``step`` (a KeyboardInterrupt, say), ``state_dict`` continues at that batch.
 
         Raises:
             FloatingPointError: at the end, where a loss of the epoch was NaN or infinite.
@@ -157,11 +172,16 @@ class AdaGP:
         self.begin_epoch()
         self._loop = mine = object()
         skip = self._at.batch
-        for number, batch in enumerate(loader):
-            if number < skip:
-                continue
-            self._at.batch, self._number = number, number
-            yield batch
+        try:
+            for number, batch in enumerate(loader):
+                if number < skip:
+                    continue
+                self._at.batch, self._number = number, number
+                yield batch
+        except GeneratorExit:
+            if self._loop is mine and not self._interrupted:
+                self._close_epoch()
+            raise
         if self._loop is mine:  # not a forgotten loop that goes on late
             self.end_epoch()
 
@@ -172,7 +192,7 @@ class AdaGP:
         """
         if self._inside:
             self._close_epoch()
-        self._inside = True
+        self._inside, self._interrupted = True, False
 
     def end_epoch(self) -> None:
         """End the epoch that ``begin_epoch`` started, and warn where nothing was predicted or learned in it.
@@ -244,8 +264,10 @@ class AdaGP:
                 self._at.steps += 1
                 self._observe(phase, loss, self._steps.update(phase))
         except BaseException:
+            self._interrupted = True
             self._give_up()
             raise
+        self._interrupted = False
         batch_number = self._at.batch if self._number is None else self._number
         if loss is not None:
             bad = torch.where(loss.isfinite(), torch.inf, float(batch_number)).reshape(())
@@ -328,6 +350,8 @@ class AdaGP:
             "hidden": [layer.name for layer in self.layers if layer in watch.hidden],
             "taught": [layer.name for layer in self.layers if layer in self._steps.taught],
             "reached": [layer.name for layer in watch.reached],
+            "shown": [layer.name for layer in watch.shown],
+            "quiet": [layer.name for layer in watch.quiet],
             "position": {**at.__dict__, "phase": at.phase.value},
             "gradients": [None if p.grad is None else p.grad.clone() for p in self._steps.followed.trained] if at.call else [],
             "counts": dict(self.counts),
@@ -366,6 +390,8 @@ class AdaGP:
         self._steps.watch.handed = {by_name[name] for name in state["handed"]}
         self._steps.watch.hidden = {by_name[name] for name in state["hidden"]}
         self._steps.watch.reached = {by_name[name]: None for name in state["reached"]}
+        self._steps.watch.shown = {by_name[name]: None for name in state["shown"]}
+        self._steps.watch.quiet = {by_name[name]: None for name in state["quiet"]}
         self._steps.watch.last = by_name.get(state["last"])
         self._steps.taught = {by_name[name] for name in state["taught"]}
         self._inside, self._loop, self._number, self._first_bad = False, None, None, None

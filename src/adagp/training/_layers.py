@@ -146,7 +146,8 @@ class Followed:
         self.candidates = {
             id(p): (full, module, name)
             for full, module, name, p in parameters_by_name(self._model)
-            if id(p) in trained and id(p) not in found and 2 <= p.dim() <= 3 and not isinstance(module, nn.Embedding)
+            if id(p) in trained.difference(found) and not is_lazy(p) and p.dim() in (2, 3)
+            if not isinstance(module, nn.Embedding)
         }
 
     def hand(self, parameter: nn.Parameter, kind: LayerType) -> None:

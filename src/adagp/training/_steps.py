@@ -97,7 +97,8 @@ class Steps:
 
     def begin(self) -> None:
         """Begin an optimizer step: look for layers that came or went, and clear gradients."""
-        if self.predicts and (self.followed.changed() or self._moved):
+        changed = self.followed.changed()
+        if self.predicts and (changed or self._moved):
             self._moved = False
             self.followed.find()
             check_averaged(self.model, self.followed.trained)
@@ -195,7 +196,7 @@ class Steps:
         if self.predictor.needs.outputs:
             reached -= set(watch.why_not)
             if self.true_steps:  # what the last forward pass has found is seen from the next one on
-                reached = self.taught | ((watch.handed | watch.hidden) - watch.ran)
+                reached = self.taught | (watch.handed - watch.ran) | watch.hidden
         return coverage(self.model, self.followed, reached, why_not)
 
     def _say_coverage(self) -> None:
