@@ -38,7 +38,8 @@ class AdaGPClassifier(lightning.LightningModule):
         )  # fmt: skip
         if self._restored is not None:
             self.engine.load_state_dict(self._restored)
-            self.engine.begin_epoch()  # Lightning does not say so where it resumes within an epoch
+            if self.engine.position[1]:  # within an epoch, which Lightning does not begin again
+                self.engine.begin_epoch()
 
     def on_train_epoch_start(self) -> None:
         self.engine.begin_epoch()  # the engine counts; the batches are Lightning's

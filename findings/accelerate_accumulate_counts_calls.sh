@@ -3,9 +3,9 @@
 # Expected: accumulate(model) lets the optimizer of that model step after every second batch.
 # Seen: all models share one counter, and each accumulate block advances it. In a loop with two blocks for each batch,
 #   one for a generator and one for a discriminator, the second optimizer steps after every batch, with half the
-#   gradient. The first optimizer steps in the last batch of the epoch only, with the sum of all batches. In 8 batches with
-#   gradients of 1 and lr=1 the first weight is 0 seven times and then -4, the second is -0.5, -1.0, -1.5 and so on to
-#   -4. Nothing warns. One block accumulate(generator, discriminator) around both is right.
+#   gradient. The first optimizer steps in the last batch of the epoch only, with the sum of all batches. In 8 batches
+#   with gradients of 1 and lr=1 the first weight is 0 seven times and then -4, the second is -0.5, -1.0, -1.5 and so on
+#   to -4. Nothing warns. One block accumulate(generator, discriminator) around both is right.
 # Date: 2026-11-29
 # Hurts: users who train two networks in turn (adversarial training, teacher and student, a network and one that
 #   predicts its gradients): one of them does not train until the epoch ends.

@@ -68,7 +68,7 @@ def test_lightning_trains_as_a_plain_loop_and_resumes(tmp_path):
     net, loader = net_and_loader()
     wrapped = module.AdaGPClassifier(net, schedule=SCHEDULE)
     trainer(3).fit(wrapped, loader, ckpt_path=tmp_path / "two.ckpt", weights_only=True)
-    assert wrapped.engine.counts == engine.counts
+    assert wrapped.engine.counts == engine.counts and wrapped.engine.position == engine.position
     assert_same(net, expected)
 
     # Lightning counts the engine's steps: its checkpoints and limits go by them, also within an epoch.

@@ -188,7 +188,7 @@ def test_a_vmapped_model_is_refused_in_words():
     engine = AdaGP(model, sgd(model))
     engine.begin_epoch()
     x, y = vectors(1)[0]
-    with pytest.raises(UsageError, match=r"no layer of the model can be seen; 0: it runs inside a transform of torch\.func"):
+    with pytest.raises(UsageError, match=r"no layer of the model can be seen; 0: it runs inside torch\.func\.vmap"):
         engine.step(lambda: torch.func.vmap(lambda x, y: F.cross_entropy(model(x[None]), y[None]))(x, y).mean())
 
 
@@ -508,3 +508,26 @@ def test_scripted_and_lazy_models_are_refused_and_may_be_trained_plainly():
     lazy = nn.Sequential(nn.LazyLinear(4))
     with pytest.raises(UsageError, match="has no shape yet"):
         AdaGP(lazy, sgd(lazy))
+
+
+def test_a_directional_derivative_in_the_closure():
+    model = net()
+    engine = AdaGP(model, sgd(model), schedule=WARM_THEN)
+    for _ in range(2):
+        for x, y in engine.epoch(vectors(3)):
+
+            def closure(x=x, y=y):
+                made, slope = torch.func.jvp(model, (x,), (torch.ones_like(x),))
+                return F.cross_entropy(made, y) + slope.square().mean()
+
+            engine.step(closure)
+    assert set(engine.coverage().predicted) == {"0.weight", "2.weight", "4.weight"} and engine.counts["gp"] == 2
+
+
+def test_a_state_of_another_version_is_refused():
+    model = net()
+    engine = AdaGP(model, sgd(model))
+    state = engine.state_dict()
+    del state["hidden"]
+    with pytest.raises(UsageError, match="this state lacks hidden: it was made by another version"):
+        engine.load_state_dict(state)

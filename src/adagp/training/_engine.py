@@ -60,7 +60,8 @@ class AdaGP:
             for x, y in engine.epoch(loader):
                 step = engine.step(lambda: F.cross_entropy(model(x), y))
 
-    In warm-up and BP the model trains as if the engine were not there, and the predictor learns. In GP the closure runs
+    In warm-up and BP the model trains as if the engine were not there (as a loop with ``zero_grad(set_to_none=True)``), and the
+    predictor learns. In GP the closure runs
     without a graph of the weights, each predicted weight gets its prediction as gradient, and the optimizer steps: momentum,
     weight decay and Adam's state go on as usual. ADA-GP predicts the gradients of weights that have a row an output channel:
     those of linear layers, convolutions, recurrent layers and attention, whether their own module runs or the model hands the
@@ -350,6 +351,7 @@ class AdaGP:
             "hidden": [layer.name for layer in self.layers if layer in watch.hidden],
             "taught": [layer.name for layer in self.layers if layer in self._steps.taught],
             "reached": [layer.name for layer in watch.reached],
+            "scanning": watch.scanning,
             "shown": [layer.name for layer in watch.shown],
             "quiet": [layer.name for layer in watch.quiet],
             "position": {**at.__dict__, "phase": at.phase.value},
@@ -375,6 +377,9 @@ class AdaGP:
                 f"this state is of the predictor {state.get('kind', 'missing')}, expected {kind}; load it into an engine with "
                 "the same predictor and a schedule of the same kind"
             )
+        missing = self.state_dict().keys() - state.keys()
+        if missing:
+            raise UsageError(f"this state lacks {', '.join(sorted(missing))}: it was made by another version; begin anew")
         self._steps.look_again(state["found"])
         mine, theirs = self._signature(), dict(state.get("layers", {}))
         if mine != theirs:
@@ -392,6 +397,7 @@ class AdaGP:
         self._steps.watch.reached = {by_name[name]: None for name in state["reached"]}
         self._steps.watch.shown = {by_name[name]: None for name in state["shown"]}
         self._steps.watch.quiet = {by_name[name]: None for name in state["quiet"]}
+        self._steps.watch.scanning = state["scanning"]
         self._steps.watch.last = by_name.get(state["last"])
         self._steps.taught = {by_name[name] for name in state["taught"]}
         self._inside, self._loop, self._number, self._first_bad = False, None, None, None

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from .._errors import UsageError
-from ..predictors import GradientPredictor, Layer, Needs, PartChooser, Replicas, parameter_of
+from ..predictors import GradientPredictor, Layer, Needs, PartChooser, Replicas, local_part, parameter_of
 from ..schedule import Phase
 from ._checks import check_averaged, check_cut, check_gradients, check_model, sharded_group
 from ._layers import Coverage, Followed, coverage
@@ -441,9 +441,12 @@ class Steps:
         torch.clear_autocast_cache()  # else an autocast region around the loop would go on with the weights of before this step
 
     def _gradients_are_finite(self) -> bool:
-        gradients = [layer.weight.grad for layer in self.layers if layer.weight.grad is not None]
-        # One wait for all layers; gradients are equal on all replicas.
-        return not gradients or bool(torch.stack([gradient.isfinite().all() for gradient in gradients]).all())
+        gradients = [local_part(layer.weight.grad) for layer in self.layers if layer.weight.grad is not None]
+        if not gradients:
+            return True
+        # One wait for all layers. Gradients are equal on all replicas, but of split ones each process has its own rows.
+        bad = torch.stack([~gradient.isfinite().all() for gradient in gradients]).any().float()
+        return not bool(self.replicas.sum(bad) if self._sharded else bad)
 
 
 NOTICES = {

@@ -200,11 +200,13 @@ class Watch:
     def _saw(self, layer: Layer, inputs: tuple, named: dict, output: Any) -> Any:
         if self.scans and layer in self._inside:
             self._inside.remove(layer)
-        if torch._C._functorch.maybe_current_level() is not None:
-            self.why_not[layer] = "it runs inside a transform of torch.func"
-            return None
         made = output if layer.kind.outputs is None else layer.kind.outputs(layer.module, output)
         given = next((x for x in (*inputs, *named.values()) if isinstance(x, Tensor)), None)
+        if torch._C._functorch.maybe_current_level() is not None:
+            made, given = _bare(made), _bare(given)
+            if made is None:
+                self.why_not[layer] = "it runs inside torch.func.vmap"
+                return None
         batched = _with_batch_axis(layer, given, made) if isinstance(made, Tensor) else None
         if batched is None:
             if layer in self._pending:
@@ -280,7 +282,9 @@ class Watch:
 
     def handed_over(self, weight: Tensor, product: str, inputs: Tensor, output: Tensor, offsets: Tensor | None) -> None:
         """A function got a weight, or a part of one, and made an output of it."""
-        if not output.is_floating_point() or torch._C._functorch.maybe_current_level() is not None:
+        if torch._C._functorch.maybe_current_level() is not None:
+            return  # where weights may be replaced, too
+        if not output.is_floating_point():
             return
         base = weight if isinstance(weight, nn.Parameter) else weight._base
         if not isinstance(base, nn.Parameter):
@@ -390,6 +394,7 @@ class _Linear:
 _linear_shown = _Linear().shown_to
 _NO_GRAPH = (
     "does not require grad", "not have been used in the graph", "doesn't require gradient", "requires_grad=False",
+    "non-empty TensorList",
 )  # fmt: skip
 """What torch says of a gradient that there is no graph for."""
 _TAKES_GRADIENTS = (
@@ -488,6 +493,16 @@ def _depends_on_others(tensor: Tensor, weights: set[int]) -> bool:
             return True
         left += [before for before, _ in node.next_functions]
     return False
+
+
+def _bare(made: Any) -> Any:
+    """What a tensor is without the wrappers of torch.func's derivatives; None under vmap, where it is one sample of many."""
+    functorch = torch._C._functorch
+    while isinstance(made, Tensor) and functorch.is_functorch_wrapped_tensor(made):
+        if functorch.is_batchedtensor(made):
+            return None
+        made = functorch.get_unwrapped(made)
+    return made
 
 
 def _is_checkpointed() -> bool:
