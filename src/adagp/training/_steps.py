@@ -342,7 +342,7 @@ class Steps:
         return [layer for layer, here in zip(self.layers, ran, strict=True) if here]
 
     def _predict(self, error: Tensor | None) -> None:
-        """Have the predictor fill the gradients of the layers that ran and learn by true gradients in the true phases."""
+        """Have the predictor fill the gradients of the layers that ran and that have true gradients in the true phases."""
         layers = [layer for layer in self.reached() if layer in self.taught and layer.weight.requires_grad]
         given = {layer for layer in layers if layer.weight.grad is not None}  # by backpropagation
         if self.predictor.needs.outputs and (self.replicas.alone or self.replicas.differ):

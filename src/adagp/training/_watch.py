@@ -1,18 +1,16 @@
 """What the layers of a model do while a closure runs: their outputs, and where the error appears."""
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from .._errors import UsageError
 from ..predictors import GradientPredictor, Layer, LayerType
-from ._layers import Followed, handed_kind
+from ._functions import Functions, positions_of, rows_of
+from ._layers import Followed
 
 
 class Watch:
@@ -41,6 +39,8 @@ class Watch:
         """Layers whose outputs cannot be taken, and why."""
         self.scanning = False
         """Whether the next forward pass looks for weights that are handed to functions."""
+        self.scans = False
+        """Whether the present one does."""
         self.just_scanned = False
         """Whether the last one did."""
         self.found_new = False
@@ -141,7 +141,7 @@ class Watch:
         if watched and not self.compiled:
             cuts = self._followed.modules if scan else [(m, x) for m, x in self._followed.modules if x is cut]
             self._attach(cuts)
-        functions = _Functions(self) if watched and not self.compiled and (scan or self.handed) else contextlib.nullcontext()
+        functions = Functions(self) if watched and not self.compiled and (scan or self.handed) else contextlib.nullcontext()
         self.just_scanned = scan
         self.scans, self._watching, self._running = scan, watched, True
         try:
@@ -290,7 +290,7 @@ class Watch:
         if not isinstance(base, nn.Parameter):
             return
         layer = next((x for x in (self._followed.layers if self.scans else self.handed) if x.weight is base), None)
-        seen = _rows_of(base, weight, product)
+        seen = rows_of(base, weight, product)
         if seen is None:
             return
         kind, rows = seen
@@ -311,7 +311,7 @@ class Watch:
         self.shown[layer] = None
         if not self._seeing:
             return
-        positions, own = _positions(weight, inputs, output, offsets)
+        positions, own = positions_of(weight, inputs, output, offsets)
         self._see(layer, own, positions, rows)
 
     def _take_found(self) -> None:
@@ -328,70 +328,6 @@ class Watch:
         self.found_new = bool(self._fresh)
 
 
-class _Functions(TorchFunctionMode):
-    """Shows the watch each product that a function makes of a weight."""
-
-    def __init__(self, watch: Watch) -> None:
-        super().__init__()
-        self._watch = watch
-
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.autograd.grad and self._watch.scans:
-            inputs = args[1] if len(args) > 1 else kwargs["inputs"]
-            self._watch.refuse_gradients([inputs] if isinstance(inputs, Tensor) else list(inputs))
-        if func in (Tensor.backward, torch.autograd.backward) and self._watch.scans:
-            self._watch.refuse_gradients([])
-        if func is F.multi_head_attention_forward:
-            # What a Python function of torch calls inside is not shown to a mode, so its product is exchanged meanwhile.
-            with _linear_shown(self._watch):
-                return func(*args, **kwargs)
-        output = func(*args, **kwargs)
-        product = _PRODUCTS.get(func)
-        if product is not None and isinstance(output, Tensor):
-            self._show(product, args, kwargs, output)
-        return output
-
-    def _show(self, product: str, args: tuple, kwargs: dict, output: Tensor) -> None:
-        names = _ARGUMENTS[product]
-        given = [args[i] if i < len(args) else kwargs.get(name) for i, name in enumerate(names)]
-        inputs, weight = given[-2], given[-1]
-        if isinstance(weight, Tensor) and isinstance(inputs, Tensor):
-            self._watch.handed_over(weight, product, inputs, output, kwargs.get("offs"))
-
-
-class _Linear:
-    """Stands for torch.nn.functional.linear while some thread's attention runs; shows products to that thread's watch."""
-
-    def __init__(self) -> None:
-        self._lock, self._open, self._here = threading.Lock(), 0, threading.local()
-        self._linear = F.linear
-
-    def __call__(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        output = self._linear(input, weight, bias)
-        watch = getattr(self._here, "watch", None)
-        if watch is not None:
-            watch.handed_over(weight, "linear", input, output, None)
-        return output
-
-    @contextlib.contextmanager
-    def shown_to(self, watch: Watch) -> Iterator[None]:
-        with self._lock:
-            if not self._open:
-                self._linear, F.linear = F.linear, self  # type: ignore[assignment]
-            self._open += 1
-        self._here.watch = watch
-        try:
-            yield
-        finally:
-            self._here.watch = None
-            with self._lock:
-                self._open -= 1
-                if not self._open:
-                    F.linear = self._linear  # type: ignore[assignment]
-
-
-_linear_shown = _Linear().shown_to
 _NO_GRAPH = (
     "does not require grad", "not have been used in the graph", "doesn't require gradient", "requires_grad=False",
     "non-empty TensorList",
@@ -401,62 +337,6 @@ _TAKES_GRADIENTS = (
     "the closure takes a gradient with respect to weights or activations, or calls backward itself, which Phase GP cannot: let "
     "it return the loss only, or train such batches with AlwaysBP"
 )
-_PRODUCTS: dict[Callable, str] = {
-    F.linear: "linear", torch.matmul: "matmul", Tensor.matmul: "matmul", Tensor.__matmul__: "matmul", torch.mm: "matmul",
-    Tensor.mm: "matmul", torch.addmm: "addmm", torch.bmm: "matmul", Tensor.bmm: "matmul", torch.baddbmm: "addmm",
-    torch._grouped_mm: "grouped",
-}  # fmt: skip
-_ARGUMENTS = {
-    "linear": ("input", "weight"),
-    "matmul": ("input", "other"),
-    "addmm": ("input", "mat1", "mat2"),
-    "grouped": ("input", "mat2"),
-}
-"""Names of the arguments up to the weight, which comes last, after what it is multiplied with."""
-
-
-def _rows_of(parameter: nn.Parameter, weight: Tensor, product: str) -> tuple[LayerType, slice] | None:
-    """How a product saw a parameter, and which rows of it; None where it is no block of rows.
-
-    Args:
-        parameter: (out, in) or (in, out), or with an axis of experts before.
-        weight: the parameter or a view of it; of ``linear`` (out, in), of the other products (in, out).
-    """
-    if parameter.dim() not in (2, 3) or weight.dim() not in (2, 3) or not parameter.is_contiguous():
-        return None
-    oriented = weight if product == "linear" else weight.transpose(-1, -2)
-    a, b = parameter.stride()[-2:]
-    if oriented.stride()[-2:] == (a, b) and oriented.shape[-1] == parameter.shape[-1]:
-        kind, per_expert, step = handed_kind(False, parameter.dim()), parameter.shape[-2], a
-    elif oriented.stride()[-2:] == (b, a) and oriented.shape[-1] == parameter.shape[-2]:
-        kind, per_expert, step = handed_kind(True, parameter.dim()), parameter.shape[-1], b
-    else:
-        return None
-    if oriented.dim() == 3:
-        whole = parameter.dim() == 3 and oriented.shape[:-1].numel() == parameter.shape[0] * per_expert
-        return (kind, slice(0, parameter.shape[0] * per_expert)) if whole else None
-    offset = int(weight.storage_offset() - parameter.storage_offset())
-    expert, within = divmod(offset, parameter.stride(0)) if parameter.dim() == 3 else (0, offset)
-    row, rest = divmod(within, step)
-    if rest:
-        return None
-    start = expert * per_expert + row
-    return kind, slice(start, start + oriented.shape[-2])
-
-
-def _positions(weight: Tensor, inputs: Tensor, output: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """An output as (positions, rows), and the input as (positions, row) where it is the same for all rows."""
-    if weight.dim() == 2:
-        dense = inputs.layout is torch.strided  # a graph's features may be sparse
-        return output.reshape(-1, output.shape[-1]), inputs.reshape(-1, inputs.shape[-1]) if dense else None
-    if offsets is None:  # (experts, positions, rows of one)
-        return output.transpose(0, 1).flatten(1), None
-    # Positions are sorted by expert, which ends before its offset.
-    count, rows = len(offsets), output.shape[-1]
-    expert = torch.bucketize(torch.arange(len(output), device=output.device), offsets.long(), right=True).clamp(max=count - 1)
-    sums = output.new_zeros(count, rows, dtype=torch.float32).index_add_(0, expert, output.detach().float())
-    uses = torch.zeros(count, device=output.device).index_add_(0, expert, torch.ones_like(expert, dtype=torch.float32))
-    return (sums / uses.clamp(min=1)[:, None]).reshape(1, -1), None
 
 
 def _with_batch_axis(layer: Layer, given: Tensor | None, made: Tensor) -> tuple[Tensor | None, Tensor] | None:
