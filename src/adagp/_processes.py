@@ -35,6 +35,7 @@ class _Stop:
 
     number = 0
     said = False
+    held = pending = False  # whether it must wait for what is going on; whether one waits
 
 
 def catch_signals() -> None:
@@ -43,6 +44,9 @@ def catch_signals() -> None:
     def stop(number: int, frame: object) -> None:
         if not _Stop.number:  # later ones find it on the way out already
             _Stop.number = number
+            if _Stop.held:
+                _Stop.pending = True
+                return
             raise Stopped
 
     told, tell = socket.socketpair()
@@ -53,6 +57,19 @@ def catch_signals() -> None:
             signal.signal(number, stop)
     # Written to at once, even while the main thread is in a long call and runs no handler.
     signal.set_wakeup_fd(tell.detach(), warn_on_full_buffer=False)
+
+
+@contextlib.contextmanager
+def in_one_piece() -> Iterator[None]:
+    """A signal that comes meanwhile stops the command afterwards: a child that is half started would end in a traceback."""
+    _Stop.held = True
+    try:
+        yield
+    finally:
+        _Stop.held = False
+        if _Stop.pending:
+            _Stop.pending = False
+            raise Stopped
 
 
 def stopped() -> int:

@@ -170,3 +170,21 @@ def test_ctrl_c_in_the_notebooks_ends_their_kernels(checkout, tmp_path):
     assert code == 130 and re.search("2/4 notebooks", err)
     assert_one_line(err)
     assert_clean(checkout / "artifact" / "output")
+
+
+def test_a_signal_that_comes_while_a_child_is_started_waits_for_it():
+    program = """
+import os, signal
+from adagp import _processes
+_processes.catch_signals()
+try:
+    with _processes.in_one_piece():
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("started", flush=True)
+    print("not reached")
+except _processes.Stopped:
+    raise SystemExit(_processes.stopped())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "started\n" and done.returncode == 128 + signal.SIGTERM
+    assert_one_line(done.stderr)

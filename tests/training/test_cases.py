@@ -27,6 +27,9 @@ WARM_THEN_GP = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))
 WARM_THEN_BOTH = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1))
 EVERY = list(adagp.predictors.available())
 every_predictor = pytest.mark.parametrize("predictor", [*EVERY, "sampled by error"])
+# One of each way to use a batch: 'previous' is a moving average, feedback alignment takes what error projection takes.
+MOST = ["shared-network", "coast", "ema", "shuffled", "error-projection", "truncated", "control-variate", "nowcast"]
+most_predictors = pytest.mark.parametrize("predictor", [*MOST, "sampled by error"])
 
 
 SOME = ["shared-network", "error-projection", "truncated"]
@@ -255,7 +258,7 @@ def test_e02_the_users_no_grad_is_as_a_target_computed_outside(predictor, order,
     same_state(*results, close=create(predictor).needs.part < 1)  # the target of two samples, or two of the targets of eight
 
 
-@every_predictor
+@most_predictors
 def test_e02_true_phases_are_the_plain_loop(predictor):
     one, other = tiny(), tiny()
 
@@ -299,7 +302,7 @@ def test_e02_truncated_has_plain_torchs_gradient_above_its_cut(share):
     assert not model[0].weight.grad.any() and model[0].bias.grad is None
 
 
-@every_predictor
+@most_predictors
 def test_e02_a_backbone_under_no_grad_leaves_its_head_to_train(predictor):
     """Also with the cut of 'truncated' where it would lie inside the backbone."""
     backbone, head = tiny(), nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 4))
@@ -359,7 +362,7 @@ def test_e04_a_copy_called_in_the_closure_is_not_the_model(predictor, kind, grap
     same_state(*results, close=create(predictor).needs.part < 1)
 
 
-@every_predictor
+@most_predictors
 def test_e04_a_copy_made_of_the_student_in_the_closure_is_not_seen(predictor):
     """Its hooks were copied along: they answer for the module that they were put on."""
     results = []
@@ -494,7 +497,7 @@ def test_e07_a_model_whose_body_is_under_no_grad_only_sometimes():
         run(engine, cross_entropy(no_grad), vectors(1))
 
 
-@every_predictor
+@most_predictors
 def test_e07_a_layer_that_has_gradients_no_more_is_left_alone_from_its_next_true_step_on(predictor):
     model = Poolered("used")
     engine = AdaGP(model, sgd(model), schedule=WARM_THEN_BOTH, predictor=create(predictor))
@@ -683,7 +686,7 @@ def _names(model, parameters):
     return [by_id[id(p)] for p in parameters]
 
 
-@every_predictor
+@most_predictors
 def test_e11_true_phases_with_layers_coming_are_the_plain_loop(predictor):
     """Gradual unfreezing from the top, a layer an epoch."""
     model, twin = tiny(), tiny()
@@ -698,7 +701,7 @@ def test_e11_true_phases_with_layers_coming_are_the_plain_loop(predictor):
                 optimizer.add_param_group({"params": list(one[lower].parameters())})
 
 
-@every_predictor
+@most_predictors
 def test_e11_what_was_learned_of_the_layers_that_stay_is_kept(predictor):
     """A layer that comes does not change the prediction for the others."""
     results = []
@@ -779,7 +782,7 @@ def test_e14_an_expert_may_have_no_tokens(predictor, always):
     assert all(value.isfinite().all() for value in model.state_dict().values())
 
 
-@every_predictor
+@most_predictors
 def test_e14_a_convolution_may_have_an_empty_batch(predictor):
     model = conv_net()
 
@@ -819,7 +822,7 @@ def test_e15_torchs_default_type_may_be_another(predictor, dtype, other):
         torch.set_default_dtype(torch.float32)
 
 
-@every_predictor
+@most_predictors
 def test_e15_the_type_of_the_engines_own_numbers_is_not_torchs_default(predictor):
     """A float32 model's predictions are the same under any default."""
     results, data = [], vectors(4)
@@ -919,7 +922,7 @@ def test_e19_checkpointing_without_reentry_changes_nothing(predictor, first, las
     same_state(*results)
 
 
-@every_predictor
+@most_predictors
 def test_e19_reentrant_checkpointing_around_the_last_layers(predictor):
     model, twin = (Checkpointed(2, 5, reentrant=True, wrap=wrap) for wrap in (True, False))
     engine = AdaGP(model, sgd(model), schedule=WARM_THEN_GP, predictor=create(predictor))
@@ -940,7 +943,7 @@ def test_e19_reentrant_checkpointing_around_the_last_layers(predictor):
     assert predictor in ("nowcast", "coast") or all(layer.weight.grad.any() for layer in engine.layers)
 
 
-@every_predictor
+@most_predictors
 def test_e19_reentrant_checkpointing_below_the_last_layers(predictor):
     """The first layer runs before the part, so that the part has gradients; the last one after it."""
     model, twin = (Checkpointed(2, 3, reentrant=True, wrap=wrap) for wrap in (True, False))
@@ -985,7 +988,7 @@ def forces(model):
     return loss
 
 
-@every_predictor
+@most_predictors
 @pytest.mark.parametrize("kind", [penalty, forces])
 def test_e22_a_gradient_penalty_or_forces(predictor, kind):
     model, twin = smooth(), smooth()
@@ -1084,7 +1087,7 @@ def test_e23_a_state_saved_inside_an_accumulated_group_with_sparse_gradients_loa
     assert_same(model, straight)
 
 
-@every_predictor
+@most_predictors
 def test_e23_true_phases_with_sparse_gradients_are_the_plain_loop(predictor):
     model, twin = Embedded(), Embedded()
     engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.1), schedule=WARM_UP, predictor=create(predictor))
@@ -1093,7 +1096,7 @@ def test_e23_true_phases_with_sparse_gradients_are_the_plain_loop(predictor):
     assert_same(model, twin)
 
 
-@every_predictor
+@most_predictors
 def test_e24_a_model_with_an_engine_can_be_saved_copied_scripted_and_traced(predictor):
     model = tiny()
     engine = AdaGP(model, sgd(model), schedule=WARM_THEN_BOTH, predictor=create(predictor))
@@ -1157,7 +1160,7 @@ def test_e25_the_state_of_a_wrapped_model_is_that_of_the_model(wrapper):
     assert set(again.coverage().predicted) == {"0.weight", "2.weight", "4.weight"}
 
 
-@every_predictor
+@most_predictors
 def test_e25_data_parallel_on_one_device_goes_on_from_the_plain_models_state(predictor):
     results = []
     for wrap in (False, True):
@@ -1233,7 +1236,7 @@ def test_e26_without_a_warm_up_nothing_has_a_gradient_before_the_first_true_one(
     assert engine.counts == {"gp": 7, "bp": 2}
 
 
-@every_predictor
+@most_predictors
 def test_e27_an_optimizer_whose_zero_grad_has_no_set_to_none(predictor):
     class Old(torch.optim.SGD):
         def zero_grad(self):

@@ -17,8 +17,8 @@ from test_cases import (
     create,
     cross_entropy,
     crossed,
-    every_predictor,
     images,
+    most_predictors,
     run,
     same_state,
     sgd,
@@ -328,7 +328,7 @@ class OwnNet(nn.Module):
         return self.head(self.own(x)[0].tanh())
 
 
-@every_predictor
+@most_predictors
 def test_e10_users_register_types_of_their_own(predictor):
     class Registered(Own):
         pass
@@ -484,7 +484,7 @@ class Sub(nn.Module):
         return x[0] if isinstance(x, tuple | list) else x
 
 
-@every_predictor
+@most_predictors
 @pytest.mark.parametrize("kind", [TupleLinear, GluLinear, ShuffledConv, TupleConv])
 @pytest.mark.parametrize("last", [False, True], ids=["below", "last"])
 def test_e17_a_subclass_may_return_what_it_likes(kind, predictor, last):
@@ -572,7 +572,7 @@ def _named(values, layer):
     return values[f"{layer.name}.weight" if f"{layer.name}.weight" in values else "table.weight"]
 
 
-@every_predictor
+@most_predictors
 @pytest.mark.parametrize("kind", [TiedConv, TiedEmbedding, TiedLinear, TiedTwice])
 def test_e29_tied_weights(kind, predictor):
     model, twin = kind(), kind()

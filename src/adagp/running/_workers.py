@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from .. import _processes
 from .._errors import UsageError, reason
 from .._files import sweep, write_atomic
 from ._behaviour import behaviour
@@ -194,11 +195,12 @@ class _Worker:
         # Ctrl-C in a terminal reaches workers too, and the parent decides. They inherit the blocked signal, so that it does not
         # hit them in the middle of an import. The tracker is started first: it would unblock the signal.
         resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with _processes.in_one_piece():
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                self.process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def start(self, task: tuple[float, Run, int]) -> None:
