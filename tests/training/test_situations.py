@@ -500,6 +500,23 @@ def test_resuming_inside_a_group_whose_calls_run_different_layers(predictor, sto
     assert_same(resumed, straight)
 
 
+@pytest.mark.parametrize("predictor", ["shared-network", "ema", "coast", "truncated"])
+def test_a_look_inside_a_group_whose_calls_run_different_layers_changes_nothing(predictor):
+    results = []
+    for look in (False, True):
+        model = Heads()
+        schedule = LadderSchedule(warm_up_epochs=1, rungs=(), final=(2, 1))
+        engine = AdaGP(model, sgd(model), schedule=schedule, predictor=predictor, accumulate=2)
+        train(engine, model, vectors(4))
+        for x, y in engine.epoch(vectors(12)):
+            engine.step(loss_of(model), x, y)
+            if look:
+                engine.predictions(lambda x=x, y=y: F.cross_entropy(model(x), y))
+                model.calls -= 1
+        results.append(model)
+    assert_same(*results)
+
+
 def test_scripted_and_lazy_models_are_refused_and_may_be_trained_plainly():
     scripted = torch.jit.script(net())
     with pytest.raises(UsageError, match="scripted or traced model"):

@@ -121,10 +121,7 @@ def hardware_record() -> dict:
     Raises:
         UsageError: it is not there.
     """
-    path = _paths.recorded() / "hardware.json"
-    if not path.exists():
-        raise UsageError(f"no synthesis is recorded at {path}: run make hardware")
-    return read_json(path, "restore it with git checkout")
+    return _recorded("hardware.json", "synthesis", "make hardware")
 
 
 def recorded_steps() -> dict | None:
@@ -139,10 +136,7 @@ def validation_record(simulator: str) -> dict:
     Raises:
         UsageError: it is not there.
     """
-    path = _paths.recorded() / f"validation_{simulator}.json"
-    if not path.exists():
-        raise UsageError(f"no comparison is recorded at {path}: run make validate")
-    return read_json(path, "restore it with git checkout")
+    return _recorded(f"validation_{simulator}.json", "comparison", "make validate")
 
 
 def crossing_record() -> dict:
@@ -151,7 +145,11 @@ def crossing_record() -> dict:
     Raises:
         UsageError: it is not there.
     """
-    path = _paths.recorded() / "crossing.json"
+    return _recorded("crossing.json", "crossing with other libraries", "make validate")
+
+
+def _recorded(name: str, what: str, command: str) -> dict:
+    path = _paths.recorded() / name
     if not path.exists():
-        raise UsageError(f"no crossing with other libraries is recorded at {path}: run make validate")
+        raise UsageError(f"no {what} is recorded at {path}: run {command}")
     return read_json(path, "restore it with git checkout")

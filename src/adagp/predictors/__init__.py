@@ -12,7 +12,7 @@ from ._base import GradientPredictor, Needs, PartChooser, Replicas, Score
 from ._controls import Coast, MovingAverage, Oracle
 from ._error_projection import ErrorProjection, patch_means
 from ._feedback import FeedbackAlignment
-from ._layer import Layer, LayerType, layer_types, local_part, parameter_of, register_layer_type
+from ._layer import Layer, LayerType, in_by_out, layer_types, local_part, parameter_of, register_layer_type
 from ._nowcast import Nowcast
 from ._parts import ControlVariate, Sampled
 from ._shared import SharedNetwork, Shuffled, reorganize
@@ -56,6 +56,6 @@ def create(name: str, **options: object) -> GradientPredictor:
 __all__ = [
     "Coast", "ControlVariate", "ErrorProjection", "FeedbackAlignment", "GradientPredictor", "Layer", "LayerType",
     "MovingAverage", "Needs", "Nowcast", "Oracle", "PartChooser", "PredictorSize", "Replicas", "Sampled", "Score",
-    "SharedNetwork", "Shuffled", "Truncated", "available", "create", "layer_types", "local_part", "parameter_of", "patch_means",
-    "register_layer_type", "reorganize",
+    "SharedNetwork", "Shuffled", "Truncated", "available", "create", "in_by_out", "layer_types",
+    "local_part", "parameter_of", "patch_means", "register_layer_type", "reorganize",
 ]  # fmt: skip

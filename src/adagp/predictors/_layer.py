@@ -34,8 +34,9 @@ def _conv(spatial: int) -> LayerType:
     return LayerType(axis=1, spatial=spatial)
 
 
-def _in_by_out(module: nn.Module, weight: Tensor) -> Tensor:
-    return weight.transpose(0, 1)
+def in_by_out(module: nn.Module, weight: Tensor) -> Tensor:
+    """Return the rows of a weight that is (in, out), perhaps with an axis of experts before, as a view."""
+    return weight.transpose(-1, -2)
 
 
 def _transposed_conv(module: nn.Module, weight: Tensor) -> Tensor:
@@ -57,7 +58,7 @@ _TYPES: dict[type | str, tuple[LayerType, ...]] = {
     nn.ConvTranspose2d: (_deconv(2),),
     nn.ConvTranspose3d: (_deconv(3),),
     # By name, since the library may not be there: a Linear whose weight is (in, out), in GPT-2 and its kin.
-    "transformers.pytorch_utils.Conv1D": (LayerType(rows=_in_by_out),),
+    "transformers.pytorch_utils.Conv1D": (LayerType(rows=in_by_out),),
 }
 
 

@@ -253,9 +253,8 @@ class SharedNetwork:
     @torch.no_grad()
     def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
         reached, maps = self._take_pooled(layers)
-        for layer in layers:
-            if layer not in reached:
-                layer.put_zero()
+        for layer in set(layers).difference(reached):
+            layer.put_zero()
         if maps is None:
             return
         # The scale goes onto the small factor of the product, so that the large result is written once.

@@ -342,23 +342,17 @@ class AdaGP:
 
         Inside a group of ``accumulate`` calls the gradients collected so far are part of it.
         """
-        at, watch = self._at, self._steps.watch
+        at = self._at
         return {
             "layers": self._signature(),
             "channels_last": [layer.name for layer in self.layers if layer.channels_last],
             "found": self._steps.followed.handed(),
-            "handed": [layer.name for layer in self.layers if layer in watch.handed],
-            "hidden": [layer.name for layer in self.layers if layer in watch.hidden],
             "taught": [layer.name for layer in self.layers if layer in self._steps.taught],
-            "reached": [layer.name for layer in watch.reached],
-            "scanning": watch.scanning,
-            "shown": [layer.name for layer in watch.shown],
-            "quiet": [layer.name for layer in watch.quiet],
+            **self._steps.watch.state_dict(),
             "position": {**at.__dict__, "phase": at.phase.value},
             "gradients": [None if p.grad is None else p.grad.clone() for p in self._steps.followed.trained] if at.call else [],
             "counts": dict(self.counts),
             "true_steps": self._steps.true_steps,
-            "last": None if watch.last is None else watch.last.name,
             "kind": type(self.predictor).__name__ if self._steps.predicts else "none",
             "predictor": self.predictor.state_dict() if self._steps.predicts else {},
             "schedule": self.schedule.state_dict(),
@@ -388,18 +382,10 @@ class AdaGP:
                 f"this state is of another model: layer {name!r} has weights {theirs.get(name, 'missing')} there and "
                 f"{mine.get(name, 'missing')} here; load it into an engine around the model it came from"
             )
-        by_name = {layer.name: layer for layer in self.layers}
         for layer in self.layers:  # the columns' order is a part of what was learned
             layer.channels_last = layer.name in state["channels_last"]
-        self._steps.watch.clear()
-        self._steps.watch.handed = {by_name[name] for name in state["handed"]}
-        self._steps.watch.hidden = {by_name[name] for name in state["hidden"]}
-        self._steps.watch.reached = {by_name[name]: None for name in state["reached"]}
-        self._steps.watch.shown = {by_name[name]: None for name in state["shown"]}
-        self._steps.watch.quiet = {by_name[name]: None for name in state["quiet"]}
-        self._steps.watch.scanning = state["scanning"]
-        self._steps.watch.last = by_name.get(state["last"])
-        self._steps.taught = {by_name[name] for name in state["taught"]}
+        self._steps.watch.load_state_dict(state)
+        self._steps.taught = {layer for layer in self.layers if layer.name in state["taught"]}
         self._inside, self._loop, self._number, self._first_bad = False, None, None, None
         self._at = Position(**{**state["position"], "phase": Phase(state["position"]["phase"])})
         trained = self._steps.followed.trained if self._at.call else []

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from ..predictors import Layer, LayerType, layer_types, parameter_of
+from ..predictors import Layer, LayerType, in_by_out, layer_types, parameter_of
 
 _INSIDE = ("_orig_mod", "_checkpoint_wrapped_module")  # of torch.compile and of activation checkpointing
 
@@ -143,10 +143,11 @@ class Followed:
             layer.shared = holders[key] > 0
         self._weights = {layer: self._weights[layer] for layer in self.layers}
         self.parameters = list({id(p): p for p in (*self._model.parameters(), *self.trained)}.values())
+        without = trained.difference(found)
         self.candidates = {
             id(p): (full, module, name)
             for full, module, name, p in parameters_by_name(self._model)
-            if id(p) in trained.difference(found) and not is_lazy(p) and p.dim() in (2, 3)
+            if id(p) in without and not is_lazy(p) and p.dim() in (2, 3)
             if not isinstance(module, nn.Embedding)
         }
 
@@ -170,11 +171,7 @@ class Followed:
 def handed_kind(transposed: bool, axes: int) -> LayerType:
     """Return how a weight is seen that a function multiplies with: (out, in) or (in, out), perhaps with an axis of experts
     before."""
-    return LayerType(rows=_in_by_out if transposed else None, leading=axes - 1)
-
-
-def _in_by_out(module: nn.Module, weight: torch.Tensor) -> torch.Tensor:
-    return weight.transpose(-1, -2)
+    return LayerType(rows=in_by_out if transposed else None, leading=axes - 1)
 
 
 def _layer_name(prefix: str, kind: LayerType) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def predictions(steps: "Steps", closure: Callable[[], Tensor]) -> dict[str, Tensor]:
     """See ``AdaGP.predictions``."""
     with _restored(steps):
-        steps.watch.run(closure, plain=steps.plain, forward_only=steps.without_graph())
+        steps.watch.run(closure, forward_only=steps.without_graph())
         with torch.no_grad(), steps.plain():
             layers = steps.reached()
             steps.predictor.predict(layers, None)
@@ -35,7 +35,7 @@ def large_batch_quality(steps: "Steps", closures: list[Callable[[], Tensor]]) ->
     predicted: list[Tensor | None] = mean
     with _restored(steps):
         for number, closure in enumerate(closures):
-            loss = closure() if number else steps.watch.run(closure, plain=steps.plain)
+            loss = closure() if number else steps.watch.run(closure)
             steps.watch.listen()
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)
             if number:
@@ -59,25 +59,18 @@ def _restored(steps: "Steps") -> Iterator[None]:
     """Look at a batch: weights, gradients, buffers, predictor and the present group are restored afterwards."""
     gradients = [parameter.grad for parameter in steps.model.parameters()]
     weights = [layer.weight.detach().clone() for layer in steps.layers]
-    predictor, watch = steps.predictor.state_dict(), steps.watch
-    reached, quiet, error, last, scanning = watch.reached, watch.quiet, watch.error, watch.last, watch.scanning
+    predictor = steps.predictor.state_dict()
     steps.predictor.forget()
-    watch.clear()
-    watch.scanning = False
     for layer in steps.layers:
         layer.weight.grad = None
     try:
-        with torch.no_grad():
-            kept = [buffer.clone() for buffer in steps.model.buffers()]
-        yield
+        with steps.watch.aside(), steps.buffers_kept():
+            yield
     finally:
         with torch.no_grad():
-            for buffer, value in zip(steps.model.buffers(), kept, strict=True):
-                buffer.copy_(value)
             for layer, weight in zip(steps.layers, weights, strict=True):
                 layer.weight.copy_(weight)
         steps.predictor.forget()
         steps.predictor.load_state_dict(predictor)
-        watch.reached, watch.quiet, watch.error, watch.last, watch.scanning = reached, quiet, error, last, scanning
         for parameter, gradient in zip(steps.model.parameters(), gradients, strict=True):
             parameter.grad = gradient

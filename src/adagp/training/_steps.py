@@ -71,7 +71,7 @@ class Steps:
         self.replicas = self._find_replicas(process_group)
         if self.layers and predicts:
             predictor.bind(self.layers, self.replicas)
-        self.watch = Watch(model, predictor, self.followed, asleep=not predicts)
+        self.watch = Watch(model, predictor, self.followed, self.plain, asleep=not predicts)
         if predicts:
             self._say_coverage()
 
@@ -247,7 +247,7 @@ class Steps:
             parameter.requires_grad_(True)
 
     @contextlib.contextmanager
-    def _buffers_kept(self) -> Iterator[None]:
+    def buffers_kept(self) -> Iterator[None]:
         """The statistics of batch normalization, and any other buffer, are restored afterwards."""
         kept = [buffer.clone() for buffer in self.model.buffers()]
         try:
@@ -267,7 +267,7 @@ class Steps:
             rows = cast(PartChooser, self.predictor).choose(len(batch[0]), self.watch.error)
             chosen = [tensor[rows.to(tensor.device)] for tensor in batch]
             # A chosen part's statistics are not the batch's: where the batch went forward, it alone moves them.
-            with self._buffers_kept() if needs.forward else contextlib.nullcontext():
+            with self.buffers_kept() if needs.forward else contextlib.nullcontext():
                 partial = self._backpropagate(closure(*chosen))
             loss = partial if loss is None else loss
         elif needs.backward is True:
@@ -283,7 +283,6 @@ class Steps:
             loss = self.watch.run(
                 closure,
                 first=first,
-                plain=self.plain,
                 # The weights that fully_shard gathers have a mark of their own for who needs a graph.
                 forward_only=torch.no_grad() if self._sharded else self.without_graph(),
                 quiet=self._sharded,
@@ -306,7 +305,7 @@ class Steps:
                 module.reshard()
 
     def _with_backward(self, closure: Callable[[], Tensor], first: bool) -> Tensor:
-        loss = self.watch.run(closure, first=first, plain=self.plain)
+        loss = self.watch.run(closure, first=first)
         if self.watch.found_new:
             self.rebind(scan=False)
         self.watch.listen()
@@ -404,7 +403,7 @@ class Steps:
         if not new <= self._searched:
             self._searched |= new
             watch.scanning = not watch.compiled and not watch.just_scanned
-        unseen = frozenset(layer for layer in gradients if layer not in reached)
+        unseen = frozenset(gradients).difference(reached)
         self._notes["the predictor learned from no layer in of"] += 1
         self._notes["the predictor learned from no layer in"] += not layers
         if unseen and unseen != self._unseen:

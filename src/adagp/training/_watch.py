@@ -1,7 +1,7 @@
 """What the layers of a model do while a closure runs: their outputs, and where the error appears."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,10 +23,21 @@ class Watch:
     A use of a layer counts where autograd is on: one under the user's own ``no_grad`` has no part in the gradient. Reentrant
     checkpointing turns autograd off, too, and runs the layer again later; those layers are found by their true gradients
     (``hidden``).
+
+    Args:
+        plain: the context that the predictor looks at outputs in.
+        asleep: whether the schedule never predicts: then nothing is watched.
     """
 
-    def __init__(self, model: nn.Module, predictor: GradientPredictor, followed: Followed, asleep: bool) -> None:
-        self._predictor, self._followed, self._asleep = predictor, followed, asleep
+    def __init__(
+        self,
+        model: nn.Module,
+        predictor: GradientPredictor,
+        followed: Followed,
+        plain: Callable[[], contextlib.AbstractContextManager],
+        asleep: bool,
+    ) -> None:
+        self._predictor, self._followed, self._plain, self._asleep = predictor, followed, plain, asleep
         self.compiled = any(_is_compiled(module) for module in model.modules())
         self._handles: list[Any] = []
         self._hooks: list[tuple[nn.Module, Callable]] = []
@@ -68,6 +79,33 @@ class Watch:
         self.ran |= {*self.reached, *self.quiet}
         self.reached, self.shown, self.quiet, self.error = {}, {}, {}, None
 
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Put what this optimizer step has seen aside, to look at another batch; it is restored afterwards."""
+        names = ("reached", "shown", "quiet", "error", "last", "final", "scanning")
+        kept = {name: getattr(self, name) for name in names}
+        self.clear()
+        self.scanning = False
+        try:
+            yield
+        finally:
+            self.__dict__.update(kept)
+
+    def state_dict(self) -> dict:
+        """Return what later steps depend on, by the names of the layers."""
+        parts = {name: [layer.name for layer in self._followed.layers if layer in getattr(self, name)] for name in _SETS}
+        uses = {name: [layer.name for layer in getattr(self, name)] for name in _USES}
+        return parts | uses | {"scanning": self.scanning, "last": None if self.last is None else self.last.name}
+
+    def load_state_dict(self, state: dict) -> None:
+        by_name = {layer.name: layer for layer in self._followed.layers}
+        self.clear()
+        for name in _SETS:
+            setattr(self, name, {by_name[layer] for layer in state[name]})
+        for name in _USES:
+            setattr(self, name, {by_name[layer]: None for layer in state[name]})
+        self.scanning, self.last = state["scanning"], by_name.get(state["last"])
+
     def follow(self, scan: bool = True) -> None:
         """Put the hooks on the layers as they are now.
 
@@ -103,7 +141,6 @@ class Watch:
         closure: Callable[[], Tensor],
         *,
         first: bool = True,
-        plain: Callable[[], contextlib.AbstractContextManager],
         forward_only: contextlib.AbstractContextManager | None = None,
         quiet: bool = False,
         cut: Layer | None = None,
@@ -113,7 +150,6 @@ class Watch:
 
         Args:
             first: whether this is the first call for its optimizer step.
-            plain: the context that the predictor looks at outputs in.
             forward_only: in Phase GP, the context in which the forward pass makes no graph.
             quiet: whether that context turns autograd off, so that uses count all the same.
             cut: the layer from whose first use on a graph is wanted.
@@ -123,7 +159,7 @@ class Watch:
             UsageError: the closure returned no scalar tensor, or it takes gradients itself although the output is cut off.
         """
         needs = self._predictor.needs
-        self._plain, self._quiet, self._inside_gp = plain, quiet, forward_only is not None
+        self._quiet, self._inside_gp = quiet, forward_only is not None
         self._seeing = needs.outputs and not (needs.first and not first)
         self._wants_error = needs.error
         self._cut, self._at_cut, self.cut_ran = cut, at_cut, False
@@ -143,7 +179,7 @@ class Watch:
             self._attach(cuts)
         functions = Functions(self) if watched and not self.compiled and (scan or self.handed) else contextlib.nullcontext()
         self.just_scanned = scan
-        self.scans, self._watching, self._running = scan, watched, True
+        self.scans, self._watching = scan, watched
         try:
             with forward_only or contextlib.nullcontext(), functions:
                 loss = closure()
@@ -152,7 +188,7 @@ class Watch:
                 raise UsageError(f"{_TAKES_GRADIENTS} ({error})") from error
             raise
         finally:
-            self._watching = self._running = False
+            self._watching = False
             if not self.compiled:
                 self.release()
         if self._latest is not None:
@@ -260,7 +296,7 @@ class Watch:
 
     def _catch(self, use: int) -> Callable[[Tensor], None]:
         def hook(gradient: Tensor) -> None:
-            if self._running:
+            if self._watching:
                 raise UsageError(
                     "the closure takes a gradient through the model itself, which it cannot have in Phase GP under "
                     f"{type(self._predictor).__name__}: the model is cut off at its last layer; use 'shared-network' or 'coast'"
@@ -328,6 +364,8 @@ class Watch:
         self.found_new = bool(self._fresh)
 
 
+_SETS, _USES = ("handed", "hidden"), ("reached", "shown", "quiet")
+"""Attributes that are part of a watch's state: sets of layers, and the uses of this optimizer step in their order."""
 _NO_GRAPH = (
     "does not require grad", "not have been used in the graph", "doesn't require gradient", "requires_grad=False",
     "non-empty TensorList",
