@@ -17,7 +17,8 @@ FLOORS = (
     {"training", "accelerator"},
     {"models"},
     {"predictors", "schedule", "data"},
-    {"_files", "_paths", "_predictor_size", "_processes", "_torchvision"},
+    {"methods"},
+    {"_files", "_paths", "_work", "_processes", "_torchvision"},
     {"_errors"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

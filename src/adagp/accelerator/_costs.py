@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._predictor_size import PredictorSize
+from .._work import PredictorSize
 from ._components import PASSES, Component
 from ._counts import Counts, count
 from ._energy import LEVELS, EnergyTable

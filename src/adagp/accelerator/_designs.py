@@ -6,7 +6,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from .._errors import UsageError, unknown
-from .._predictor_size import PredictorSize
+from .._work import PredictorSize
 from ._components import Component
 from ._costs import Cost, NetworkCosts, PredictorCosts, network_costs, predictor_costs
 from ._energy import LEVELS, EnergyTable

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from .._errors import UsageError, unknown
-from .._predictor_size import PredictorSize
+from .._work import PredictorSize
 from ..schedule import Segment
 from ._components import PASSES, Component
 from ._predictor import predictor_layers

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._errors import UsageError
-from .._predictor_size import PredictorSize
+from .._work import PredictorSize
 from ..schedule import LadderSchedule, Schedule, Segment
 from ._components import Component
 from ._costs import network_costs, predictor_costs

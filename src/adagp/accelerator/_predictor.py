@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from .._predictor_size import PredictorSize
+from .._work import PredictorSize
 from ._layer import LayerShape
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from .._errors import require_whole
-from .._predictor_size import PredictorSize
+from .._work import PredictorSize
 from ..data import FACTS
 from ..schedule import LadderSchedule, Schedule, Segment
 from ._components import Component

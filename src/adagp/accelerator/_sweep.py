@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from .._predictor_size import PredictorSize
+from .._work import PredictorSize
 from ..schedule import Schedule
 from ._costs import prepare
 from ._cycles import DATAFLOWS

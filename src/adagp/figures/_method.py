@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .._predictor_size import PredictorSize
+from .._work import PredictorSize
 from . import style
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from .._errors import UsageError, unknown
-from .._predictor_size import PredictorSize
+from .._work import PredictorSize
 from ._base import GradientPredictor, Needs, PartChooser, Replicas, Score
 from ._controls import Coast, MovingAverage, Oracle
 from ._error_projection import ErrorProjection, patch_means

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._predictor_size import PredictorSize
+from .._work import PredictorSize
 
 
 class ReferenceNetwork(nn.Module):

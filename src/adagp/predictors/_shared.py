@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .._errors import UsageError
-from .._predictor_size import PredictorSize
+from .._work import PredictorSize
 from ._base import Needs, Replicas, Score, by_layer, named
 from ._layer import Layer
 

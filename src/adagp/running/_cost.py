@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .._predictor_size import PredictorSize
+from .._work import PredictorSize
 from ..schedule import Segment
 from ._configuration import METHODS, Run
 

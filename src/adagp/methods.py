@@ -1,0 +1,210 @@
+"""The one table of methods: what fills the batches of Phase GP, what to call it, how to draw it and what it costs.
+
+A new method is one file with a class of the ``predictors.GradientPredictor`` protocol and one row here. Commands, records,
+tables, figures, the accelerator model and the cost of a run all read this table; nothing else lists methods.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from . import _work
+from ._errors import UsageError, unknown
+from ._work import GPWork
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How a run trains: which schedule, where a Phase-GP gradient comes from, and the work of a batch of Phase GP."""
+
+    name: str
+    """As ``adagp train --method`` takes it."""
+    title: str
+    """For legends and tables."""
+    line: str
+    """What it is, in one line."""
+    color: str
+    """In figures, as #rrggbb."""
+    predictor: str = "shared-network"
+    """Name under which ``adagp.predictors.create`` makes it; several methods may share one, and the first row's options are the
+    predictor's own. Where the schedule has no GP batches it does nothing."""
+    made_by: str = "adagp.predictors:SharedNetwork"
+    """The predictor's class, as module:class."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of that class."""
+    work: GPWork | Callable[..., GPWork] = _work.COAST
+    """The work of a batch of Phase GP, or a function of the predictor's options that returns it."""
+    dial: str | None = None
+    """The option that a number after the name sets, as in "truncated:0.5"."""
+    schedule: Literal["ladder", "adaptive", "always-bp"] = "ladder"
+    equal_cost: bool = False
+    """Plain BP for as many epochs as ADA-GP's saved time buys, its learning-rate decay fitted to them."""
+    predicts: bool = True
+    """Whether gradients are estimated that this batch did not compute; False for what only leaves work out."""
+    studied: Literal["always", "full", "never"] = "always"
+    """Whether a study of one model in depth trains it: in every profile, in the full one only, or in none."""
+
+    @property
+    def drops(self) -> bool:
+        """Whether the schedule's GP batches are dropped instead of run."""
+        return isinstance(self.work, GPWork) and not self.work.updates
+
+    def create(self, **options: Any) -> Any:
+        """Return a new predictor of this method, with these options on top of the method's own.
+
+        Raises:
+            UsageError: an option that the class does not take.
+        """
+        from importlib import import_module
+
+        module, _, name = self.made_by.partition(":")
+        try:
+            return getattr(import_module(module), name)(**{**self.options, **options})
+        except TypeError as error:
+            raise UsageError(f"predictor {self.predictor} does not take these options: {error}") from error
+
+    def gp_work(self, options: Mapping[str, Any] | None = None, cut: str | None = None) -> GPWork:
+        """Return the work of one of its GP batches, without importing torch.
+
+        Args:
+            options: of the predictor, on top of the method's own.
+            cut: name of the lowest layer with a true gradient, of a run that has found it.
+        """
+        if isinstance(self.work, GPWork):
+            return self.work
+        given = {**self.options, **(options or {})} | ({} if cut is None else {"cut": cut})
+        return self.work(**given)
+
+
+def _table(*rows: Method) -> dict[str, Method]:
+    return {row.name: row for row in rows}
+
+
+_SHARED: dict[str, Any] = {"work": _work.shared_network}
+
+METHODS: dict[str, Method] = _table(
+    Method(
+        name="bp", title="BP", line="backpropagation in every batch: the baseline", color="#000000", schedule="always-bp",
+        predicts=False,
+    ),
+    Method(
+        name="adagp", title="ADA-GP", color="#0072B2", **_SHARED,
+        line="the paper's: one small network predicts for all layers, from their outputs (targets normalized, our choice)",
+    ),
+    Method(
+        name="coast", title="coast", color="#E69F00", predictor="coast", made_by="adagp.predictors:Coast", predicts=False,
+        line="a zero gradient in Phase GP: momentum and weight decay go on; prediction must beat it",
+    ),
+    Method(
+        name="skip", title="skip", color="#808080", schedule="always-bp", work=_work.SKIP, predicts=False,
+        line="the same BP batches; the batches of Phase GP are dropped",
+    ),
+    Method(
+        name="equal-cost", title="equal-cost BP", color="#009E73", schedule="always-bp", equal_cost=True, predicts=False,
+        line="backpropagation for as many epochs as ADA-GP's time buys",
+    ),
+    Method(
+        name="ema", title="EMA", color="#CC79A7", predictor="ema", made_by="adagp.predictors:MovingAverage",
+        line="a moving average of the true gradients",
+    ),
+    Method(
+        name="previous", title="previous gradient", color="#F0E442", predictor="previous",
+        made_by="adagp.predictors:MovingAverage", options={"decay": 0.0}, line="the last true gradient again",
+    ),
+    Method(
+        name="shuffled", title="shuffled activations", color="#56B4E9", predictor="shuffled",
+        made_by="adagp.predictors:Shuffled", **_SHARED,
+        line="ADA-GP whose predictor sees another batch's activations: a control",
+    ),
+    Method(
+        name="error-projection", title="error projection", color="#D55E00", predictor="error-projection",
+        made_by="adagp.predictors:ErrorProjection", work=_work.PROJECT,
+        line="ours: the output error projected onto every layer",
+    ),
+    Method(
+        name="adagp-gate", title="ADA-GP, gated", color="#004C78", options={"gate": True}, **_SHARED,
+        line="ADA-GP with our least-squares gate",
+    ),
+    Method(
+        name="adagp-literal", title="ADA-GP, raw targets", color="#8DB9D8", options={"normalize": False}, **_SHARED,
+        line="ADA-GP taken literally: raw targets",
+    ),
+    Method(
+        name="adagp-default-init", title="ADA-GP, default start", color="#3E6E91", options={"zero_start": False}, **_SHARED,
+        line="ADA-GP whose predictor starts as PyTorch starts a layer, not at zero",
+    ),
+    Method(
+        name="truncated", title="truncated", color="#009E73", predictor="truncated", made_by="adagp.predictors:Truncated",
+        work=_work.truncated, dial="share", predicts=False,
+        line="true gradients of the layers near the loss; those below coast",
+    ),
+    Method(
+        name="sampled", title="random part", color="#882255", predictor="sampled", made_by="adagp.predictors:Sampled",
+        work=_work.sampled, dial="part", predicts=False, studied="full",
+        line="backpropagation on a random quarter of the batch",
+    ),
+    Method(
+        name="sampled-hardest", title="hardest part", color="#AA4499", predictor="sampled", made_by="adagp.predictors:Sampled",
+        options={"by": "error"}, work=_work.sampled, dial="part", predicts=False, studied="full",
+        line="backpropagation on the quarter of the batch with the largest output error",
+    ),
+    Method(
+        name="control-variate", title="control variate", color="#661100", predictor="control-variate",
+        made_by="adagp.predictors:ControlVariate", work=_work.control_variate, dial="part", studied="full",
+        line="true gradients on a quarter of the batch, corrected by predictions on all of it",
+    ),
+    Method(
+        name="nowcast", title="nowcast", color="#999933", predictor="nowcast", made_by="adagp.predictors:Nowcast",
+        work=_work.NOWCAST, studied="full",
+        line="weights extrapolated as they moved before, without a forward pass",
+    ),
+    Method(
+        name="feedback-alignment", title="feedback alignment", color="#6699CC", predictor="feedback-alignment",
+        made_by="adagp.predictors:FeedbackAlignment", work=_work.PROJECT, studied="full",
+        line="the output error through fixed random matrices",
+    ),
+    Method(
+        name="adaptive", title="ADA-GP, adaptive", color="#117733", schedule="adaptive", **_SHARED,
+        line="ADA-GP whose ratio follows what it measures",
+    ),
+    Method(
+        name="oracle", title="oracle", color="#000080", predictor="oracle", made_by="adagp.predictors:Oracle",
+        work=_work.ORACLE, studied="never",
+        line="the true gradient by backpropagation in Phase GP too: the upper bound",
+    ),
+)  # fmt: skip
+
+
+def find(name: str) -> Method:
+    """Return a method by name.
+
+    Raises:
+        UsageError: no method of this name.
+    """
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]
+
+
+def named_work(name: str | GPWork) -> GPWork:
+    """Return the work of a method's GP batches by its name, such as "coast" or "truncated:0.5"; a ``GPWork`` as it is.
+
+    Raises:
+        UsageError: an unknown name, one without GP batches, a number where none goes or one out of range.
+    """
+    if isinstance(name, GPWork):
+        return name
+    word, colon, number = name.partition(":")
+    method = find(word)
+    if method.schedule == "always-bp" and not method.drops:
+        raise UsageError(f"method {word} has no batches of Phase GP; choose another, such as coast or skip")
+    if not colon:
+        return method.gp_work()
+    if method.dial is None:
+        dials = ", ".join(row.name for row in METHODS.values() if row.dial)
+        raise UsageError(f"method {word} takes no number, got {name!r}; one goes with {dials}")
+    try:
+        value = float(number)
+    except ValueError:
+        raise UsageError(f"method {word} takes a number from 0 to 1, such as {word}:0.5; got {name!r}") from None
+    return method.gp_work({method.dial: value})
