@@ -261,6 +261,7 @@ def info(
     import adagp
 
     from . import _paths, data, models, predictors, publishing, running
+    from .methods import METHODS
 
     origin, home = running.provenance(running.find_device()), _paths.checkout()
     facts = {
@@ -271,7 +272,7 @@ def info(
         "machine": origin["machine"],
         "models": list(models.available()),
         "datasets": list(data.available()),
-        "methods": {name: method.description for name, method in running.METHODS.items()},
+        "methods": {name: method.line for name, method in METHODS.items()},
         "predictors": dict(predictors.available()),
         "profiles": list(running.PROFILES),
         "notebooks": [] if home is None else list(publishing.available_notebooks()),

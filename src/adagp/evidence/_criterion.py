@@ -286,7 +286,7 @@ class _Learning:
         from ..predictors import ErrorProjection, Needs, SharedNetwork
 
         self.network, self.error_projection = SharedNetwork(), ErrorProjection()
-        self.needs = Needs(error=True)
+        self.needs, self.work = Needs(error=True), self.network.work
 
     def bind(self, layers: "Sequence[Layer]", replicas: Any) -> None:
         self.network.bind(layers, replicas)
