@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from adagp import AdaGP, LadderSchedule, UsageError, methods, predictors
 from adagp import accelerator as acc
 from adagp.methods import METHODS, Method, named_work

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from adagp.predictors import SharedNetwork
 from adagp.methods import METHODS
+from adagp.predictors import SharedNetwork
 from adagp.running import Run, agrees, behaviour, is_current
 
 GOLDEN = Path(__file__).with_name("golden.json")
