@@ -64,3 +64,19 @@ def test_import_leaves_slow_packages_alone():
     probe = f"import sys, {names}; print([m for m in {slow} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_the_readme_says_what_its_table_of_claims_says():
+    text = (ROOT / "README.md").read_text()
+    told = dict(re.findall(r"^- \*\*([\w ]+): (holds|differs|open)\.\*\*", text, re.MULTILINE))
+    rows = re.findall(r"^\| (.+?) \| \w+ \| \*\*(\w+)\*\*", text, re.MULTILINE)
+    words = {"Speed": "faster", "Energy": "energy", "Accuracy": "accuracy", "Prediction": "coasting", "Equal cost": "same cost"}
+    assert told == {name: next(verdict for claim, verdict in rows if word in claim) for name, word in words.items()}
+
+
+def test_the_readme_names_every_room_and_files_that_exist():
+    text = (ROOT / "README.md").read_text()
+    rooms = {path.parent.name for path in (ROOT / "src" / "adagp").glob("*/__init__.py")}
+    assert rooms <= set(re.findall(r"^\| `src/adagp/(\w+)`", text, re.MULTILINE))
+    for path in re.findall(r"^\| `(src/adagp/\w+/\w+\.py)`", text, re.MULTILINE):
+        assert (ROOT / path).exists(), path
