@@ -273,7 +273,6 @@ def info(
     import adagp
 
     from . import _paths, data, models, predictors, publishing, running
-    from .methods import METHODS
 
     origin, home = running.provenance(running.find_device()), _paths.checkout()
     facts = {

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .._errors import UsageError
-from .._work import PredictorSize
+from .._predictor_size import PredictorSize
 from ..predictors import SharedNetwork
 from ..training import AdaGP
 from ._fixed import Widths
