@@ -34,7 +34,7 @@ StoreOption = Annotated[
 ]
 ProfileOption = Annotated[
     str,
-    typer.Option(help="smoke (for CI), quick (the default), reduced (thin networks, for CPUs) or full (paper scale, for a GPU)."),
+    typer.Option(help="smoke (for CI), quick (the default), reduced (thin networks, for CPUs) or full (paper scale, GPU)."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
 
