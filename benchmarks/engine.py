@@ -68,9 +68,8 @@ def steps(name: str, precision: str, device: str, batch: int) -> dict:
             engine.end_epoch()
     kinds["truncated"] = lambda: engine.step(loss)
     work = acc.workload(name, batch=batch)
-    way = acc.Way(predictor=False, first=[layer.name for layer in work.layers].index(engine.predictor.cut.name))
     every = [Segment(epochs=1, warm_up=0, bp=0, gp=1)]
-    kinds["cost"] = acc.training_cost(work, every, way=way, predictor=None)
+    kinds["cost"] = acc.training_cost(work, every, acc.GPWork(cut=engine.predictor.cut.name))
     return kinds
 
 

@@ -1,6 +1,7 @@
 """The commands of the accelerator model: ``adagp simulate``, ``explore`` and ``export``."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ from ._errors import UsageError, unknown
 if TYPE_CHECKING:
     from . import accelerator as acc
 
+_WAYS = {"predict": "adagp", "sampled": "sampled-hardest"}
+"""Methods by their names under the old option ``--way``, where these differ."""
 _INPUT_HELP = "For a module: its argument's shape, 8,3,64,64 or 8,77:int; repeatable."
 NetworkArgument = Annotated[
     str, typer.Argument(help="A model's name, a SCALE-Sim topology (net.csv), or package.module:attribute.")
@@ -26,11 +29,11 @@ BatchOption = Annotated[
 ]
 HardwareOption = Annotated[str, typer.Option(help="A preset (paper-180pe, eyeriss-168pe, tpu-128x128) or a file (my.toml).")]
 
-WayOption = Annotated[
+MethodOption = Annotated[
     str,
     typer.Option(
-        help="What a GP batch does: predict, coast, skip, nowcast, truncated:0.3 (share of the backward cost), "
-        "sampled:0.25 or control-variate:0.25 (part of the batch)."
+        help="What fills a GP batch: adagp, coast, skip, nowcast, truncated:0.25 (share of the backward cost), sampled:0.25 or "
+        "control-variate:0.25 (part of the batch), or another method of adagp train."
     ),
 ]
 
@@ -44,7 +47,8 @@ def simulate(
     batch: BatchOption = None,
     input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
     epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
-    way: WayOption = "predict",
+    method: MethodOption = "adagp",
+    way: Annotated[str | None, typer.Option(hidden=True)] = None,
     layers: Annotated[str, typer.Option(help="Also write each layer's share to this file (.csv or .json).")] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")
@@ -55,9 +59,15 @@ def simulate(
 
     if layers and not layers.endswith((".csv", ".json")):
         raise UsageError(f"--layers takes a file that ends in .csv or .json, got {layers!r}")
+    if way is not None:
+        word, colon, number = way.partition(":")
+        method = _WAYS.get(word, word) + colon + number
+        print(f"adagp: --way {way} is now --method {method}", file=sys.stderr)
     chip = _hardware(hardware)
     work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
-    report = acc.simulate(work, design=chip.design(design), dataflow=dataflow, hardware=chip.hardware, epochs=epochs, way=way)
+    report = acc.simulate(
+        work, design=chip.design(design), dataflow=dataflow, hardware=chip.hardware, epochs=epochs, method=method
+    )
     if layers:
         table = report.mean_layers()
         as_csv = layers.endswith(".csv")

@@ -1,6 +1,6 @@
 """The work of one batch of Phase GP: what the engine runs, what the accelerator model simulates, what the cost of a run counts.
 
-``training`` reads it to know what to run, ``accelerator`` to know what that costs, and ``methods`` names it: it is said here once.
+``training`` reads it to know what to run, ``accelerator`` to know what that costs, and ``methods`` gives it names.
 """
 
 from dataclasses import dataclass

@@ -25,10 +25,10 @@ class Method:
     """What it is, in one line."""
     color: str
     """In figures, as #rrggbb."""
-    predictor: str = "shared-network"
+    predictor: str | None = None
     """Name under which ``adagp.predictors.create`` makes it; several methods may share one, and the first row's options are the
-    predictor's own. Where the schedule has no GP batches it does nothing."""
-    made_by: str = "adagp.predictors:SharedNetwork"
+    predictor's own. None where no GP batch is run."""
+    made_by: str = "adagp.predictors:Coast"
     """The predictor's class, as module:class."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of that class."""
@@ -80,7 +80,9 @@ def _table(*rows: Method) -> dict[str, Method]:
     return {row.name: row for row in rows}
 
 
-_SHARED: dict[str, Any] = {"work": _work.shared_network}
+_SHARED: dict[str, Any] = {
+    "predictor": "shared-network", "made_by": "adagp.predictors:SharedNetwork", "work": _work.shared_network,
+}  # fmt: skip
 
 METHODS: dict[str, Method] = _table(
     Method(
@@ -113,7 +115,7 @@ METHODS: dict[str, Method] = _table(
     ),
     Method(
         name="shuffled", title="shuffled activations", color="#56B4E9", predictor="shuffled",
-        made_by="adagp.predictors:Shuffled", **_SHARED,
+        made_by="adagp.predictors:Shuffled", work=_work.shared_network,
         line="ADA-GP whose predictor sees another batch's activations: a control",
     ),
     Method(

@@ -165,20 +165,24 @@ def predictors_optimizer(acc):
 
 def second_array(acc):
     """The design MAX runs as a simulation of two arrays says, or as long as the memory channel needs, where that is longer."""
-    C = acc.Component
+    from adagp.predictors import PredictorSize
+
+    C, work = acc.Component, acc.workload("vgg13")
+    fifth = work.layers[4].name
     # What the main array does, and what the predictor's array does when that is done: for a layer that stays below the cut
     # (once, after its forward pass), and for one above it (after its backward pass).
     whole = ((C.INPUT_GRADIENT, C.WEIGHT_GRADIENT, C.UPDATE), (C.PREDICTION, C.LEARNING))
     predicted, coasting, alone = ((C.FORWARD,), (C.PREDICTION, C.UPDATE)), ((C.FORWARD, C.UPDATE), ()), ((C.FORWARD,), ())
     corrected = ((C.INPUT_GRADIENT, C.WEIGHT_GRADIENT), (C.PREDICTION, C.UPDATE))
     cases = [
-        ("predict", "bp", 0, alone, whole), ("predict", "gp", 13, predicted, alone), ("coast", "gp", 13, coasting, alone),
-        (acc.Way(first=4), "gp", 4, predicted, whole), (acc.Way(predictor=False, first=4), "gp", 4, coasting, whole),
+        ("adagp", "bp", 0, alone, whole), ("adagp", "gp", 13, predicted, alone), ("coast", "gp", 13, coasting, alone),
+        (acc.GPWork(cut=fifth, predictor=PredictorSize()), "gp", 4, predicted, whole),
+        (acc.GPWork(cut=fifth), "gp", 4, coasting, whole),
         ("control-variate:0.5", "gp", 0, alone, corrected),
     ]  # fmt: skip
-    for bandwidth, (way, phase, cut, below, above) in product((12.8e9, 0.1e9), cases):
+    for bandwidth, (method, phase, cut, below, above) in product((12.8e9, 0.1e9), cases):
         chip = acc.Hardware(dram_bytes_per_s=bandwidth)
-        batch = acc.simulate(acc.workload("vgg13"), design="max", hardware=chip, way=way).phases[phase]
+        batch = acc.simulate(work, design="max", hardware=chip, method=method).phases[phase]
         time = {c: part.time(chip) for c, part in batch.parts.items()}
 
         def spent(i, components, time=time):

@@ -244,8 +244,8 @@ def test_what_is_exported_from_the_command_line_can_be_simulated(folder, capsys)
         (f"simulate vgg13 --batch {10**30}", f"batch must be a whole number from 1 to 16,777,216, got {10**30}"),
         (f"simulate users_nets:build --input {10**20},3,8,8", "an input holds at most 9.01e+15 numbers"),
         ("simulate users_nets:leave --input 2,3", "cannot build users_nets:leave: SystemExit: 3"),
-        ("simulate nets.csv --way sampled:0.25", "a part of 0.25 of a batch of 1 is all of it; give a larger batch"),
-        ("simulate vgg13 --way truncated:2", "way field share must lie between 0 and 1, got 2.0"),
+        ("simulate nets.csv --method sampled:0.25", "a part of 0.25 of a batch of 1 is all of it; give a larger batch"),
+        ("simulate vgg13 --method truncated:2", "backward of the work of a GP batch must lie between 0 and 1, got 2.0"),
         (f"explore vgg13 --out s.csv --array {10**20}x5", f"--array takes whole numbers above 0, got '{10**20}'"),
         ("explore vgg13 --out s.txt", "--out takes a file that ends in .csv, got 's.txt'"),
         ("explore vgg13 --out s.csv --design ,", "--design takes one or more words with commas between them, got ','"),
@@ -262,6 +262,16 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(folder, capsys, command, wo
     assert cli.main(command.split()) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count("\n") == 1 and words in shown.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("predict", "adagp"), ("coast", "coast"), ("sampled:0.25", "sampled-hardest:0.25")]
+)
+def test_the_old_name_of_the_option_method_is_taken_and_the_new_one_told(capsys, old, new):
+    assert cli.main(["simulate", "vgg13", "--json", "--way", old]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == f"adagp: --way {old} is now --method {new}\n"
+    assert json.loads(shown.out) == acc.simulate(acc.workload("vgg13"), method=new).to_dict()
 
 
 def test_a_models_name_alone_will_do(capsys):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from adagp import evidence, publishing
-from adagp.running import METHODS, Run, confirmation_runs, cost_epochs, fine_tuning_runs
+from adagp.methods import METHODS
+from adagp.running import Run, confirmation_runs, cost_epochs, fine_tuning_runs
 
 BASE = Run(model="vgg13", dataset="digits", method="bp", width=0.125, epochs=20, warm_up_epochs=10, rungs=(), final=(1, 1))
 

@@ -9,7 +9,8 @@ import pytest
 
 from adagp import evidence, publishing
 from adagp.evidence import Interval, recorded
-from adagp.running import METHODS, Run
+from adagp.methods import METHODS
+from adagp.running import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -119,7 +119,7 @@ def test_the_mutant_of_nothing_passes():
 @pytest.mark.parametrize("design", ["baseline", "max"])
 def test_the_command_writes_verilog_that_iverilog_accepts(design, tmp_path, capsys):
     file = tmp_path / "out.v"
-    assert main(["hardware", "--rows", "2", "--cols", "3", "--design", design, "--verilog", str(file)]) == 0
+    assert main(["rtl", "--rows", "2", "--cols", "3", "--design", design, "--verilog", str(file)]) == 0
     subprocess.run(["iverilog", "-t", "null", str(file)], check=True)
     assert str(file) in capsys.readouterr().out
 
@@ -127,7 +127,7 @@ def test_the_command_writes_verilog_that_iverilog_accepts(design, tmp_path, caps
 def test_the_command_simulates_a_product(capsys):
     import json
 
-    assert main(["hardware", "--rows", "3", "--cols", "5", "--gemm", "7,11,13", "--json"]) == 0
+    assert main(["rtl", "--rows", "3", "--cols", "5", "--gemm", "7,11,13", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["busy_cycles"] == facts["model_cycles"] == 240
     assert facts["total_cycles"] == 243
@@ -146,7 +146,7 @@ def test_the_command_simulates_a_product(capsys):
 )
 def test_bad_input_is_one_line(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["hardware", *arguments]) == 2
+    assert main(["rtl", *arguments]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
     assert not list(tmp_path.iterdir())
@@ -154,7 +154,7 @@ def test_bad_input_is_one_line(arguments, message, capsys, tmp_path, monkeypatch
 
 def test_without_amaranth_the_command_says_so():
     probe = (
-        "import sys; sys.modules['amaranth'] = None; from adagp.cli import main; sys.exit(main(['hardware', '--gemm', '1']))"
+        "import sys; sys.modules['amaranth'] = None; from adagp.cli import main; sys.exit(main(['rtl', '--gemm', '1']))"
     )
     ran = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (2, "")
@@ -166,9 +166,9 @@ def test_what_is_recorded_is_of_the_hardware_that_is_here():
 
     record = evidence.hardware_record()
     blocks, runs = record["blocks"], record["runs"]
-    assert {block["sources"] for block in blocks.values()} == {rtl.fingerprint(("_array.py",))}, "run make hardware"
+    assert {block["sources"] for block in blocks.values()} == {rtl.fingerprint(("_array.py",))}, "run make rtl"
     sources = {name: part["sources"] for group in ("runs", "units 4x4", "logic 4x4") for name, part in record[group].items()}
-    assert set(sources.values()) == {rtl.fingerprint()}, f"the RTL has changed since: run make hardware ({sources})"
+    assert set(sources.values()) == {rtl.fingerprint()}, f"the RTL has changed since: run make rtl ({sources})"
     assert [block["xc7"]["DSP"] for block in blocks.values()] == [1, 16, 180]  # one multiplier a PE
     assert all(run["equal"] for run in runs.values())
     facts = runs["netlist"]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from adagp.methods import METHODS
 from adagp.predictors import SharedNetwork
-from adagp.running import METHODS, Run, agrees, behaviour, is_current
+from adagp.running import Run, agrees, behaviour, is_current
 
 GOLDEN = Path(__file__).with_name("golden.json")
 VGG = Run(model="vgg13", dataset="cifar10", method="bp")

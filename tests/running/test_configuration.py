@@ -6,7 +6,8 @@ import json
 import pytest
 
 from adagp._errors import UsageError
-from adagp.running import METHODS, PROFILES, Run
+from adagp.methods import METHODS
+from adagp.running import PROFILES, Run
 from adagp.schedule import Phase
 
 BASE = Run(model="vgg13", dataset="digits", method="adagp")

@@ -255,7 +255,7 @@ def test_e02_the_users_no_grad_is_as_a_target_computed_outside(predictor, order,
                 engine.step(loss, x, other, given)
                 gradients.append([None if p.grad is None else p.grad.clone() for p in model.parameters()])
         results.append([gradients, weights(model), engine.predictor.state_dict(), engine.metrics()])
-    same_state(*results, close=create(predictor).needs.part < 1)  # the target of two samples, or two of the targets of eight
+    same_state(*results, close=create(predictor).work.part < 1)  # the target of two samples, or two of the targets of eight
 
 
 @most_predictors
@@ -359,7 +359,7 @@ def test_e04_a_copy_called_in_the_closure_is_not_the_model(predictor, kind, grap
                 given = early(x) + late(x)
             engine.step(loss, x, given)
         results.append([weights(model), engine.predictor.state_dict(), engine.metrics()])
-    same_state(*results, close=create(predictor).needs.part < 1)
+    same_state(*results, close=create(predictor).work.part < 1)
 
 
 @most_predictors

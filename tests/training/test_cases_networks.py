@@ -34,7 +34,7 @@ import adagp
 from adagp import AdaGP, AlwaysBP, UsageError
 from adagp.predictors import Coast, Truncated
 
-WITHOUT_PART = [name for name in EVERY if adagp.predictors.create(name).needs.part == 1]
+WITHOUT_PART = [name for name in EVERY if adagp.predictors.create(name).work.part == 1]
 
 
 # E10: what is predicted

@@ -6,14 +6,14 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from .._errors import UsageError, unknown
-from .._work import PredictorSize
+from .._work import GPWork, PredictorSize
 from ._components import Component
 from ._costs import Cost, NetworkCosts, PredictorCosts, network_costs, predictor_costs
 from ._energy import LEVELS, EnergyTable
 from ._hardware import Hardware
 from ._tables import read_table
 from ._time_line import Parts, batch_cycles
-from ._way import Way
+from ._training_cost import first_backward
 from ._workload import Workload
 
 DESIGNS = ("baseline", "low", "efficient", "max")
@@ -64,57 +64,57 @@ class Batch:
 
 
 @lru_cache(maxsize=1024)
-def batches(
-    workload: Workload, design: Design, dataflow: str, hardware: Hardware, predictor: PredictorSize, way: Way | None = None
-) -> dict[str, Batch]:
-    """A batch of each phase ("warm_up", "bp", "gp") on a design; ``way`` says what a GP batch does, the paper's unless given.
+def batches(workload: Workload, design: Design, dataflow: str, hardware: Hardware, work: GPWork) -> dict[str, Batch]:
+    """Return a batch of each phase ("warm_up", "bp", "gp") on a design.
 
-    A design without a predictor has one kind of batch for all three, unless the way needs no predictor; then none is trained.
+    Args:
+        work: what is done with a batch of Phase GP. A predictor other than a ``PredictorSize`` is charged as one. A design
+            without a predictor has one kind of batch for all three phases, unless the work needs no predictor.
     """
 
     def batch(parts: Parts) -> Batch:
         return Batch(cycles=batch_cycles(parts, hardware, own_array=design.own_array), parts=parts)
 
-    way = way or Way()
     network = network_costs(workload, hardware, dataflow)
-    if way.predictor and not design.predictor:
+    if work.predictor is not None and not design.predictor:
         return dict.fromkeys(("warm_up", "bp", "gp"), batch(network.full))
     helper = None
-    if way.predictor:
-        helper = predictor_costs(workload, hardware, dataflow, predictor, design.predictor_memory_bytes)
+    if work.predictor is not None:
+        size = work.predictor if isinstance(work.predictor, PredictorSize) else PredictorSize()
+        helper = predictor_costs(workload, hardware, dataflow, size, design.predictor_memory_bytes)
     # In the warm-up the predictor learns as in Phase BP, and learning takes the same prediction that Phase BP compares.
     learning = {Component.PREDICTION: helper.compared, Component.LEARNING: helper.learning} if helper else {}
     true = batch(network.full | learning)
-    return {"warm_up": true, "bp": true, "gp": batch(_filled(way, workload, hardware, dataflow, network, helper))}
+    return {"warm_up": true, "bp": true, "gp": batch(_gp_parts(work, workload, hardware, dataflow, network, helper))}
 
 
-def _filled(
-    way: Way, workload: Workload, hardware: Hardware, dataflow: str, network: NetworkCosts, helper: PredictorCosts | None
+def _gp_parts(
+    work: GPWork, workload: Workload, hardware: Hardware, dataflow: str, network: NetworkCosts, helper: PredictorCosts | None
 ) -> Parts:
-    """What a GP batch consists of."""
-    first, position = way.first_layer(workload), np.arange(len(workload.layers))
+    """Return the components of a batch of Phase GP."""
+    first, position = first_backward(workload, work), np.arange(len(workload.layers))
     backward = position >= first
 
-    def of(part: float) -> NetworkCosts:  # a part of the batch is a batch of its own: weights cross as for a whole one
-        samples = way.samples(part, workload.batch)
+    def costs(part: float) -> NetworkCosts:  # a part of the batch is a batch of its own: weights cross as for a whole one
+        samples = work.samples(part, workload.batch)
         if samples == workload.batch and part < 1:
             raise UsageError(f"a part of {part:g} of a batch of {samples} is all of it; give a larger batch")
         return network if samples == workload.batch else network_costs(workload.with_batch(samples), hardware, dataflow)
 
     parts: Parts = {}
-    if way.forward:
-        # What goes backward needs its inputs and outputs whole, for all samples: which these are may be known only afterwards.
-        ahead = of(way.forward)
+    if work.forward:
+        # A layer that goes backward needs its inputs and outputs of all samples: the part may be chosen only afterwards.
+        ahead = costs(work.forward)
         parts[Component.FORWARD] = ahead.forward_alone.only(~backward) + ahead.full[Component.FORWARD].only(backward)
     if backward.any():
-        back = of(way.part).full
+        back = costs(work.part).full
         parts[Component.INPUT_GRADIENT] = back[Component.INPUT_GRADIENT].only(position > first)
         parts[Component.WEIGHT_GRADIENT] = back[Component.WEIGHT_GRADIENT].only(backward)
     if helper:
         predicted = helper.applied.only(~backward)
-        if way.part < 1:
+        if work.part < 1:
             predicted = predicted + helper.correction.only(backward)
         parts[Component.PREDICTION] = predicted
-    if way.update:
+    if work.updates:
         parts[Component.UPDATE] = network.full[Component.UPDATE]
     return parts

@@ -1,20 +1,20 @@
 """A design's time line over a schedule, against the baseline's: speed-up and energy saving."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from .._errors import require_whole
-from .._work import PredictorSize
+from .._work import PREDICT, GPWork, PredictorSize
 from ..data import FACTS
+from ..methods import named_work
 from ..schedule import LadderSchedule, Schedule, Segment
 from ._components import Component
 from ._designs import Batch, Design, batches
 from ._energy import LEVELS
 from ._hardware import Hardware
 from ._text import component_text, layer_text
-from ._way import Way, named_way
 from ._workload import Workload
 
 
@@ -26,8 +26,8 @@ class Report:
     design: Design
     dataflow: str
     hardware: Hardware
-    way: Way
-    """What a GP batch does."""
+    gp_work: GPWork
+    """What is done with a batch of Phase GP; its predictor has the sizes that were charged."""
     segments: tuple[Segment, ...] = field(repr=False)
     """The schedule's plan."""
     baseline: Batch = field(repr=False)
@@ -78,7 +78,7 @@ class Report:
         """The headline in plain numbers, for JSON."""
         return {
             "model": self.workload.name, "dataset": self.workload.dataset, "batch": self.workload.batch,
-            "dataflow": self.dataflow, "design": self.design.name, "way": vars(self.way),
+            "dataflow": self.dataflow, "design": self.design.name, "gp_work": asdict(self.gp_work),
             "hardware": vars(self.hardware) | {"energy": self.hardware.energy_table.name},
             "batches": self.numbers, "speedup": self.speedup, "energy_saving": self.energy_saving,
             "dram_saving": self.dram_saving, "cycles": self.cycles, "baseline_cycles": self.baseline_cycles,
@@ -98,7 +98,7 @@ class Report:
 
         table = self.hardware.energy_table
         runs = [("baseline", "bp", sum(self.numbers.values()), self.baseline)]
-        if self.design.predictor or not self.way.predictor:
+        if self.design.predictor or self.gp_work.predictor is None:
             runs += [(self.design.name, phase, n, self.phases[phase]) for phase, n in self.numbers.items() if n]
         rows = []
         for run, phase, number, batch in runs:
@@ -202,7 +202,7 @@ def simulate(
     epochs: int = 90,
     batches_per_epoch: int | None = None,
     predictor: PredictorSize | None = None,
-    way: str | Way = "predict",
+    method: str | GPWork = "adagp",
 ) -> Report:
     """Simulate a training run of ``workload`` with ADA-GP in one design, and without.
 
@@ -217,14 +217,16 @@ def simulate(
         epochs: 90 by default (our choice: the length of the usual ImageNet recipe).
         batches_per_epoch: the default is the data set's training samples (CIFAR-10's for your own network) over the
             batch, rounded up.
-        predictor: the predictor's sizes; the default is ``PredictorSize()``.
-        way: what a GP batch does: a name of ``WAYS`` or a ``Way``; the default is the paper's. Where it needs no
-            predictor, none is trained, and the design "baseline" does.
+        predictor: other sizes for the predictor of a method that predicts.
+        method: what fills a batch of Phase GP: a method's name, with a share or part as in "truncated:0.5", or a ``GPWork``.
+            The designs hold the paper's predictor only, so any other is charged as ``PredictorSize()``. Without a predictor
+            none is trained, and the design "baseline" is enough.
 
     Raises:
-        UsageError: an unknown design, dataflow, way or energy table, epochs or batches out of range, a buffer without a tile.
+        UsageError: an unknown design, dataflow, method or energy table, epochs or batches out of range, or a buffer without a
+            tile.
     """
-    chosen, filling = Design.named(design), named_way(way)
+    chosen, work = Design.named(design), named_work(method)
     hardware = hardware or Hardware()
     hardware.energy_table  # noqa: B018  an unknown name is an error here, not later
     if batches_per_epoch is None:
@@ -232,10 +234,12 @@ def simulate(
     require_whole("epochs", epochs, 1, 1_000_000)
     require_whole("batches_per_epoch", batches_per_epoch, 1, 10**12)
     plan = (schedule or LadderSchedule()).segments(epochs, batches_per_epoch)
-    size = predictor or PredictorSize()
-    phases = batches(workload, chosen, dataflow, hardware, size, filling)
-    baseline = batches(workload, Design(name="baseline"), dataflow, hardware, size)["bp"]
+    if work.predictor is not None:
+        own = work.predictor if isinstance(work.predictor, PredictorSize) else PredictorSize()
+        work = replace(work, predictor=predictor or own)
+    phases = batches(workload, chosen, dataflow, hardware, work)
+    baseline = batches(workload, Design(name="baseline"), dataflow, hardware, PREDICT)["bp"]
     return Report(
-        workload=workload, design=chosen, dataflow=dataflow, hardware=hardware, way=filling, baseline=baseline, phases=phases,
-        segments=tuple(plan),
+        workload=workload, design=chosen, dataflow=dataflow, hardware=hardware, gp_work=work, baseline=baseline,
+        phases=phases, segments=tuple(plan),
     )  # fmt: skip

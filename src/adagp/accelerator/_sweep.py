@@ -10,13 +10,14 @@ from ._costs import prepare
 from ._cycles import DATAFLOWS
 from ._designs import DESIGNS, Design
 from ._hardware import Hardware, hardware, presets
-from ._macs import training_cost
 from ._simulate import simulate
 from ._tables import read_table
-from ._way import WAYS
+from ._training_cost import training_cost
 from ._workload import Workload
 
 ADAGP_DESIGNS = tuple(name for name in DESIGNS if name != "baseline")
+COMPARED = ("adagp", "coast", "skip", "truncated", "sampled", "control-variate", "nowcast")
+"""Methods that ``compare_methods`` compares unless told otherwise."""
 
 
 def sweep(
@@ -92,38 +93,36 @@ def explore(
     return pd.concat(frames, ignore_index=True)
 
 
-def compare_ways(
+def compare_methods(
     workloads: Iterable[Workload],
-    ways: Iterable[str] = tuple(WAYS),
+    methods: Iterable[str] = COMPARED,
     *,
-    design: str | Design = "efficient",
     schedule: Schedule | None = None,
-    epochs: int = 90,
-    batches_per_epoch: int | None = None,
     **settings,
 ):
-    """One row for each workload and way of filling a GP batch (pandas.DataFrame).
+    """Return one row for each workload and method (pandas.DataFrame).
 
-    Columns: model, dataset, batch, way, cost (in epochs of BP, by multiply-accumulates), and speedup, energy_saving and
-    dram_saving on the accelerator, all against backpropagation in every batch.
+    Columns: model, dataset, batch, method, cost (in epochs of BP, by multiply-accumulates), and speedup, energy_saving and
+    dram_saving on the accelerator, all against backpropagation in every batch. The cost counts the same predictor as the
+    accelerator.
 
     Args:
-        ways: names as for ``simulate``, such as "truncated:0.5".
-        settings: what ``simulate`` takes besides: dataflow, hardware, predictor.
+        methods: names as for ``simulate``, such as "truncated:0.5".
+        settings: what ``simulate`` takes besides: design, dataflow, hardware, epochs, batches_per_epoch, predictor.
     """
     import pandas as pd
 
     rows = []
     for workload in workloads:
-        for way in ways:
-            report = simulate(
-                workload, design=design, way=way, schedule=schedule, epochs=epochs, batches_per_epoch=batches_per_epoch,
-                **settings,
+        for method in methods:
+            report = simulate(workload, method=method, schedule=schedule, **settings)
+            rows.append(
+                {
+                    "model": workload.name, "dataset": workload.dataset, "batch": workload.batch, "method": method,
+                    "cost": training_cost(workload, report.segments, report.gp_work), "speedup": report.speedup,
+                    "energy_saving": report.energy_saving, "dram_saving": report.dram_saving,
+                }
             )  # fmt: skip
-            size = settings.get("predictor") or PredictorSize()
-            row: dict[str, Any] = {"model": workload.name, "dataset": workload.dataset, "batch": workload.batch, "way": way}
-            row["cost"] = training_cost(workload, report.segments, way=way, predictor=size)
-            rows.append(row | {name: getattr(report, name) for name in ("speedup", "energy_saving", "dram_saving")})
     return pd.DataFrame(rows)
 
 

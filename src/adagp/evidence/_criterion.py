@@ -242,7 +242,7 @@ def measure_correlations(run: Run, *, at: Sequence[int], samples: int = 512, rep
     predictors = _Learning()
     engine = AdaGP(model, optimizer, schedule=LadderSchedule(warm_up_epochs=run.epochs), predictor=predictors, measure_every=0)
     work = acc.workload(run.model, dataset=run.dataset, width=run.width, batch=1)
-    macs = acc.batch_macs(work, predictor=None)
+    macs = acc.batch_macs(work)
     forward, into_input, into_weight = (macs[acc.Component(kind)] for kind in acc.PASSES)
     rows = []
     for epoch in range(max(at)):
@@ -286,7 +286,7 @@ class _Learning:
         from ..predictors import ErrorProjection, Needs, SharedNetwork
 
         self.network, self.error_projection = SharedNetwork(), ErrorProjection()
-        self.needs = Needs(error=True)
+        self.needs, self.work = Needs(error=True), self.network.work
 
     def bind(self, layers: "Sequence[Layer]", replicas: Any) -> None:
         self.network.bind(layers, replicas)

@@ -6,7 +6,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ..running import METHODS, Run, confirmation_runs, cost_epochs, gp_way, planned_cost
+from ..methods import METHODS
+from ..running import Run, confirmation_runs, cost_epochs, gp_work, planned_cost
 from ._rules import LEAST_PAIRS, Interval, interval, score, width_words
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def at_measured_cost(runs: "pd.DataFrame", times: "pd.DataFrame") -> "pd.DataFra
 def _plan(run: Run) -> str:
     """A run's schedule of phases in words, with its predictor's options."""
     method = METHODS[run.method]
-    if method.schedule == "always-bp" and not method.skip:
+    if method.schedule == "always-bp" and not method.drops:
         return ""
     if method.schedule == "adaptive":
         return "adaptive"
@@ -336,10 +337,9 @@ def savings(runs: "pd.DataFrame", *, design: str = "efficient", dataflow: str = 
     for row in distances(runs).to_dict("records"):
         same = (runs["method"] == row["method"]) & (runs["schedule"] == row["schedule"])
         example = runs[same].iloc[0]
-        way, _ = gp_way(example["run"], work, example["cut"])
         report = acc.simulate(
-            work, design=design, dataflow=dataflow, way=way, schedule=example["run"].ladder(), epochs=whole,
-            batches_per_epoch=int(first["samples"]) // int(first["batch"]),
+            work, design=design, dataflow=dataflow, method=gp_work(example["run"], example["cut"]),
+            schedule=example["run"].ladder(), epochs=whole, batches_per_epoch=int(first["samples"]) // int(first["batch"]),
         )  # fmt: skip
         saving = {"energy_saving": 100 * report.energy_saving, "speedup": report.speedup}
         rows.append({"method": row["method"], "schedule": row["schedule"], **saving, "change": row["against_whole"]})

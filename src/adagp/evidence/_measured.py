@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..running import METHODS, make_optimizer, provenance
+from ..methods import METHODS
+from ..running import make_optimizer, provenance
 from ..running import profile as find_profile
 
 if TYPE_CHECKING:
@@ -132,7 +133,6 @@ def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
 
     from .. import models
     from ..data import FACTS
-    from ..predictors import create
     from ..schedule import LadderSchedule, Phase
     from ..training import AdaGP
 
@@ -172,10 +172,10 @@ def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
         ways = runs[runs["method"] != "bp"].drop_duplicates(["method", "schedule"])
         for run, schedule in zip(ways["run"], ways["schedule"], strict=True):
             way = {"method": run.method, "schedule": schedule}
-            if METHODS[run.method].skip:
+            if METHODS[run.method].drops:
                 rows.append(way | {"bp": 1.0, "gp": 0.0})
                 continue
-            predictor = create(METHODS[run.method].predictor, **dict(METHODS[run.method].options + run.predictor_options))
+            predictor = METHODS[run.method].create(**dict(run.predictor_options))
             engine = AdaGP(net, optimizer, schedule=alternating, predictor=predictor)
             engine.begin_epoch()
             engine.step(loss, x, y)  # in the warm-up, which shows a predictor the order of the layers
@@ -212,7 +212,6 @@ def large_batch(profile: str, *, batches: int = 17) -> "pd.DataFrame":
     import torch
 
     from .. import data, models
-    from ..predictors import create
     from ..training import AdaGP, task_for
 
     base = find_profile(profile).study.base
@@ -226,7 +225,7 @@ def large_batch(profile: str, *, batches: int = 17) -> "pd.DataFrame":
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         optimizer = make_optimizer(run, model)
         schedule = replace(run.ladder(), warm_up_epochs=run.epochs)
-        engine = AdaGP(model, optimizer, schedule=schedule, predictor=create(METHODS[method].predictor))
+        engine = AdaGP(model, optimizer, schedule=schedule, predictor=METHODS[method].create())
         loader = task.loader("train", seed=run.seed, limit=run.train_limit)
         for epoch in range(run.warm_up_epochs + 1):
             loader.set_epoch(epoch)

@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
+from ..methods import METHODS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -20,27 +22,7 @@ BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#808080", "#000000"
 
 COLORS = {
-    # methods of training
-    "bp": BLACK,
-    "adagp": BLUE,
-    "coast": ORANGE,
-    "skip": GREY,
-    "equal-cost": GREEN,
-    "ema": PURPLE,
-    "previous": YELLOW,
-    "shuffled": SKY,
-    "oracle": "#000080",
-    "error-projection": VERMILION,
-    "adagp-gate": "#004C78",
-    "adagp-literal": "#8DB9D8",
-    "adagp-default-init": "#3E6E91",
-    "adaptive": "#117733",
-    "truncated": GREEN,
-    "sampled": "#882255",
-    "sampled-hardest": "#AA4499",
-    "control-variate": "#661100",
-    "nowcast": "#999933",
-    "feedback-alignment": "#6699CC",
+    **{name: method.color for name, method in METHODS.items()},
     # accelerator designs
     "baseline": GREY,
     "low": ORANGE,
@@ -60,26 +42,7 @@ COLORS = {
 }
 
 LABELS = {
-    "bp": "BP",
-    "adagp": "ADA-GP",
-    "coast": "coast",
-    "skip": "skip",
-    "equal-cost": "equal-cost BP",
-    "ema": "EMA",
-    "previous": "previous gradient",
-    "shuffled": "shuffled activations",
-    "oracle": "oracle",
-    "error-projection": "error projection",
-    "adagp-gate": "ADA-GP, gated",
-    "adagp-literal": "ADA-GP, raw targets",
-    "adagp-default-init": "ADA-GP, default start",
-    "adaptive": "ADA-GP, adaptive",
-    "truncated": "truncated",
-    "sampled": "random part",
-    "sampled-hardest": "hardest part",
-    "control-variate": "control variate",
-    "nowcast": "nowcast",
-    "feedback-alignment": "feedback alignment",
+    **{name: method.title for name, method in METHODS.items()},
     "baseline": "Baseline",
     "low": "LOW",
     "efficient": "Efficient",

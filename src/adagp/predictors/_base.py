@@ -1,5 +1,6 @@
 """What every source of Phase-GP gradients is, and what the engine does for it."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -9,6 +10,7 @@ import torch.distributed as dist
 from jaxtyping import Int
 from torch import Tensor
 
+from .._work import COAST, GPWork
 from ._layer import Layer
 
 
@@ -57,22 +59,14 @@ Score = Callable[[Layer, Tensor, Tensor], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a source of gradients asks of the engine in a Phase-GP batch. The engine reads it anew for each batch."""
+    """What a predictor asks the engine to show it. The engine reads it anew for each batch."""
 
-    forward: bool = True
-    """The batch goes forward without a graph, from the layer of ``backward`` on with it. With neither this nor ``backward``
-    the closure is not called at all."""
     outputs: bool = True
-    """``see`` is wanted; without it the forward pass carries no hooks' work."""
+    """Call ``see`` for every use of a layer; without it the forward pass carries no hooks' work."""
     first: bool = False
-    """With accumulated calls, ``see`` is wanted for the first one's forward pass only."""
+    """With accumulated calls, call ``see`` only during the first one's forward pass."""
     error: bool = False
-    """The gradient of the loss with respect to the last layer's output: backpropagation through the loss alone."""
-    backward: "bool | Layer" = False
-    """Backpropagation: none, through the whole model, or from the loss down to the first use of a layer."""
-    part: float = 1.0
-    """Share of the batch that ``backward`` is for, in a forward pass of its own, where that is the whole model; ``choose`` says
-    which samples."""
+    """Compute the gradient of the loss with respect to the last layer's output: backpropagation through the loss alone."""
     sharded: bool = False
     """Weights that ``fully_shard`` has split are understood: a matrix has the rows that this process holds."""
 
@@ -83,20 +77,24 @@ class GradientPredictor(Protocol):
 
     An optimizer step goes: ``see`` for every use of a layer in its forward passes, then one of ``learn`` (warm-up and BP,
     when the true gradients are in ``weight.grad``), ``predict`` (GP) and ``forget`` (the step is given up). After any of the
-    three, nothing that was seen is left. A source whose ``needs.part`` is below 1 also is a ``PartChooser``; it does not see
-    the part's forward pass.
+    three, nothing that was seen is left.
+
+    A class that derives from this one writes ``predict``, and of the others only what it needs: by default nothing is seen,
+    learned or kept. One whose ``work.part`` is below 1 also is a ``PartChooser``; it does not see the part's forward pass.
 
     What is kept from batch to batch is kept by layer, and saved by the layer's name, since layers may come and go: a model's
     lower layers are unfrozen, its head is replaced.
     """
 
-    @property
-    def needs(self) -> Needs: ...
+    needs: Needs = Needs()
+    """What the engine shows it."""
+    work: GPWork = COAST
+    """What the engine runs in a batch of Phase GP; the accelerator model and the cost of a run read it as well. It may change
+    from batch to batch."""
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         """Take the layers of the model, in order of definition. Called again when some came or went: those that stay are the
         same objects, with their ``index`` in the new order."""
-        ...
 
     def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
         """Look at one use of a layer in the forward pass.
@@ -108,7 +106,6 @@ class GradientPredictor(Protocol):
             rows: given where the model hands the weight, or some rows of it, to a function: then output is
                 (positions, number of these rows), and which axis was the batch is not known.
         """
-        ...
 
     def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
         """Learn from the true gradients of these layers, in ``weight.grad``; call ``score`` first where it is given.
@@ -116,35 +113,34 @@ class GradientPredictor(Protocol):
         Args:
             layers: those that ran and have a true gradient, on any replica: of some, nothing may have been seen.
         """
-        ...
 
+    @abstractmethod
     def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
         """Put a gradient on the weights of these layers, a zero one where there is nothing to predict from.
 
         Args:
-            layers: those that ran, on any replica, and have had true gradients. What ``needs.backward`` asked for is in
-                ``weight.grad`` already.
+            layers: those that ran, on any replica, and have had true gradients. Where ``work`` goes backward, the true
+                gradients are in ``weight.grad`` already.
         """
-        ...
 
     def forget(self) -> None:
         """Drop what was seen since the last ``learn`` or ``predict``."""
-        ...
 
     def num_parameters(self) -> int:
         """Return the number of trained parameters of the predictor."""
-        ...
+        return 0
 
     def state_dict(self) -> dict:
         """Return all that later predictions depend on, what was seen and not yet used included."""
-        ...
+        return {}
 
-    def load_state_dict(self, state: dict) -> None: ...
+    def load_state_dict(self, state: dict) -> None:
+        """Restore what ``state_dict`` returned."""
 
 
 @runtime_checkable
 class PartChooser(Protocol):
-    """What a source with ``needs.part`` below 1 has besides."""
+    """What a predictor with ``work.part`` below 1 has besides."""
 
     def choose(self, count: int, error: Tensor | None) -> Int[Tensor, " part"]:
         """Return the samples, of ``count``, that get true gradients; ``error`` is the whole batch's, where ``needs`` asks for

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from .._errors import UsageError
-from ._base import Needs, Replicas, Score, by_layer, named
+from .._work import ORACLE
+from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named
 from ._layer import Layer
 
 
-class Coast:
+class Coast(GradientPredictor):
     """A zero gradient: momentum and weight decay go on. What prediction adds to this is what prediction is worth.
 
     What a zero gradient does depends on the optimizer: SGD's and Adam's steps fade with their momentum, Adagrad's stop at once,
@@ -20,40 +21,17 @@ class Coast:
 
     needs = Needs(sharded=True)
 
-    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
-        pass
-
-    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
-        pass
-
-    def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
-        pass
-
     def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
         for layer in layers:
             layer.put_zero()
 
-    def forget(self) -> None:
-        pass
 
-    def num_parameters(self) -> int:
-        return 0
-
-    def state_dict(self) -> dict:
-        return {}
-
-    def load_state_dict(self, state: dict) -> None:
-        pass
-
-
-class MovingAverage:
+class MovingAverage(GradientPredictor):
     """A moving average of the true gradients of the BP batches, corrected for its start at zero.
 
     Args:
         decay: weight of the past, in [0, 1); 0 repeats the last true gradient.
     """
-
-    needs = Needs()
 
     def __init__(self, *, decay: float = 0.9) -> None:
         if not 0 <= decay < 1:
@@ -65,9 +43,6 @@ class MovingAverage:
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self.layers = layers
-
-    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
-        pass
 
     def _current(self, layer: Layer) -> Tensor | None:
         if layer not in self.average:
@@ -95,12 +70,6 @@ class MovingAverage:
             current = self._current(layer)
             layer.weight.grad = gradient.zero_() if current is None else gradient.copy_(current)
 
-    def forget(self) -> None:
-        pass
-
-    def num_parameters(self) -> int:
-        return 0
-
     def state_dict(self) -> dict:
         return {"average": named({k: v.clone() for k, v in self.average.items()}), "batches": named(self.batches)}
 
@@ -112,16 +81,11 @@ class MovingAverage:
         self.batches = by_layer(self.layers, state["batches"])
 
 
-class Oracle:
+class Oracle(GradientPredictor):
     """The true gradient, by backpropagation in Phase GP too: the upper bound of any predictor. It saves nothing."""
 
-    needs = Needs(forward=False, outputs=False, backward=True)
-
-    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
-        pass
-
-    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
-        pass
+    needs = Needs(outputs=False)
+    work = ORACLE
 
     @torch.no_grad()
     def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
@@ -131,15 +95,3 @@ class Oracle:
 
     def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
         pass  # the engine's backward pass has put the gradients there already
-
-    def forget(self) -> None:
-        pass
-
-    def num_parameters(self) -> int:
-        return 0
-
-    def state_dict(self) -> dict:
-        return {}
-
-    def load_state_dict(self, state: dict) -> None:
-        pass

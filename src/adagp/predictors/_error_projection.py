@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .._errors import UsageError
-from ._base import Needs, Replicas, Score, by_layer, named
+from .._work import PROJECT
+from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named
 from ._layer import Layer
 
 
@@ -57,7 +58,7 @@ class ErrorStatistics:
         self._patches = {}
 
 
-class ErrorProjection:
+class ErrorProjection(GradientPredictor):
     """dW ~ B (e^T A) with e the gradient of the loss at the last layer's output.
 
     The paper's predictor sees activations only and cannot know this batch's labels. After the forward pass
@@ -74,6 +75,7 @@ class ErrorProjection:
     """
 
     needs = Needs(error=True)
+    work = PROJECT
 
     def __init__(self, *, decay: float = 0.95, ridge: float = 1e-2) -> None:
         if not 0 <= decay < 1 or ridge <= 0:

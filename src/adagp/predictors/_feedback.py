@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._base import Needs, Replicas, Score, by_layer, named
+from .._work import PROJECT
+from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named
 from ._error_projection import ErrorStatistics
 from ._layer import Layer
 
 
-class FeedbackAlignment:
+class FeedbackAlignment(GradientPredictor):
     """dW ~ B (e^T A) with a random B that stays as it is (Noekland, 2016, arXiv 1609.01596).
 
     The error is sent to all positions of a map alike and the derivative of the activation is left out (our choice: the same
@@ -19,6 +20,7 @@ class FeedbackAlignment:
     """
 
     needs = Needs(error=True)
+    work = PROJECT
     _DECAY = 0.95
 
     def __init__(self) -> None:
@@ -72,9 +74,6 @@ class FeedbackAlignment:
 
     def forget(self) -> None:
         self.statistics.forget()
-
-    def num_parameters(self) -> int:
-        return 0
 
     def state_dict(self) -> dict:
         return {"norm": named({k: v.clone() for k, v in self._norm.items()}), "seed": named(self._seed)}

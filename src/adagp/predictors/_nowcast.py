@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from .._errors import UsageError
-from ._base import Needs, Replicas, Score, by_layer, named
+from .._work import NOWCAST
+from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named
 from ._layer import Layer
 
 
-class Nowcast:
+class Nowcast(GradientPredictor):
     """Each weight moves on as it moved in the last steps with true gradients; the batch is not looked at.
 
     The linear form of weight nowcasting (Jang et al., ICML 2023, train a network for it). The move is a moving average of
@@ -20,7 +21,8 @@ class Nowcast:
         decay: weight of the past steps, in [0, 1).
     """
 
-    needs = Needs(forward=False, outputs=False)
+    needs = Needs(outputs=False)
+    work = NOWCAST
 
     def __init__(self, *, decay: float = 0.9) -> None:
         if not 0 <= decay < 1:
@@ -33,9 +35,6 @@ class Nowcast:
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self.layers = layers
-
-    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
-        pass
 
     @torch.no_grad()
     def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
@@ -55,12 +54,6 @@ class Nowcast:
             move = self._slope[layer] / (1 - self.decay ** self._steps[layer])
             layer.weight.add_(move)
             self._before[layer] += move
-
-    def forget(self) -> None:
-        pass
-
-    def num_parameters(self) -> int:
-        return 0
 
     def state_dict(self) -> dict:
         return {

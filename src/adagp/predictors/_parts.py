@@ -7,7 +7,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from .._errors import UsageError
-from ._base import Needs, Replicas, Score
+from .._work import control_variate, sampled
+from ._base import GradientPredictor, Needs, Replicas, Score
 from ._error_projection import ErrorProjection
 from ._layer import Layer
 
@@ -28,7 +29,7 @@ class _RandomPart:
         return torch.randperm(count, generator=self.generator, device="cpu")[: self.size(count)]
 
 
-class Sampled:
+class Sampled(GradientPredictor):
     """Backpropagation on a part of the batch: samples at random, or those with the largest output error.
 
     At random the other samples are not looked at. The hardest are found by a forward pass of the whole batch: the norm of the
@@ -47,31 +48,15 @@ class Sampled:
         if by not in ("random", "error"):
             raise UsageError(f"by must be 'random' or 'error', got {by!r}")
         self.by = by
-        hardest = by == "error"
-        self.needs = Needs(forward=hardest, outputs=False, error=hardest, backward=True, part=part)
-
-    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
-        pass
-
-    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
-        pass
+        self.needs, self.work = Needs(outputs=False, error=by == "error"), sampled(part, by)
 
     def choose(self, count: int, error: Tensor | None) -> Int[Tensor, " part"]:
         if error is None or self.by == "random":
             return self._part.draw(count)
         return error.flatten(1).norm(dim=1).topk(self._part.size(count)).indices
 
-    def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
-        pass
-
     def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
         pass  # the part's true gradients are in place
-
-    def forget(self) -> None:
-        pass
-
-    def num_parameters(self) -> int:
-        return 0
 
     def state_dict(self) -> dict:
         return {"generator": self._part.generator.get_state()}
@@ -80,7 +65,7 @@ class Sampled:
         self._part.generator.set_state(state["generator"])
 
 
-class ControlVariate:
+class ControlVariate(GradientPredictor):
     """True gradients on a random part of the batch, plus what predictions say of all of it beyond that part.
 
     g = g_part + p_all - p_part: unbiased whatever the predictions are, and less noisy than g_part as far as a sample's
@@ -94,9 +79,11 @@ class ControlVariate:
         part: share of the batch with true gradients, in (0, 1).
     """
 
+    needs = Needs(error=True)
+
     def __init__(self, *, part: float = 0.25) -> None:
         self._part, self._predictions = _RandomPart(part), ErrorProjection()
-        self.needs = Needs(error=True, backward=True, part=part)
+        self.work = control_variate(part)
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self._predictions.bind(layers, replicas)

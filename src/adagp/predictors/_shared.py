@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .._errors import UsageError
-from .._work import PredictorSize
-from ._base import Needs, Replicas, Score, by_layer, named
+from .._work import GPWork, PredictorSize
+from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named
 from ._layer import Layer
 
 
@@ -52,7 +52,7 @@ _USES = 16
 """Uses of a layer in a step that are looked at: of a recurrent one's hundreds, more cost more than they tell (our choice)."""
 
 
-class SharedNetwork:
+class SharedNetwork(GradientPredictor):
     """Pooling, one small convolution and one fully connected layer, shared by all layers of the model.
 
     A layer's output averaged over the batch gives out_ch samples of (1, h, w). Each is pooled to ``pool`` x ``pool``,
@@ -96,6 +96,7 @@ class SharedNetwork:
         if lr <= 0:
             raise UsageError(f"shared-network option lr must be positive, got {lr}")
         self.size, self.lr = PredictorSize(pool=pool, channels=channels), lr
+        self.work = GPWork(predictor=self.size)
         self.normalize, self.gate, self.zero_start, self.seed = normalize, gate, zero_start, seed
         self.layers: Sequence[Layer] = ()
         self.pooled: dict[Layer, tuple[Tensor, int]] = {}
@@ -412,7 +413,7 @@ class SharedNetwork:
         }
 
 
-class Shuffled:
+class Shuffled(GradientPredictor):
     """The shared network fed the activations of the step before: a control. It keeps the statistics of real activations
     and takes away what belongs to this batch.
 
@@ -420,10 +421,9 @@ class Shuffled:
         options: as for ``SharedNetwork``.
     """
 
-    needs = Needs()
-
     def __init__(self, **options: Any) -> None:
         self.network = SharedNetwork(**options)
+        self.work = self.network.work
         self._before: dict[Layer, Tensor] = {}
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:

@@ -6,14 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from .._errors import UsageError
-from ._base import Needs, Replicas, Score
+from .._work import GPWork, truncated
+from ._base import GradientPredictor, Needs, Replicas, Score
 from ._layer import Layer
 
 _Use = tuple[Layer, int, bool]
 """A use of a layer: the layer, its multiply-accumulates, and whether its own module ran."""
 
 
-class Truncated:
+class Truncated(GradientPredictor):
     """Backpropagation from the loss down to a cut; the layers below it coast (momentum and weight decay go on).
 
     Layers are taken in the order in which they ran, which the batches with true gradients show. Parameters above the cut that
@@ -34,6 +35,7 @@ class Truncated:
             the norms on every 256th batch with true gradients, which waits for the device.
     """
 
+    needs = Needs(first=True)
     _EVERY = 256
 
     def __init__(self, *, share: float | str = 0.25) -> None:
@@ -47,14 +49,14 @@ class Truncated:
         self._order: list[_Use] = []  # of the last batch with true gradients, without layers that had none
         self._learned = 0
 
+    @property
+    def work(self) -> GPWork:  # type: ignore[override]  # it changes with the cut
+        return truncated(self.share, None if self.cut is None else self.cut.name)
+
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self.layers, self._replicas = layers, replicas
         if self.cut not in layers:
             self.cut, self._order = None, []
-
-    @property
-    def needs(self) -> Needs:
-        return Needs(first=True, backward=False if self.cut is None else self.cut)
 
     def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
         row = layer.shape[1]
@@ -120,9 +122,6 @@ class Truncated:
 
     def forget(self) -> None:
         self._seen = []
-
-    def num_parameters(self) -> int:
-        return 0
 
     def state_dict(self) -> dict:
         def saved(uses: list[_Use]) -> list[tuple]:

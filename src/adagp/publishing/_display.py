@@ -24,7 +24,7 @@ from ..evidence import (
     width_words,
 )
 from ..figures.style import LABELS, METRICS
-from ..running import METHODS
+from ..methods import METHODS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +99,7 @@ def score_table(*parts: "pd.DataFrame"):
                 rows = [{"model": m} | {LABELS[k]: cells.get((m, k), "–") for k in methods} for m in models]
             else:
                 rows = [
-                    {"method": LABELS[k], METRICS[metric]: cells[models[0], k], "what": METHODS[k].description}
+                    {"method": LABELS[k], METRICS[metric]: cells[models[0], k], "what": METHODS[k].line}
                     for k in methods
                 ]
             caption = f"{METRICS[metric]}, {data}, {samples:,} samples, {width_words(width, precision)}, {epochs} epochs"

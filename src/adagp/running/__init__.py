@@ -3,8 +3,8 @@
 from ._behaviour import agrees, behaviour, is_current
 from ._budget import PLANS, record, recording_plan
 from ._cluster import run_on_ray
-from ._configuration import METHODS, Method, Run
-from ._cost import cost_epochs, gp_way, planned_cost
+from ._configuration import Run
+from ._cost import cost_epochs, gp_work, planned_cost
 from ._frontier import confirmation_runs, fine_tuning_runs, frontier_runs
 from ._machine import find_device, free_threads, usable_cores
 from ._profiles import PROFILES, Profile, profile
@@ -14,8 +14,8 @@ from ._train import make_optimizer, train
 from ._workers import HeldError, progress_line, run_all, run_one
 
 __all__ = [
-    "METHODS", "PLANS", "PROFILES", "HeldError", "Method", "Profile", "Run", "Store", "agrees", "behaviour",
-    "confirmation_runs", "cost_epochs", "digest", "find_device", "fine_tuning_runs", "free_threads", "frontier_runs", "gp_way",
+    "PLANS", "PROFILES", "HeldError", "Profile", "Run", "Store", "agrees", "behaviour",
+    "confirmation_runs", "cost_epochs", "digest", "find_device", "fine_tuning_runs", "free_threads", "frontier_runs", "gp_work",
     "is_current", "local_store", "make_optimizer", "package_code", "planned_cost", "profile", "progress_line", "provenance",
     "record", "recorded_store", "recording_plan", "run_all", "run_on_ray", "run_one", "train", "usable_cores",
 ]  # fmt: skip

@@ -8,63 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._errors import UsageError, require_number, require_whole, short, unknown
+from ..methods import METHODS, find
 from ..models import input_shape
 from ..schedule import DECAYS, AlwaysBP, LadderSchedule, Schedule
-
-
-@dataclass(frozen=True, kw_only=True)
-class Method:
-    """How a run trains: which schedule, and where a Phase-GP gradient comes from."""
-
-    description: str
-    """One line for tables and help."""
-    predictor: str = "shared-network"
-    """A name of ``adagp.predictors``; irrelevant where the schedule has no GP batches."""
-    options: tuple[tuple[str, object], ...] = ()
-    """Keyword arguments of the predictor."""
-    schedule: str = "ladder"
-    """'ladder', 'adaptive' or 'always-bp'."""
-    skip: bool = False
-    """Drop the schedule's GP batches instead of running them: the same BP batches only."""
-    equal_cost: bool = False
-    """Plain BP for as many epochs as ADA-GP's saved time buys, its learning-rate decay fitted to them."""
-
-
-METHODS: dict[str, Method] = {
-    "bp": Method(description="backpropagation in every batch: the baseline", schedule="always-bp"),
-    "adagp": Method(description="ADA-GP with normalized targets (ours): the ladder and one shared predictor network"),
-    "coast": Method(description="zero gradients in Phase GP: momentum and weight decay go on", predictor="coast"),
-    "skip": Method(description="the same BP batches, Phase-GP batches dropped", schedule="always-bp", skip=True),
-    "equal-cost": Method(description="BP for as many epochs as ADA-GP's time buys", schedule="always-bp", equal_cost=True),
-    "ema": Method(description="a moving average of true gradients in Phase GP", predictor="ema"),
-    "previous": Method(description="the last true gradient again in Phase GP", predictor="previous"),
-    "shuffled": Method(description="ADA-GP whose predictor sees another batch's activations", predictor="shuffled"),
-    "error-projection": Method(description="our predictor from the output error", predictor="error-projection"),
-    "adagp-gate": Method(description="ADA-GP with our least-squares gate", options=(("gate", True),)),
-    "adagp-literal": Method(description="ADA-GP taken literally: raw targets", options=(("normalize", False),)),
-    "adagp-default-init": Method(
-        description="ADA-GP whose predictor starts as PyTorch starts a layer, not at zero", options=(("zero_start", False),)
-    ),
-    "truncated": Method(
-        description="true gradients of the layers near the loss in Phase GP, coasting below", predictor="truncated"
-    ),
-    "sampled": Method(description="backpropagation on a random quarter of the batch in Phase GP", predictor="sampled"),
-    "sampled-hardest": Method(
-        description="backpropagation on the quarter of the batch with the largest output error in Phase GP",
-        predictor="sampled",
-        options=(("by", "error"),),
-    ),
-    "control-variate": Method(
-        description="true gradients on a quarter of the batch, corrected by predictions on all of it",
-        predictor="control-variate",
-    ),
-    "nowcast": Method(description="weights extrapolated in Phase GP, without a forward pass", predictor="nowcast"),
-    "feedback-alignment": Method(
-        description="the output error through fixed random matrices in Phase GP", predictor="feedback-alignment"
-    ),
-    "adaptive": Method(description="ADA-GP whose ratio follows what it measures", schedule="adaptive"),
-}
-
 
 _MOST = 1_000_000
 _WHOLE = {
@@ -133,8 +79,7 @@ class Run:
         for name in _WORDS:
             if not isinstance(getattr(self, name), str):
                 raise UsageError(f"{name} must be a name, got {short(getattr(self, name))}")
-        if self.method not in METHODS:
-            raise unknown("method", self.method, METHODS)
+        find(self.method)
         input_shape(self.model, self.dataset)  # refuses an unknown model, or a data set of another kind
         for name, (least, most) in _WHOLE.items():
             value = getattr(self, name)

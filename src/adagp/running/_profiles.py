@@ -5,17 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._errors import unknown
+from ..methods import METHODS
 from ..models import available
-from ._configuration import METHODS, Run
+from ._configuration import Run
 
 MAIN_METHODS = ("bp", "adagp", "coast")
-CONTROLS = tuple(METHODS)
-STUDIED = tuple(
-    method
-    for method in METHODS
-    if method not in ("sampled", "sampled-hardest", "control-variate", "nowcast", "feedback-alignment")
-)
-"""Without the ways that the frontier's records answer for."""
+CONTROLS = tuple(name for name, method in METHODS.items() if method.studied != "never")
+STUDIED = tuple(name for name, method in METHODS.items() if method.studied == "always")
+"""Without the methods that the frontier's records answer for."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "no warm-up": {"warm_up_epochs": 0},

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._errors import UsageError
-from ._configuration import METHODS, Run
+from ..methods import METHODS
+from ._configuration import Run
 from ._cost import cost_epochs
 from ._provenance import provenance, training_code
 
@@ -40,7 +41,6 @@ def train(
     import torch
 
     from .. import data, models
-    from ..predictors import create as create_predictor
     from ..schedule import Phase
     from ..training import AdaGP, DivergedError, discard_others, fit, task_for
 
@@ -57,7 +57,7 @@ def train(
         _load_all_but_last(model, weights)
     memory_format = torch.channels_last if dataset.task == "images" else torch.contiguous_format
     model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]  # missing in torch's stubs
-    predictor = create_predictor(method.predictor, **dict(method.options + run.predictor_options))
+    predictor = method.create(**dict(run.predictor_options))
     engine = AdaGP(model, make_optimizer(run, model), schedule=run.schedule(), predictor=predictor)
     task = task_for(dataset, device=device, batch_size=run.batch_size)
     samples = task.loader("train", seed=run.seed, first=run.train_first, limit=run.train_limit)
@@ -88,7 +88,7 @@ def train(
             evaluate,
             epochs=run.trained_epochs(),
             decay=run.decay,
-            skip=run.ladder() if method.skip else None,
+            skip=run.ladder() if method.drops else None,
             checkpoint=checkpoint,
             made_by=made_by,
             on_epoch=on_epoch,

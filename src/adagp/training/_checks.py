@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from .._errors import UsageError
-from ..predictors import Layer
+from ..predictors import GPWork, GradientPredictor, Layer, PartChooser
 from ._layers import parameters_by_name
 
 
@@ -106,13 +106,34 @@ def check_gradients(trained: Sequence[nn.Parameter], optimizer: torch.optim.Opti
         )
 
 
+def check_work(predictor: GradientPredictor) -> None:
+    """Refuse a predictor whose work in a batch of Phase GP the engine cannot do.
+
+    Raises:
+        UsageError: it is not stated, a part of the batch goes forward without going backward, the weights are not updated, a
+            part goes back through some layers only, or the predictor does not choose the part.
+    """
+    name = type(predictor).__name__
+    if not isinstance(work := getattr(predictor, "work", None), GPWork):
+        raise UsageError(f"{name} does not say what a batch of Phase GP does: give it an attribute work, a GPWork (see Coast)")
+    if work.forward not in (0, 1, work.part) or not work.updates:
+        raise UsageError(
+            f"{name} asks for {work}, expected a batch that goes forward as a whole, not at all, or in the part that goes "
+            "backward, and updates the weights"
+        )
+    if work.part < 1 and (work.backward < 1 or work.cut is not None):
+        raise UsageError(f"{name} asks for {work}, expected a part of the batch to go back through all layers (backward=1)")
+    if work.part < 1 and not isinstance(predictor, PartChooser):
+        raise UsageError(f"{name} needs a part of the batch and has no method choose to say which")
+
+
 def check_cut(
-    cut: "bool | Layer", last: Layer | None, hidden: Collection[Layer], checkpointed: Collection[Layer]
+    cut: Layer | None, last: Layer | None, hidden: Collection[Layer], checkpointed: Collection[Layer]
 ) -> None:
     """Refuse a cut that backpropagation cannot begin at.
 
     Args:
-        cut: where it is to begin; nothing is checked where that is no layer.
+        cut: where it is to begin; nothing is checked where there is none.
         last: the last layer that ran; where it is hidden, the cut was chosen before the order of layers was known.
         hidden: layers under reentrant checkpointing.
         checkpointed: layers under checkpointing without reentry.
@@ -120,7 +141,7 @@ def check_cut(
     Raises:
         UsageError: the cut is one of these.
     """
-    if not isinstance(cut, Layer):
+    if cut is None:
         return
     chosen = last if last in hidden else cut
     for kind, layers in (("reentrant checkpointing", hidden), ("checkpointing", checkpointed)):

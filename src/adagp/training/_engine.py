@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from .. import predictors
 from .._errors import UsageError
-from ..predictors import GradientPredictor, Layer, PartChooser
+from ..predictors import GradientPredictor, Layer
 from ..schedule import LadderSchedule, Phase, Schedule
-from ._checks import check_optimizer
+from ._checks import check_optimizer, check_work
 from ._layers import Coverage
 from ._look import large_batch_quality, predictions
 from ._steps import NOTICES, Steps
@@ -29,7 +29,7 @@ class Step:
     """What one batch did."""
 
     loss: Tensor
-    """Scalar, detached; of the part, where only a part went forward; NaN where nothing did (see ``Needs``)."""
+    """Scalar, detached; of the part, where only a part went forward; NaN where nothing did (see ``GPWork``)."""
     phase: Phase
 
 
@@ -121,8 +121,7 @@ class AdaGP:
         self.predictor = predictors.create(predictor) if isinstance(predictor, str) else predictor
         if self.predictor.needs.error and accumulate > 1:
             raise UsageError("a predictor that uses the output error pairs it with one forward pass; set accumulate to 1")
-        if self.predictor.needs.part < 1 and not isinstance(self.predictor, PartChooser):
-            raise UsageError(f"{type(self.predictor).__name__} needs a part of the batch and has no method choose to say which")
+        check_work(self.predictor)
         self._accumulate = accumulate
         self._steps = Steps(
             model,
@@ -344,48 +343,21 @@ class AdaGP:
         """
         at = self._at
         return {
-            "layers": self._signature(),
-            "channels_last": [layer.name for layer in self.layers if layer.channels_last],
-            "found": self._steps.followed.handed(),
-            "taught": [layer.name for layer in self.layers if layer in self._steps.taught],
-            **self._steps.watch.state_dict(),
+            **self._steps.state_dict(),
             "position": {**at.__dict__, "phase": at.phase.value},
             "gradients": [None if p.grad is None else p.grad.clone() for p in self._steps.followed.trained] if at.call else [],
             "counts": dict(self.counts),
-            "true_steps": self._steps.true_steps,
-            "kind": type(self.predictor).__name__ if self._steps.predicts else "none",
-            "predictor": self.predictor.state_dict() if self._steps.predicts else {},
             "schedule": self.schedule.state_dict(),
-            "metrics": self._steps.metrics.state_dict(),
         }
 
     def load_state_dict(self, state: dict) -> None:
         """Continue where ``state_dict`` was taken, bit for bit.
 
         Raises:
-            UsageError: the state is of another model.
+            UsageError: the state is of another model, predictor or version.
         """
-        kind = type(self.predictor).__name__ if self._steps.predicts else "none"
-        if state.get("kind") != kind:
-            raise UsageError(
-                f"this state is of the predictor {state.get('kind', 'missing')}, expected {kind}; load it into an engine with "
-                "the same predictor and a schedule of the same kind"
-            )
-        missing = self.state_dict().keys() - state.keys()
-        if missing:
-            raise UsageError(f"this state lacks {', '.join(sorted(missing))}: it was made by another version; begin anew")
-        self._steps.look_again(state["found"])
-        mine, theirs = self._signature(), dict(state.get("layers", {}))
-        if mine != theirs:
-            name = next((n for n in (*theirs, *mine) if theirs.get(n) != mine.get(n)), "order of layers")
-            raise UsageError(
-                f"this state is of another model: layer {name!r} has weights {theirs.get(name, 'missing')} there and "
-                f"{mine.get(name, 'missing')} here; load it into an engine around the model it came from"
-            )
-        for layer in self.layers:  # the columns' order is a part of what was learned
-            layer.channels_last = layer.name in state["channels_last"]
-        self._steps.watch.load_state_dict(state)
-        self._steps.taught = {layer for layer in self.layers if layer.name in state["taught"]}
+        self._steps.check_state(state, besides={"position", "gradients", "counts", "schedule"})
+        self._steps.load_state_dict(state)
         self._inside, self._loop, self._number, self._first_bad = False, None, None, None
         self._at = Position(**{**state["position"], "phase": Phase(state["position"]["phase"])})
         trained = self._steps.followed.trained if self._at.call else []
@@ -393,11 +365,8 @@ class AdaGP:
             if gradient is not None and gradient.layout is torch.strided:
                 gradient = torch.empty_like(parameter, requires_grad=False).copy_(gradient)
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
-        self.counts, self._steps.true_steps = Counter(state["counts"]), state["true_steps"]
-        if self._steps.predicts:
-            self.predictor.load_state_dict(state["predictor"])
+        self.counts = Counter(state["counts"])
         self.schedule.load_state_dict(state["schedule"])
-        self._steps.metrics.load_state_dict(state["metrics"])
 
     def __deepcopy__(self, memo: dict) -> "AdaGP":
         raise UsageError("an engine belongs to its model: build a new one around a copy, and load_state_dict into it")
@@ -409,9 +378,6 @@ class AdaGP:
         """End the engine's work: a step after this is refused, and a compiled model loses its hooks."""
         self._steps.watch.release()
         self._closed = True
-
-    def _signature(self) -> dict[str, list[int]]:
-        return {layer.name: list(layer.weight.shape) for layer in self.layers}
 
     def _give_up(self) -> None:
         """Forget an optimizer step that is not finished: an exception, or an incomplete group."""

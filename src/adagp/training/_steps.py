@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from .._errors import UsageError
-from ..predictors import GradientPredictor, Layer, Needs, PartChooser, Replicas, local_part, parameter_of
+from ..predictors import GradientPredictor, Layer, PartChooser, Replicas, local_part, parameter_of
 from ..schedule import Phase
 from ._checks import check_averaged, check_cut, check_gradients, check_model, sharded_group
 from ._layers import Coverage, Followed, coverage
@@ -143,8 +143,7 @@ class Steps:
         Returns:
             The loss of what was run, detached; None where nothing was.
         """
-        needs = self.predictor.needs
-        if self.predicts and needs.backward is True and needs.part < 1 and not batch:
+        if self.predicts and self.predictor.work.part < 1 and not batch:
             raise UsageError(
                 "this predictor trains on a part of the batch, which it must be given: "
                 "engine.step(lambda x, y: F.cross_entropy(model(x), y), x, y)"
@@ -156,7 +155,7 @@ class Steps:
         """Predict or learn, then make the optimizer's step; return the mean cosine over layers where it was measured."""
         predicting = phase is Phase.GP
         trained = self.followed.trained
-        if predicting and isinstance(self.predictor.needs.backward, Layer):
+        if predicting and self._cut() is not None:
             self._average(trained)
         true = not predicting or any(parameter.grad is not None for parameter in trained)
         error, finite, quality = self._error_of_all(), True, None
@@ -187,6 +186,68 @@ class Steps:
         """Return what happened in every step that it could in, of those counted since this was last asked, and how often."""
         notes, self._notes = self._notes, Counter()
         return {fault: notes[fault] for fault in NOTICES if notes[fault] and notes[fault] == notes[f"{fault} of"]}
+
+    def state_dict(self) -> dict:
+        """Return all that later steps depend on, besides the model and the optimizer."""
+        return {
+            "layers": self._signature(),
+            "channels_last": [layer.name for layer in self.layers if layer.channels_last],
+            "found": self.followed.handed(),
+            "taught": [layer.name for layer in self.layers if layer in self.taught],
+            **self.watch.state_dict(),
+            "true_steps": self.true_steps,
+            "kind": self._kind(),
+            "predictor": self.predictor.state_dict() if self.predicts else {},
+            "metrics": self.metrics.state_dict(),
+        }
+
+    def check_state(self, state: dict, besides: set[str]) -> None:
+        """Refuse a state of another predictor or version.
+
+        Args:
+            besides: what it must hold in addition to this object's own.
+
+        Raises:
+            UsageError: it is one.
+        """
+        if state.get("kind") != self._kind():
+            raise UsageError(
+                f"this state is of the predictor {state.get('kind', 'missing')}, expected {self._kind()}; load it into an "
+                "engine with the same predictor and a schedule of the same kind"
+            )
+        own = {"layers", "channels_last", "found", "taught", "true_steps", "kind", "predictor", "metrics"}
+        missing = (own | besides | self.watch.state_dict().keys()) - state.keys()
+        if missing:
+            raise UsageError(f"this state lacks {', '.join(sorted(missing))}: it was made by another version; begin anew")
+
+    def load_state_dict(self, state: dict) -> None:
+        """Restore what ``state_dict`` returned.
+
+        Raises:
+            UsageError: the state is of another model.
+        """
+        self.look_again(state["found"])
+        mine, theirs = self._signature(), dict(state["layers"])
+        if mine != theirs:
+            name = next((n for n in (*theirs, *mine) if theirs.get(n) != mine.get(n)), "order of layers")
+            raise UsageError(
+                f"this state is of another model: layer {name!r} has weights {theirs.get(name, 'missing')} there and "
+                f"{mine.get(name, 'missing')} here; load it into an engine around the model it came from"
+            )
+        for layer in self.layers:  # the columns' order is a part of what was learned
+            layer.channels_last = layer.name in state["channels_last"]
+        self.watch.load_state_dict(state)
+        self.taught = {layer for layer in self.layers if layer.name in state["taught"]}
+        self.true_steps = state["true_steps"]
+        if self.predicts:
+            self.predictor.load_state_dict(state["predictor"])
+        self.metrics.load_state_dict(state["metrics"])
+
+    def _kind(self) -> str:
+        return type(self.predictor).__name__ if self.predicts else "none"
+
+    def _signature(self) -> dict[str, list[int]]:
+        return {layer.name: list(layer.weight.shape) for layer in self.layers}
 
     def coverage(self) -> Coverage:
         """See ``AdaGP.coverage``."""
@@ -259,23 +320,29 @@ class Steps:
     def _predicting(
         self, run: Callable[[], Tensor], closure: Callable[..., Tensor], batch: tuple[Tensor, ...], first: bool
     ) -> Tensor | None:
-        """Run what the predictor needs of a batch in Phase GP; return the loss of what was run."""
-        needs = self.predictor.needs
-        part = needs.backward is True and needs.part < 1
-        loss = self._forward_only(run, needs, first) if needs.forward else None
+        """Do the work of a batch in Phase GP; return the loss of what was run."""
+        work, cut = self.predictor.work, self._cut()
+        # With a cut that is not known yet, no layer goes backward.
+        whole, part = cut is None and work.backward == 1, work.part < 1
+        ahead = work.forward == 1 and (part or not whole)
+        loss = self._forward_only(run, cut, first) if ahead else None
         if part:
             rows = cast(PartChooser, self.predictor).choose(len(batch[0]), self.watch.error)
             chosen = [tensor[rows.to(tensor.device)] for tensor in batch]
             # A chosen part's statistics are not the batch's: where the batch went forward, it alone moves them.
-            with self.buffers_kept() if needs.forward else contextlib.nullcontext():
+            with self.buffers_kept() if ahead else contextlib.nullcontext():
                 partial = self._backpropagate(closure(*chosen))
             loss = partial if loss is None else loss
-        elif needs.backward is True:
+        elif whole:
             loss = self._with_backward(run, first)
         return loss
 
-    def _forward_only(self, closure: Callable[[], Tensor], needs: Needs, first: bool) -> Tensor:
-        cut = needs.backward if isinstance(needs.backward, Layer) else None
+    def _cut(self) -> Layer | None:
+        """Return the lowest layer that gets a true gradient in Phase GP, where the predictor names one."""
+        name = self.predictor.work.cut
+        return None if name is None else next((layer for layer in self.layers if layer.name == name), None)
+
+    def _forward_only(self, closure: Callable[[], Tensor], cut: Layer | None, first: bool) -> Tensor:
         replica = self.model if isinstance(self.model, nn.parallel.DistributedDataParallel) else None
         # A forward pass whose graph is missing, or begins inside the model, is not what DistributedDataParallel's reducer
         # expects: ``_update`` averages.
@@ -358,13 +425,13 @@ class Steps:
                 continue
             if layer not in given:
                 _apply(hooks, after, weight)
-            elif self.predictor.needs.outputs and self.predictor.needs.part < 1:
+            elif self.predictor.needs.outputs and self.predictor.work.part < 1:
                 raise UsageError(
                     f"the weight of {layer.name} has gradient hooks, which {type(self.predictor).__name__} cannot apply to a "
                     "gradient that is partly predicted; use another predictor, or mask the weight in the forward pass"
                 )
         self._notes["nothing was predicted in of"] += 1
-        self._notes["nothing was predicted in"] += not layers and self.predictor.needs.backward is not True
+        self._notes["nothing was predicted in"] += not layers and self.predictor.work.backward < 1
 
     def _learn(self, phase: Phase, error: Tensor | None, finite: bool) -> Tensor | None:
         """Let the predictor learn; return the mean cosine over layers where it was measured."""
@@ -383,7 +450,7 @@ class Steps:
             self.metrics.start(phase.value)
             self.predictor.learn(layers, self.metrics.score, error)
             quality = self.metrics.finish()
-        check_cut(self.predictor.needs.backward, self.watch.final, self.watch.hidden, self.watch.checkpointed)
+        check_cut(self._cut(), self.watch.final, self.watch.hidden, self.watch.checkpointed)
         return quality
 
     def _with_gradients(self) -> list[Layer]:
