@@ -32,7 +32,7 @@ def test_a_shown_figure_is_saved_with_its_data_and_has_alternative_text(checkout
 
 
 def test_every_method_and_design_has_a_colour_and_a_name():
-    from adagp.running import METHODS
+    from adagp.methods import METHODS
 
     for name in (*METHODS, "baseline", "low", "efficient", "max", "ws", "os", "is", "rs"):
         assert name in figures.style.COLORS and name in figures.style.LABELS

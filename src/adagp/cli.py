@@ -34,7 +34,7 @@ StoreOption = Annotated[
 ]
 ProfileOption = Annotated[
     str,
-    typer.Option(help="smoke (for CI), quick (the default), reduced (thin networks, for CPUs) or full (paper scale, for a GPU)."),
+    typer.Option(help="smoke (for CI), quick (the default), reduced (thin networks, for CPUs) or full (paper scale, GPU)."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
 
@@ -149,11 +149,9 @@ def train(
         run, records, device=running.find_device(), on_epoch=lambda row: say(running.progress_line(run, row))
     )
     if as_json:
-        print(json.dumps(record))
+        print(json.dumps(record.document))
     else:
-        result = record["result"]
-        outcome = f"diverged: {result['diverged']}" if result["diverged"] else f"{result['metric']} {result['score']:.2f}"
-        print(f"{run.name}: {outcome} ({result['seconds']:.0f} s)\n{records.path(run)}")
+        print(f"{run.name}: {running.outcome(record)}\n{records.path(run)}")
 
 
 @app.command()
@@ -273,7 +271,6 @@ def info(
     import adagp
 
     from . import _paths, data, models, predictors, publishing, running
-    from .methods import METHODS
 
     origin, home = running.provenance(running.find_device()), _paths.checkout()
     facts = {

@@ -56,7 +56,7 @@ from ._frontier import (
     timings,
 )
 from ._measured import large_batch, predictor_start, step_times, way_times
-from ._rules import LEAST_UPDATES, Interval, by_network, interval, pairs, score, verdict, warm_up_updates, width_words
+from ._rules import LEAST_UPDATES, Interval, by_network, interval, pairs, verdict, width_words
 from ._traits import SHAPE, TRAITS, Trait, model_traits
 
 __all__ = [
@@ -66,7 +66,7 @@ __all__ = [
     "frontier", "hardware_record", "interval", "large_batch", "least_noise", "mean_std", "measure_correlations", "mixtures",
     "model_table", "model_traits", "nearest", "page_records", "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep",
     "planned", "predictor_start", "quality", "record_correlations", "record_fixed", "recorded", "recorded_correlations",
-    "recorded_steps", "regimes", "results", "sample_sums", "savings", "score", "step_times", "study_results", "summary",
-    "threshold", "timings", "validation_record", "variance", "variants", "verdict", "warm_up_updates", "way_times",
+    "recorded_steps", "regimes", "results", "sample_sums", "savings", "step_times", "study_results", "summary",
+    "threshold", "timings", "validation_record", "variance", "variants", "verdict", "way_times",
     "whole_network", "width_words", "zoo_workloads",
 ]  # fmt: skip

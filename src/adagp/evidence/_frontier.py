@@ -1,14 +1,13 @@
 """What a run is worth beside plain backpropagation of the same cost: the frontier, and each way's distance to it."""
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ..methods import METHODS
-from ..running import Run, confirmation_runs, cost_epochs, gp_work, planned_cost
-from ._rules import LEAST_PAIRS, Interval, interval, score, width_words
+from ..running import Record, Run, confirmation_runs, gp_work
+from ._rules import LEAST_PAIRS, Interval, interval, width_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 _REGIME = ("model", "dataset", "width", "batch_size", "optimizer", "weight_decay", "precision")
 
 
-def budgets(records: Iterable[dict]) -> "pd.DataFrame":
+def budgets(records: Iterable[Record]) -> "pd.DataFrame":
     """One row a run, with its cost and the regime it belongs to.
 
     Returns:
@@ -30,21 +29,17 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
     import pandas as pd
 
     rows = []
-    records = [record for record in records if record["result"]["metric"] == "accuracy"]
-    made = [Run.from_config(record["config"]) for record in records]
+    records = [record for record in records if record.result.metric == "accuracy"]
     settled = set(confirmation_runs())
     seeds_from: dict[Run | None, set[int]] = {}
-    for run in made:
+    for run in (record.run for record in records):
         seeds_from.setdefault(run.start, set()).add(run.seed)
-    for run, record in zip(made, records, strict=True):
-        result = record["result"]
-        cost, data, cut = result.get("cost_epochs"), record["provenance"]["data"], result.get("cut")
-        if result["diverged"]:  # it counts against its method at the cost of the whole run, not at that of the epochs before
-            cost = planned_cost(run, result["train_samples"], cut)
+    for record in records:
+        run, result, data = record.run, record.result, record.provenance.data
         # Seeds that share a pretrained network say how sure a figure is for that one; seeds with one each, for all like it.
         alone = run.start is not None and len(seeds_from[run.start]) == 1
         start, confirming = replace(run.start, seed=0).name if run.start else "", run in settled
-        size = result["train_samples"], data["fingerprint"]
+        size = result.train_samples, data.fingerprint
         rows.append(
             {
                 "key": (*(getattr(run, name) for name in _REGIME), start, alone, confirming, *size),
@@ -52,23 +47,23 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
                 "confirming": confirming,
                 "model": run.model,
                 "width": run.width,
-                "samples": result["train_samples"],
+                "samples": result.train_samples,
                 "batch": run.batch_size,
-                "data": data["name"],
+                "data": data.name,
                 "method": "bp" if run.method == "equal-cost" else run.method,
                 "schedule": _plan(run),
                 "lr": run.lr,
                 "decay": run.decay,
                 "epochs": run.trained_epochs(),
                 "seed": run.seed,
-                "cost": cost_epochs(run, record["curves"], cut) if cost is None else cost,
-                "gp": _gp_share(record["curves"]),
+                "cost": record.cost,
+                "gp": record.gp_share,
                 # Epochs of which batches are dropped are shorter, and a mean of three would cover less of the rate's fall.
-                "accuracy": score(record) if result["diverged"] else record["curves"][-1][result["metric"]],
-                "score": score(record),
-                "averaged": result["averaged_score"],
-                "seconds": result["seconds"],
-                "cut": cut,
+                "accuracy": record.score if result.diverged else record.curves[-1].metric(result.metric),
+                "score": record.score,
+                "averaged": result.averaged_score,
+                "seconds": result.seconds,
+                "cut": result.cut,
                 "run": run,
             }
         )
@@ -94,7 +89,7 @@ def _tuned(alone: bool, confirming: bool) -> str:
     return ", fine-tuned from a network each" if alone else ", fine-tuned"
 
 
-def regimes(records: Iterable[dict], *, confirming: bool = False) -> "dict[str, pd.DataFrame]":
+def regimes(records: Iterable[Record], *, confirming: bool = False) -> "dict[str, pd.DataFrame]":
     """The rows of ``budgets`` by regime, those trained from random weights first and most budgets first: of those whose
     ``frontier`` has two budgets or more, since with fewer nothing is decided.
 
@@ -107,13 +102,6 @@ def regimes(records: Iterable[dict], *, confirming: bool = False) -> "dict[str, 
     count = {name: frontier(rows)["cost"].nunique() for name, rows in parts.items()}
     tuned = {name: rows["run"].iloc[0].start is not None for name, rows in parts.items()}
     return {name: parts[name] for name in sorted(parts, key=lambda name: (tuned[name], -count[name])) if count[name] > 1}
-
-
-def _gp_share(rows: Iterable[dict]) -> float:
-    counts = Counter[str]()
-    for row in rows:
-        counts.update(row["batches"])
-    return (counts["gp"] + counts["skipped"]) / max(1, counts.total())
 
 
 def at_measured_cost(runs: "pd.DataFrame", times: "pd.DataFrame") -> "pd.DataFrame":
