@@ -37,8 +37,8 @@ def facts(store: Store, run: Run) -> tuple:
     """What of a record must not depend on whether its run was stopped."""
     record = store.get(run)
     assert record is not None
-    curves = [{name: row[name] for name in row if not name.endswith("seconds")} for row in record["curves"]]
-    return json.dumps(curves), record["result"]["score"], record["result"]["weight_norm"]
+    curves = [row.model_dump(exclude={"seconds", "train_seconds"}) for row in record.curves]
+    return json.dumps(curves), record.result.score, record.result.weight_norm
 
 
 def main() -> None:

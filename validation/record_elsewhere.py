@@ -247,7 +247,7 @@ def collect(out: Path) -> None:
 def keep(state: Path) -> None:
     """Records become recorded, with the behaviour of the code that made them; the whole state goes along with the next run."""
     from adagp._files import write_json
-    from adagp.running import Run, behaviour, recorded_store
+    from adagp.running import Record, behaviour, recorded_store
 
     CARRY.mkdir(exist_ok=True)
     (CARRY / "state.tar").write_bytes(state.read_bytes())
@@ -259,10 +259,9 @@ def keep(state: Path) -> None:
     if steps is not None:
         steps |= {"concurrency": rates, "provenance": steps["provenance"] | {"commit": commit}}
         write_json(ROOT / "artifact" / "recorded" / "steps.json", steps)
-    for name, record in files.items():
-        run = Run.from_config(record["config"])
-        record["provenance"] |= {"commit": commit, "behaviour": behaviour(run)}
-        recorded_store().put(run, record)
+    for name, document in files.items():
+        record = Record.from_document(document, name)
+        recorded_store().put(record.with_provenance(commit=commit, behaviour=behaviour(record.run)))
         print(name)
 
 

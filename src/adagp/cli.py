@@ -137,11 +137,9 @@ def train(
         run, records, device=running.find_device(), on_epoch=lambda row: say(running.progress_line(run, row))
     )
     if as_json:
-        print(json.dumps(record))
+        print(json.dumps(record.document))
     else:
-        result = record["result"]
-        outcome = f"diverged: {result['diverged']}" if result["diverged"] else f"{result['metric']} {result['score']:.2f}"
-        print(f"{run.name}: {outcome} ({result['seconds']:.0f} s)\n{records.path(run)}")
+        print(f"{run.name}: {running.outcome(record)}\n{records.path(run)}")
 
 
 @app.command()

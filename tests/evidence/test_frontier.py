@@ -6,6 +6,7 @@ import re
 import pandas as pd
 import pytest
 import torch
+from records import record_of
 
 from adagp import evidence, publishing
 from adagp.methods import METHODS
@@ -14,17 +15,11 @@ from adagp.running import Run, confirmation_runs, cost_epochs, fine_tuning_runs
 BASE = Run(model="vgg13", dataset="digits", method="bp", width=0.125, epochs=20, warm_up_epochs=10, rungs=(), final=(1, 1))
 
 
-def record(score, cost=None, averaged=None, run=BASE, **changes):
+def record(score, cost=None, averaged=None, run=BASE, diverged=None, origin=None, **changes):
     run = dataclasses.replace(run, **changes)
-    batches = [{"bp": 10} if run.method == "bp" or epoch < 10 else {"gp": 5, "bp": 5} for epoch in range(run.epochs)]
-    rows = [{"batches": made, "accuracy": score + 1} for made in batches]
-    result = {"metric": "accuracy", "diverged": None, "score": score, "averaged_score": averaged, "train_samples": 1280}
-    return {
-        "config": run.config(),
-        "result": result | {"seconds": 1.0} | ({} if cost is None else {"cost_epochs": cost}),
-        "curves": rows,
-        "provenance": {"data": {"name": "digits", "fingerprint": "x"}},
-    }
+    batches = [{"bp": 10} if run.method == "bp" or epoch < 10 else {"gp": 5, "bp": 5} for epoch in range(run.trained_epochs())]
+    result = {"averaged_score": averaged, "diverged": diverged, "cost_epochs": cost}
+    return record_of(run, score, batches=batches, last=score + 1, origin=origin, **result)
 
 
 def plain(seeds=(0, 1, 2)):
@@ -143,8 +138,7 @@ def test_a_way_without_backpropagations_decay_is_not_said_to_lie_below():
 
 
 def test_a_diverged_way_counts_at_the_cost_of_its_whole_run():
-    lost = record(40, method="coast", seed=0, cost=1.0)
-    lost["result"]["diverged"] = "the loss is not finite"
+    lost = record(40, method="coast", seed=0, cost=1.0, diverged="the loss is not finite")
     cost = evidence.budgets([lost])["cost"].item()
     assert cost > 12
 
@@ -173,7 +167,7 @@ def test_a_way_is_held_against_its_own_cost_and_its_own_seed():
     found = table["distance"][0]
     assert (found.mean, found.low, found.pairs) == pytest.approx((1.5, 1.5, 3))
     assert table["against_whole"][0].mean == pytest.approx(1.5 - 6)
-    alone = [run for run in plain() if run["config"]["epochs"] == 16 or run["config"]["seed"] < 2]
+    alone = [made for made in plain() if made.run.epochs == 16 or made.run.seed < 2]
     same = [record(60 + seed, method="coast", seed=seed, cost=16.0) for seed in (0, 1, 2)]
     found = evidence.distances(evidence.budgets([*alone, *same]))["distance"][0]
     assert found.pairs == 3  # the third seed's only budget is the way's very cost
@@ -275,7 +269,7 @@ def test_what_a_decay_is_worth_is_told_by_budget_and_a_warm_up_apart_from_the_sh
 
 
 def test_regimes_do_not_mix():
-    other = record(10) | {"provenance": {"data": {"name": "digits", "fingerprint": "of other images"}}}
+    other = record(10, origin={"data": {"name": "digits", "fingerprint": "of other images"}})
     assert evidence.budgets([*plain(), other])["regime"].nunique() == 2
 
 

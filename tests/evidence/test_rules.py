@@ -4,13 +4,14 @@ import copy
 
 import pandas as pd
 import pytest
+from records import record_of
 from scipy.stats import ttest_1samp
 
 from adagp import evidence, models, publishing
 from adagp.evidence import Claim, Measured, interval, pairs, verdict
 from adagp.evidence._claims import accuracy_gap
 from adagp.evidence._rules import largest
-from adagp.running import frontier_runs, profile
+from adagp.running import Run, frontier_runs, profile
 
 
 def test_the_interval_is_that_of_the_paired_t_test():
@@ -46,14 +47,12 @@ def test_a_verdict_follows_the_interval(low, high, rule, bound, paper, expected)
 def record(
     method, seed, score, *, width=0.125, data="a" * 64, code="x", diverged=None, behaviour=None, warm_up=10, model="vgg13"
 ):
-    return {
-        "config": {
-            "model": model, "dataset": "cifar10", "method": method, "seed": seed, "width": width, "epochs": 90,
-            "batch_size": 128, "warm_up_epochs": warm_up, "precision": "float32" if width < 1 else "bfloat16",
-        },
-        "result": {"score": score, "metric": "accuracy", "diverged": diverged, "train_samples": 50_000},
-        "provenance": {"code": code, "data": {"name": "CIFAR-10 (JPEG)", "fingerprint": data}, "behaviour": behaviour},
-    }  # fmt: skip
+    run = Run(
+        model=model, dataset="cifar10", method=method, seed=seed, width=width, epochs=90, warm_up_epochs=warm_up,
+        precision="float32" if width < 1 else "bfloat16",
+    )  # fmt: skip
+    origin = {"code": code, "data": {"name": "CIFAR-10 (JPEG)", "fingerprint": data}, "behaviour": behaviour}
+    return record_of(run, score, origin=origin, diverged=diverged, train_samples=50_000)
 
 
 def runs(method, *scores, **settings):
@@ -111,29 +110,25 @@ def test_verdicts_rest_on_planned_runs_at_the_one_scale_nearest_to_the_papers(mo
     monkeypatch.setattr(
         "adagp.evidence._frames.recorded",
         lambda: [
-            {
-                "name": run.name,
-                "config": run.config(),
-                "result": {
-                    "train_samples": run.train_limit or 50_000,
-                    "metric": "bleu" if run.model == "transformer" else "accuracy",
-                },
-            }
+            record_of(
+                run,
+                1.0,
+                train_samples=run.train_limit or 50_000,
+                metric="bleu" if run.model == "transformer" else "accuracy",
+            )
             for run in [*plan, *late]
         ],
     )
-    near = [kept["config"]["model"] for kept in evidence.nearest()]
+    near = [kept.run.model for kept in evidence.nearest()]
     assert sorted(near) == sorted(models.available())  # one each: not the late schedule's second run of MobileNet-V2
-    assert [kept["config"]["model"] for kept in evidence.deciding()] == ["vgg13"]
-    assert {kept["config"]["model"] for kept in evidence.broadest()} == set(models.available()) - {"transformer"}
+    assert [kept.run.model for kept in evidence.deciding()] == ["vgg13"]
+    assert {kept.run.model for kept in evidence.broadest()} == set(models.available()) - {"transformer"}
 
 
 def test_over_networks_each_network_counts_once(monkeypatch):
     made = [*runs("bp", 80.0, 80.0, 80.0), *runs("adagp", 79.0, 79.0, 79.0)]
     for model, gap in (("vgg16", -3.0), ("resnet50", -5.0)):
         made += runs("bp", 70.0, model=model) + runs("adagp", 70.0 + gap, model=model)
-    for kept in made:
-        kept["result"] |= dict.fromkeys(("averaged_score", "parameters", "predictor_parameters", "seconds"), 0)
     monkeypatch.setattr("adagp.publishing._display.broadest", lambda: made)
     table = publishing.networks_table().data
     assert "<td>-3.00 [-7.97, +1.97]</td>" in table and "vgg13 -1.0, vgg16 -3.0, resnet50 -5.0" in table
@@ -141,8 +136,6 @@ def test_over_networks_each_network_counts_once(monkeypatch):
 
 def test_the_book_scores_a_diverged_run_as_the_claims_do():
     lost = record("adagp-literal", 0, None, diverged="x")
-    for key in ("averaged_score", "parameters", "predictor_parameters", "seconds"):
-        lost["result"][key] = 0
     table = evidence.mean_std(evidence.summary([lost]), ["method"])
     assert table.loc[0, "mean"] == 10.0 and table.loc[0, "diverged"] == 1
 
@@ -158,10 +151,10 @@ def test_runs_by_the_papers_schedule_stand_by_width_the_widest_first(monkeypatch
     full, reduced = profile("full"), profile("reduced")
     wide, thin = full.run("vgg13", "bp"), reduced.study.base
     chosen = [reduced.run("vgg16", "bp"), thin, wide]  # the first of them with a shortened ladder
-    known = [{"name": run.name, "config": run.config()} for run in chosen]
+    known = [record_of(run, 1.0) for run in chosen]
     monkeypatch.setattr("adagp.evidence._frames.recorded", lambda: known)
     found = evidence.at_paper_schedule()
-    assert [(width, [r["name"] for r in rows]) for width, rows in found.items()] == [(1.0, [wide.name]), (0.125, [thin.name])]
+    assert [(width, [r.name for r in rows]) for width, rows in found.items()] == [(1.0, [wide.name]), (0.125, [thin.name])]
 
 
 def test_step_times_on_an_accelerator_say_in_how_many_models_the_schedule_is_slower(monkeypatch):

@@ -10,22 +10,22 @@ import pytest
 from adagp import evidence, publishing
 from adagp.evidence import Interval, recorded
 from adagp.methods import METHODS
-from adagp.running import Run
+from adagp.running import Record, Run
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def records(differences):
     """Recorded runs of backpropagation, and of ADA-GP with these differences in accuracy, a seed each."""
-    whole = [r for r in recorded() if (r["config"]["epochs"], r["config"]["width"], r["config"]["seed"]) == (90, 1, 0)]
-    plain, other = (next(r for r in whole if r["config"]["method"] == method) for method in ("bp", "adagp"))
+    whole = [r for r in recorded() if (r.run.epochs, r.run.width, r.run.seed) == (90, 1, 0)]
+    plain, other = (next(r for r in whole if r.run.method == method) for method in ("bp", "adagp"))
     made = []
     for seed, difference in enumerate(differences):
         for record, score in ((plain, 80.0), (other, 80.0 + difference)):
-            one = copy.deepcopy(record)
+            one = copy.deepcopy(record.document)
             one["config"]["seed"], one["result"]["score"] = seed, score
             one["provenance"]["code"] = "the same"
-            made.append(one)
+            made.append(Record.from_document(one, "a test"))
     return made
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -355,8 +356,9 @@ def test_figures_of_the_behaviour_that_are_damaged_are_made_again(home, monkeypa
 
     path = _paths.runs() / "work" / "behaviour.json"
     path.parent.mkdir(parents=True)
+    made = SimpleNamespace(result=SimpleNamespace(quality={}, weight_norm=1.0), curves=[])
     for content in GARBAGE.values():
         path.write_bytes(content or b"{")
-        monkeypatch.setattr(_behaviour, "train", lambda run: {"result": {"quality": {}, "weight_norm": 1.0}, "curves": []})
+        monkeypatch.setattr(_behaviour, "train", lambda run: made)
         assert _behaviour._figures.__wrapped__(_behaviour._probe(RUN)) == [1.0, 0, 0, 0]
     assert np.isfinite(json.loads(path.read_text())["figures"][_behaviour._probe(RUN).name]).all()

@@ -8,7 +8,7 @@ import pytest
 
 from adagp.methods import METHODS
 from adagp.predictors import SharedNetwork
-from adagp.running import Run, agrees, behaviour, is_current
+from adagp.running import Record, Run, agrees, behaviour, is_current, recorded_store
 
 GOLDEN = Path(__file__).with_name("golden.json")
 VGG = Run(model="vgg13", dataset="cifar10", method="bp")
@@ -37,13 +37,15 @@ def test_a_record_of_other_code_is_current_while_its_method_behaves_as_it_did(ch
     from adagp.running import _behaviour
 
     run = dataclasses.replace(VGG, method="adagp")
-    record = {"provenance": {"code": "of another day", "behaviour": behaviour(run)}}
-    assert is_current(record, run)
-    assert not is_current({"provenance": {"code": "of another day"}}, run)
+    kept = next(record for record in recorded_store() if record.run.method == "adagp")
+    document = kept.document | {"config": run.config(), "result": kept.document["result"] | {"diverged": "early"}}
+    record = Record.from_document(document, "a test").with_provenance(code="of another day", behaviour=behaviour(run))
+    assert is_current(record)
+    assert not is_current(record.with_provenance(behaviour=None))
     _behaviour._figures.cache_clear()
     (checkout / "artifact" / "runs" / "work" / "behaviour.json").unlink(missing_ok=True)
     monkeypatch.setattr(SharedNetwork, "_decay", 0.5)  # a change of the predictor that no hash of names would show
-    assert not is_current(record, run)
+    assert not is_current(record)
     _behaviour._figures.cache_clear()
 
 

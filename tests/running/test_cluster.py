@@ -55,8 +55,8 @@ def test_records_survive_a_killed_worker(cluster, tmp_path):
         over.set()
         thread.join()
     assert killed
-    assert len(lines) == len(RUNS) and sorted(record["name"] for record in store) == sorted(run.name for run in RUNS)
-    assert all([row["epoch"] for row in record["curves"]] == [1, 2, 3, 4] for record in store)
+    assert len(lines) == len(RUNS) and sorted(record.name for record in store) == sorted(run.name for run in RUNS)
+    assert all([row.epoch for row in record.curves] == [1, 2, 3, 4] for record in store)
     assert run_on_ray(RUNS, store, address=cluster.address, report=lambda line: pytest.fail(f"ran again: {line}")) == []
 
 

@@ -45,7 +45,7 @@ def test_a_run_that_was_stopped_goes_on_on_the_next_machine(elsewhere, tmp_path)
     program, machine = elsewhere
     store = machine("first")
     store.prepare()
-    store.put(DONE, train(DONE))
+    store.put(train(DONE))
 
     class StoppedError(Exception):
         pass
@@ -62,16 +62,16 @@ def test_a_run_that_was_stopped_goes_on_on_the_next_machine(elsewhere, tmp_path)
     program.collect(tmp_path / "out")
     program.keep(tmp_path / "out" / "state.tar")
     kept = recorded_store().get(DONE)
-    assert kept["provenance"]["commit"] == "0123456789ab" and kept["provenance"]["behaviour"]
+    assert kept.provenance.commit == "0123456789ab" and kept.provenance.behaviour
     assert recorded_store().get(BEGUN) is None
 
     machine("second")
     program.run(tmp_path / "again", minutes=10, device="cpu", jobs=1)
     program.keep(tmp_path / "again" / "state.tar")
     ended, whole = recorded_store().get(BEGUN), train(BEGUN)
-    assert [row["seconds"] for row in ended["curves"][:2]] == seen  # taken over, not made again
-    assert ended["result"]["score"] == pytest.approx(whole["result"]["score"])
-    assert ended["curves"][-1]["train_loss"] == pytest.approx(whole["curves"][-1]["train_loss"])
+    assert [row.seconds for row in ended.curves[:2]] == seen  # taken over, not made again
+    assert ended.result.score == pytest.approx(whole.result.score)
+    assert ended.curves[-1].train_loss == pytest.approx(whole.curves[-1].train_loss)
 
 
 def test_nothing_that_is_recorded_is_made_again(checkout):

@@ -17,8 +17,8 @@ RUN = dataclasses.replace(profile("smoke").run("vgg13", "adagp"), train_limit=12
 
 
 def without_times(record):
-    curves = [{k: v for k, v in row.items() if k not in ("train_seconds", "seconds")} for row in record["curves"]]
-    return curves, record["result"]["score"], record["result"]["quality"]
+    curves = [row.model_dump(exclude={"train_seconds", "seconds"}) for row in record.curves]
+    return curves, record.result.score, record.result.quality
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +28,12 @@ def reference():
 
 
 def test_a_record_tells_what_ran_and_where(reference):
-    assert [row["batches"] for row in reference["curves"]] == [{"warm-up": 2}, {"gp": 2}, {"gp": 1, "bp": 1}]
-    assert reference["config"] == RUN.config()
-    origin = reference["provenance"]
-    assert len(origin["data"]["fingerprint"]) == 64 and origin["versions"]["torch"] and origin["machine"]["processor"]
-    assert 0 <= reference["result"]["score"] <= 100
-    assert all(-1 <= layer["cosine"] <= 1 for layer in reference["result"]["quality"]["bp"].values())
+    assert [row.batches for row in reference.curves] == [{"warm-up": 2}, {"gp": 2}, {"gp": 1, "bp": 1}]
+    assert reference.run == RUN and reference.document["config"] == RUN.config()
+    origin = reference.provenance
+    assert len(origin.data.fingerprint) == 64 and origin.versions["torch"] and origin.machine.processor
+    assert 0 <= reference.result.score <= 100
+    assert all(-1 <= layer["cosine"] <= 1 for layer in reference.result.quality["bp"].values())
 
 
 def test_the_same_seed_gives_the_same_bits(reference):
@@ -68,7 +68,7 @@ def test_a_run_starts_from_the_weights_of_another_which_is_trained_once(tmp_path
             behaviour_of=lambda run: {"bp": [float(run.seed)]},  # another for each run, as other decays have
             on_epoch=lambda row, run=run: lines.append(progress_line(run, row)),
         )
-        origins.append(record["provenance"]["start"])
+        origins.append(record.provenance.start)
         ends.append(torch.load(tmp_path / "run.pt", weights_only=True)["model"])
         (tmp_path / "run.pt").unlink()
     assert [line.partition(" 1/1")[0] for line in lines] == ["pretraining on digits, epoch", "epoch", "epoch"]
@@ -93,7 +93,7 @@ def test_a_killed_worker_is_replaced_and_its_run_finished(tmp_path, reference):
     assert run_all([RUN], store, jobs=1, report=kill_once) == []
     assert any("its process died; starting it again (2 of 3)" in line for line in lines)
     # Bits depend on the number of threads, which a worker sets by the machine; batches by phase do not.
-    assert [row["batches"] for row in store.get(RUN)["curves"]] == [row["batches"] for row in reference["curves"]]
+    assert [row.batches for row in store.get(RUN).curves] == [row.batches for row in reference.curves]
     assert run_all([RUN], store, report=lambda line: pytest.fail(f"ran again: {line}")) == []
 
 
@@ -154,5 +154,5 @@ def test_a_resumed_run_that_diverges_keeps_its_earlier_curve(tmp_path):
     state["decay"]["base_lrs"] = [float("inf")]  # from the second epoch's last step on nothing is finite
     torch.save(state, checkpoint)
     record = train(dataclasses.replace(run, lr=0.05), checkpoint=checkpoint)
-    assert record["result"]["diverged"] and [row["epoch"] for row in record["curves"]] == [1, 2]
-    assert record["result"]["seconds"] == pytest.approx(sum(row["seconds"] for row in record["curves"]), abs=0.01)
+    assert record.result.diverged and [row.epoch for row in record.curves] == [1, 2]
+    assert record.result.seconds == pytest.approx(sum(row.seconds for row in record.curves), abs=0.01)

@@ -47,7 +47,7 @@ from ._frontier import SIDES, compared, distances, frontier, regimes, tally
 from ._gains import at_measured_cost, decays, gains, savings, timings, warm_up_gains
 from ._measured import large_batch, predictor_start, step_times, way_times
 from ._regimes import Regime, Timing, budgets
-from ._rules import LEAST_UPDATES, Interval, by_network, interval, pairs, score, verdict, warm_up_updates, width_words
+from ._rules import LEAST_UPDATES, Interval, by_network, interval, pairs, verdict, width_words
 from ._traits import SHAPE, TRAITS, Trait, model_traits
 
 __all__ = [
@@ -57,7 +57,7 @@ __all__ = [
     "frontier", "gains", "hardware_record", "interval", "large_batch", "least_noise", "mean_std", "measure_correlations",
     "mixtures", "model_table", "model_traits", "nearest", "page_records", "pairs", "paper_value", "pipeline_schedules",
     "pipeline_sweep", "planned", "predictor_start", "quality", "record_correlations", "record_fixed", "recorded",
-    "recorded_correlations", "recorded_steps", "regimes", "results", "sample_sums", "savings", "score", "step_times",
-    "study_results", "summary", "tally", "threshold", "timings", "validation_record", "variance", "variants", "verdict",
-    "warm_up_gains", "warm_up_updates", "way_times", "whole_network", "width_words", "zoo_workloads",
+    "recorded_correlations", "recorded_steps", "regimes", "results", "sample_sums", "savings", "step_times", "study_results",
+    "summary", "tally", "threshold", "timings", "validation_record", "variance", "variants", "verdict", "warm_up_gains",
+    "way_times", "whole_network", "width_words", "zoo_workloads",
 ]  # fmt: skip

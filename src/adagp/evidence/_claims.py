@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 from .. import _paths
 from .._errors import UsageError, first_problem, reason, unknown
 from .._files import read_json, write_json
-from ..running import Profile, local_store
+from ..running import Profile, Record, local_store
 from ._computed import zoo_workloads
 from ._frames import deciding
 from ._rules import LEAST_PAIRS, LEAST_UPDATES, by_network, interval, pairs, verdict, width_words
@@ -168,19 +168,19 @@ def _checked(kind: Any, content: object, path: Path, mend: str) -> Any:
         raise UsageError(f"{path}: {first_problem(error)}; {mend}") from error
 
 
-def _paired_gap(records: list[dict], method: str, reference: str) -> Measured | None:
+def _paired_gap(records: list[Record], method: str, reference: str) -> Measured | None:
     """Paired differences in accuracy, method minus reference: of one model seed by seed, of several each model once.
 
     BLEU has points of another size, so the Transformer stays out of the mean; its page has the figures.
     """
-    accuracies = [record for record in records if record["result"]["metric"] == "accuracy"]
+    accuracies = [record for record in records if record.result.metric == "accuracy"]
     gaps = pairs(accuracies, method, reference)
     models = sorted(gaps["model"].unique())
     found = interval(gaps["difference"] if len(models) == 1 else by_network(accuracies, method, reference))
     if found is None:
         return None
-    mine = [record for record in accuracies if record["config"]["model"] in models and record["config"]["method"] == method]
-    lost = sum(record["result"]["diverged"] is not None for record in mine)
+    mine = [record for record in accuracies if record.run.model in models and record.run.method == method]
+    lost = sum(record.result.diverged is not None for record in mine)
     updates = int(gaps["updates"].min())
     missing = ""
     if updates < LEAST_UPDATES:
@@ -197,13 +197,10 @@ def _paired_gap(records: list[dict], method: str, reference: str) -> Measured | 
     )
 
 
-def _scale(record: dict) -> str:
-    config = record["config"]
-    width = width_words(config["width"], config["precision"])
-    return (
-        f"{config['model']}, {width}, {record['result']['train_samples']:,} samples of "
-        f"{record['provenance']['data']['name']}, {config['epochs']} epochs"
-    )
+def _scale(record: Record) -> str:
+    run, samples = record.run, record.result.train_samples
+    width = width_words(run.width, run.precision)
+    return f"{run.model}, {width}, {samples:,} samples of {record.provenance.data.name}, {run.epochs} epochs"
 
 
 def _computed(value: float, n: str) -> Measured:
@@ -214,17 +211,17 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def accuracy_gap(records: list[dict]) -> Measured | None:
+def accuracy_gap(records: list[Record]) -> Measured | None:
     """ADA-GP minus BP, in points of the score. Paper: "similar or higher accuracy" (abstract)."""
     return _paired_gap(records, "adagp", "bp")
 
 
-def gap_to_coast(records: list[dict]) -> Measured | None:
+def gap_to_coast(records: list[Record]) -> Measured | None:
     """ADA-GP minus coasting, in points: what the predicted gradients themselves contribute."""
     return _paired_gap(records, "adagp", "coast")
 
 
-def gap_to_equal_cost(records: list[dict]) -> Measured | None:
+def gap_to_equal_cost(records: list[Record]) -> Measured | None:
     """ADA-GP minus BP of equal cost, in points: whether prediction beats simply stopping earlier."""
     return _paired_gap(records, "adagp", "equal-cost")
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..methods import METHODS
+from ..running import Record
 from ._regimes import Regime, budgets
 from ._rules import LEAST_PAIRS, Interval, interval
 
@@ -16,7 +17,7 @@ and for a score below the frontier by a method that was not tried with every dec
 be the reason."""
 
 
-def regimes(records: Iterable[dict], *, confirming: bool = False) -> "dict[Regime, pd.DataFrame]":
+def regimes(records: Iterable[Record], *, confirming: bool = False) -> "dict[Regime, pd.DataFrame]":
     """Return the rows of ``budgets`` by regime, those trained from random weights first and most budgets first.
 
     Regimes whose ``frontier`` has fewer than two budgets are left out, since they decide nothing.

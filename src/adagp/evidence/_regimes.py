@@ -1,14 +1,13 @@
 """Runs sorted by what they may be compared within: a regime is a value, and so is when the batches of Phase GP come."""
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ..methods import METHODS
-from ..running import Run, confirmation_runs, cost_epochs, planned_cost
-from ._rules import score, width_words
+from ..running import Record, Run, confirmation_runs
+from ._rules import width_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +118,7 @@ class Regime:
 _SAME = ("model", "dataset", "width", "batch_size", "optimizer", "weight_decay", "precision")
 
 
-def budgets(records: Iterable[dict]) -> "pd.DataFrame":
+def budgets(records: Iterable[Record]) -> "pd.DataFrame":
     """Return one row for each run scored by accuracy, with its regime and its cost.
 
     Returns:
@@ -130,23 +129,17 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    records = [record for record in records if record["result"]["metric"] == "accuracy"]
-    made = [Run.from_config(record["config"]) for record in records]
+    records = [record for record in records if record.result.metric == "accuracy"]
     settled = set(confirmation_runs())
     seeds_from: dict[Run | None, set[int]] = {}
-    for run in made:
-        seeds_from.setdefault(run.start, set()).add(run.seed)
+    for record in records:
+        seeds_from.setdefault(record.run.start, set()).add(record.run.seed)
     rows = []
-    for run, record in zip(made, records, strict=True):
-        result, data = record["result"], record["provenance"]["data"]
-        cost, cut = result.get("cost_epochs"), result.get("cut")
-        if result["diverged"]:  # it counts against its method at the cost of the whole run, not at that of the epochs before
-            cost = planned_cost(run, result["train_samples"], cut)
-        elif cost is None:
-            cost = cost_epochs(run, record["curves"], cut)
+    for record in records:
+        run, result, data = record.run, record.result, record.provenance.data
         regime = Regime(
-            **{name: getattr(run, name) for name in _SAME}, samples=result["train_samples"], data=data["name"],
-            fingerprint=data["fingerprint"], epochs=0, start=run.start and replace(run.start, seed=0),
+            **{name: getattr(run, name) for name in _SAME}, samples=result.train_samples, data=data.name,
+            fingerprint=data.fingerprint, epochs=0, start=run.start and replace(run.start, seed=0),
             own_networks=run.start is not None and len(seeds_from[run.start]) == 1, confirming=run in settled,
         )  # fmt: skip
         rows.append(
@@ -158,14 +151,14 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
                 "decay": run.decay,
                 "epochs": run.trained_epochs(),
                 "seed": run.seed,
-                "cost": cost,
-                "gp": _gp_share(record["curves"]),
+                "cost": record.cost,
+                "gp": record.gp_share,
                 # Epochs of which batches are dropped are shorter, and a mean of three would cover less of the rate's fall.
-                "accuracy": score(record) if result["diverged"] else record["curves"][-1]["accuracy"],
-                "score": score(record),
-                "averaged": result["averaged_score"],
-                "seconds": result["seconds"],
-                "cut": cut,
+                "accuracy": record.score if result.diverged else record.curves[-1].metric("accuracy"),
+                "score": record.score,
+                "averaged": result.averaged_score,
+                "seconds": result.seconds,
+                "cut": result.cut,
                 "run": run,
             }
         )
@@ -175,9 +168,3 @@ def budgets(records: Iterable[dict]) -> "pd.DataFrame":
     regimes = [replace(regime, epochs=int(epochs)) for regime, epochs in zip(frame["regime"], longest, strict=True)]
     return frame.assign(regime=pd.Series(regimes, dtype=object))
 
-
-def _gp_share(rows: Iterable[dict]) -> float:
-    counts = Counter[str]()
-    for row in rows:
-        counts.update(row["batches"])
-    return (counts["gp"] + counts["skipped"]) / max(1, counts.total())

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..running import Run, agrees
+from ..running import Record, agrees
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,50 +77,23 @@ def verdict(low: float | None, high: float | None, rule: str, bound: float, pape
     return "differs" if high < right[0] or low > right[1] else "open"
 
 
-def score(record: dict) -> float:
-    """A run's score; one that diverged is scored as chance, so that it counts against its method.
-
-    Chance is 100 / classes percent of the classes of the data, or a BLEU of 0.
-    """
-    from ..data import FACTS
-
-    result = record["result"]
-    if result["diverged"] is None and result["score"] is not None:
-        return result["score"]
-    return 0.0 if result["metric"] == "bleu" else 100 / FACTS[record["config"]["dataset"]].classes
-
-
-def warm_up_updates(record: dict) -> int:
-    """Updates of the predictor before its predictions are used."""
-    config = record["config"]
-    batches = max(1, record["result"]["train_samples"] // config["batch_size"])
-    return min(config["warm_up_epochs"], config["epochs"]) * batches
-
-
 def width_words(width: float, precision: str) -> str:
     """Return a network's width in words, and the arithmetic where it is not float32: "width 0.125"."""
     words = "full width" if width == 1 else f"width {width:g}"
     return words if precision == "float32" else f"{words} ({precision})"
 
 
-def scale(record: dict) -> float:
-    """How near a run is to the paper's scale: epochs times samples times width squared."""
-    config = record["config"]
-    return config["epochs"] * record["result"]["train_samples"] * config["width"] ** 2
-
-
-def largest(records: Iterable[dict]) -> list[dict]:
-    """Of each model's records, those at its recorded scale nearest to the paper's."""
+def largest(records: Iterable[Record]) -> list[Record]:
+    """Keep each model's records at its recorded scale nearest to the paper's."""
     records = list(records)
     top: dict[str, float] = {}
     for record in records:
-        model = record["config"]["model"]
-        top[model] = max(top.get(model, 0.0), scale(record))
-    return [record for record in records if scale(record) == top[record["config"]["model"]]]
+        top[record.run.model] = max(top.get(record.run.model, 0.0), record.scale)
+    return [record for record in records if record.scale == top[record.run.model]]
 
 
-def pairs(records: Iterable[dict], method: str, reference: str) -> "pd.DataFrame":
-    """Runs of a method beside those of a reference with the same seed.
+def pairs(records: Iterable[Record], method: str, reference: str) -> "pd.DataFrame":
+    """Pair the runs of a method with those of a reference with the same seed.
 
     Two runs are a pair where everything but the method is equal: the configuration, the data's fingerprint (CIFAR-10 as JPEG is
     not the original), and the behaviour of plain training in the code that made them.
@@ -130,16 +103,16 @@ def pairs(records: Iterable[dict], method: str, reference: str) -> "pd.DataFrame
     """
     import pandas as pd
 
-    sides: dict[str, list[dict]] = {method: [], reference: []}
+    sides: dict[str, list[Record]] = {method: [], reference: []}
     for record in records:
-        if record["config"]["method"] in sides:
-            sides[record["config"]["method"]].append(record)
+        if record.run.method in sides:
+            sides[record.run.method].append(record)
     rows = [
         {
-            "model": one["config"]["model"],
-            "seed": one["config"]["seed"],
-            "difference": score(one) - score(other),
-            "updates": warm_up_updates(one),
+            "model": one.run.model,
+            "seed": one.run.seed,
+            "difference": one.score - other.score,
+            "updates": one.warm_up_updates,
         }
         for one in sides[method]
         for other in sides[reference]
@@ -148,17 +121,18 @@ def pairs(records: Iterable[dict], method: str, reference: str) -> "pd.DataFrame
     return pd.DataFrame(rows, columns=["model", "seed", "difference", "updates"])
 
 
-def by_network(records: Iterable[dict], method: str, reference: str) -> "pd.Series":
-    """The paired difference of each network, in points: the mean over its seeds, so that every network counts once."""
+def by_network(records: Iterable[Record], method: str, reference: str) -> "pd.Series":
+    """Return the paired difference of each network in points: its mean over seeds, so that every network counts once."""
     return pairs(records, method, reference).groupby("model", sort=False)["difference"].mean()
 
 
-def _alike(one: dict, other: dict) -> bool:
-    without = [replace(Run.from_config(record["config"]), method="bp") for record in (one, other)]
-    mine, theirs = one["provenance"], other["provenance"]
-    if without[0] != without[1] or mine["data"]["fingerprint"] != theirs["data"]["fingerprint"]:
+def _alike(one: Record, other: Record) -> bool:
+    """Whether two runs differ in nothing but the method."""
+    origins = one.provenance, other.provenance
+    if origins[0].data.fingerprint != origins[1].data.fingerprint:
         return False
-    if mine.get("code") == theirs.get("code"):
+    if replace(one.run, method="bp") != replace(other.run, method="bp"):
+        return False
+    if origins[0].code == origins[1].code:
         return True
-    plain = [{"bp": behaviour["bp"]} if (behaviour := origin.get("behaviour")) else None for origin in (mine, theirs)]
-    return agrees(*plain)
+    return agrees(*({"bp": origin.behaviour["bp"]} if origin.behaviour else None for origin in origins))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from IPython.display import HTML
 
+    from ..running import Record
+
 
 def findings(profile: str, names: "Iterable[str] | None" = None) -> "dict[str, HTML]":
     """The cards by name, for the chapter of findings and the front page.
@@ -97,7 +99,7 @@ def _accuracy(profile: str) -> "HTML":
         raw = evidence.pairs(runs, "adagp-literal", "coast")
         if len(raw):
             literal = evidence.interval(raw["difference"])
-            at = evidence.width_words(width, runs[0]["config"]["precision"])
+            at = evidence.width_words(width, runs[0].run.precision)
             label = f"raw targets minus coast,\n{at}"
             compared[label], found[label] = ("adagp-literal", "coast"), literal
             break
@@ -132,8 +134,8 @@ def _accuracy(profile: str) -> "HTML":
     )
 
 
-def _scale(records: list[dict], models: list[str]) -> str:
-    mine = evidence.summary(record for record in records if record["config"]["model"] in models)
+def _scale(records: "list[Record]", models: list[str]) -> str:
+    mine = evidence.summary(record for record in records if record.run.model in models)
     if mine.empty:
         return ""
     first = mine.iloc[0]
@@ -254,7 +256,7 @@ def _untrained(profile: str) -> "HTML":
 
 def _quality(profile: str) -> "HTML":
     """What the predictor has learned at the end of a recorded run."""
-    kept = [r for r in evidence.nearest() if r["config"]["model"] == "vgg13"]
+    kept = [r for r in evidence.nearest() if r.run.model == "vgg13"]
     table = evidence.quality(kept)
     means = table.groupby(["method", "seed"])["cosine"].mean().groupby("method").agg(["mean", "min", "max", "count"])
     if "adagp" not in means.index:

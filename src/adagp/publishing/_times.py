@@ -9,7 +9,7 @@ from .. import _paths
 from .._errors import UsageError
 from .._files import read_json
 from ..evidence import recorded, summary
-from ..running import PROFILES, Profile, local_store
+from ..running import PROFILES, Profile, Record, local_store
 from ._display import html_table
 from ._notebooks import Job, is_stale, needed_runs, stamp
 
@@ -46,7 +46,7 @@ def forecast(plan: Sequence[Job], profile: Profile, folder: Path, inputs: str, *
 
 def _took_before(runs: Iterable, store) -> str:
     """Seconds of earlier records of these runs, which the code has outdated."""
-    old = [record["result"]["seconds"] for run in runs if (record := store.get(run)) is not None]
+    old = [record.result.seconds for run in runs if (record := store.get(run)) is not None]
     return f" ({duration(sum(old))} last time)" if old else ""
 
 
@@ -91,11 +91,12 @@ def times(executed: Path) -> str:
     return "\n\n".join(table.replace("\n", "") for table in shown)
 
 
-def _runs(records: list[dict]):
+def _runs(records: list[Record]):
     import pandas as pd
 
     rows = summary(records)
-    rows["processor"] = [f"{r['provenance']['machine']['processor']}, {r['provenance']['machine']['device']}" for r in records]
+    machines = [record.provenance.machine for record in records]
+    rows["processor"] = [f"{machine.processor}, {machine.device}" for machine in machines]
     keys = ["model", "method", "data", "width", "train_samples", "epochs", "processor"]
     return pd.DataFrame(
         [

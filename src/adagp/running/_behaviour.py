@@ -14,6 +14,7 @@ from .._errors import UsageError
 from .._files import read_json, write_json
 from ._configuration import Run
 from ._provenance import training_code
+from ._record import Record
 from ._train import train
 
 Behaviour = dict[str, list[float]]
@@ -40,12 +41,12 @@ def agrees(one: Behaviour | None, other: Behaviour | None) -> bool:
     )
 
 
-def is_current(record: dict, run: Run) -> bool:
-    """Whether the record was made by this very code, or else by a method that behaves as it does now."""
-    origin = record["provenance"]
-    if origin.get("code") == training_code():
+def is_current(record: Record) -> bool:
+    """Return whether the record was made by this very code, or else by code whose method behaves as it does now."""
+    origin = record.provenance
+    if origin.code == training_code():
         return True
-    return bool(origin.get("behaviour")) and agrees(origin["behaviour"], behaviour(run))
+    return bool(origin.behaviour) and agrees(origin.behaviour, behaviour(record.run))
 
 
 def _probe(run: Run) -> Run:
@@ -90,10 +91,10 @@ def _figures(probe: Run) -> list[float]:
                 record = train(probe)
             finally:
                 torch.set_num_threads(threads)
-        result, curves = record["result"], record["curves"]
-        layers = [layer for phase in result["quality"].values() for layer in phase.values()]
-        figures = [row[key] for row in curves for key in ("train_loss", "test_loss")]
-        figures += [result["weight_norm"], *(sum(layer[key] for layer in layers) for key in ("cosine", "mse", "norm_ratio"))]
+        layers = [layer for phase in record.result.quality.values() for layer in phase.values()]
+        figures: list[float | None] = [loss for row in record.curves for loss in (row.train_loss, row.test_loss)]
+        figures.append(record.result.weight_norm)
+        figures += [sum(layer[key] or 0.0 for layer in layers) for key in ("cosine", "mse", "norm_ratio")]
         kept["figures"][probe.name] = [0.0 if figure is None else figure for figure in figures]
         with contextlib.suppress(UsageError):  # a checkout that cannot be written to can be checked all the same
             write_json(path, kept)

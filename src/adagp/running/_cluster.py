@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .._errors import UsageError, reason, short
 from ._configuration import Run
+from ._record import Record
 from ._store import Store
 from ._workers import HeldError, held, outcome, title
 
@@ -72,11 +73,11 @@ def run_on_ray(
                         raise RuntimeError(f"{title(run)} failed: {str(error.cause).splitlines()[0]}") from error
                     except ray.exceptions.RayError as error:
                         raise RuntimeError(f"{title(run)}: its worker was lost {_RETRIES + 1} times") from error
-                    store.put(run, record)
+                    store.put(record)
                     elapsed = int(time.monotonic() - began)
                     report(
                         f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {total - len(waiting)}/{total} runs | "
-                        f"{title(run)}: {outcome(record)} ({record['provenance']['machine']['node']})"
+                        f"{title(run)}: done, {outcome(record)} ({record.provenance.machine.node})"
                     )
             return elsewhere
     finally:
@@ -102,8 +103,8 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
 
 
-def train_on_node(config: dict, device: str) -> dict:
-    """On the node: train, with the checkpoint in its temporary folder."""
+def train_on_node(config: dict, device: str) -> Record:
+    """Train on the node that was given the task, with the checkpoint in its temporary folder."""
     import platform
 
     from ._train import train
@@ -114,5 +115,5 @@ def train_on_node(config: dict, device: str) -> dict:
     checkpoint = folder / f"{run.name}.pt"
     record = train(run, device=device, checkpoint=checkpoint)
     checkpoint.unlink(missing_ok=True)
-    record["provenance"]["machine"]["node"] = platform.node()
-    return record
+    machine = record.provenance.machine.model_dump(exclude_unset=True)
+    return record.with_provenance(machine=machine | {"node": platform.node()})

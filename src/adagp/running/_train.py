@@ -13,12 +13,11 @@ from ..methods import METHODS
 from ._configuration import Run
 from ._cost import cost_epochs
 from ._provenance import provenance, training_code
+from ._record import SCHEMA, Record
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-SCHEMA = 2  # of records; 2: prediction quality by phase, accuracy of averaged weights
 
 
 def train(
@@ -28,8 +27,8 @@ def train(
     checkpoint: Path | None = None,
     behaviour_of: Callable[[Run], dict[str, list[float]]] | None = None,
     on_epoch: Callable[[dict], None] = lambda row: None,
-) -> dict:
-    """Train one run and return its record (see ``Store``). A run that diverges has a record that says so.
+) -> Record:
+    """Train one run and return its record. A run that diverges has a record that says so.
 
     Args:
         device: 'cpu', 'cuda', 'cuda:1' or 'mps'.
@@ -122,7 +121,7 @@ def train(
     }
     if start is not None:
         origin["start"] = start
-    return {
+    document = {
         "schema": SCHEMA,
         "name": run.name,
         "config": run.config(),
@@ -130,6 +129,7 @@ def train(
         "curves": _numbers(curves),
         "provenance": origin,
     }
+    return Record.from_document(document, f"the record of {run.name}")
 
 
 def _pretrained(
@@ -151,13 +151,13 @@ def _pretrained(
                 behaviour_of=behaviour_of,
                 on_epoch=lambda row: on_epoch(row | {"start": True}),
             )
-        if record["result"]["diverged"]:
+        if record.result.diverged:
             raise UsageError(f"{run.start.name} diverged: nothing can start from it; choose another start")
         weights = torch.load(path, map_location="cpu", weights_only=True)["model"]
     total = hashlib.sha256()
     for name in sorted(weights):
         total.update(name.encode() + weights[name].contiguous().numpy().tobytes())
-    facts = {"name": run.start.name, "score": record["result"]["score"], "weights": total.hexdigest()[:16]}
+    facts = {"name": run.start.name, "score": record.result.score, "weights": total.hexdigest()[:16]}
     return weights, facts
 
 

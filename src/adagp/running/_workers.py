@@ -21,6 +21,7 @@ from .._files import sweep, write_atomic
 from ._behaviour import behaviour
 from ._configuration import Run
 from ._machine import free_threads, usable_cores
+from ._record import Record
 from ._store import Store
 from ._train import train
 
@@ -36,8 +37,8 @@ def run_one(
     device: str = "cpu",
     current: bool = True,
     on_epoch: Callable[[dict], None] = lambda row: None,
-) -> dict:
-    """The run's record: from the store if it is there, else trained now, continuing from its last checkpoint.
+) -> Record:
+    """Return the run's record: from the store if it is there, else trained now, continuing from its last checkpoint.
 
     Args:
         current: a record of other behaviour does not count.
@@ -53,7 +54,7 @@ def run_one(
             checkpoint = store.work / f"{run.name}.pt"
             kept = behaviour if store.lasting else None
             record = train(run, device=device, checkpoint=checkpoint, behaviour_of=kept, on_epoch=on_epoch)
-            store.put(run, record)
+            store.put(record)
             checkpoint.unlink(missing_ok=True)
         return record
 
@@ -238,7 +239,7 @@ def _work(pipe, store: Store, device: str, threads: int, current: bool) -> None:
             return
         try:
             record = run_one(run, store, device=device, current=current, on_epoch=lambda row: pipe.send(("epoch", row)))
-            answer: tuple[str, str | None] = ("done", outcome(record))
+            answer: tuple[str, str | None] = ("done", f"done, {outcome(record)}")
         except HeldError as error:
             answer = ("busy", str(error))
         except BrokenPipeError:
@@ -277,8 +278,8 @@ def progress_line(run: Run, row: dict) -> str:
     return f"{f'pretraining on {before.dataset}, ' if before else ''}epoch {row['epoch']}/{epochs}, {figures}"
 
 
-def outcome(record: dict) -> str:
-    result = record["result"]
-    if result["diverged"]:
-        return f"diverged at {result['diverged']}"
-    return f"done, {result['metric']} {result['score']:.2f} in {result['seconds']:.0f} s"
+def outcome(record: Record) -> str:
+    """Return what came of a run in a few words: its score or why it diverged, and how long it took."""
+    result = record.result
+    end = f"{result.metric} {record.score:.2f}" if result.diverged is None else f"diverged: {result.diverged}"
+    return f"{end} ({result.seconds:.0f} s)"

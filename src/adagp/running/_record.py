@@ -1,0 +1,215 @@
+"""What came of a run: its result and curves, and where they come from; read from a JSON document and checked."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from .._errors import UsageError, first_problem
+from ..data import FACTS
+from ._configuration import Run
+from ._cost import cost_epochs, planned_cost
+
+SCHEMA = 2  # of records; 2: prediction quality by phase, accuracy of averaged weights
+
+_Count = Annotated[int, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    """A part of a record. Fields that other versions write are kept; fields that later versions added have a default."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+
+class Epoch(_Part):
+    """A row of the curves."""
+
+    epoch: Annotated[int, Field(ge=1)]
+    batches: dict[str, _Count]
+    """Batches by phase; 'skipped' are those of Phase GP that were dropped."""
+    train_loss: FiniteFloat | None
+    test_loss: FiniteFloat | None
+    seconds: FiniteFloat
+    train_seconds: FiniteFloat
+
+    def metric(self, name: str) -> float | None:
+        """Return a figure of the test samples by its name, such as 'accuracy' or 'bleu'."""
+        return getattr(self, name)
+
+
+class Result(_Part):
+    """The outcome of a run."""
+
+    diverged: str | None
+    """Why the run ended early; None where it did not."""
+    metric: str
+    """'accuracy' (percent) or 'bleu'."""
+    score: FiniteFloat | None
+    """Mean of the metric over the last three epochs; None for a run that diverged."""
+    averaged_score: FiniteFloat | None = None
+    """The metric of the mean of the last epochs' weights."""
+    parameters: _Count
+    weight_norm: FiniteFloat | None = None
+    predictor_parameters: _Count
+    train_samples: _Count
+    cut: str | None = None
+    """Name of the lowest layer with a true gradient in Phase GP, of a truncated run."""
+    cost_epochs: FiniteFloat | None = None
+    """``running.cost_epochs`` of the epochs that were trained."""
+    seconds: FiniteFloat
+    quality: dict[str, dict[str, dict[str, FiniteFloat | None]]]
+    """How predictions compare with true gradients: figures by phase and layer."""
+
+
+class Machine(_Part):
+    """The machine that trained."""
+
+    system: str | None = None
+    processor: str
+    cores: int | None = None
+    threads: int | None = None
+    """Threads of the process that trained."""
+    device: str
+    node: str | None = None
+    """Its name, in a cluster."""
+
+
+class Data(_Part):
+    """The samples."""
+
+    name: str
+    fingerprint: str
+
+
+class Provenance(_Part):
+    """Where a record comes from."""
+
+    machine: Machine
+    data: Data
+    code: str | None = None
+    """Hash of the code."""
+    commit: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    behaviour: dict[str, list[FiniteFloat]] | None = None
+    """What the code did when the record was made (``running.behaviour``)."""
+    start: dict[str, Any] | None = None
+    """Name, score and hash of the pretrained weights of a run that starts from another."""
+
+
+class _Document(_Part):
+    name: str
+    config: dict[str, Any]
+    result: Result
+    curves: list[Epoch]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A run and what came of it. Its parts are made when first asked for: of thousands of records few are read whole."""
+
+    name: str
+    """The run's name."""
+    run: Run
+    document: dict = field(repr=False)
+    """The record as its JSON file holds it."""
+
+    @classmethod
+    def from_document(cls, document: object, source: object) -> "Record":
+        """Check a JSON document and return the record that it holds.
+
+        Args:
+            source: what to call the document in an error: the path of its file.
+
+        Raises:
+            UsageError: naming the source and what is wrong with it.
+        """
+        if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
+            raise UsageError(f"{source} is not a result record: expected a JSON object with a schema number; move it away")
+        if document["schema"] > SCHEMA:
+            raise UsageError(
+                f"{source} has schema {document['schema']}, this version of adagp reads up to {SCHEMA}; update adagp"
+            )
+        try:
+            checked = _Document.model_validate(document)
+            run = Run.from_config(checked.config)
+        except ValidationError as error:
+            raise UsageError(f"{source}: {first_problem(error)}; delete the file to run it again") from error
+        except UsageError as error:
+            raise UsageError(f"{source}: {error}; delete the file to run it again") from error
+        epochs, planned = [row.epoch for row in checked.curves], run.trained_epochs()
+        if epochs != list(range(1, len(epochs) + 1)) or (checked.result.diverged is None and len(epochs) != planned):
+            raise UsageError(
+                f"{source}: its curves have epochs {_range(epochs)}, expected 1 to {planned}; delete the file to run it again"
+            )
+        return cls(name=checked.name, run=run, document=document)
+
+    def with_provenance(self, **facts: Any) -> "Record":
+        """Return the same record with more facts of where it comes from, or others in place of some."""
+        return self.from_document(self.document | {"provenance": self.document["provenance"] | facts}, self.name)
+
+    @cached_property
+    def result(self) -> Result:
+        """Outcome of the run."""
+        return Result.model_validate(self.document["result"])
+
+    @cached_property
+    def curves(self) -> list[Epoch]:
+        """One row an epoch."""
+        return [Epoch.model_validate(row) for row in self.document["curves"]]
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """Where the record comes from."""
+        return Provenance.model_validate(self.document["provenance"])
+
+    @property
+    def score(self) -> float:
+        """The run's score; one that diverged is scored as chance, so that it counts against its method.
+
+        Chance is 100 / classes percent of the classes of the data, or a BLEU of 0.
+        """
+        if self.result.diverged is None and self.result.score is not None:
+            return self.result.score
+        return 0.0 if self.result.metric == "bleu" else 100 / FACTS[self.run.dataset].classes
+
+    @property
+    def scale(self) -> float:
+        """How near the run is to the paper's scale: epochs times samples times width squared."""
+        return self.run.epochs * self.result.train_samples * self.run.width**2
+
+    @property
+    def warm_up_updates(self) -> int:
+        """Updates of the predictor before its predictions are used."""
+        batches = max(1, self.result.train_samples // self.run.batch_size)
+        return min(self.run.warm_up_epochs, self.run.epochs) * batches
+
+    @property
+    def cost(self) -> float:
+        """Cost in epochs of plain backpropagation. A run that diverged counts at the cost of its whole schedule, not at that of
+        the epochs before."""
+        if self.result.diverged is not None:
+            return planned_cost(self.run, self.result.train_samples, self.result.cut)
+        if self.result.cost_epochs is not None:
+            return self.result.cost_epochs
+        return cost_epochs(self.run, [row.model_dump() for row in self.curves], self.result.cut)
+
+    @property
+    def batches(self) -> Counter[str]:
+        """Batches by phase, over all epochs; 'skipped' are those of Phase GP that were dropped."""
+        counts = Counter[str]()
+        for row in self.curves:
+            counts.update(row.batches)
+        return counts
+
+    @property
+    def gp_share(self) -> float:
+        """Share of the batches that were in Phase GP, dropped ones too."""
+        counts = self.batches
+        return (counts["gp"] + counts["skipped"]) / max(1, counts.total())
+
+
+def _range(epochs: list[int]) -> str:
+    return ", ".join(map(str, epochs[:8])) + (", ..." if len(epochs) > 8 else "") if epochs else "none"
