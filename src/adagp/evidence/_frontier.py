@@ -1,6 +1,7 @@
 """Accuracy against plain backpropagation of the same cost: the frontier, and each method's distance to it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..methods import METHODS
@@ -92,10 +93,11 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
     A row is a variant: a method with a timing, at its best decay and learning rate, as every budget has its best.
 
     Returns:
-        Columns method, timing, decay, lr, cost, seconds, value (its mean), n, fitted (whether the variant was tried, on as many
-        seeds as here, with every decay that is best at some budget), distance (an ``Interval``), against_whole (points more
-        than the whole run of backpropagation), joint (the distance at 95 % for all variants of this regime together), side and
-        alone (one of ``SIDES``: what the joint interval says, and the interval of this variant alone).
+        Columns method, timing, decay, lr, cost, seconds, value (its mean), n, networks (pretrained ones that the seeds start
+        from), fitted (whether the variant was tried, on as many seeds as here, with every decay that is best at some budget),
+        distance (an ``Interval``), against_whole (points more than the whole run of backpropagation), joint (the distance at
+        95 % for all variants of this regime together), side and alone (one of ``SIDES``: what the joint interval says, and the
+        interval of this variant alone).
     """
     import pandas as pd
 
@@ -117,13 +119,14 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
                 "seconds": group["seconds"].mean(),
                 "value": group[value].mean(),
                 "n": len(group),
+                "networks": len({run.start for run in group["run"]} - {None}),
                 "fitted": set(plain["decay"]) <= set(seeds[seeds >= len(group)].index),
                 "distance": interval(distance_by_seed(group, reached, value)),
                 "against_whole": interval(group.set_index("seed")[value] - whole),
             }
         )
-    names = ["method", "timing", "decay", "lr", "cost", "seconds", "value", "n", "fitted", "distance", "against_whole"]
-    table = pd.DataFrame(rows, columns=names).astype({"distance": object, "against_whole": object})
+    columns = ["method", "timing", "decay", "lr", "cost", "seconds", "value", "n", "networks", "fitted", "distance"]
+    table = pd.DataFrame(rows, columns=[*columns, "against_whole"]).astype({"distance": object, "against_whole": object})
     return _judged(table, _joint(table["distance"].tolist()))
 
 
@@ -179,3 +182,31 @@ def tally(tables: "dict[Regime, pd.DataFrame]") -> "pd.DataFrame":
         )
     columns = ["regime", "judged", *SIDES, "better alone", "worse alone", "predicting"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def better(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.DataFrame]") -> "pd.DataFrame":
+    """Return the variants that are better than backpropagation of equal cost, and what repeating them gave.
+
+    Below each variant stands the same one with a pretrained network for each seed, if that was run. The confirming runs come
+    last.
+
+    Args:
+        tables: ``compared``.
+        again: the same of the confirming runs.
+
+    Returns:
+        Columns regime, method, timing, joint, n, networks and side.
+    """
+    import pandas as pd
+
+    rows = []
+    for regime, table in tables.items():
+        others = replace(regime, own_networks=True)
+        for row in table[table["side"] == "better"].to_dict("records"):
+            rows.append({"regime": regime, **row})
+            if others != regime and others in tables:
+                same = tables[others]
+                same = same[(same["method"] == row["method"]) & (same["timing"] == row["timing"])]
+                rows += [{"regime": others, **repeated} for repeated in same.to_dict("records") if repeated["joint"]]
+    rows += [{"regime": regime, **row} for regime, table in again.items() for row in table.to_dict("records")]
+    return pd.DataFrame(rows, columns=["regime", "method", "timing", "joint", "n", "networks", "side"])

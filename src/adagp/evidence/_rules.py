@@ -28,10 +28,8 @@ class Interval:
 
     def text(self, *, mean: bool = True) -> str:
         """Return "+0.80 [+0.20, +1.40]", the mean alone where there is no interval, or without ``mean`` the interval alone."""
-        if self.low is None or self.high is None:
-            return f"{self.mean:+.2f}" if mean else "–"
-        ends = f"[{self.low:+.2f}, {self.high:+.2f}]"
-        return f"{self.mean:+.2f} {ends}" if mean else ends
+        ends = None if self.low is None else f"[{self.low:+.2f}, {self.high:+.2f}]"
+        return " ".join(filter(None, [f"{self.mean:+.2f}" if mean else "", ends])) or "–"
 
     def at(self, level: float) -> "Interval":
         """Return an interval of 95 % at another level."""
