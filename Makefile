@@ -12,7 +12,7 @@ RUN := $(VENV)/bin/adagp
 REPRODUCE_FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce lint test book check record bench validate hardware lock clean
+.PHONY: help setup reproduce lint test book check record bench validate rtl lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,7 +59,7 @@ validate: setup  ## run SCALE-Sim, ZigZag, and other libraries' optimizers and n
 	@$(VENV)/bin/python validation/run_zigzag.py
 	@$(VENV)/bin/python validation/run_crossing.py
 
-hardware: setup  ## synthesize the RTL in an environment of its own; needs iverilog, verilator and opensta
+rtl: setup  ## synthesize the RTL in an environment of its own; needs iverilog, verilator and opensta
 	@$(VENV)/bin/python validation/run_hardware.py
 
 lock: $(VENV)/.test  ## write constraints.txt from the installed environment

@@ -49,7 +49,7 @@ def run(capsys, *arguments):
         (["reproduce", "--only", "model", "-p", "modell=vgg13"], "unknown parameter of notebook model 'modell'"),
         (["reproduce", "-p", "model=vgg13"], "--param goes with --only"),
         (["record", "--time-budget", "soon"], "a time budget is a positive number with s, m or h, such as 25m; got 'soon'"),
-        (["sweep", "--ray", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
+        (["train-all", "--ray", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
         (["book", "--profile", "full"], "no executed notebooks in "),
         (["fly"], "No such command 'fly'"),
     ],
@@ -96,6 +96,25 @@ def test_info_lists_every_valid_name(capsys):
     facts = json.loads(run(capsys, "info", "--json")[1])
     assert len(facts["models"]) == 14 and "shared-network" in facts["predictors"]
     assert {"smoke", "quick", "full"} <= set(facts["profiles"]) and "numbers" in facts["datasets"]
+    assert {"ADAGP_HOME", "ADAGP_DATA", "OMP_NUM_THREADS"} == set(facts["environment"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "options"),
+    [("hardware", "rtl", ["--gemm", "1,2"]), ("sweep", "train-all", ["--profile", "huge"])],
+)
+def test_a_former_name_works_and_says_the_new_one(capsys, old, new, options):
+    code, out, err = run(capsys, new, *options)
+    assert run(capsys, old, *options) == (code, out, f"adagp {old} is now called adagp {new}\n{err}")
+    listed = run(capsys, "--help")[1]
+    assert f"  {new} " in listed and f"  {old} " not in listed
+
+
+def test_help_names_every_profile(capsys):
+    from adagp.running import PROFILES
+
+    text = run(capsys, "train-all", "--help")[1]
+    assert all(name in text for name in PROFILES)
 
 
 def test_check_compares_with_the_recorded_values(checkout, capsys):

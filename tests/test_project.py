@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import adagp
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -31,9 +33,19 @@ def test_constraints_agree_with_the_pins():
         assert normal[re.sub("[-_.]+", "-", name).lower()] == version
 
 
+def test_the_version_stands_in_one_place():
+    """``adagp.__version__`` is the one; the file for citations and the changelog say the same."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "adagp.__version__"}
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == adagp.__version__
+    sections = re.findall(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert sections[0] == adagp.__version__ and sections[-1] == "0.1.0"
+
+
 def test_make_alone_lists_the_targets():
     listing = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "reproduce", "lint", "test", "book", "check", "record", "bench", "clean"):
+    for target in ("setup", "reproduce", "lint", "test", "book", "check", "record", "bench", "rtl", "clean"):
         assert re.search(rf"^make {target} +\w", listing, re.MULTILINE), target
 
 
@@ -52,3 +64,19 @@ def test_import_leaves_slow_packages_alone():
     probe = f"import sys, {names}; print([m for m in {slow} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_the_readme_says_what_its_table_of_claims_says():
+    text = (ROOT / "README.md").read_text()
+    told = dict(re.findall(r"^- \*\*([\w ]+): (holds|differs|open)\.\*\*", text, re.MULTILINE))
+    rows = re.findall(r"^\| (.+?) \| \w+ \| \*\*(\w+)\*\*", text, re.MULTILINE)
+    words = {"Speed": "faster", "Energy": "energy", "Accuracy": "accuracy", "Prediction": "coasting", "Equal cost": "same cost"}
+    assert told == {name: next(verdict for claim, verdict in rows if word in claim) for name, word in words.items()}
+
+
+def test_the_readme_names_every_room_and_files_that_exist():
+    text = (ROOT / "README.md").read_text()
+    rooms = {path.parent.name for path in (ROOT / "src" / "adagp").glob("*/__init__.py")}
+    assert rooms <= set(re.findall(r"^\| `src/adagp/(\w+)`", text, re.MULTILINE))
+    for path in re.findall(r"^\| `(src/adagp/\w+/\w+\.py)`", text, re.MULTILINE):
+        assert (ROOT / path).exists(), path

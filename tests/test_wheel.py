@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import adagp
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
 import adagp, json, sys
@@ -66,5 +68,5 @@ def test_an_installed_package_needs_no_checkout(installed, tmp_path):
 def test_the_wheel_carries_its_data_and_its_command(installed):
     package = installed / "adagp"
     assert (package / "accelerator" / "data" / "hardware.toml").exists() and (package / "py.typed").exists()
-    (entries,) = installed.glob("adagp-*.dist-info/entry_points.txt")
+    entries = installed / f"adagp-{adagp.__version__}.dist-info" / "entry_points.txt"
     assert "adagp = adagp.__main__:main" in entries.read_text()

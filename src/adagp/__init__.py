@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .predictors import register_layer_type
     from .training import AdaGP
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AdaGP", "AdaptiveSchedule", "AlwaysBP", "LadderSchedule", "LateSchedule", "Phase", "UsageError", "data", "models",
     "predictors", "register_layer_type",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ._errors import UsageError
+from ._predictor_size import PredictorSize
 
 
 class PredictorCost(Protocol):
@@ -21,45 +22,6 @@ class PredictorCost(Protocol):
             classes: outputs of the network.
         """
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictorSize:
-    """Sizes of the paper's predictor: pooling, one small convolution and one fully connected layer.
-
-    The structure is the paper's, as reported publicly; the numbers are our choice, since the paper's are not public.
-    """
-
-    pool: int = 8
-    """Side of the pooled map."""
-    channels: int = 4
-    """Maps of the convolution."""
-    kernel: int = 3
-    """Side of its kernel; odd, and padded so that at stride 1 it keeps its input's size."""
-    stride: int = 2
-    """Its stride."""
-
-    def __post_init__(self) -> None:
-        for name in ("pool", "channels", "kernel", "stride"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UsageError(f"predictor size {name} must be a whole number of at least 1, got {value}")
-        if self.kernel % 2 == 0:
-            raise UsageError(f"predictor size kernel must be odd, got {self.kernel}")
-
-    @property
-    def side(self) -> int:
-        """Side of the convolution's output."""
-        return -(-self.pool // self.stride)
-
-    @property
-    def features(self) -> int:
-        """Inputs of the fully connected layer."""
-        return self.channels * self.side**2
-
-    def parameters(self, outputs: int) -> int:
-        """Return the weights and biases of a predictor whose fully connected layer has ``outputs`` outputs."""
-        return self.channels * (self.kernel**2 + 1) + outputs * (self.features + 1)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import typer
 
 from . import _processes, _simulation
 from ._errors import UsageError, reason, unknown
+from .methods import METHODS
 from .schedule import LadderSchedule
 
 if TYPE_CHECKING:
@@ -31,9 +32,20 @@ ThreadsOption = Annotated[int, typer.Option(help="Of each process; 0: by what is
 StoreOption = Annotated[
     str, typer.Option(help="Folder of the records; unless given the checkout's, or adagp-runs in the current folder.")
 ]
-ProfileOption = Annotated[str, typer.Option(help="smoke (minutes, for CI), quick (the default) or full (paper scale, GPU).")]
+ProfileOption = Annotated[
+    str,
+    typer.Option(help="smoke (for CI), quick (the default), reduced (thin networks, for CPUs) or full (paper scale, GPU)."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
 
+RENAMED = {"hardware": "rtl", "sweep": "train-all"}
+"""Former names of commands, which still work, and what they are called now."""
+ENVIRONMENT = {
+    "ADAGP_HOME": "folder of the checkout; unless set, it is searched from the current folder upwards",
+    "ADAGP_DATA": "folder of the data sets; unless set, the user's cache folder",
+    "OMP_NUM_THREADS": "threads of each process, where --threads is not given; unless set, as many as cores are free",
+}
+"""The variables that a user may set. (``ADAGP_PAGE`` is set by ``adagp reproduce`` for the page that it executes.)"""
 
 _CommandLineError: Any = typer.BadParameter.__base__  # typer carries a click of its own and does not export this one
 
@@ -143,7 +155,7 @@ def train(
 
 
 @app.command()
-def sweep(
+def train_all(
     profile: ProfileOption = "quick",
     model: Annotated[list[str], typer.Option(help="Only this model's runs; repeatable.")] = [],
     ray: Annotated[str, typer.Option(help="Address of a Ray cluster, host:port or auto; this machine unless given.")] = "",
@@ -152,7 +164,7 @@ def sweep(
     threads: ThreadsOption = 0,
     store: StoreOption = "",
 ) -> None:
-    """Make the missing runs of a profile, on this machine or on a Ray cluster; no notebooks."""
+    """Train the missing runs of a profile, on this machine or on a Ray cluster; no notebooks."""
     from . import running
 
     chosen = running.profile(profile)
@@ -214,8 +226,8 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command()
-def hardware(
+@app.command("rtl")
+def write_or_simulate_rtl(
     rows: Annotated[int, typer.Option(help="PEs along the reduction.")] = 4,
     cols: Annotated[int, typer.Option(help="PEs along the outputs.")] = 4,
     design: Annotated[str, typer.Option(help="baseline, low, efficient or max.")] = "efficient",
@@ -248,7 +260,7 @@ def info(
     as_json: JsonOption = False,
     template: Annotated[str, typer.Option(help="Print a file to start from instead: hardware.")] = "",
 ) -> None:
-    """Versions, machine, folders and every valid name; or a template."""
+    """Print versions, machine, folders, environment variables and every valid name; or a template."""
     if template:
         if template != "hardware":
             raise unknown("template", template, ["hardware"])
@@ -259,7 +271,6 @@ def info(
     import adagp
 
     from . import _paths, data, models, predictors, publishing, running
-    from .methods import METHODS
 
     origin, home = running.provenance(running.find_device()), _paths.checkout()
     facts = {
@@ -274,6 +285,7 @@ def info(
         "predictors": dict(predictors.available()),
         "profiles": list(running.PROFILES),
         "notebooks": [] if home is None else list(publishing.available_notebooks()),
+        "environment": {name: f"{os.environ.get(name, 'not set')} ({text})" for name, text in ENVIRONMENT.items()},
     }
     if as_json:
         print(json.dumps(facts))
@@ -331,11 +343,15 @@ def _pairs(texts: list[str]) -> dict[str, object]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command line; returns the exit code."""
+    """Run a command line and return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in RENAMED:
+        say(f"adagp {words[0]} is now called adagp {RENAMED[words[0]]}")
+        words[0] = RENAMED[words[0]]
     try:
         # Not through app(): it would answer Ctrl-C itself, without a line, and take a file that ends too early for Ctrl-D.
         command = typer.main.get_command(app)
-        with command.make_context("adagp", list(sys.argv[1:] if arguments is None else arguments)) as context:
+        with command.make_context("adagp", words) as context:
             try:
                 command.invoke(context)
             except Exception as error:

@@ -12,6 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.xdist_group("stops")
 LINE = "adagp: stopped; what was finished is kept, run the same command to continue"
+TRAIN_ALL = ("-m", "adagp", "train-all", "--profile", "smoke", "--jobs", "1")
 PATIENCE = 60  # seconds for what a free machine does in two
 
 
@@ -84,8 +85,8 @@ def test_ctrl_c_during_imports(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "moment"), [(signal.SIGINT, "in a run"), (signal.SIGTERM, "at once")])
-def test_a_sweep_that_is_stopped_ends_its_workers(tmp_path, number, moment):
-    begun = Started(tmp_path, "-m", "adagp", "sweep", "--profile", "smoke", "--jobs", "1", "--store", str(tmp_path / "store"))
+def test_a_training_of_many_runs_that_is_stopped_ends_its_workers(tmp_path, number, moment):
+    begun = Started(tmp_path, *TRAIN_ALL, "--store", str(tmp_path / "store"))
     if moment == "in a run":
         begun.until("epoch 1/")
     workers = begun.descendants(1, "spawn_main")
@@ -96,7 +97,7 @@ def test_a_sweep_that_is_stopped_ends_its_workers(tmp_path, number, moment):
 
 
 def test_workers_of_a_runner_that_was_killed_at_once_end_too(tmp_path):
-    begun = Started(tmp_path, "-m", "adagp", "sweep", "--profile", "smoke", "--jobs", "1", "--store", str(tmp_path / "store"))
+    begun = Started(tmp_path, *TRAIN_ALL, "--store", str(tmp_path / "store"))
     workers = begun.descendants(1, "spawn_main")
     begun.stop(signal.SIGKILL, workers)
     assert not list((tmp_path / "store").glob("*.json"))

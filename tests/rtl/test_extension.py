@@ -381,12 +381,6 @@ def test_the_golden_prediction_is_the_engines(trained):
         assert np.abs(found - true).max() < 0.02 * np.abs(true).max()
 
 
-def test_every_region_of_the_hosts_addresses_is_described():
-    from adagp.rtl import _host
-
-    assert tuple(rtl.REGIONS) == _host.REGIONS
-
-
 def test_the_table_of_formats_has_the_widths():
     rows = rtl.formats(rtl.Widths(state=24))
     assert {row.bits for row in rows if "master" in row.signal and "bits" not in row.signal} >= {"24"}

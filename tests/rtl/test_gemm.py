@@ -26,6 +26,12 @@ def operands(m, n, k, seed=0, width=16):
     return rng.integers(-top, top, (m, k)), rng.integers(-top, top, (k, n)), rng.integers(-top, top, n)
 
 
+def quantize(values, width):
+    """Fixed point of ``width`` bits with the largest fraction at which no value saturates: (integers, fraction)."""
+    fraction = int(np.floor(np.log2(((1 << (width - 1)) - 1) / np.abs(values).max())))
+    return np.rint(np.asarray(values, np.float64) * 2.0**fraction).astype(np.int64), fraction
+
+
 def check(multiply=rtl.multiply, *, m, n, k, rows, cols, period=0, **options):
     """Results, sums over the batch and cycles of one product are what they must be."""
     inputs, weights, bias = operands(m, n, k)
@@ -74,8 +80,8 @@ def test_a_convolution_in_fixed_point_is_pytorchs_within_the_stated_error():
     generator = torch.Generator().manual_seed(0)
     images, weight = torch.rand(2, 3, 6, 6, generator=generator), torch.randn(4, 3, 3, 3, generator=generator)
     bias = torch.randn(4, generator=generator)
-    x, x_bits = golden.quantize(images.numpy(), 16)
-    w, w_bits = golden.quantize(weight.numpy(), 16)
+    x, x_bits = quantize(images.numpy(), 16)
+    w, w_bits = quantize(weight.numpy(), 16)
     b = np.rint(bias.numpy() * 2.0 ** (x_bits + w_bits)).astype(np.int64)
     rows = golden.patches(x, 3, 2, 1)
     product = rtl.multiply(rows, w.reshape(4, -1).T, b, rows=4, cols=4, period=9)
@@ -99,7 +105,7 @@ FAULTS = {
 }
 
 
-CHAIN = ("_matrix_unit", "_simulate", "_product")
+CHAIN = ("_matrix_unit", "_pysim", "_product")
 CASE = {"m": 6, "n": 5, "k": 8, "rows": 3, "cols": 3, "period": 3}
 
 
@@ -119,7 +125,7 @@ def test_the_mutant_of_nothing_passes():
 @pytest.mark.parametrize("design", ["baseline", "max"])
 def test_the_command_writes_verilog_that_iverilog_accepts(design, tmp_path, capsys):
     file = tmp_path / "out.v"
-    assert main(["hardware", "--rows", "2", "--cols", "3", "--design", design, "--verilog", str(file)]) == 0
+    assert main(["rtl", "--rows", "2", "--cols", "3", "--design", design, "--verilog", str(file)]) == 0
     subprocess.run(["iverilog", "-t", "null", str(file)], check=True)
     assert str(file) in capsys.readouterr().out
 
@@ -127,7 +133,7 @@ def test_the_command_writes_verilog_that_iverilog_accepts(design, tmp_path, caps
 def test_the_command_simulates_a_product(capsys):
     import json
 
-    assert main(["hardware", "--rows", "3", "--cols", "5", "--gemm", "7,11,13", "--json"]) == 0
+    assert main(["rtl", "--rows", "3", "--cols", "5", "--gemm", "7,11,13", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["busy_cycles"] == facts["model_cycles"] == 240
     assert facts["total_cycles"] == 243
@@ -146,7 +152,7 @@ def test_the_command_simulates_a_product(capsys):
 )
 def test_bad_input_is_one_line(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["hardware", *arguments]) == 2
+    assert main(["rtl", *arguments]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
     assert not list(tmp_path.iterdir())
@@ -154,7 +160,7 @@ def test_bad_input_is_one_line(arguments, message, capsys, tmp_path, monkeypatch
 
 def test_without_amaranth_the_command_says_so():
     probe = (
-        "import sys; sys.modules['amaranth'] = None; from adagp.cli import main; sys.exit(main(['hardware', '--gemm', '1']))"
+        "import sys; sys.modules['amaranth'] = None; from adagp.cli import main; sys.exit(main(['rtl', '--gemm', '1']))"
     )
     ran = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (2, "")
@@ -166,9 +172,9 @@ def test_what_is_recorded_is_of_the_hardware_that_is_here():
 
     record = evidence.hardware_record()
     blocks, runs = record["blocks"], record["runs"]
-    assert {block["sources"] for block in blocks.values()} == {rtl.fingerprint(("_array.py",))}, "run make hardware"
+    assert {block["sources"] for block in blocks.values()} == {rtl.fingerprint(("_array.py",))}, "run make rtl"
     sources = {name: part["sources"] for group in ("runs", "units 4x4", "logic 4x4") for name, part in record[group].items()}
-    assert set(sources.values()) == {rtl.fingerprint()}, f"the RTL has changed since: run make hardware ({sources})"
+    assert set(sources.values()) == {rtl.fingerprint()}, f"the RTL has changed since: run make rtl ({sources})"
     assert [block["xc7"]["DSP"] for block in blocks.values()] == [1, 16, 180]  # one multiplier a PE
     assert all(run["equal"] for run in runs.values())
     facts = runs["netlist"]

@@ -1,6 +1,7 @@
 """Threads by what is free, said in a line; devices by name."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -75,7 +76,7 @@ def test_usable_cores_keep_to_the_affinity(machine, monkeypatch):
 def test_train_says_how_many_threads_and_uses_them(checkout, machine, capsys, monkeypatch):
     used = []
     monkeypatch.setattr(torch, "set_num_threads", used.append)
-    monkeypatch.setattr("adagp.running.run_one", lambda run, store, **_: {"threads": used[-1]})
+    monkeypatch.setattr("adagp.running.run_one", lambda run, store, **_: SimpleNamespace(document={"threads": used[-1]}))
     machine(2, 1.9)
     assert cli.main(["train", "vgg13", "--json"]) == 0
     out, err = capsys.readouterr()

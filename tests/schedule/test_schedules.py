@@ -130,7 +130,7 @@ def test_every_decay_stays_within_the_initial_rate_and_ends_at_zero(name):
     top = rates.index(max(rates))
     assert max(rates) == pytest.approx(1, abs=1e-6) and min(rates) == pytest.approx(0, abs=1e-6) and rates[-1] < 1e-6
     assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
-    assert top <= 50  # a warm-up is over after a twentieth
+    assert top <= 50  # a learning-rate warm-up ends after a twentieth
     assert all(abs(after - before) < 0.08 for before, after in pairwise(rates))  # 1 - sqrt falls fastest, 0.07 at its start
 
 

@@ -121,7 +121,7 @@ def hardware_record() -> dict:
     Raises:
         UsageError: it is not there.
     """
-    return _recorded("hardware.json", "synthesis", "make hardware")
+    return _recorded("hardware.json", "synthesis", "make rtl")
 
 
 def recorded_steps() -> dict | None:

@@ -44,10 +44,8 @@ def plan(schedule: "Schedule", epochs: int, batches_per_epoch: int = 1000) -> tu
 
     rows, start = [], 0
     for segment in schedule.segments(epochs, batches_per_epoch):
-        shares = {"warm-up": segment.warm_up, "bp": segment.bp, "gp": segment.gp}
-        rows.append(
-            {"first": start + 1, "last": start + segment.epochs} | {k: v / segment.batches for k, v in shares.items()}
-        )
+        shares = {phase.value: number / segment.batches for phase, number in segment.by_phase.items()}
+        rows.append({"first": start + 1, "last": start + segment.epochs} | shares)
         start += segment.epochs
     data = pd.DataFrame(rows)
     with style.use():

@@ -243,13 +243,14 @@ class SharedNetwork(GradientPredictor):
         parts = maps.split([layer.shape[0] for layer in reached])
         return reached, torch.cat([part[layer.rows] / own for layer, part, own in zip(reached, parts, share, strict=True)])
 
-    def _hidden(self, maps: Float[Tensor, "rows 1 pool pool"]) -> Float[Tensor, "rows features"]:
+    def hidden(self, maps: Float[Tensor, "rows 1 pool pool"]) -> Float[Tensor, "rows features"]:
+        """Return what the fully connected layer takes, from pooled maps."""
         stride, padding = self.size.stride, self.size.kernel // 2
         return F.conv2d(maps, self.conv_weight, self.conv_bias, stride=stride, padding=padding).relu_().flatten(1)
 
     def _features(self, maps: Float[Tensor, "rows 1 pool pool"]) -> Float[Tensor, "rows features_and_one"]:
         """The inputs of the fully connected layer, and a last column of ones, which its bias is for."""
-        return F.pad(self._hidden(maps), (0, 1), value=1.0)
+        return F.pad(self.hidden(maps), (0, 1), value=1.0)
 
     @torch.no_grad()
     def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:

@@ -13,36 +13,29 @@ from ._array import PE, Array
 from ._batch import Ran, run_batches, run_programs
 from ._demonstration import BATCH, demonstration, scans, train
 from ._designs import DESIGNS, unit
-from ._extension import Extension
 from ._fingerprint import fingerprint
-from ._fixed import Format, Widths, error_shift, formats
-from ._gemm import Gemm
-from ._host import Answers, HostPort, Script
-from ._layout import REGIONS
+from ._fixed import Widths, error_shift, formats
+from ._host import Answers, Script
+from ._layout import CONTENTS
 from ._matrix_unit import MatrixUnit
 from ._plan import Plan, plan_batch
 from ._pool import Pool, bins_of
+from ._pysim import run_pysim
 from ._product import Product, compare_gemm, handshake_trace, multiply, product_result, product_script, product_sizes
-from ._program import Program, hardware_for, ladder_registers
-from ._sequencer import Ladder, Sequencer
-from ._simulate import run_pysim
-from ._sizes import Sizes
+from ._program import Program, ladder_registers
+from ._sequencer import Ladder
 from ._unfold import Unfold
 from ._update import Update
-from ._verilog import run_iverilog, run_netlist, run_verilator, testbench, verilog
+from ._verilog import run_iverilog, run_netlist, run_verilator, verilog
 
 __all__ = [
     "BATCH",
+    "CONTENTS",
     "DESIGNS",
     "PE",
-    "REGIONS",
     "STATED_ERROR",
     "Answers",
     "Array",
-    "Extension",
-    "Format",
-    "Gemm",
-    "HostPort",
     "Ladder",
     "MatrixUnit",
     "Plan",
@@ -51,8 +44,6 @@ __all__ = [
     "Program",
     "Ran",
     "Script",
-    "Sequencer",
-    "Sizes",
     "Unfold",
     "Update",
     "Widths",
@@ -65,7 +56,7 @@ __all__ = [
     "fingerprint",
     "formats",
     "golden",
-    "handshake_trace", "hardware_for",
+    "handshake_trace",
     "ladder_registers",
     "multiply",
     "plan_batch",
@@ -77,7 +68,6 @@ __all__ = [
     "run_netlist", "run_programs",
     "run_pysim", "run_verilator",
     "scans",
-    "testbench",
     "train",
     "unit",
     "verilog",

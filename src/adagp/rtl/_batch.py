@@ -14,8 +14,8 @@ from ._layout import bias_words, join, weight_words
 from ._plan import Plan
 from ._pool import bin_words
 from ._program import Program, hardware_for
+from ._pysim import run_pysim
 from ._sequencer import BP, GP, PROFILE
-from ._simulate import run_pysim
 
 
 def load(program: Program) -> Script:

@@ -9,7 +9,7 @@ from amaranth.hdl import Array as Choice
 from amaranth.hdl import Elaboratable, Module, Mux, Signal
 
 from .._errors import UsageError
-from .._work import PredictorSize
+from .._predictor_size import PredictorSize
 from ._fixed import Widths
 from ._gemm import Gemm, Port
 from ._host import REGIONS, HostPort

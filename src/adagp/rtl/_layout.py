@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._errors import UsageError
-
+from ._host import REGIONS
 
 PADDING = -1
 """Not 0: the hardware masks what lies beyond the matrix, and would it not, results would show it."""
@@ -63,18 +63,24 @@ def need_range(name: str, values: np.ndarray, width: int) -> None:
         raise UsageError(f"{name} holds {worst}, expected values of {width} bits, {low} to {high}")
 
 
-REGIONS = {
-    "register": "what a run depends on, and what it counts",
-    "input": "operands of a product, a bank a row of the array",
-    "weight": "weights as the array reads them, a bank a column",
-    "bias": "biases, a bank a column",
-    "output": "outputs of products and pooled maps, a bank a column",
-    "average": "sums over the batch, a bank a column",
-    "program": "steps of the sequencer, a bank a field",
-    "profile": "of each step: its cycles, busy cycles, cycles of waiting, sum of squared differences",
-    "table": "bins of the pooling, by map size",
-    "master": "master weights",
-    "velocity": "momenta",
-    "gradient": "true gradients, in Phase BP",
-}
-"""What lies in each region of the host's addresses, in their order; a baseline has the first five."""
+CONTENTS = dict(
+    zip(
+        REGIONS,
+        (
+            "what a run depends on, and what it counts",
+            "operands of a product, a bank for each row of the array",
+            "weights as the array reads them, a bank for each column",
+            "biases, a bank for each column",
+            "outputs of products and pooled maps, a bank for each column",
+            "sums over the batch, a bank for each column",
+            "steps of the sequencer, a bank for each field",
+            "for each step: its cycles, busy cycles, cycles of waiting, sum of squared differences",
+            "bins of the pooling, by map size",
+            "master weights",
+            "momenta",
+            "true gradients, in Phase BP",
+        ),
+        strict=True,
+    )
+)
+"""What each region of the host's addresses holds, in their order; a baseline has the first five."""

@@ -1,5 +1,6 @@
 """A network, its predictor and its optimizer as integers: what the host writes before a batch, with each tensor's fraction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .._errors import UsageError
-from .._work import PredictorSize
+from .._predictor_size import PredictorSize
 from ..predictors import SharedNetwork
 from ..training import AdaGP
 from ._fixed import Widths
@@ -172,7 +173,7 @@ def integers(values: Tensor, fraction_bits: int) -> np.ndarray:
 
 
 def plan_batch(engine: AdaGP, images: Tensor, widths: Widths | None = None) -> Plan:
-    """The engine's network, predictor and SGD in fixed point, with formats calibrated on ``images``.
+    """Return the engine's network, predictor and SGD in fixed point, with formats calibrated on ``images``.
 
     Args:
         engine: around an nn.Sequential of Conv2d, ReLU, Flatten and Linear, with the shared network as predictor and
@@ -182,7 +183,29 @@ def plan_batch(engine: AdaGP, images: Tensor, widths: Widths | None = None) -> P
     Raises:
         UsageError: another kind of module, predictor or optimizer; formats that cannot be reached from each other.
     """
-    w = widths or Widths()
+    w, group = widths or Widths(), engine.optimizer.param_groups[0]
+    predictor = _require_supported(engine)
+    seen = _forward(engine, [float(scale) for scale in predictor.scales()], images)
+    formats = _formats(seen, predictor, w)
+    plan = Plan(
+        widths=w, batch=len(images), size=predictor.size,
+        layers=tuple(_pack(layer, formats, number, w) for number, layer in enumerate(seen)),
+        conv_weight=integers(predictor.conv_weight.flatten(1), formats.conv),
+        conv_bias=integers(predictor.conv_bias, formats.pooled + formats.conv),
+        linear_weight=integers(predictor.linear_weight, formats.linear),
+        linear_bias=integers(predictor.linear_bias, formats.hidden + formats.linear),
+        conv_fraction=formats.conv, linear_fraction=formats.linear, pooled_fraction=formats.pooled,
+        hidden_fraction=formats.hidden, raw_fraction=formats.raw,
+        momentum=Factor(integer=min(round(group["momentum"] * 2**w.factor), 2**w.factor - 1), fraction=w.factor),
+        decay=Factor.of(group["weight_decay"], w.factor), rate=Factor.of(group["lr"], w.factor),
+    )  # fmt: skip
+    for index in range(len(seen)):
+        plan.shifts(index)  # raises where a format cannot be reached
+    return plan
+
+
+def _require_supported(engine: AdaGP) -> SharedNetwork:
+    """Return the engine's predictor, if the hardware can do the work of it and of the optimizer."""
     predictor, group = engine.predictor, engine.optimizer.param_groups[0]
     if not isinstance(predictor, SharedNetwork):
         raise UsageError(f"the hardware predicts with the shared network, got {type(predictor).__name__}")
@@ -190,73 +213,35 @@ def plan_batch(engine: AdaGP, images: Tensor, widths: Widths | None = None) -> P
         raise UsageError("the hardware updates by SGD with momentum and weight decay, without dampening or Nesterov's step")
     if not 0 <= group["momentum"] < 1:
         raise UsageError(f"the hardware's momentum is at least 0 and below 1, got {group['momentum']}")
-    scales = [float(scale) for scale in predictor.scales()]  # the host's part: it writes them
-    layers: list[PlannedLayer] = []
-    momenta: list[tuple[Tensor, float]] = []  # a layer's momentum, and the largest that it may become
-    largest_pooled = largest_hidden = largest_raw = 0.0
-    seen = _forward(engine.model, images)
-    for number, ((module, x, rectified, out), scale) in enumerate(zip(seen, scales, strict=True)):
-        kernel, stride, padding = _window(module, x)
-        weight = engine.layers[number].matrix(module.weight.detach())
-        velocity = engine.optimizer.state[module.weight].get("momentum_buffer")
-        velocity = torch.zeros_like(weight) if velocity is None else velocity.reshape(weight.shape)
-        input_fraction = fraction(float(x.abs().max()), w.operand)
-        if number:  # no finer than the output that it is rounded from
-            input_fraction = min(input_fraction, layers[-1].sum_fraction)
-        weight_fraction = fraction(float(weight.abs().max()), w.operand)
-        sum_fraction = input_fraction + weight_fraction
-        sums = out.sum(0)
-        momenta.append((velocity, max(PEAK * scale, 4 * float(velocity.abs().max()))))
-        layers.append(
-            PlannedLayer(
-                name=engine.layers[number].name, in_channels=x.shape[1], in_size=(x.shape[2], x.shape[3]),
-                out_size=(out.shape[2], out.shape[3]),
-                outputs=len(weight), kernel=kernel, stride=stride, padding=padding, rectified=rectified,
-                master=integers(weight, weight_fraction + w.state - w.operand), velocity=np.zeros(0),
-                bias=integers(torch.zeros(len(weight)) if module.bias is None else module.bias, sum_fraction),
-                input_fraction=input_fraction, weight_fraction=weight_fraction,
-                mean_fraction=min(fraction(float(sums.abs().max()), w.mean), sum_fraction),
-                gradient_fraction=0, scale=Factor.of(scale, w.factor),
-            )
-        )  # fmt: skip
-        pooled = nn.functional.adaptive_avg_pool2d(out.mean(0)[:, None], predictor.size.pool).float()
-        with torch.no_grad():
-            hidden = predictor._hidden(pooled)
-            raw = hidden @ predictor.linear_weight[: weight.shape[1]].t() + predictor.linear_bias[: weight.shape[1]]
-        largest_pooled = max(largest_pooled, float(pooled.abs().max()))
-        largest_hidden = max(largest_hidden, float(hidden.abs().max()))
-        largest_raw = max(largest_raw, float(raw.abs().max()))
-    conv, linear = predictor.conv_weight.flatten(1), predictor.linear_weight
-    conv_fraction, linear_fraction = (fraction(float(x.detach().abs().max()), w.operand, 0) for x in (conv, linear))
-    # One format for all layers: the predictor's biases are theirs all.
-    pooled_fraction = fraction(largest_pooled, w.operand)
-    hidden_fraction = min(fraction(largest_hidden, w.operand), pooled_fraction + conv_fraction)
-    raw_fraction = min(fraction(largest_raw, w.operand), hidden_fraction + linear_fraction)
-    for number, (layer, (velocity, peak)) in enumerate(zip(layers, momenta, strict=True)):
-        # No finer than the product that it is rounded from.
-        fine = min(fraction(peak, w.state, 0), FINEST, raw_fraction + layer.scale.fraction)
-        layers[number] = replace(layer, gradient_fraction=fine, velocity=integers(velocity, fine))
-    plan = Plan(
-        widths=w, batch=len(images), layers=tuple(layers), size=predictor.size,
-        conv_weight=integers(conv, conv_fraction), conv_bias=integers(predictor.conv_bias, pooled_fraction + conv_fraction),
-        linear_weight=integers(linear, linear_fraction),
-        linear_bias=integers(predictor.linear_bias, hidden_fraction + linear_fraction),
-        conv_fraction=conv_fraction, linear_fraction=linear_fraction, pooled_fraction=pooled_fraction,
-        hidden_fraction=hidden_fraction,
-        raw_fraction=raw_fraction,
-        momentum=Factor(integer=min(round(group["momentum"] * 2**w.factor), 2**w.factor - 1), fraction=w.factor),
-        decay=Factor.of(group["weight_decay"], w.factor), rate=Factor.of(group["lr"], w.factor),
-    )  # fmt: skip
-    for index in range(len(layers)):
-        plan.shifts(index)
-    return plan
+    return predictor
 
 
-def _forward(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d | nn.Linear, Tensor, bool, Tensor]]:
-    """(module, input, whether it was rectified, output) of each weighted layer, computed in double precision."""
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """A weighted layer in the calibration batch."""
+
+    name: str
+    module: nn.Conv2d | nn.Linear
+    input: Tensor
+    """(batch, in_channels, height, width), in double precision."""
+    rectified: bool
+    """Whether the input went through a rectifier."""
+    output: Tensor
+    """(batch, outputs, height, width), in double precision."""
+    weight: Tensor
+    """(outputs, row)."""
+    velocity: Tensor
+    """(outputs, row), the optimizer's momentum; zeros before its first step."""
+    scale: float
+    """What the predictor multiplies a raw prediction by."""
+
+
+def _forward(engine: AdaGP, scales: Sequence[float], images: Tensor) -> list[_Seen]:
+    """Run the network on a batch in double precision and return its weighted layers."""
+    model = engine.model
     if not isinstance(model, nn.Sequential):
         raise UsageError(f"the hardware takes an nn.Sequential, got {type(model).__name__}")
-    seen: list[tuple[nn.Conv2d | nn.Linear, Tensor, bool, Tensor]] = []
+    calls: list[tuple[nn.Conv2d | nn.Linear, Tensor, bool, Tensor]] = []
     # Always as maps: a flattened tensor is the map that it was made of.
     x, rectified = (images if images.dim() == 4 else images[:, :, None, None]).double(), False
     with torch.no_grad():
@@ -269,14 +254,98 @@ def _forward(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d | nn.Line
                     out = nn.functional.conv2d(x, weight, bias, module.stride, module.padding, module.dilation, module.groups)
                 else:
                     out = nn.functional.linear(x.flatten(1), weight, bias)[:, :, None, None]
-                seen.append((module, x, rectified, out))
+                calls.append((module, x, rectified, out))
                 x, rectified = out, False
             elif not isinstance(module, nn.Flatten):
                 raise UsageError(
                     f"the hardware runs Conv2d, ReLU, Flatten and Linear, got {type(module).__name__}; pooling between layers, "
                     "normalization and branches are not built"
                 )
+    seen = []
+    for layer, scale, (module, x, rectified, out) in zip(engine.layers, scales, calls, strict=True):
+        weight = layer.matrix(module.weight.detach())
+        velocity = engine.optimizer.state[module.weight].get("momentum_buffer")
+        velocity = torch.zeros_like(weight) if velocity is None else velocity.reshape(weight.shape)
+        seen.append(
+            _Seen(
+                name=layer.name, module=module, input=x, rectified=rectified, output=out, weight=weight, velocity=velocity,
+                scale=scale,
+            )
+        )  # fmt: skip
     return seen
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Formats:
+    """The fraction of every tensor."""
+
+    input: list[int]
+    """Of each layer's input, as are weight, mean and gradient."""
+    weight: list[int]
+    mean: list[int]
+    gradient: list[int]
+    conv: int
+    """Of the predictor's convolution; this and the following are one for all layers, which share the predictor's biases."""
+    linear: int
+    pooled: int
+    hidden: int
+    raw: int
+
+
+def _formats(seen: Sequence[_Seen], predictor: SharedNetwork, w: Widths) -> _Formats:
+    """Choose the fractions with which the tensors of a calibration batch fit their widths."""
+    inputs: list[int] = []
+    weights = [_fraction_of([layer.weight], w.operand) for layer in seen]
+    for number, layer in enumerate(seen):
+        fine = _fraction_of([layer.input], w.operand)
+        # No finer than the output that it is rounded from.
+        inputs.append(min(fine, inputs[-1] + weights[number - 1]) if number else fine)
+    means = [
+        min(_fraction_of([layer.output.sum(0)], w.mean), x + weight)
+        for layer, x, weight in zip(seen, inputs, weights, strict=True)
+    ]
+    pooled_maps, hidden_maps, predictions = zip(*(_prediction(layer, predictor) for layer in seen), strict=True)
+    conv, linear = (_fraction_of([x], w.operand, 0) for x in (predictor.conv_weight, predictor.linear_weight))
+    pooled = _fraction_of(pooled_maps, w.operand)
+    hidden = min(_fraction_of(hidden_maps, w.operand), pooled + conv)
+    raw = min(_fraction_of(predictions, w.operand), hidden + linear)
+    gradients = []
+    for layer in seen:
+        peak = max(PEAK * layer.scale, 4 * float(layer.velocity.abs().max()))
+        # No finer than the product that it is rounded from.
+        gradients.append(min(fraction(peak, w.state, 0), FINEST, raw + Factor.of(layer.scale, w.factor).fraction))
+    return _Formats(
+        input=inputs, weight=weights, mean=means, gradient=gradients, conv=conv, linear=linear, pooled=pooled, hidden=hidden,
+        raw=raw,
+    )  # fmt: skip
+
+
+def _prediction(layer: _Seen, predictor: SharedNetwork) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the pooled maps, the hidden features and the raw prediction of a layer."""
+    row = layer.weight.shape[1]
+    pooled = nn.functional.adaptive_avg_pool2d(layer.output.mean(0)[:, None], predictor.size.pool).float()
+    with torch.no_grad():
+        hidden = predictor.hidden(pooled)
+        return pooled, hidden, hidden @ predictor.linear_weight[:row].t() + predictor.linear_bias[:row]
+
+
+def _fraction_of(tensors: Sequence[Tensor], bits: int, headroom: int = HEADROOM) -> int:
+    """Return the largest fraction with which all values of these tensors fit ``bits`` bits."""
+    return fraction(max(float(x.detach().abs().max()) for x in tensors), bits, headroom)
+
+
+def _pack(layer: _Seen, formats: _Formats, number: int, w: Widths) -> PlannedLayer:
+    """Return layer ``number`` as integers."""
+    kernel, stride, padding = _window(layer.module, layer.input)
+    x, weight, gradient = formats.input[number], formats.weight[number], formats.gradient[number]
+    bias = torch.zeros(len(layer.weight)) if layer.module.bias is None else layer.module.bias
+    return PlannedLayer(
+        name=layer.name, in_channels=layer.input.shape[1], in_size=(layer.input.shape[2], layer.input.shape[3]),
+        out_size=(layer.output.shape[2], layer.output.shape[3]), outputs=len(layer.weight), kernel=kernel, stride=stride,
+        padding=padding, rectified=layer.rectified, master=integers(layer.weight, weight + w.state - w.operand),
+        velocity=integers(layer.velocity, gradient), bias=integers(bias, x + weight), input_fraction=x, weight_fraction=weight,
+        mean_fraction=formats.mean[number], gradient_fraction=gradient, scale=Factor.of(layer.scale, w.factor),
+    )  # fmt: skip
 
 
 def _window(module: nn.Conv2d | nn.Linear, x: Tensor) -> tuple[int, int, int]:

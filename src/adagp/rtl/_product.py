@@ -11,7 +11,7 @@ from ._gemm import JOB
 from ._host import Answers, Script
 from ._layout import bias_words, gemm_job, input_words, join, need_range, outputs_of, weight_words
 from ._matrix_unit import BUSY, TOTAL, MatrixUnit
-from ._simulate import run_pysim
+from ._pysim import run_pysim
 from ._sizes import Sizes
 
 

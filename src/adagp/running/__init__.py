@@ -10,14 +10,15 @@ from ._machine import find_device, free_threads, usable_cores
 from ._profiles import PROFILES, Profile, profile
 from ._provenance import digest, package_code, provenance
 from ._record import Epoch, Provenance, Record, Result
+from ._setup import Setup, make_optimizer, make_predictor, setup
 from ._store import Store, local_store, recorded_store
-from ._train import make_optimizer, train
+from ._train import train
 from ._workers import HeldError, outcome, progress_line, run_all, run_one
 
 __all__ = [
-    "PLANS", "PROFILES", "Epoch", "HeldError", "Profile", "Provenance", "Record", "Result", "Run", "Store", "agrees",
-    "behaviour", "confirmation_runs", "cost_epochs", "digest", "find_device", "fine_tuning_runs", "free_threads",
-    "frontier_runs", "gp_work", "is_current", "local_store", "make_optimizer", "outcome", "package_code", "planned_cost",
-    "profile", "progress_line", "provenance", "record", "recorded_store", "recording_plan", "run_all", "run_on_ray", "run_one",
-    "train", "usable_cores",
+    "PLANS", "PROFILES", "Epoch", "HeldError", "Profile", "Provenance", "Record", "Result", "Run",
+    "Setup", "Store", "agrees", "behaviour", "confirmation_runs", "cost_epochs", "digest", "find_device",
+    "fine_tuning_runs", "free_threads", "frontier_runs", "gp_work", "is_current", "local_store", "make_optimizer",
+    "make_predictor", "outcome", "package_code", "planned_cost", "profile", "progress_line", "provenance", "record",
+    "recorded_store", "recording_plan", "run_all", "run_on_ray", "run_one", "setup", "train", "usable_cores",
 ]  # fmt: skip

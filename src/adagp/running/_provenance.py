@@ -15,8 +15,8 @@ from .. import __version__, _paths
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A result depends on these; a change of the accelerator, a figure or the command line does not touch it.
 _TRAINING = (
-    "_work.py", "methods.py", "predictors", "schedule", "training", "models", "data",
-    "running/_configuration.py", "running/_train.py",
+    "_predictor_size.py", "_work.py", "methods.py", "predictors", "schedule", "training", "models", "data",
+    "running/_configuration.py", "running/_setup.py", "running/_train.py",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Training one run in this process: from its configuration to its record."""
+"""Trains one run in this process: from its configuration to its record."""
 
 import contextlib
 import hashlib
@@ -14,10 +14,10 @@ from ._configuration import Run
 from ._cost import cost_epochs
 from ._provenance import provenance, training_code
 from ._record import SCHEMA, Record
+from ._setup import setup
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
 
 def train(
@@ -39,43 +39,24 @@ def train(
     """
     import torch
 
-    from .. import data, models
     from ..schedule import Phase
-    from ..training import AdaGP, DivergedError, discard_others, fit, task_for
+    from ..training import DivergedError, discard_others, fit
 
-    method = METHODS[run.method]
     behaviour = None if behaviour_of is None else behaviour_of(run)
     made_by: dict[str, Any] = {"code": training_code()} if behaviour is None else behaviour
     if checkpoint is not None and behaviour is None:  # a recorded run's is refused instead: hours may lie in it
         discard_others(checkpoint, made_by)
     weights, start = _pretrained(run, device, checkpoint, behaviour_of, on_epoch) if run.start else (None, None)
-    dataset = data.load(run.dataset, size=models.input_shape(run.model, run.dataset)[-1])
-    torch.manual_seed(run.seed)
-    model = models.create(run.model, dataset=run.dataset, width=run.width)
-    if weights is not None:
-        _load_all_but_last(model, weights)
-    memory_format = torch.channels_last if dataset.task == "images" else torch.contiguous_format
-    model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]  # missing in torch's stubs
-    predictor = method.create(**dict(run.predictor_options))
-    engine = AdaGP(model, make_optimizer(run, model), schedule=run.schedule(), predictor=predictor)
-    task = task_for(dataset, device=device, batch_size=run.batch_size)
-    samples = task.loader("train", seed=run.seed, first=run.train_first, limit=run.train_limit)
-    if not len(samples.labels):
-        count = len(dataset.split("train"))
-        raise UsageError(f"train_first must be below the {count:,} training samples of {run.dataset}, got {run.train_first:,}")
-    test = task.loader("test", limit=run.test_limit)
-
-    def autocast() -> contextlib.AbstractContextManager:
-        if run.precision == "bfloat16":
-            return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
-        return contextlib.nullcontext()
+    made = setup(run, device=device, weights=weights)
+    model, task, engine = made.model, made.task, made.engine()
+    samples, test = made.train_batches(), made.test_batches()
 
     def loss(model, batch):
-        with autocast():
+        with made.autocast():
             return task.loss(model, batch)
 
     def evaluate(model):
-        with autocast():
+        with made.autocast():
             return task.evaluate(model, test)
 
     diverged = None
@@ -87,7 +68,7 @@ def train(
             evaluate,
             epochs=run.trained_epochs(),
             decay=run.decay,
-            skip=run.ladder() if method.drops else None,
+            skip=run.ladder() if METHODS[run.method].drops else None,
             checkpoint=checkpoint,
             made_by=made_by,
             on_epoch=on_epoch,
@@ -117,7 +98,7 @@ def train(
     }
     origin = provenance(device) | {
         "behaviour": behaviour,
-        "data": {"name": dataset.note, "fingerprint": dataset.fingerprint},
+        "data": {"name": made.dataset.note, "fingerprint": made.dataset.fingerprint},
     }
     if start is not None:
         origin["start"] = start
@@ -135,8 +116,10 @@ def train(
 def _pretrained(
     run: Run, device: str, checkpoint: Path | None, behaviour_of: Callable | None, on_epoch: Callable[[dict], None]
 ) -> tuple[dict[str, "torch.Tensor"], dict]:
-    """The final weights of the run that this one starts from, trained now unless its checkpoint lies beside this one's, where
-    it stays for the other runs that start from it; and what identifies them."""
+    """Return the final weights of the run that this one starts from, and what identifies them.
+
+    That run is trained now unless its checkpoint lies beside this one's, where it stays for the other runs that start from it.
+    """
     import torch
     from filelock import FileLock
 
@@ -161,16 +144,6 @@ def _pretrained(
     return weights, facts
 
 
-def _load_all_but_last(model: "nn.Module", weights: dict[str, "torch.Tensor"]) -> None:
-    """Load the weights, except those of the last linear layer, which stands for classes of its own."""
-    from torch import nn
-
-    *_, last = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
-    model.load_state_dict(
-        {name: mine if name.startswith(f"{last}.") else weights[name] for name, mine in model.state_dict().items()}
-    )
-
-
 def _numbers(value):
     """JSON has neither infinity nor NaN: what left the range of numbers is recorded as null."""
     if isinstance(value, dict):
@@ -178,16 +151,3 @@ def _numbers(value):
     if isinstance(value, list):
         return [_numbers(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def make_optimizer(run: Run, model: "nn.Module") -> "torch.optim.Optimizer":
-    """The optimizer a run trains with: SGD with momentum 0.9 (as recalled of the paper) or Adam (betas 0.9, 0.98).
-
-    Adam is fused: deep thin networks have hundreds of small weights, and DenseNet-201's takes a quarter of the time. SGD is
-    not: PyTorch's fails where a weight's first gradient comes later than another's, as without a warm-up.
-    """
-    import torch
-
-    if run.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=run.lr, betas=(0.9, 0.98), weight_decay=run.weight_decay, fused=True)
-    return torch.optim.SGD(model.parameters(), lr=run.lr, momentum=0.9, weight_decay=run.weight_decay)

@@ -1,4 +1,4 @@
-"""Which phase a batch is in: the paper's ladder and the schedules it is compared with; how the learning rate falls."""
+"""Schedules, which give each batch its phase, and decays of the learning rate."""
 
 from ._adaptive import AdaptiveSchedule
 from ._base import Phase, Schedule, Segment, epoch_starts

@@ -1,4 +1,4 @@
-"""Our schedule: how many batches are predicted follows from what Phase BP measures."""
+"""The adaptive schedule (ours): the share of predicted batches follows from what Phase BP measures."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -9,15 +9,15 @@ from ._base import Phase, Segment
 
 @dataclass(kw_only=True)
 class AdaptiveSchedule:
-    """After the warm-up, one BP batch and then ``ratio`` GP batches, where ratio rises and falls by one.
+    """A schedule that adapts: after its warm-up, one BP batch and then ``ratio`` GP batches, where the ratio changes by one.
 
-    The paper lowers the ratio by the calendar. This schedule (ours) lowers it when training suffers and raises it when it
-    does not. Each decision looks at a window of BP batches: the trend of their loss, and the predictor's mean cosine where it
-    was measured.
+    The paper lowers the ratio at fixed epochs. This schedule (ours) lowers it when the loss rises and raises it when the loss
+    falls. Each decision looks at a window of BP batches: the trend of their loss, and the predictor's mean cosine where it was
+    measured.
 
-    - The loss rose against the window before by more than ``tolerance``: one GP batch fewer.
+    - The loss rose by more than ``tolerance`` since the previous window: one GP batch fewer.
     - It fell, or the predictions agree with the true gradients (cosine above ``good_cosine``): one more.
-    - Hysteresis: a change needs ``patience`` windows in a row that ask for it, so that noise does not move the ratio.
+    - Hysteresis: a change needs ``patience`` windows in a row that ask for it, so that noise does not change the ratio.
 
     ``log`` keeps every decision with its reason.
     """
@@ -27,17 +27,17 @@ class AdaptiveSchedule:
     least: int = 0
     """Smallest number of GP batches after a BP batch; 0 lets training return to plain BP."""
     most: int = 4
-    """Largest, as in the paper's ladder."""
+    """Largest number of GP batches after a BP batch, as in the paper's ladder."""
     start: int = 1
-    """The first one after the warm-up."""
+    """Number of GP batches after the first BP batch."""
     window: int = 8
-    """BP batches a decision looks at."""
+    """BP batches in a decision's window."""
     patience: int = 2
     """Windows in a row that must ask for a change."""
     tolerance: float = 0.01
     """Relative change of the loss that counts as a rise or a fall."""
     good_cosine: float = 0.2
-    """Mean cosine above which predictions are worth more batches; a single batch's gradient reaches little more."""
+    """Mean cosine above which the ratio rises; even a single batch's gradient reaches little more."""
     log: list[dict] = field(default_factory=list, repr=False)
     """One entry a decision: batches seen, ratio, reason."""
 
@@ -66,11 +66,11 @@ class AdaptiveSchedule:
         return Phase.GP if self._left else Phase.BP
 
     def begins_at(self, epoch: int, before: int, steps: int) -> int:
-        """Return 0: this schedule counts its own steps, over the epochs' ends."""
+        """Return 0: this schedule counts its own steps across epochs."""
         return 0
 
     def segments(self, epochs: int, batches_per_epoch: int) -> list[Segment]:
-        """Not known in advance.
+        """Refuse: the plan of an adaptive schedule is not known in advance.
 
         Raises:
             UsageError: always; simulate a trained run's counts, or a ``LadderSchedule``.
@@ -105,7 +105,8 @@ class AdaptiveSchedule:
             wish, reason = 1, f"the loss fell by {-change:.1%} in a window"
         else:
             wish, reason = 0, "no trend"
-        self._wish = self._wish + wish if wish * self._wish >= 0 and wish else wish
+        same_direction = wish != 0 and wish * self._wish >= 0
+        self._wish = self._wish + wish if same_direction else wish
         moved = 0
         if abs(self._wish) >= self.patience:
             moved = max(self.least, min(self.most, self.ratio + wish)) - self.ratio

@@ -1,4 +1,4 @@
-"""The vocabulary that engine, accelerator and figures share."""
+"""Phases and the interface of schedules, which engine, accelerator model and figures share."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 class Phase(str, Enum):
     """What happens to one training batch (paper, section on ADA-GP's phases)."""
 
-    WARM_UP = "warm-up"  # true gradients train the model and the predictor
+    WARM_UP = "warm-up"  # the schedule's warm-up: true gradients train the model and the predictor
     BP = "bp"  # the same; the predictions are also compared with the true gradients
     GP = "gp"  # no backward pass: the predictions update the weights
 
@@ -23,34 +23,38 @@ class Segment:
     gp: int
 
     @property
+    def by_phase(self) -> dict[Phase, int]:
+        """Batches of each phase in one epoch of the segment."""
+        return {Phase.WARM_UP: self.warm_up, Phase.BP: self.bp, Phase.GP: self.gp}
+
+    @property
     def batches(self) -> int:
         """Batches in one epoch of the segment."""
-        return self.warm_up + self.bp + self.gp
+        return sum(self.by_phase.values())
 
 
 @runtime_checkable
 class Schedule(Protocol):
     """Decides the phase of every batch.
 
-    A schedule may learn from the batches that ran (``observe``); what it learned is its ``state_dict``.
-    A schedule that is fixed in advance also answers ``segments``, which is what an accelerator's time line and a
-    plot of the plan need.
+    A schedule may learn from the batches that ran (``observe``); what it learned is its ``state_dict``. A schedule that is
+    fixed in advance also answers ``segments``, from which the accelerator model and a plot of the plan are made.
     """
 
     @property
     def uses_prediction(self) -> bool:
-        """False where no batch is ever in Phase GP: then nothing is predicted, learned or watched."""
+        """Whether any batch is ever in Phase GP; without one the engine makes no predictor."""
         ...
 
     @property
     def observes(self) -> bool:
-        """Whether ``observe`` is wanted: it takes numbers, for which the engine waits for the device after every step."""
+        """Whether the engine calls ``observe``. It takes numbers: the engine waits for the device after every step."""
         ...
 
     def phase(self, epoch: int, batch: int) -> Phase:
-        """The phase of batch number ``batch`` (from 0) in epoch number ``epoch`` (from 0).
+        """Return the phase of batch number ``batch`` (from 0) in epoch number ``epoch`` (from 0).
 
-        Batches are optimizer steps, counted from what ``begins_at`` says of the epoch.
+        Batches are optimizer steps. An epoch counts them from what ``begins_at`` returns for it.
         """
         ...
 
@@ -58,17 +62,19 @@ class Schedule(Protocol):
         """Return the batch number that epoch ``epoch`` begins with, where the epoch before it began with ``before`` and had
         ``steps`` optimizer steps.
 
-        It is 0 unless an epoch is too short for the schedule's pattern, which then goes on in the next one.
+        It is 0 unless an epoch is too short for the schedule's pattern, which then continues in the next one.
         """
         ...
 
     def segments(self, epochs: int, batches_per_epoch: int) -> list[Segment]:
-        """The whole plan as runs of equal epochs, in order; their epochs add up to ``epochs``."""
+        """Return the whole plan as runs of equal epochs, in order; their epochs add up to ``epochs``."""
         ...
 
     def observe(self, phase: Phase, loss: float, quality: float | None) -> None:
-        """Called after each optimizer step with its last loss and, where it was measured, the predictor's mean cosine (else
-        None); both are means over the replicas of the model."""
+        """Learn from an optimizer step: its last loss and the predictor's mean cosine, None where it was not measured.
+
+        Both are means over the replicas of the model.
+        """
         ...
 
     def state_dict(self) -> dict: ...

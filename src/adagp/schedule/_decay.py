@@ -1,39 +1,42 @@
-"""How the learning rate falls over a run."""
+"""Decays: how the learning rate falls over a run, some of them after a learning-rate warm-up.
+
+A learning-rate warm-up is called ramp here. It has nothing to do with the schedule's warm-up, ``Phase.WARM_UP``.
+"""
 
 import math
 from collections.abc import Callable
 
-_WARM_UP = 0.05
-"""Share of the run in which the rate rises, where it does."""
+_RAMP = 0.05
+"""Share of the run that the ramp takes, in the decays that have one."""
 
 
 def cosine(t: float) -> float:
-    """Half a cosine to zero (Loshchilov and Hutter, 2017)."""
+    """Return half a cosine to zero (Loshchilov and Hutter, 2017)."""
     return 0.5 * (1 + math.cos(math.pi * min(1.0, t)))
 
 
 def linear(t: float) -> float:
-    """A straight line to zero (Defazio et al., 2023, find it the best of the usual ones)."""
+    """Return a straight line to zero (Defazio et al., 2023, find it the best of the usual decays)."""
     return max(0.0, 1 - t)
 
 
-def warm_up_stable_decay(t: float) -> float:
-    """Up along a line in the first twentieth, constant, then 1 - sqrt to zero in the last fifth (Haegele et al., 2024)."""
-    if t < _WARM_UP:
-        return t / _WARM_UP
+def ramp_stable_decay(t: float) -> float:
+    """Return the ramp, then a constant, then 1 - sqrt to zero in the last fifth (Haegele et al., 2024)."""
+    if t < _RAMP:
+        return t / _RAMP
     return 1.0 if t < 0.8 else max(0.0, 1 - math.sqrt((t - 0.8) / 0.2))
 
 
-def warm_up_cosine(t: float) -> float:
-    """Up along the line of ``warm_up_stable_decay``, then half a cosine: what tells a warm-up's worth from a shape's."""
-    return t / _WARM_UP if t < _WARM_UP else cosine((t - _WARM_UP) / (1 - _WARM_UP))
+def ramp_cosine(t: float) -> float:
+    """Return the ramp of ``ramp_stable_decay``, then half a cosine. It separates the ramp's effect from the decay's shape."""
+    return t / _RAMP if t < _RAMP else cosine((t - _RAMP) / (1 - _RAMP))
 
 
 def late(t: float) -> float:
-    """The cosine as the true gradients of a late schedule see it, whose second half drops every other batch.
+    """Return the cosine as the true gradients of a late schedule see it, whose second half drops every other batch.
 
-    Two thirds of its true gradients lie in the first half; in the rest the rate falls twice as fast a step. With it, plain
-    backpropagation has what is good about dropping late batches, and no other method's merit.
+    Two thirds of its true gradients lie in the first half. In the other third the rate falls twice as fast a step. Plain
+    backpropagation with this decay has the benefit of dropping late batches, without any other effect of a method.
     """
     return cosine(0.75 * t if t < 2 / 3 else 0.5 + 1.5 * (t - 2 / 3))
 
@@ -41,8 +44,9 @@ def late(t: float) -> float:
 DECAYS: dict[str, Callable[[float], float]] = {
     "cosine": cosine,
     "linear": linear,
-    "wsd": warm_up_stable_decay,
-    "warm-up-cosine": warm_up_cosine,
+    "wsd": ramp_stable_decay,
+    "warm-up-cosine": ramp_cosine,
     "late": late,
 }
-"""Shares of the initial learning rate, of the share of the run that is over."""
+"""Decays by name: share of the run that is over -> share of the initial learning rate. Records hold the names, so they never
+change."""

@@ -12,11 +12,11 @@ from ._base import Phase, Segment
 class LadderSchedule:
     """The paper's schedule: warm-up, then GP:BP batches from 4:1 down to 1:1.
 
-    The ladder's numbers are recalled from the paper, not checked against its text (see the book's page on deviations),
-    so each is a field with that number as its default. A group starts with its GP batches, and starts anew with each epoch
-    (our choice: the paper does not say, and it makes an epoch's plan independent of the epoch before). Only an epoch that has
-    fewer optimizer steps than its group is long hands its place in the group on to the next epoch: full-batch training, one
-    step an epoch, would otherwise never see a true gradient again.
+    The ladder's numbers are recalled from the paper, not checked against its text (see the book's page on deviations), so each
+    is a field with that number as its default. A group starts with its GP batches, and every epoch starts a new group. That is
+    our choice, for the paper does not say: it makes an epoch's plan independent of the previous epoch. Only an epoch with fewer
+    optimizer steps than a group passes its place in the group on to the next epoch. Otherwise full-batch training, with one
+    step an epoch, would never see a true gradient again.
     """
 
     warm_up_epochs: int = 10
@@ -40,7 +40,7 @@ class LadderSchedule:
                 )
 
     def ratio(self, epoch: int) -> tuple[int, int] | None:
-        """(GP, BP) batches of one group in this epoch; None in the warm-up."""
+        """Return the (GP, BP) batches of one group in this epoch; None in the warm-up."""
         end = self.warm_up_epochs
         if epoch < end:
             return None
@@ -101,8 +101,8 @@ class LadderSchedule:
 def _same_place(place: int, old: tuple[int, int], new: tuple[int, int]) -> int:
     """Return the place in a group of the ratio ``new`` that goes on from ``place`` in a group of ``old``.
 
-    Batches that ran count as the same batches of the new group, and what it has no room for as done. A BP batch that was due
-    stays due, unless the new ratio has none.
+    Batches that ran count as the same batches of the new group; those that it has no room for are dropped. A BP batch that was
+    due stays due, unless the new ratio has none.
     """
     (gp, _), (new_gp, new_bp) = old, new
     if old == new:
@@ -114,7 +114,7 @@ def _same_place(place: int, old: tuple[int, int], new: tuple[int, int]) -> int:
 
 
 def _segment(ratio: tuple[int, int] | None, begin: int, batches: int, epochs: int) -> Segment:
-    """Count the phases of epochs that begin at place ``begin`` of a group; without a ratio they are of the warm-up."""
+    """Return the segment of epochs that begin at place ``begin`` of a group; without a ratio they belong to the warm-up."""
     if ratio is None:
         return Segment(epochs=epochs, warm_up=batches, bp=0, gp=0)
     gp, bp = ratio
@@ -129,19 +129,19 @@ def _segment(ratio: tuple[int, int] | None, begin: int, batches: int, epochs: in
 
 @dataclass(frozen=True, kw_only=True)
 class LateSchedule:
-    """The ladder turned round: true gradients first, prediction in the last part, GP:BP 1:1, then 2:1, then 4:1 (our choice).
+    """The reversed ladder: true gradients first, prediction in the last part, GP:BP 1:1, then 2:1, then 4:1 (our choice).
 
-    The paper predicts most right after the warm-up. In short runs whose learning rate starts at its highest, a batch without
-    its true gradient costs most accuracy there and least late; where the rate itself warms up, beginning late and 1:1 from
-    the warm-up on were not told apart (the book's page "Does prediction matter?").
+    The paper predicts most right after the schedule's warm-up. In short runs whose learning rate starts at its highest, a batch
+    without its true gradient costs most accuracy there, and least late. With a learning-rate warm-up, the difference between
+    beginning late and 1:1 from the schedule's warm-up on is within noise (the book's page "Does prediction matter?").
     """
 
     epochs: int = 90
-    """Epochs of the whole training; epochs beyond them go on with the last rung."""
+    """Epochs of the whole training; further epochs continue with the last rung."""
     start: float = 0.5
     """Share of the epochs before prediction starts."""
     ratios: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (4, 1))
-    """(GP, BP) batches of a group, one after the other, for equal parts of the remaining epochs."""
+    """(GP, BP) batches of a group, in order, for equal parts of the remaining epochs."""
 
     uses_prediction: ClassVar[bool] = True
     observes: ClassVar[bool] = False
@@ -152,11 +152,11 @@ class LateSchedule:
                 f"a late schedule needs epochs >= 1, 0 <= start < 1 and at least one ratio, "
                 f"got {self.epochs}, {self.start} and {self.ratios}"
             )
-        self.ladder  # noqa: B018  # which checks the ratios
+        _ = self.ladder  # LadderSchedule checks the ratios
 
     @cached_property
     def ladder(self) -> LadderSchedule:
-        """The same plan, rung by rung."""
+        """The same plan as a ``LadderSchedule``."""
         begin = round(self.start * self.epochs)
         count = len(self.ratios)
         ends = [begin + (self.epochs - begin) * (k + 1) // count for k in range(count)]

@@ -4,6 +4,6 @@ from ._engine import AdaGP, Step
 from ._layers import Coverage
 from ._loop import DivergedError, discard_others, fit
 from ._metrics import compare
-from ._tasks import task_for
+from ._tasks import Task, task_for
 
-__all__ = ["AdaGP", "Coverage", "DivergedError", "Step", "compare", "discard_others", "fit", "task_for"]
+__all__ = ["AdaGP", "Coverage", "DivergedError", "Step", "Task", "compare", "discard_others", "fit", "task_for"]
