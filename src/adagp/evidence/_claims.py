@@ -16,7 +16,7 @@ from .._files import read_json, write_json
 from ..running import Profile, Record, local_store
 from ._computed import zoo_workloads
 from ._frames import deciding
-from ._rules import LEAST_PAIRS, LEAST_UPDATES, by_network, interval, pairs, verdict, width_words
+from ._rules import LEAST_PAIRS, LEAST_UPDATES, Interval, by_network, interval, pairs, verdict, width_words
 
 _Rule = Literal["within", "at_least", "at_most"]
 _SAME = 1e-6  # relative: a deterministic value that moved by more has changed
@@ -37,6 +37,10 @@ class Measured:
     """Of runs: model, width, samples, epochs."""
     missing: str = ""
     """What keeps a verdict from resting on it."""
+
+    def text(self) -> str:
+        """Return the value with its interval as ``Interval.text`` does."""
+        return Interval(mean=self.value, low=self.low, high=self.high, pairs=0).text()
 
 
 @dataclass(frozen=True, kw_only=True)

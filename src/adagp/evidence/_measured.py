@@ -123,7 +123,7 @@ def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
             the machine cancels.
 
     Returns:
-        Columns method, schedule (with the predictor's options, which a batch's time depends on), bp (a batch with its whole
+        Columns method, timing (with the predictor's options, which a batch's time depends on), bp (a batch with its whole
         backward pass, the predictor's training included) and gp (a batch of Phase GP; 0 for dropped batches), both medians,
         repeats and machine. Without a row for backpropagation itself.
     """
@@ -169,9 +169,9 @@ def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
     rows = []
     try:
         torch.set_num_threads(1)
-        ways = runs[runs["method"] != "bp"].drop_duplicates(["method", "schedule"])
-        for run, schedule in zip(ways["run"], ways["schedule"], strict=True):
-            way = {"method": run.method, "schedule": schedule}
+        ways = runs[runs["method"] != "bp"].drop_duplicates(["method", "timing"])
+        for run, timing in zip(ways["run"], ways["timing"], strict=True):
+            way = {"method": run.method, "timing": timing}
             if METHODS[run.method].drops:
                 rows.append(way | {"bp": 1.0, "gp": 0.0})
                 continue
@@ -194,7 +194,7 @@ def way_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
     finally:
         torch.set_num_threads(threads)
     machine = provenance(device)["machine"]
-    return pd.DataFrame(rows, columns=["method", "schedule", "bp", "gp"]).assign(
+    return pd.DataFrame(rows, columns=["method", "timing", "bp", "gp"]).assign(
         repeats=repeats, machine=f"one thread of {machine['processor']}" if device == "cpu" else machine["device"]
     )
 
