@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["predictors", "predictors._base", "predictors._layer"])
+@pytest.mark.parametrize("name", ["predictors", "predictors._base", "predictors._layer", "training._metrics"])
 def test_the_examples_of_docstrings_run(name):
     result = doctest.testmod(importlib.import_module(f"adagp.{name}"))
     assert result.attempted and not result.failed
