@@ -38,7 +38,7 @@ MUTANTS = {
     "the first layer's input gradient": (
         "_layer", "        if not self.input_grad:\n            return []\n", "", checks.predictors_optimizer, goldens,
     ),
-    "momentum not written back": ("_costs", "len(table), dram=4 * weights", "len(table), dram=3 * weights", checks.weight_gradients),
+    "momentum not written back": ("_costs", "dram=4 * weights", "dram=3 * weights", checks.weight_gradients),
     "pooled maps of another batch": (
         "_workload", "layer.handed_on // self.batch * batch", "layer.handed_on", checks.pooled_maps,
     ),

@@ -28,6 +28,7 @@ COLUMNS = (*COUNTED, "dram")
 MAC, BUFFER, DRAM = (COLUMNS.index(name) for name in ("mac", "buffer", "dram"))
 FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = range(len(PASSES))
 W, Y = 1, 2  # of the tensors X, W and Y
+_NETWORK = tuple(Component)[: len(PASSES) + 1]  # the three passes and the update
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,8 @@ def prepare(
 
 def network_costs(workload: Workload, hardware: Hardware, dataflow: str) -> NetworkCosts:
     """Return the costs of the network's own components."""
-    counts = network_counts(workload.table, hardware, dataflow)
-    *full, forward_alone = (Cost(counts[:, i]) for i in range(counts.shape[1]))
-    return NetworkCosts(full=dict(zip(list(Component)[: len(full)], full, strict=True)), forward_alone=forward_alone)
+    *full, forward_alone = np.moveaxis(network_counts(workload.table, hardware, dataflow), 1, 0)
+    return NetworkCosts(full=dict(zip(_NETWORK, map(Cost, full), strict=True)), forward_alone=Cost(forward_alone))
 
 
 def predictor_costs(
@@ -133,7 +133,7 @@ def predictor_costs(
     Weights that fit ``memory_bytes`` stay on the chip; Adam's moments do not.
     """
     counts = predictor_counts(workload.table, hardware, dataflow, size, memory_bytes)
-    applied, compared, correction, learning, adam = (counts[:, i] for i in range(counts.shape[1]))
+    applied, compared, correction, learning, adam = np.moveaxis(counts, 1, 0)
     if len(predicted := np.flatnonzero(adam[:, MAC])):
         learning[predicted[0]] += adam.max(0)  # the network has one predictor, with outputs for its longest row of weights
     return PredictorCosts(Cost(applied), Cost(compared), Cost(correction), Cost(learning))

@@ -16,7 +16,7 @@ from .._errors import UsageError, unknown
 from .._work import GPWork, PredictorSize
 from ._constants import read_table
 from ._costs import Cost, NetworkCosts, PredictorCosts, network_costs, predictor_costs
-from ._hardware import LEVELS, EnergyTable, Hardware
+from ._hardware import LEVELS, Hardware
 from ._layer import Component
 from ._training_cost import first_backward
 from ._workload import Workload
@@ -62,15 +62,13 @@ class Batch:
     parts: Parts
     accesses: np.ndarray
     """Accesses of all parts and layers, by level (in the order of LEVELS)."""
+    energy: float
+    """In the unit of the hardware's energy table."""
 
     @property
     def dram_words(self) -> float:
         """Words that cross to or from DRAM."""
         return float(self.accesses[-1])
-
-    def energy(self, table: EnergyTable) -> float:
-        """Return the energy in the table's unit."""
-        return float(self.accesses @ table.prices)
 
 
 @lru_cache(maxsize=1024)
@@ -100,7 +98,10 @@ def batches(
 
 def _batch(parts: Parts, design: Design, hardware: Hardware) -> Batch:
     accesses = sum((part.accesses for part in parts.values()), np.zeros((1, len(LEVELS)))).sum(0)
-    return Batch(cycles=batch_cycles(parts, hardware, own_array=design.own_array), parts=parts, accesses=accesses)
+    return Batch(
+        cycles=batch_cycles(parts, hardware, own_array=design.own_array), parts=parts, accesses=accesses,
+        energy=float(accesses @ hardware.energy_table.prices),
+    )  # fmt: skip
 
 
 def _gp_parts(

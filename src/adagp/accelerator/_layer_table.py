@@ -103,15 +103,15 @@ def once_a_shape(
         place, rows = _FOUND.get(key, (np.empty(0, np.int64), None))
         if len(place) < len(_SHAPES):
             place = np.concatenate([place, np.full(len(_SHAPES) - len(place), -1)])
-        missing = np.flatnonzero(place[table.numbers] < 0)
-        if len(missing):
-            new = table.take(missing).distinct()
+        at = place[table.numbers]
+        if rows is None or at.min(initial=0) < 0:
+            new = table.take(np.flatnonzero(at < 0)).distinct()
             made = function(new, *settings, **named)
             place[new.numbers] = np.arange(len(new)) + (0 if rows is None else len(rows))
             rows = made if rows is None else np.concatenate([rows, made])
             _FOUND[key] = place, rows
-        assert rows is not None
-        return rows[place[table.numbers]]
+            at = place[table.numbers]
+        return rows.take(at, 0)
 
     return remembered
 

@@ -56,13 +56,12 @@ class Report:
     @property
     def energy(self) -> float:
         """Energy of the design over the whole training, in the energy table's unit."""
-        table = self.hardware.energy_table
-        return sum(number * self.phases[phase].energy(table) for phase, number in self.numbers.items())
+        return sum(number * self.phases[phase].energy for phase, number in self.numbers.items())
 
     @property
     def baseline_energy(self) -> float:
         """Energy of the baseline over the whole training, in the energy table's unit."""
-        return self.batches * self.baseline.energy(self.hardware.energy_table)
+        return self.batches * self.baseline.energy
 
     @property
     def speedup(self) -> float:

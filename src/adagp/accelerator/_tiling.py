@@ -79,8 +79,7 @@ def traffic_of(table: LayerTable, hardware: Hardware) -> Traffic:
 def tilings(table: LayerTable, capacity: int, side: int) -> np.ndarray:
     """Return what ``search`` finds for every pass. Axes: layer, pass, its columns."""
     rows = passes(table).reshape(len(table) * len(PASSES), -1)
-    found = [search(rows[i : i + _BLOCK], capacity, side) for i in range(0, len(rows), _BLOCK)]
-    return np.concatenate(found).reshape(len(table), len(PASSES), -1)
+    return search(rows, capacity, side).reshape(len(table), len(PASSES), -1)
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Passes:
         *_, kernel_rows, kernel_cols, stride, written = rows.T
         x_halo = np.where(written == 0, 0, np.maximum(kernel_rows - stride, 0))
         y_halo = np.where(written == 0, -(-kernel_rows // stride) - 1, 0)
-        return cls(*rows.T, kernel_rows * kernel_cols, x_halo, y_halo)
+        return cls(*[*rows.T, kernel_rows * kernel_cols, x_halo, y_halo])
 
     def take(self, at: np.ndarray) -> "Passes":
         """Return the passes at some positions."""
@@ -246,18 +245,22 @@ def search(shapes: np.ndarray, capacity: int, side: int) -> np.ndarray:
         "m": np.ones_like(p.batch),
     }
     extent = {"n": p.out_channels, "c": p.in_channels, "m": np.where(p.x_halo + p.y_halo > 0, p.out_rows, 1)}
-    found: dict[str, tuple[np.ndarray, Passes, dict[str, np.ndarray]]] = {"": (np.arange(len(shapes)), p, least)}
+    choices = {loop: _distinct_tiles(extent[loop], least[loop]) for loop in LOOPS}
     best = np.full((len(shapes), 8), IMPOSSIBLE)
-    for nest in LOOP_NESTS:
-        if nest.searched not in found:
-            owner, tiles = np.arange(len(shapes)), dict(least)
-            for loop in nest.searched:
-                values, counts = _candidates(extent[loop][owner], least[loop][owner])
-                owner = np.repeat(owner, counts)
-                tiles = {name: np.repeat(tile, counts) for name, tile in tiles.items()} | {loop: values}
-            found[nest.searched] = owner, p.take(owner), tiles
-        owner, taken, tiles = found[nest.searched]
-        _keep_better(best, owner, _solve(nest, taken, tiles, capacity))
+    for start in range(0, len(shapes), _BLOCK):
+        block = np.arange(start, min(start + _BLOCK, len(shapes)))
+        tilings: dict[str, tuple[np.ndarray, Passes, dict[str, np.ndarray]]] = {}
+        for nest in LOOP_NESTS:
+            if nest.searched not in tilings:
+                owner, tiles = block, {loop: tile[block] for loop, tile in least.items()}
+                for loop in nest.searched:
+                    lists = [choices[loop][i] for i in owner.tolist()]
+                    counts = [len(values) for values in lists]
+                    tiles = {name: np.repeat(tile, counts) for name, tile in tiles.items()} | {loop: np.concatenate(lists)}
+                    owner = np.repeat(owner, counts)
+                tilings[nest.searched] = owner - start, p.take(owner), tiles
+            owner, taken, tiles = tilings[nest.searched]
+            _keep_better(best[start : start + _BLOCK], owner, _solve(nest, taken, tiles, capacity))
     return best
 
 
@@ -313,11 +316,11 @@ def _keep_better(best: np.ndarray, owner: np.ndarray, found: list[np.ndarray]) -
     best[better] = np.stack([column[first[better]] for column in found], -1)
 
 
-def _candidates(extents: np.ndarray, leasts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct tiles of each extent, one after the other, and how many there are of each."""
+def _distinct_tiles(extents: np.ndarray, leasts: np.ndarray) -> list[np.ndarray]:
+    """Return the distinct tiles of each extent."""
     pairs = list(zip(extents.tolist(), leasts.tolist(), strict=True))
-    tiles = {pair: _distinct(*pair) for pair in set(pairs)}
-    return np.concatenate([tiles[pair] for pair in pairs]), np.array([len(tiles[pair]) for pair in pairs])
+    distinct = {pair: _distinct(*pair) for pair in set(pairs)}
+    return [distinct[pair] for pair in pairs]
 
 
 def _distinct(extent: int, least: int) -> np.ndarray:
