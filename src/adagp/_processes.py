@@ -158,7 +158,12 @@ def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def end_with(parent: int) -> None:
-    """End this process, and what it started, once ``parent`` is no longer its parent; returns at once."""
+    """Watch from a thread, and end this process and all that it started once ``parent`` is no longer its parent.
+
+    Args:
+        parent: the id, handed over by the parent itself. A child that asked for it may be given that of its adopter, if the
+            parent was killed before the child's first line.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,6 +1,5 @@
 """What fixed point costs: the golden model beside the engine's own arithmetic, on one Phase-GP batch."""
 
-from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -13,6 +12,8 @@ from . import _golden as golden
 from ._fixed import Widths
 from ._plan import plan_batch
 
+OPERANDS, STATES = (8, 12, 16), (16, 24, 32)
+"""Widths that ``compare_widths`` tries, in bits."""
 STATED_ERROR = {"prediction": 2e-3, "step": 2e-4}
 """What the chosen widths (``Widths()``) stay below on every layer of the demonstration, in the terms of ``errors``."""
 
@@ -52,10 +53,7 @@ def errors(
     return rows
 
 
-def compare_widths(
-    engine: AdaGP, images: Tensor, calibration: Tensor, *,
-    operands: Sequence[int] = (8, 12, 16), states: Sequence[int] = (16, 24, 32),
-) -> list[dict[str, Any]]:  # fmt: skip
+def compare_widths(engine: AdaGP, images: Tensor, calibration: Tensor) -> list[dict[str, Any]]:
     """The largest error over all layers, by width: what the choice of ``Widths`` rests on.
 
     Returns:
@@ -64,7 +62,7 @@ def compare_widths(
     """
     group = engine.optimizer.param_groups[0]
     rate, rows = group["lr"], []
-    for operand, state in product(operands, states):
+    for operand, state in product(OPERANDS, STATES):
         widths = Widths(operand=operand, state=state)
         now = errors(engine, images, widths, calibration=calibration)
         try:

@@ -17,7 +17,7 @@ BATCH = 4
 """Samples of a batch of the demonstration (our choice: small enough to read and to simulate; ``Program`` takes any)."""
 
 
-def demonstration(channels: tuple[int, int] = (4, 6), classes: int = 10, *, pool: int = 8, lr: float = 0.05) -> AdaGP:
+def demonstration(channels: tuple[int, int] = (4, 6), classes: int = 10, *, pool: int = 8) -> AdaGP:
     """An engine around the network with new weights.
 
     Args:
@@ -31,7 +31,7 @@ def demonstration(channels: tuple[int, int] = (4, 6), classes: int = 10, *, pool
             nn.Conv2d(1, first, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(first, second, 3, stride=2, padding=1), nn.ReLU(),
             nn.Flatten(), nn.Linear(4 * second, classes),
         )  # fmt: skip
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     # A predictor that learns a hundred times as fast as the default, for it has a few hundred batches.
     predictor = SharedNetwork(pool=pool, lr=1e-2)
     return AdaGP(model, optimizer, schedule=LadderSchedule(warm_up_epochs=1), predictor=predictor)

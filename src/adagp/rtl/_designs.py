@@ -13,7 +13,7 @@ from ._program import Program
 from ._sizes import Sizes
 
 DESIGNS = ("baseline", "low", "efficient", "max")
-def unit(design: str, *, rows: int, cols: int, width: int = 16, sum_width: int = 48) -> Elaboratable:
+def unit(design: str, *, rows: int, cols: int, sum_width: int = 48) -> Elaboratable:
     """The hardware of ``design`` behind the host's port.
 
     "baseline" is a ``MatrixUnit``: the array with its memories and controller. The others are an ``Extension`` around the same:
@@ -30,7 +30,7 @@ def unit(design: str, *, rows: int, cols: int, width: int = 16, sum_width: int =
         if not 1 <= value <= 128:
             raise UsageError(f"{name} must be 1 to 128, got {value}")
     images: Tensor = torch.linspace(-1, 1, BATCH * 64).reshape(BATCH, 1, 8, 8)
-    plan = plan_batch(demonstration(), images, Widths(operand=width, sum=sum_width))
+    plan = plan_batch(demonstration(), images, Widths(sum=sum_width))
     if design != "baseline":
         return Program(plan, design, rows=rows, cols=cols).hardware
     sizes, _ = Program(plan, "max", rows=rows, cols=cols).sizes  # the network's, without the predictor's

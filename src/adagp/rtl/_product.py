@@ -146,15 +146,15 @@ def compare_gemm(shape: tuple[int, int, int], *, rows: int, cols: int) -> dict[s
     }  # fmt: skip
 
 
-def handshake_trace(rows: int = 2, cols: int = 2) -> list[dict[str, int]]:
+def handshake_trace() -> list[dict[str, int]]:
     """The host's signals and the array's busy, cycle by cycle, of a product of one fold with three rows."""
-    sizes = product_sizes(3, cols, rows, rows=rows, cols=cols)
+    sizes = product_sizes(3, 2, 2, rows=2, cols=2)
     unit, trace = MatrixUnit(sizes), []
 
     def probe(ctx) -> None:
         host = unit.host
         trace.append({"start": ctx.get(host.start), "busy": ctx.get(unit.busy), "done": ctx.get(host.done)})
 
-    ones = np.ones((3, rows), int), np.ones((rows, cols), int)
-    run_pysim(unit, product_script(*ones, np.zeros(cols, int), sizes), probe)
+    ones = np.ones((3, 2), int), np.ones((2, 2), int)
+    run_pysim(unit, product_script(*ones, np.zeros(2, int), sizes), probe)
     return trace

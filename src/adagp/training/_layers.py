@@ -104,7 +104,7 @@ class Followed:
         same = required == self._required and all(map(operator.is_, now, self.trained))
         self.trained, self._required = now, required
         # Pruning and parametrizations give a weight another name, or its name to another weight.
-        return not same or any(layer.found() is not weight for layer, weight in self._weights.items())
+        return not same or any(layer.find_weight() is not weight for layer, weight in self._weights.items())
 
     def find(self) -> None:
         """Look for layers anew; those that were there stay the same objects."""

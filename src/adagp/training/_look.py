@@ -18,7 +18,7 @@ def predictions(steps: "Steps", closure: Callable[[], Tensor]) -> dict[str, Tens
     """See ``AdaGP.predictions``."""
     with _restored(steps):
         steps.watch.run(closure, forward_only=steps.without_graph())
-        with torch.no_grad(), steps.plain():
+        with torch.no_grad(), steps.without_autocast():
             layers = steps.reached()
             steps.predictor.predict(layers, None)
             return {x.name: x.matrix(x.weight.grad) for x in layers if x.weight.grad is not None}
@@ -36,7 +36,7 @@ def large_batch_quality(steps: "Steps", closures: list[Callable[[], Tensor]]) ->
     with _restored(steps):
         for number, closure in enumerate(closures):
             loss = closure() if number else steps.watch.run(closure)
-            steps.watch.listen()
+            steps.watch.request_error()
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)
             if number:
                 mean = [g if m is None else m if g is None else m + g for m, g in zip(mean, gradients, strict=True)]
@@ -64,7 +64,7 @@ def _restored(steps: "Steps") -> Iterator[None]:
     for layer in steps.layers:
         layer.weight.grad = None
     try:
-        with steps.watch.aside(), steps.buffers_kept():
+        with steps.watch.restored(), steps.restored_buffers():
             yield
     finally:
         with torch.no_grad():
