@@ -238,7 +238,8 @@ def test_the_same_way_early_and_late_is_compared_at_one_decay_and_each_at_its_ow
     ways += [record(50, method="coast", seed=seed, decay="late", **when) for when in (early, late) for seed in range(3)]
     ways += [record(90, method="skip", seed=seed, **late) for seed in range(3)]  # one schedule
     ways += [record(90, method="ema", seed=seed, **when) for when in (early, late) for seed in range(2)]  # too few seeds
-    found = evidence.timings(evidence.budgets([*plain(), *ways]))
+    runs = evidence.budgets([*plain(), *ways])
+    found = evidence.timings(runs)
     linear = found[found["decay"] == "linear"]
     assert set(found["method"]) == {"coast"} and set(found["decay"]) == {"linear", "late"}
     assert [timing.start for timing in linear["timing"]] == [0.2] * 3 + [0.5] * 3
@@ -247,7 +248,7 @@ def test_the_same_way_early_and_late_is_compared_at_one_decay_and_each_at_its_ow
     assert gains["decay"].tolist() == ["linear", "late"]  # the better one first
     assert [gain.text() for gain in gains["gain"]] == ["+2.00 [+2.00, +2.00]", "-4.00 [-4.00, -4.00]"]
     assert gains["choice"][0] == Timing(0.5, ((1, 1),)) and gains["against"][0].start == 0.2 and gains["over"][0] == ("coast",)
-    table = publishing.gains_table(found).data
+    table = publishing.gains_table({runs["regime"][0]: found}).data
     assert "<td>1:1 from 50% on</td>" in table and "<td>+2.00 [+2.00, +2.00]</td>" in table
     assert "-12.00 [-12.00, -12.00]" in publishing.timing_table(found).data
 

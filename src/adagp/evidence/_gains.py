@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING
 
 from ..running import gp_work
 from ..schedule import DECAYS
-from ._frontier import best_setting, distance_by_seed, distances, frontier, reference_curve
+from ._frontier import best_setting, compared, distance_by_seed, distances, frontier, reference_curve
+from ._measured import way_times
+from ._regimes import Regime
 from ._rules import LEAST_PAIRS, Interval, interval
 
 if TYPE_CHECKING:
@@ -20,6 +22,18 @@ def at_measured_cost(runs: "pd.DataFrame", times: "pd.DataFrame") -> "pd.DataFra
     steps = runs[["method", "timing"]].merge(times, how="left", on=["method", "timing"]).set_index(runs.index)
     cost = runs["epochs"] * ((1 - runs["gp"]) * steps["bp"] + runs["gp"] * steps["gp"])
     return runs.assign(cost=runs["cost"].where(runs["method"] == "bp", cost))
+
+
+def compared_by_clock(
+    regimes: "dict[Regime, pd.DataFrame]", *, repeats: int
+) -> "tuple[dict[Regime, pd.DataFrame], dict[Regime, pd.DataFrame]]":
+    """Return ``compared`` with costs by this machine's clock, and the step times that it rests on.
+
+    Args:
+        repeats: as for ``way_times``.
+    """
+    times = {regime: way_times(runs, repeats=repeats) for regime, runs in regimes.items()}
+    return compared({regime: at_measured_cost(regimes[regime], times[regime]) for regime in times}), times
 
 
 def timings(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":

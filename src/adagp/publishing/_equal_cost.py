@@ -204,11 +204,11 @@ def timing_table(timings: "pd.DataFrame") -> "HTML":
     )
 
 
-def gains_table(timings: "pd.DataFrame") -> "HTML | Markdown":
-    """Return what a later timing is worth, and what another method is worth than coasting, for each decay.
+def gains_table(timings: "Tables") -> "HTML | Markdown":
+    """Return what a later timing is worth against the earliest, and a method against coasting, for each decay.
 
     Args:
-        timings: ``evidence.timings``.
+        timings: ``evidence.timings`` by regime.
     """
     import pandas as pd
 
@@ -217,6 +217,7 @@ def gains_table(timings: "pd.DataFrame") -> "HTML | Markdown":
 
     rows = [
         {
+            "setting": regime.title,
             "decay": row["decay"],
             "GP batches": words(row["choice"]),
             "against": words(row["against"]),
@@ -224,7 +225,8 @@ def gains_table(timings: "pd.DataFrame") -> "HTML | Markdown":
             "points nearer to BP of equal cost": cell(row["gain"]),
             "n": row["gain"].pairs,
         }
-        for row in gains(timings).to_dict("records")
+        for regime, table in timings.items()
+        for row in gains(table).to_dict("records")
     ]
     if not rows:
         return nothing_recorded()
