@@ -7,8 +7,8 @@
   micro-batches in each; device d holds stage d of one and stage p - 1 - d of the other.
 
 A Phase-GP batch has no backward pass, so its stages stream: each predicts when its micro-batches are through, then starts on
-the next batch. A stage starts on the next batch when it has finished the one before and updated its weights. If two devices hold
-copies of a stage, both must have finished. Communication takes no time.
+the next batch. A stage starts on the next batch when it has finished the one before and updated its weights. If two devices
+hold copies of a stage, both must have finished. Communication takes no time.
 """
 
 import heapq
