@@ -108,7 +108,7 @@ def at_measured_cost(runs: "pd.DataFrame", times: "pd.DataFrame") -> "pd.DataFra
     """The rows with each way's cost as this machine's clock has it, of one regime, for ``distances`` at equal seconds.
 
     Args:
-        times: ``way_times`` of the same rows.
+        times: ``measuring.method_times`` of the same rows.
     """
     steps = runs[["method", "schedule"]].merge(times, how="left", on=["method", "schedule"]).set_index(runs.index)
     cost = runs["epochs"] * ((1 - runs["gp"]) * steps["bp"] + runs["gp"] * steps["gp"])

@@ -367,7 +367,7 @@ def seconds_table(ways: "pd.DataFrame", timed: "pd.DataFrame", times: "pd.DataFr
     Args:
         ways: ``evidence.distances``.
         timed: the same of ``evidence.at_measured_cost``.
-        times: ``evidence.way_times``.
+        times: ``measuring.method_times``.
     """
     import pandas as pd
 
