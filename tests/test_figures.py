@@ -2,12 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
 import pytest
 
 from adagp import figures
+
+
+class Setting(NamedTuple):
+    title: str
 
 
 def curves():
@@ -58,20 +63,21 @@ def test_the_pipeline_pages_parameters_reach_its_sweep(monkeypatch):
     assert asked == [([2, 6, 12], 12)]
 
 
-def test_every_way_stands_on_one_picture_and_a_full_dot_is_a_decided_one():
-    from adagp.evidence import interval
+def test_every_method_stands_on_one_picture_and_a_full_dot_is_a_decided_one():
+    from adagp.evidence import Timing, interval
 
-    def way(method, far, side):
+    def row(method, far, side):
         found = interval(pd.Series([far - 1, far, far + 1]))
-        return {"method": method, "schedule": "1:1 from 50% on", "n": 3, "side": side, "distance": found, "fitted": True}
+        return {"method": method, "timing": timing, "n": 3, "side": side, "distance": found, "fitted": True}
 
-    table = pd.DataFrame([way("coast", -2.0, "below"), way("truncated", 1.0, "above"), way("ema", 0.5, "between")])
-    unknown = pd.DataFrame([{"method": "skip", "schedule": "early", "n": 3, "side": "few", "distance": None}])
-    figure, data = figures.distances({"one setting": table, "another": unknown})
+    timing, one, another = Timing(0.5, ((1, 1),)), Setting("one setting"), Setting("another")
+    table = pd.DataFrame([row("coast", -2.0, "worse"), row("truncated", 1.0, "better"), row("ema", 0.5, "within noise")])
+    unknown = pd.DataFrame([{"method": "skip", "timing": timing, "n": 3, "side": "open", "distance": None}])
+    figure, data = figures.distances({one: table, another: unknown})
     assert data["method"].tolist() == ["truncated", "ema", "coast"]  # the best first; what has no distance is left out
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert [line.get_markerfacecolor() == "white" for line in dots] == [False, True, False]
     assert [line.get_alpha() for line in dots] == [1, 1, 1]  # pale is only what lies below without the best decays
     assert [text.get_text() for text in figure.axes[0].texts] == ["one setting"]
-    pale, _ = figures.distances({"one setting": table.assign(fitted=False)})
+    pale, _ = figures.distances({one: table.assign(fitted=False)})
     assert [line.get_alpha() for line in pale.axes[0].lines if line.get_marker() == "o"] == [1, 1, 0.35]

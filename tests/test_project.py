@@ -80,3 +80,9 @@ def test_the_readme_names_every_room_and_files_that_exist():
     assert rooms <= set(re.findall(r"^\| `src/adagp/(\w+)`", text, re.MULTILINE))
     for path in re.findall(r"^\| `(src/adagp/\w+/\w+\.py)`", text, re.MULTILINE):
         assert (ROOT / path).exists(), path
+
+
+def test_the_readme_on_gpus_is_what_was_recorded():
+    assert "On a GPU it was slower" in " ".join((ROOT / "README.md").read_text().split())
+    found = json.loads((ROOT / "artifact" / "recorded" / "steps.json").read_text())["models"].values()
+    assert all(model["glue"]["ladder"] < 1 for model in found)

@@ -1,4 +1,4 @@
-"""The frontier of backpropagation at equal cost, and what a way is worth beside it."""
+"""The frontier of backpropagation at equal cost, and what a method is worth beside it."""
 
 import dataclasses
 import re
@@ -8,6 +8,7 @@ import pytest
 from records import record_of
 
 from adagp import evidence, publishing
+from adagp.evidence import Timing
 from adagp.methods import METHODS
 from adagp.running import Run, confirmation_runs, cost_epochs, fine_tuning_runs
 
@@ -69,7 +70,9 @@ def test_fine_tuning_from_one_network_and_from_a_network_each_are_regimes_of_the
     ]
     parts = evidence.regimes([*plain(), *tuned])
     assert [set(runs["seed"]) for runs in parts.values()] == [{0, 1, 2}, {0, 1, 2}, {3, 4, 5}]
-    assert [name.partition("20 epochs")[2] for name in parts] == ["", ", fine-tuned", ", fine-tuned from a network each"]
+    assert [(regime.start is None, regime.own_networks) for regime in parts] == [(True, False), (False, False), (False, True)]
+    random, shared, own = (regime.title for regime in parts)
+    assert shared == f"{random}, fine-tuned" and own == f"{shared}, a network for each seed"
 
 
 def test_what_confirms_shares_no_network_and_no_images_with_what_was_found_and_takes_its_settings():
@@ -102,12 +105,13 @@ def test_what_confirms_is_kept_apart_from_what_was_found():
     runs = confirming(lambda run: 2.0 if run.model == "vgg13" else 5.0 * (-1) ** (run.seed // 2))
     assert list(evidence.regimes([*plain(), *runs])) == list(evidence.regimes(plain()))
     again = evidence.regimes([*plain(), *runs], confirming=True)
-    assert sorted(rows["model"].iloc[0] for rows in again.values()) == ["mobilenet_v2", "vgg13"]
-    ways = evidence.compared(again)
-    told = publishing.what_was_confirmed(again, ways)
-    assert "vgg13, +2.00 [+2.00, +2.00] points, n = 16 from a network each, above" in told
-    assert "n = 30 from 2 networks, not told apart" in told and "95 % for both together" in told
-    assert "Nothing was tried again" in publishing.what_was_confirmed({}, {})
+    assert sorted(regime.model for regime in again) == ["mobilenet_v2", "vgg13"]
+    found = evidence.better({}, evidence.compared(again))
+    told = {row["regime"].model: row for row in found.to_dict("records")}
+    assert told["vgg13"]["joint"].text() == "+2.00 [+2.00, +2.00]"
+    facts = [(told[model]["n"], told[model]["networks"], told[model]["side"]) for model in ("vgg13", "mobilenet_v2")]
+    assert facts == [(16, 16, "better"), (30, 2, "within noise")]
+    assert evidence.better({}, {}).empty
 
 
 def test_what_confirms_is_shown_by_network_where_seeds_share_one():
@@ -132,8 +136,8 @@ def test_a_way_without_backpropagations_decay_is_not_said_to_lie_below():
         return [record(40 + s, method="coast", decay=decay, seed=s, cost=16.0 + 0.01 * s) for s in range(seeds)]
 
     once = ways("cosine", 3) + ways("linear", 1)  # with it on one seed of three only
-    for made, side in ((ways("linear", 3), "below"), (ways("cosine", 3), "few"), (once, "few")):
-        assert len(evidence.decided(evidence.distances(evidence.budgets([*plain(), *made])))[side]) == 1
+    for made, side in ((ways("linear", 3), "worse"), (ways("cosine", 3), "open"), (once, "open")):
+        assert evidence.distances(evidence.budgets([*plain(), *made]))["side"].tolist() == [side]
 
 
 def test_a_diverged_way_counts_at_the_cost_of_its_whole_run():
@@ -162,7 +166,7 @@ def test_a_budget_of_one_seed_is_no_bar_for_that_seed_alone():
 def test_a_way_is_held_against_its_own_cost_and_its_own_seed():
     ways = [record(50 + 2 * 17 + seed + 1.5, method="coast", seed=seed, cost=17.0) for seed in (0, 1, 2)]
     table = evidence.distances(evidence.budgets([*plain(), *ways]))
-    assert len(table) == 1 and table["schedule"][0] == "1:1 from 50% on"
+    assert len(table) == 1 and table["timing"][0] == Timing(0.5, ((1, 1),))
     found = table["distance"][0]
     assert (found.mean, found.low, found.pairs) == pytest.approx((1.5, 1.5, 3))
     assert table["against_whole"][0].mean == pytest.approx(1.5 - 6)
@@ -182,12 +186,12 @@ def test_the_best_of_many_ways_must_clear_what_chance_gives_the_best_of_many():
     others = [run for name in list(METHODS)[4:13] for run in way(name, 0.0)]
     lucky = way("coast", 1.1)
     alone = evidence.distances(evidence.budgets([*plain(range(5)), *lucky]))
-    assert [len(rows) for rows in evidence.decided(alone).values()] == [1, 0, 0, 0]
+    assert alone["side"].tolist() == ["better"]
     among = evidence.distances(evidence.budgets([*plain(range(5)), *lucky, *others]))
     assert among.set_index("method").at["coast", "distance"].low > 0
-    assert evidence.decided(among)["above"].empty
+    assert "better" not in set(among["side"]) and among.set_index("method").at["coast", "alone"] == "better"
     large = evidence.distances(evidence.budgets([*plain(range(5)), *way("coast", 4.0), *others]))
-    assert evidence.decided(large)["above"]["method"].tolist() == ["coast"]
+    assert large[large["side"] == "better"]["method"].tolist() == ["coast"]
 
 
 def test_a_way_dearer_than_every_budget_has_no_distance():
@@ -197,7 +201,7 @@ def test_a_way_dearer_than_every_budget_has_no_distance():
 def test_measured_cost_follows_the_batches_that_ran_and_leaves_backpropagation_alone():
     ways = [record(80, method="coast", cost=16.7), record(80, method="skip", cost=15.0)]
     runs = evidence.budgets([*plain(), *ways])
-    times = pd.DataFrame({"method": ["coast", "skip"], "schedule": "1:1 from 50% on", "bp": [1.1, 1.0], "gp": [0.4, 0.0]})
+    times = pd.DataFrame({"method": ["coast", "skip"], "timing": Timing(0.5, ((1, 1),)), "bp": [1.1, 1.0], "gp": [0.4, 0.0]})
     timed = evidence.at_measured_cost(runs, times)
     assert timed[timed["method"] == "coast"]["cost"].item() == pytest.approx(15 * 1.1 + 5 * 0.4)
     assert timed[timed["method"] == "skip"]["cost"].item() == pytest.approx(15)
@@ -208,9 +212,9 @@ def test_measured_cost_follows_the_batches_that_ran_and_leaves_backpropagation_a
 def test_two_cuts_of_one_method_cost_apart():
     halves = [record(80, method="truncated", predictor_options=(("share", share),)) for share in (0.9, 0.01)]
     runs = evidence.budgets([*plain(), *halves])
-    schedules = sorted(set(runs[runs["method"] == "truncated"]["schedule"]))
-    assert [name.rpartition(" ")[2] for name in schedules] == ["0.01", "0.9"]
-    times = pd.DataFrame({"method": "truncated", "schedule": schedules, "bp": 1.0, "gp": [0.4, 0.8]})
+    timings = sorted(set(runs[runs["method"] == "truncated"]["timing"]))
+    assert sorted(dict(timing.options)["share"] for timing in timings) == [0.01, 0.9]
+    times = pd.DataFrame({"method": "truncated", "timing": timings, "bp": 1.0, "gp": [0.4, 0.8]})
     timed = evidence.at_measured_cost(runs, times)
     assert timed[timed["method"] == "truncated"]["cost"].tolist() == pytest.approx([15 + 5 * 0.8, 15 + 5 * 0.4])
 
@@ -224,14 +228,18 @@ def test_the_same_way_early_and_late_is_compared_at_one_decay_and_each_at_its_ow
     ways += [record(50, method="coast", seed=seed, decay="late", **when) for when in (early, late) for seed in range(3)]
     ways += [record(90, method="skip", seed=seed, **late) for seed in range(3)]  # one schedule
     ways += [record(90, method="ema", seed=seed, **when) for when in (early, late) for seed in range(2)]  # too few seeds
-    found = evidence.timings(evidence.budgets([*plain(), *ways]))
+    runs = evidence.budgets([*plain(), *ways])
+    found = evidence.timings(runs)
     linear = found[found["decay"] == "linear"]
     assert set(found["method"]) == {"coast"} and set(found["decay"]) == {"linear", "late"}
-    assert linear["start"].tolist() == [0.2] * 3 + [0.5] * 3
+    assert [timing.start for timing in linear["timing"]] == [0.2] * 3 + [0.5] * 3
     assert linear["distance"].tolist() == pytest.approx([-12] * 3 + [-10] * 3)
-    first, second = publishing.when_it_costs_least(found)
-    assert "the decay linear, " in first and "1:1 from 50% on +2.00 [+2.00, +2.00]" in first
-    assert "the decay late, " in second and "-4.00 [-4.00, -4.00] (mean of coast; n = 3)" in second
+    gains = evidence.gains(found)
+    assert gains["decay"].tolist() == ["linear", "late"]  # the better one first
+    assert [gain.text() for gain in gains["gain"]] == ["+2.00 [+2.00, +2.00]", "-4.00 [-4.00, -4.00]"]
+    assert gains["choice"][0] == Timing(0.5, ((1, 1),)) and gains["against"][0].start == 0.2 and gains["over"][0] == ("coast",)
+    table = publishing.gains_table({runs["regime"][0]: found}).data
+    assert "<td>1:1 from 50% on</td>" in table and "<td>+2.00 [+2.00, +2.00]</td>" in table
     assert "-12.00 [-12.00, -12.00]" in publishing.timing_table(found).data
 
 
@@ -245,9 +253,12 @@ def test_what_a_decay_is_worth_is_told_by_budget_and_a_warm_up_apart_from_the_sh
     runs += [record(90, epochs=20, decay="wsd", seed=seed) for seed in range(2)] + [record(99, method="coast", decay="wsd")]
     runs += [record(74, epochs=12, seed=0)]  # once more, which is no fourth seed
     made = evidence.budgets(runs)
-    told = publishing.what_a_warm_up_is_worth(made)
-    assert "lies +5.00 [+5.00, +5.00] points above its best without, by the mean of 2 budgets (n = 3)" in told
-    assert "adds to a cosine +5.00 [+5.00, +5.00] at 12 epochs (n = 3)." in told
+    gains = evidence.warm_up_gains(made).to_dict("records")
+    assert [(row["decay"], row["epochs"], row["gain"].text(), row["gain"].pairs) for row in gains] == [
+        ("best", (12, 16), "+5.00 [+5.00, +5.00]", 3),
+        ("cosine", (12,), "+5.00 [+5.00, +5.00]", 3),
+    ]
+    assert "<td>12, 16</td>" in publishing.warm_up_table({made["regime"][0]: made}).data
     cells = [re.findall("<td>(.*?)</td>", row) for row in publishing.decay_table(evidence.decays(made)).data.split("<tr")[2:]]
     assert cells == [
         ["cosine", "76.0 (n=3)", "–", "–"],
@@ -255,7 +266,32 @@ def test_what_a_decay_is_worth_is_told_by_budget_and_a_warm_up_apart_from_the_sh
         ["warm-up-cosine", "81.0 (n=3)", "–", "–"],
         ["wsd", "82.0 (n=3)", "86.0 (n=3)", "91.0 (n=2)"],
     ]
-    assert publishing.what_a_warm_up_is_worth(evidence.budgets(plain())) == ""
+    assert evidence.warm_up_gains(evidence.budgets(plain())).empty
+
+
+@pytest.mark.parametrize(
+    ("changes", "late", "text"),
+    [
+        ({}, True, "1:1 from 50% on"),
+        ({"warm_up_epochs": 1, "final": (1, 0), "predictor_options": (("share", 0.5),)}, False,
+         "every batch from 5% on, share 0.5"),
+        ({"warm_up_epochs": 3, "rungs": ((2, 4, 1), (2, 2, 1))}, False, "paper's ladder, from 15% on"),
+        ({"warm_up_epochs": 3, "rungs": ((2, 1, 1), (2, 2, 1)), "final": (4, 1)}, True, "ladder turned round, from 15% on"),
+        ({"method": "adaptive"}, True, "adaptive"),
+    ],
+)  # fmt: skip
+def test_a_timing_is_a_value_with_one_line_of_words(changes, late, text):
+    timing = Timing.of(dataclasses.replace(BASE, **{"method": "truncated"} | changes))
+    assert (timing.late, timing.text) == (late, text)
+    assert timing == dataclasses.replace(timing) and timing.always == text.startswith("every batch")
+
+
+def test_backpropagation_has_no_timing_and_timings_sort_by_when_they_begin():
+    assert Timing.of(BASE) is None and Timing.of(dataclasses.replace(BASE, method="equal-cost")) is None
+    early, ladder, late = Timing(0.15, ((1, 1),)), Timing(0.15, ((4, 1), (1, 1))), Timing(0.5, ((1, 1),))
+    assert sorted([late, ladder, early]) == [early, ladder, late]
+    halves = [dataclasses.replace(early, options=(("share", share),)) for share in (0.5, "auto")]  # of two types
+    assert sorted(halves) == halves[::-1] or sorted(halves) == halves
 
 
 def test_regimes_do_not_mix():
@@ -265,7 +301,7 @@ def test_regimes_do_not_mix():
 
 def test_a_regime_with_too_few_seeds_decides_nothing_and_is_left_out():
     few = [record(50, model="vgg16", epochs=epochs, seed=seed) for epochs in (12, 20) for seed in (0, 1)]
-    assert [name.split()[0] for name in evidence.regimes([*plain(), *few])] == ["vgg13"]
+    assert [regime.model for regime in evidence.regimes([*plain(), *few])] == ["vgg13"]
 
 
 def test_shorter_backpropagation_saves_its_share_of_energy_and_ways_save_less_than_they_drop():

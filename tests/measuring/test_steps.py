@@ -15,13 +15,13 @@ RUN = Run(model="vgg13", dataset="digits", method="bp", width=0.125, epochs=20, 
 def runs(*methods):
     """Rows of one regime, as ``evidence.regimes`` has them: method and options of each run."""
     made = [dataclasses.replace(RUN, method=method, predictor_options=options) for method, options in methods]
-    rows = [{"method": run.method, "schedule": str(dict(run.predictor_options)), "run": run} for run in [RUN, *made, *made]]
+    rows = [{"method": run.method, "timing": str(dict(run.predictor_options)), "run": run} for run in [RUN, *made, *made]]
     return pd.DataFrame(rows)
 
 
 def test_two_cuts_of_one_method_are_timed_apart():
     times = measuring.method_times(runs(*(("truncated", (("share", share),)) for share in (0.9, 0.01))), repeats=1)
-    assert times["schedule"].tolist() == ["{'share': 0.9}", "{'share': 0.01}"]
+    assert times["timing"].tolist() == ["{'share': 0.9}", "{'share': 0.01}"]
 
 
 @pytest.mark.parametrize("method", ["coast", "truncated", "sampled", "adagp"])

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from adagp import evidence, publishing
-from adagp.evidence import Interval, recorded
+from adagp.evidence import Interval, Regime, Timing, recorded
 from adagp.methods import METHODS
 from adagp.running import Record, Run
 
@@ -33,18 +33,18 @@ def records(differences):
 @pytest.mark.parametrize(
     ("differences", "says", "basis"),
     [
-        ([-1.0], "against backpropagation: <b>1.0 points below so far, still open</b>", "n = 1 pair, too few for an interval"),
-        ([-1.1, -1.0, -0.9], "against backpropagation: <b>1.0 points below</b>", "n = 3 pairs; -1.00 points"),
-        ([-1.0, 1.0, 0.3], "against backpropagation: <b>not told apart</b>", "n = 3 pairs"),
+        ([-1.0], "Against backpropagation: <b>1.0 points lower so far, still open</b>", "n = 1, too few for an interval"),
+        ([-1.1, -1.0, -0.9], "Against backpropagation: <b>1.0 points lower</b>", "n = 3; -1.00 points"),
+        ([-1.0, 1.0, 0.3], "Against backpropagation: <b>within noise</b>", "n = 3"),
     ],
 )
 def test_the_card_on_accuracy_follows_the_records(monkeypatch, differences, says, basis):
     monkeypatch.setattr("adagp.evidence._frames.recorded", lambda: records(differences))
     card = publishing.findings("smoke", ["accuracy"])["accuracy"].data
     assert says in card
-    assert "Against coasting, which predicts zero in the same batches: <b>not compared yet</b>" in card
+    assert "against coasting, which applies a zero gradient in the same batches: <b>not compared yet</b>" in card
     gap = evidence.interval(evidence.pairs(records(differences), "adagp", "bp")["difference"])
-    assert basis in publishing.rests_on(gap, "scale")
+    assert basis in publishing.basis(gap, "scale")
 
 
 def test_without_any_record_nothing_is_claimed(monkeypatch):
@@ -55,36 +55,38 @@ def test_without_any_record_nothing_is_claimed(monkeypatch):
     assert "0.0" not in cards["accuracy"].data.partition("<svg")[0]
 
 
-@pytest.mark.parametrize(("fresh", "says"), [((-0.3, 2.7), "+1.20 [-0.30, +2.70] points, n = 6, not told apart"),
-                                             ((0.1, 2.3), "+1.20 [+0.10, +2.30] points, n = 6, above too")])  # fmt: skip
-def test_a_way_that_pays_is_shown_with_what_fresh_networks_say(fresh, says):
-    run = Run(model="vgg13", dataset="digits", method="truncated")
+RUN = Run(model="vgg13", dataset="digits", method="bp")
+TUNED = Regime(
+    model="vgg13", dataset="digits", width=1.0, batch_size=25, optimizer="sgd", weight_decay=0.0, precision="float32",
+    samples=100, data="digits", fingerprint="x", epochs=20, start=RUN, own_networks=False, confirming=False,
+)  # fmt: skip
+FREEZING = Timing(0.05, ((1, 0),), (("share", 0.5),))
 
-    def ways(low, high, n):
-        joint = Interval(mean=1.2, low=low, high=high, pairs=n)
-        row = {"method": "truncated", "schedule": "every batch from 5% on, share 0.5", "n": n, "fitted": True}
+
+@pytest.mark.parametrize(("fresh", "says"), [("within noise", "Within noise: freezing"), ("better", "Better: freezing")])
+def test_a_variant_that_pays_is_shown_with_what_fresh_networks_say(fresh, says):
+    def table(side, n):
+        joint = Interval(mean=1.2, low=0.2, high=2.2, pairs=n)
+        row = {"method": "truncated", "timing": FREEZING, "n": n, "networks": 1, "side": side, "alone": side}
         return pd.DataFrame([row | {"distance": joint, "joint": joint}])
 
-    rows = pd.DataFrame([{"run": run, "model": "vgg13", "samples": 100}])
-    compared = {"fine-tuned": ways(0.2, 2.2, 10), "fine-tuned from a network each": ways(*fresh, 6)}
-    text = publishing.what_pays(dict.fromkeys(compared, rows), compared)
-    assert "freezing the lower layers (share 0.5 of the backward pass kept), vgg13" in text and says in text
-    alone = publishing.what_pays({"fine-tuned": rows}, {"fine-tuned": ways(0.2, 2.2, 10)})
-    assert "+1.20 [+0.20, +2.20] points, n = 10." in alone and "of its own" not in alone
+    found, own = table("better", 10), dataclasses.replace(TUNED, own_networks=True)
+    lines = publishing.what_pays({TUNED: found, own: table(fresh, 6)}, {})
+    variant = "freezing the lower layers (truncated, every batch from 5% on, share 0.5)"
+    assert f"Better: {variant}, {TUNED.title}: +1.20 [+0.20, +2.20] points, n = 10." in lines
+    assert f"{says} the lower layers" in lines and f"{own.title}: +1.20 [+0.20, +2.20] points, n = 6." in lines
+    alone = publishing.what_pays({TUNED: found}, {})
+    assert "in <b>0 of 1</b> settings" in alone and "n = 6" not in alone
 
 
 def test_ways_that_too_few_seeds_leave_open_together_are_counted_by_what_each_says_alone():
     """Three below alone, of which one lacks the best decay, one above alone, and one of neither side."""
-    run = Run(model="vgg13", dataset="digits", method="coast")
-    wide = Interval(mean=0, low=-9, high=9, pairs=3)
-    alone = [(-2, -1, True), (-3, -1, True), (-9, -8, False), (1, 2, True), (-1, 1, True)]
-    ways = [
-        {"method": "coast", "schedule": str(i), "n": 3, "fitted": fitted, "joint": wide}
-        | {"distance": Interval(mean=(low + high) / 2, low=low, high=high, pairs=3)}
-        for i, (low, high, fitted) in enumerate(alone)
-    ]
-    text = publishing.what_pays({"x": pd.DataFrame([{"run": run}])}, {"x": pd.DataFrame(ways)})
-    assert "0 lie above, 0 below, and 5 are not told apart, of which 1 would lie above and 2 below if each were" in text
+    alone = ["worse", "worse", "open", "better", "within noise"]
+    table = pd.DataFrame({"method": "coast", "side": "within noise", "alone": alone})
+    counts = evidence.tally({TUNED: table}).iloc[0]
+    assert (counts["judged"], counts["better"], counts["worse"], counts["within noise"]) == (5, 0, 0, 5)
+    assert (counts["better alone"], counts["worse alone"], counts["predicting"]) == (1, 2, 0)
+    assert "<td>5</td>" in publishing.tally_table({TUNED: table}).data
 
 
 def test_the_card_on_the_criterion_names_the_best_that_training_can_use(monkeypatch):
@@ -97,14 +99,14 @@ def test_the_card_on_the_criterion_names_the_best_that_training_can_use(monkeypa
     monkeypatch.setattr(evidence, "recorded_correlations", lambda: {"vgg13": record, "resnet50": other})
     card = publishing.findings("smoke", ["criterion"])["criterion"].data
     assert "must exceed <b>0.33</b>" in card and "reaches <b>less than 0.001</b>" in card
-    assert "error projection, <b>0.25</b>" in card and "it would reach 0.81" in card
-    first, second = re.findall(r"(?:has <b>|\(n = 1\) it is )([\d.]+) %", card)
-    assert first == second and "On resnet50 (n = 1)" in card
+    assert "error projection, <b>0.25</b>" in card and "does not have: 0.81." in card
+    first, second = re.findall(r"(?:equal cost: <b>|On resnet50 \(n = 1\): )(\d+\.\d)", card)
+    assert first == second
 
 
 def test_a_difference_that_rounds_to_nothing_has_no_side():
     found = Interval(mean=0.03, low=None, high=None, pairs=1)
-    assert publishing.apart(found) == "less than 0.1 points apart so far, still open"
+    assert publishing.difference(found) == "less than 0.1 points of difference so far, still open"
 
 
 def test_every_method_of_the_project_is_among_its_neighbours_and_no_other():

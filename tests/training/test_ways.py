@@ -168,8 +168,8 @@ class OneByOne(ControlVariate):
     turn = 0
 
     def choose(self, count, error):
-        self._rows = torch.tensor([self.turn])
-        return self._rows
+        self._samples = torch.tensor([self.turn])
+        return self._samples
 
 
 def test_the_control_variate_is_unbiased_and_less_noisy_where_predictions_are_good():

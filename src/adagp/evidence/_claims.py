@@ -16,7 +16,7 @@ from .._files import read_json, write_json
 from ..running import Profile, Record, local_store
 from ._computed import zoo_workloads
 from ._frames import deciding
-from ._rules import LEAST_PAIRS, LEAST_UPDATES, by_network, interval, pairs, verdict, width_words
+from ._rules import LEAST_PAIRS, LEAST_UPDATES, Interval, by_network, interval, pairs, verdict, width_words
 
 _Rule = Literal["within", "at_least", "at_most"]
 _SAME = 1e-6  # relative: a deterministic value that moved by more has changed
@@ -37,6 +37,10 @@ class Measured:
     """Of runs: model, width, samples, epochs."""
     missing: str = ""
     """What keeps a verdict from resting on it."""
+
+    def text(self) -> str:
+        """Return the value with its interval as ``Interval.text`` does."""
+        return Interval(mean=self.value, low=self.low, high=self.high, pairs=0).text()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +234,7 @@ def _mean_over_models(column: str) -> Measured:
     """Efficient, weight stationary: each model's mean over its data sets, then the mean over models."""
     from .. import accelerator as acc
 
-    table = acc.sweep(zoo_workloads(), designs=["efficient"], dataflows=["ws"])
+    table = acc.simulate_all(zoo_workloads(), designs=["efficient"], dataflows=["ws"])
     by_model = table.groupby("model")[column].mean()
     return _computed(float(by_model.mean()), _count(len(by_model), "model"))
 

@@ -18,7 +18,7 @@ moved from where it started (the page on the predictor's start). The paper's own
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean of paired differences with Student's interval, 95 % unless another level is named."""
+    """Mean of paired differences with Student's confidence interval, 95 % unless another level is named."""
 
     mean: float
     low: float | None
@@ -26,8 +26,13 @@ class Interval:
     high: float | None
     pairs: int
 
+    def text(self, *, mean: bool = True) -> str:
+        """Return "+0.80 [+0.20, +1.40]", the mean alone where there is no interval, or without ``mean`` the interval alone."""
+        ends = None if self.low is None else f"[{self.low:+.2f}, {self.high:+.2f}]"
+        return " ".join(filter(None, [f"{self.mean:+.2f}" if mean else "", ends])) or "–"
+
     def at(self, level: float) -> "Interval":
-        """The same at another level, of an interval of 95 %."""
+        """Return an interval of 95 % at another level."""
         from scipy.stats import t
 
         if self.low is None:
@@ -37,7 +42,7 @@ class Interval:
 
 
 def interval(differences: "pd.Series", level: float = 0.95) -> Interval | None:
-    """The interval of paired differences; None without any."""
+    """Return the mean of paired differences with its confidence interval; None without any difference."""
     from scipy.stats import t
 
     values = differences.dropna()
@@ -71,7 +76,7 @@ def verdict(low: float | None, high: float | None, rule: str, bound: float, pape
 
 
 def width_words(width: float, precision: str) -> str:
-    """A network's width, and the arithmetic where it is not float32, for a line that names a scale: 'width 0.125'."""
+    """Return a network's width in words, and the arithmetic where it is not float32: "width 0.125"."""
     words = "full width" if width == 1 else f"width {width:g}"
     return words if precision == "float32" else f"{words} ({precision})"
 

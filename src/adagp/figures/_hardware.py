@@ -64,13 +64,6 @@ def hardware_blocks() -> tuple["Figure", "pd.DataFrame"]:
     return figure, data
 
 
-def _box(left: float, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
-    """Left, bottom, right and top of a block; on a phone what is at the left on a desktop is at the top."""
-    if style.on_phone():
-        return 3.85 - bottom - height, -left - width, 4.15 - bottom, -left
-    return left, bottom, left + width, bottom + height
-
-
 def _edge(box: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> tuple[float, float]:
     """Where an arrow between two boxes meets the first: the middle of the side that faces the second."""
     left, bottom, right, top = box

@@ -1,11 +1,13 @@
 """Figures of training results: curves, scores and predictor quality."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from . import style
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from ..schedule import Schedule
@@ -228,82 +230,86 @@ def predictor_start(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
 
 
 @style.drawing
-def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", ways: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
-    """Accuracy over cost: backpropagation at its best at each budget as a line, each way to fill a GP batch as a point.
+def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+    """Accuracy over cost: backpropagation at its best at each budget as a line, each method with its timing as a point.
 
     Args:
         runs: ``evidence.budgets`` of one regime.
         curve: ``evidence.frontier`` of them.
-        ways: ``evidence.distances`` of them.
+        table: ``evidence.distances`` of them.
     """
     import matplotlib.pyplot as plt
     import pandas as pd
 
     line = curve.groupby("cost")["accuracy"].agg(["mean", "min", "max", "count"]).reset_index()
-    late = ["late" if "turned" in name or _begins(name) >= 50 else "early" for name in ways["schedule"]]
     with style.use():
         figure, axes = plt.subplots(figsize=style.size(7.0, 4.2, 4.6))
         axes.plot(line["cost"], line["mean"], color=style.BLACK, marker="s", markersize=4, label="BP at its best")
         axes.fill_between(line["cost"], line["min"], line["max"], color=style.BLACK, alpha=0.1, linewidth=0)
-        for when, row in zip(late, ways.to_dict("records"), strict=True):
-            same = ["method", "schedule", "decay", "lr"]
+        for row in table.to_dict("records"):
+            same = ["method", "timing", "decay", "lr"]
             shown = runs[(runs[same] == [row[name] for name in same]).all(axis=1)]
-            color, mark = style.COLORS[row["method"]], "o" if when == "late" else "^"
+            color = style.COLORS[row["method"]]
             low, high = shown["accuracy"].min(), shown["accuracy"].max()
             axes.plot([row["cost"]] * 2, [low, high], color=color, linewidth=1, alpha=0.6)
-            axes.plot(row["cost"], row["value"], mark, color=color, markersize=7)
-        for method in dict.fromkeys(ways["method"]):
-            axes.plot([], [], "o", color=style.COLORS[method], label=style.LABELS[method])
-        axes.plot([], [], "^", color=style.GREY, label="early")
-        axes.plot([], [], "o", color=style.GREY, label="late")
+            axes.plot(row["cost"], row["value"], "o" if row["timing"].late else "^", color=color, markersize=7)
+        _legend(figure, axes, table["method"])
         axes.set(xlabel="cost in epochs of backpropagation", ylabel=style.METRICS["accuracy"])
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=style.columns(4))
     plt.close(figure)
-    points = ways[["method", "schedule", "cost", "value", "n"]].rename(columns={"value": "accuracy"})
+    points = table[["method", "timing", "cost", "value", "n"]].rename(columns={"value": "accuracy"})
+    points["timing"] = [timing.text for timing in points["timing"]]
     plain = line.rename(columns={"mean": "accuracy", "count": "n"})[["cost", "accuracy", "n"]]
-    shown = [plain.assign(method="bp", schedule=""), *([points] if len(points) else [])]
+    shown = [plain.assign(method="bp", timing=""), *([points] if len(points) else [])]
     return figure, pd.concat(shown, ignore_index=True)
 
 
+def _legend(figure: "Figure", axes: "Axes", methods: Iterable[str]) -> None:
+    """Name the colours of methods and the markers of early and late timings below a figure."""
+    for method in dict.fromkeys(methods):
+        axes.plot([], [], "o", color=style.COLORS[method], label=style.LABELS[method])
+    axes.plot([], [], "^", color=style.GREY, label="early")
+    axes.plot([], [], "o", color=style.GREY, label="late")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=style.columns(4))
+
+
 @style.drawing
-def distances(tables: "dict[str, pd.DataFrame]") -> tuple["Figure", "pd.DataFrame"]:
-    """Every way of every regime on one picture: its distance to backpropagation of its own cost, with a 95 % interval.
+def distances(tables: "Mapping[Any, pd.DataFrame]") -> tuple["Figure", "pd.DataFrame"]:
+    """Distance to backpropagation of equal cost, with a 95 % interval, for every method and timing of every regime.
 
     Args:
-        tables: ``evidence.compared``; a way without a distance is left out. A full dot stands where the joint interval says
-            above or below; pale is what lies below and lacks one of backpropagation's best decays.
+        tables: ``evidence.compared``, by regime. A row without a distance is left out. A full dot stands where the joint
+            interval says better or worse. A pale one is below the frontier and lacks one of backpropagation's best decays.
     """
     import matplotlib.pyplot as plt
     import pandas as pd
     from matplotlib.transforms import blended_transform_factory
 
-    rows: list[dict] = []
-    for regime, ways in tables.items():
-        known = [row | {"regime": regime} for row in ways.to_dict("records") if row["distance"]]
-        rows += sorted(known, key=lambda row: -row["distance"].mean)
+    parts = {}
+    for regime, table in tables.items():
+        known = [row for row in table.to_dict("records") if row["distance"]]
+        if known:
+            parts[regime] = sorted(known, key=lambda row: -row["distance"].mean)
     labels: list[str] = []
-    headings: dict[str, int] = {}
     small = 7.5 if style.on_phone() else 8
     with style.use():
-        count = len(rows) + len(tables)
+        count = sum(map(len, parts.values())) + len(tables)
         figure, axes = plt.subplots(figsize=style.size(7.6, 1 + 0.215 * count, 1 + 0.32 * count))
-        for row in rows:
-            if row["regime"] not in headings:
-                headings[row["regime"]] = len(labels)
-                labels.append("")
-            found, color, place = row["distance"], style.COLORS[row["method"]], len(labels)
-            alpha = 0.35 if found.mean < 0 and not row["fitted"] else 1
-            if found.low is not None:
-                axes.plot([found.low, found.high], [place, place], color=color, linewidth=1.2, alpha=alpha)
-            face = "white" if row["side"] in ("between", "few") else color
-            axes.plot(found.mean, place, "o", color=color, markersize=5, markerfacecolor=face, alpha=alpha)
-            labels.append(f"{style.LABELS[row['method']]}: {row['schedule'].replace('the paper', 'paper')}")
-        axes.axvline(0, color=style.BLACK, linewidth=1)
-        for regime, place in headings.items():
-            card = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-            where = blended_transform_factory(figure.transFigure, axes.transData)
-            text = axes.text(0.01, place, style.words(regime, phone=44), transform=where, va="center", weight="bold", bbox=card)
+        card = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        where = blended_transform_factory(figure.transFigure, axes.transData)
+        for regime, rows in parts.items():
+            title = style.words(regime.title, phone=44)
+            text = axes.text(0.01, len(labels), title, transform=where, va="center", weight="bold", bbox=card)
             text.set(in_layout=False, fontsize=small)
+            labels.append("")
+            for row in rows:
+                found, color, place = row["distance"], style.COLORS[row["method"]], len(labels)
+                alpha = 0.35 if found.mean < 0 and not row["fitted"] else 1
+                if found.low is not None:
+                    axes.plot([found.low, found.high], [place, place], color=color, linewidth=1.2, alpha=alpha)
+                face = color if row["side"] in ("better", "worse") else "white"
+                axes.plot(found.mean, place, "o", color=color, markersize=5, markerfacecolor=face, alpha=alpha)
+                labels.append(f"{style.LABELS[row['method']]}: {row['timing'].text}")
+        axes.axvline(0, color=style.BLACK, linewidth=1)
         axes.set_yticks(range(len(labels)), [style.words(label, phone=22) for label in labels], fontsize=small)
         axes.set_ylim(len(labels) - 0.4, -0.8)
         axes.grid(axis="y", visible=False)
@@ -311,22 +317,17 @@ def distances(tables: "dict[str, pd.DataFrame]") -> tuple["Figure", "pd.DataFram
         axes.set_xlabel("points against BP of equal cost")
     plt.close(figure)
     shown = [
-        {name: row[name] for name in ("regime", "method", "schedule", "n", "side")}
+        {"regime": regime.title, "method": row["method"], "timing": row["timing"].text, "n": row["n"], "side": row["side"]}
         | {"mean": row["distance"].mean, "low": row["distance"].low, "high": row["distance"].high}
+        for regime, rows in parts.items()
         for row in rows
     ]
     return figure, pd.DataFrame(shown)
 
 
-def _begins(schedule: str) -> int:
-    """Percent of the epochs before prediction, from a schedule in words."""
-    number = schedule.rpartition("from ")[2].partition("%")[0]
-    return int(number) if number.isdigit() else 0
-
-
 @style.drawing
 def savings(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
-    """Accuracy against energy saved: each way of filling a GP batch beside shorter backpropagation.
+    """Accuracy against energy saved, for each method with its timing and for shorter backpropagation.
 
     Args:
         table: ``evidence.savings``.
@@ -336,23 +337,19 @@ def savings(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     data = table.assign(points=[found.mean if found else float("nan") for found in table["change"]])
     data["low"] = [found.low if found else None for found in table["change"]]
     data["high"] = [found.high if found else None for found in table["change"]]
+    others = data[data["method"] != "bp"]
     with style.use():
         figure, axes = plt.subplots(figsize=style.size(7.0, 4.0, 4.4))
         plain = data[data["method"] == "bp"].sort_values("energy_saving")
         axes.plot(plain["energy_saving"], plain["points"], color=style.BLACK, marker="s", markersize=4, label="shorter BP")
-        for row in data[data["method"] != "bp"].to_dict("records"):
-            late = "turned" in row["schedule"] or _begins(row["schedule"]) >= 50
+        for row in others.to_dict("records"):
             color = style.COLORS[row["method"]]
             if row["low"] == row["low"] and row["low"] is not None:
                 axes.plot([row["energy_saving"]] * 2, [row["low"], row["high"]], color=color, linewidth=1, alpha=0.6)
-            axes.plot(row["energy_saving"], row["points"], "o" if late else "^", color=color, markersize=7)
-        for method in dict.fromkeys(data["method"]):
-            if method != "bp":
-                axes.plot([], [], "o", color=style.COLORS[method], label=style.LABELS[method])
-        axes.plot([], [], "^", color=style.GREY, label="early")
-        axes.plot([], [], "o", color=style.GREY, label="late")
+            axes.plot(row["energy_saving"], row["points"], "o" if row["timing"].late else "^", color=color, markersize=7)
+        _legend(figure, axes, others["method"])
         axes.axhline(0, color=style.GREY, linewidth=0.8)
         axes.set(xlabel="energy saved on the accelerator (%)", ylabel="points against the whole run of BP")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=style.columns(4))
     plt.close(figure)
+    data["timing"] = [timing.text if timing else "" for timing in data["timing"]]
     return figure, data.drop(columns="change")

@@ -71,12 +71,12 @@ def method_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
     On a CPU one thread's own time is taken, as the runs were recorded with one thread: it does not count what else runs.
 
     Args:
-        runs: rows of one regime, as ``evidence.regimes`` gives them; their columns run, method and schedule are read.
+        runs: rows of one regime, as ``evidence.regimes`` gives them; their columns run, method and timing are read.
         repeats: pairs of both kinds of step with a plain step between them: a ratio is of neighbours in time, so that drift of
             the machine cancels.
 
     Returns:
-        Columns method, schedule (with the predictor's options, which a batch's time depends on), bp (a batch with its whole
+        Columns method, timing (with the predictor's options, which a batch's time depends on), bp (a batch with its whole
         backward pass, the predictor's training included) and gp (a batch of Phase GP; 0 for dropped batches), both medians,
         repeats and machine. Without a row for backpropagation itself.
     """
@@ -90,9 +90,9 @@ def method_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
     rows = []
     try:
         torch.set_num_threads(1)
-        methods = runs[runs["method"] != "bp"].drop_duplicates(["method", "schedule"])
-        for run, schedule in zip(methods["run"], methods["schedule"], strict=True):
-            row = {"method": run.method, "schedule": schedule}
+        methods = runs[runs["method"] != "bp"].drop_duplicates(["method", "timing"])
+        for run, timing in zip(methods["run"], methods["timing"], strict=True):
+            row = {"method": run.method, "timing": timing}
             if METHODS[run.method].drops:
                 rows.append(row | {"bp": 1.0, "gp": 0.0})
                 continue
@@ -113,7 +113,7 @@ def method_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
             rows.append(row | {"bp": bp, "gp": gp})
     finally:
         torch.set_num_threads(threads)
-    table = pd.DataFrame(rows, columns=["method", "schedule", "bp", "gp"])
+    table = pd.DataFrame(rows, columns=["method", "timing", "bp", "gp"])
     return table.assign(repeats=repeats, machine=_machine(device, 1))
 
 

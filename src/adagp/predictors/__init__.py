@@ -1,4 +1,4 @@
-"""Where a Phase-GP gradient comes from: one class each, found by name.
+"""Predictors: the sources of gradients for Phase GP, one class each, created by name.
 
 A new predictor is one file with a class that derives from ``GradientPredictor``, and one row in ``adagp.methods``.
 """
@@ -18,7 +18,14 @@ from ._truncated import Truncated
 
 
 def available() -> dict[str, str]:
-    """Return the names of the predictors and what each is, in a line."""
+    """Return the names of the predictors, each with a description of one line.
+
+    Example:
+
+        >>> from adagp import predictors
+        >>> predictors.available()["ema"]
+        'a moving average of the true gradients'
+    """
     lines: dict[str, str] = {}
     for method in METHODS.values():
         if method.predictor is not None:
@@ -28,6 +35,17 @@ def available() -> dict[str, str]:
 
 def create(name: str, **options: object) -> GradientPredictor:
     """Return a new predictor by name.
+
+    Example:
+
+        >>> from adagp import predictors
+        >>> predictor = predictors.create("truncated", share=0.5)
+        >>> predictor.work.backward  # the share of the backward pass's cost that a batch of Phase GP spends
+        0.5
+
+    Args:
+        name: a key of ``available()``.
+        options: keyword arguments of the predictor's class.
 
     Raises:
         UsageError: an unknown name or option.

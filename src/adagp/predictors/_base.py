@@ -1,4 +1,4 @@
-"""What every source of Phase-GP gradients is, and what the engine does for it."""
+"""The interface of predictors, and what the engine provides for them."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +15,13 @@ from ._layer import Layer
 
 
 class Replicas:
-    """The processes that train one model on data of their own; without a group there is one.
+    """The processes that train replicas of one model, each on its own data.
 
-    Gradients assigned by hand bypass DistributedDataParallel's reducer, so what they are made from is averaged instead:
-    it is small, and equal inputs keep the replicas equal.
+    Predicted gradients bypass DistributedDataParallel's reducer. Predictors therefore average their inputs over the processes:
+    these are smaller than gradients, and with equal inputs all replicas predict the same.
 
     Args:
-        group: the processes.
+        group: the processes; None for a single one.
         differ: whether one process may run layers that another does not run.
     """
 
@@ -30,11 +30,11 @@ class Replicas:
 
     @property
     def alone(self) -> bool:
-        """Whether there is one process."""
+        """Whether there is only one process."""
         return self._group is None
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Add a tensor up over the processes, in place."""
+        """Sum a tensor over the processes, in place."""
         if self._group is not None:
             dist.all_reduce(tensor, group=self._group)
         return tensor
@@ -46,7 +46,8 @@ class Replicas:
     def any(self, flags: Sequence[bool], device: torch.device) -> list[bool]:
         """Return, for each flag, whether it is set on any process.
 
-        It waits for the device; but where all processes run the same layers the flags are equal, and are returned as they are.
+        This waits for the device. Where all processes run the same layers, the flags are equal everywhere and are returned
+        without an exchange.
         """
         if not self.differ or not flags:
             return list(flags)
@@ -54,73 +55,105 @@ class Replicas:
 
 
 Score = Callable[[Layer, Tensor, Tensor], None]
-"""(layer, predicted matrix, true matrix): called on BP batches before the predictor learns from the batch."""
+"""Function (layer, predicted matrix, true matrix) that compares the two. A predictor calls it before it learns from the true
+matrix."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a predictor asks the engine to show it. The engine reads it anew for each batch."""
+    """What a predictor needs from the engine. The engine reads it anew for each batch."""
 
     outputs: bool = True
-    """Call ``see`` for every use of a layer; without it the forward pass carries no hooks' work."""
+    """Call ``see`` for every use of a layer. Without it, the forward pass runs without hooks."""
     first: bool = False
-    """With accumulated calls, call ``see`` only during the first one's forward pass."""
+    """With gradient accumulation, call ``see`` only during the first of the accumulated forward passes."""
     error: bool = False
-    """Compute the gradient of the loss with respect to the last layer's output: backpropagation through the loss alone."""
+    """Compute the gradient of the loss with respect to the last layer's output, by backpropagation through the loss alone."""
     sharded: bool = False
-    """Weights that ``fully_shard`` has split are understood: a matrix has the rows that this process holds."""
+    """The predictor supports weights that ``fully_shard`` has split: a matrix then has the rows that this process holds."""
 
 
 @runtime_checkable
 class GradientPredictor(Protocol):
-    """Where a Phase-GP gradient comes from.
+    """A source of gradients for Phase GP.
 
-    An optimizer step goes: ``see`` for every use of a layer in its forward passes, then one of ``learn`` (warm-up and BP,
-    when the true gradients are in ``weight.grad``), ``predict`` (GP) and ``forget`` (the step is given up). After any of the
-    three, nothing that was seen is left.
+    In each optimizer step the engine calls ``see`` for every use of a layer in the forward passes. Then it calls one of three
+    methods: ``learn`` in warm-up and Phase BP, when the true gradients are in ``weight.grad``; ``predict`` in Phase GP; or
+    ``forget``, if the step is discarded. Each of the three drops what was seen in the step.
 
-    A class that derives from this one writes ``predict``, and of the others only what it needs: by default nothing is seen,
-    learned or kept. One whose ``work.part`` is below 1 also is a ``PartChooser``; it does not see the part's forward pass.
+    A subclass must define ``predict``. The other methods have defaults that see, learn and store nothing. If ``work.part`` is
+    below 1, the class must also be a ``PartChooser``; ``see`` is not called in the forward pass of that part.
 
-    What is kept from batch to batch is kept by layer, and saved by the layer's name, since layers may come and go: a model's
-    lower layers are unfrozen, its head is replaced.
+    Example: a predictor that repeats the sign of the last true gradient, a hundredth in size.
+
+        >>> import torch
+        >>> from adagp import AdaGP, LadderSchedule
+        >>> from adagp.predictors import GradientPredictor, Needs
+        >>> class LastSign(GradientPredictor):
+        ...     needs = Needs(outputs=False)  # it looks at no outputs, so no hooks are needed
+        ...     def __init__(self):
+        ...         self.signs = {}
+        ...     def learn(self, layers, score, error):
+        ...         self.signs.update({layer: layer.weight.grad.sign() for layer in layers})
+        ...     def predict(self, layers, error):
+        ...         for layer in layers:
+        ...             layer.weight.grad = 0.01 * self.signs[layer]
+        >>> model, x = torch.nn.Linear(4, 2), torch.randn(8, 4)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> schedule = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1))  # one BP batch for each GP batch
+        >>> engine = AdaGP(model, optimizer, schedule=schedule, predictor=LastSign())
+        >>> for epoch in range(2):
+        ...     for batch in engine.epoch([x, x]):
+        ...         step = engine.step(lambda: model(batch).square().mean())
+        >>> dict(engine.counts)
+        {'warm-up': 2, 'gp': 1, 'bp': 1}
+
+    Store data from batch to batch by layer, and save it by the layer's name. Layers may be added or removed during training:
+    lower layers of a model are unfrozen, or its head is replaced.
     """
 
     needs: Needs = Needs()
-    """What the engine shows it."""
+    """What the predictor needs from the engine."""
     work: GPWork = COAST
-    """What the engine runs in a batch of Phase GP; the accelerator model and the cost of a run read it as well. It may change
+    """What the engine runs in a batch of Phase GP. The accelerator model and the cost of a run read it as well. It may change
     from batch to batch."""
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
-        """Take the layers of the model, in order of definition. Called again when some came or went: those that stay are the
-        same objects, with their ``index`` in the new order."""
+        """Receive the layers of the model, in order of definition.
+
+        It is called again when layers were added or removed. Those that stay are the same objects, with a new ``index``.
+        """
 
     def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
-        """Look at one use of a layer in the forward pass.
+        """Receive input and output of one use of a layer in the forward pass.
+
+        Both are detached, have the type that the user's autocast chose, and hold at least one sample.
 
         Args:
             inputs: the layer's input; None where it is not known or has no rows of the weight's length.
-            output: (batch, out_ch, ...) where ``layer.kind.axis`` is 1, else (batch, ..., out_ch). Both are detached, of
-                whatever type the user's autocast chose, and have at least one sample.
-            rows: given where the model hands the weight, or some rows of it, to a function: then output is
-                (positions, number of these rows), and which axis was the batch is not known.
+            output: (batch, out_ch, ...) where ``layer.kind.axis`` is 1, else (batch, ..., out_ch).
+            rows: given where the model hands the weight, or some rows of it, to a function such as ``F.linear``. Then output is
+                (positions, number of these rows), and it is not known which axis was the batch.
         """
 
     def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
-        """Learn from the true gradients of these layers, in ``weight.grad``; call ``score`` first where it is given.
+        """Learn from the true gradients of these layers, which are in ``weight.grad``.
 
         Args:
-            layers: those that ran and have a true gradient, on any replica: of some, nothing may have been seen.
+            layers: those that ran and have a true gradient, on any replica. Some may have run on other replicas only; for these
+                ``see`` was not called here.
+            score: to be called, where it is given, for each layer before learning from it.
+            error: gradient of the loss with respect to the last layer's output, if ``needs`` asks for it.
         """
 
     @abstractmethod
     def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
-        """Put a gradient on the weights of these layers, a zero one where there is nothing to predict from.
+        """Set the gradients of these layers' weights; use ``Layer.put_zero`` where there is nothing to predict from.
 
         Args:
-            layers: those that ran, on any replica, and have had true gradients. Where ``work`` goes backward, the true
-                gradients are in ``weight.grad`` already.
+            layers: those that ran, on any replica, and have had true gradients. The layers for which ``work`` asks for
+                backpropagation have their true gradient in ``weight.grad`` already.
+            error: as for ``learn``.
         """
 
     def forget(self) -> None:
@@ -131,7 +164,7 @@ class GradientPredictor(Protocol):
         return 0
 
     def state_dict(self) -> dict:
-        """Return all that later predictions depend on, what was seen and not yet used included."""
+        """Return all that later predictions depend on, including what was seen and not yet used."""
         return {}
 
     def load_state_dict(self, state: dict) -> None:
@@ -140,19 +173,23 @@ class GradientPredictor(Protocol):
 
 @runtime_checkable
 class PartChooser(Protocol):
-    """What a predictor with ``work.part`` below 1 has besides."""
+    """Interface of predictors with ``work.part`` below 1, in addition to ``GradientPredictor``."""
 
     def choose(self, count: int, error: Tensor | None) -> Int[Tensor, " part"]:
-        """Return the samples, of ``count``, that get true gradients; ``error`` is the whole batch's, where ``needs`` asks for
-        it."""
+        """Return the indices of the samples that get true gradients.
+
+        Args:
+            count: number of samples in the batch.
+            error: gradient of the whole batch's loss with respect to the last layer's output, if ``needs`` asks for it.
+        """
         ...
 
 
 def named(values: Mapping[Layer, object]) -> dict[str, object]:
-    """Return what is kept by layer, by the layer's name, as a state."""
+    """Return values with layers as keys as a state, with the layers' names as keys."""
     return {layer.name: value for layer, value in values.items()}
 
 
 def by_layer(layers: Sequence[Layer], values: dict) -> dict:
-    """Return a state by name as what is kept by layer; names that no layer has are left out."""
+    """Return a state with names as keys as values with layers as keys; names without a layer are left out."""
     return {layer: values[layer.name] for layer in layers if layer.name in values}

@@ -1,4 +1,4 @@
-"""Sources of a Phase-GP gradient that look at no activations: the controls a predictor must beat, and the upper bound."""
+"""Predictors that use no activations: the controls that a predictor must beat, and the upper bound."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ from ._layer import Layer
 
 
 class Coast(GradientPredictor):
-    """A zero gradient: momentum and weight decay go on. What prediction adds to this is what prediction is worth.
+    """Zero gradient, so that only momentum and weight decay act: the control that any prediction must beat.
 
-    What a zero gradient does depends on the optimizer: SGD's and Adam's steps fade with their momentum, Adagrad's stop at once,
-    and those of optimizers that step by a sign or at a fixed length (Lion, Muon) go on at full length (the book's page "Works
-    with" has a table).
+    The effect of a zero gradient depends on the optimizer. The steps of SGD and Adam fade with their momentum. Those of Adagrad
+    stop at once. Those of optimizers that step by a sign or with a fixed length (Lion, Muon) continue at full length. The
+    book's page "Works with" has a table.
     """
 
     needs = Needs(sharded=True)
@@ -27,7 +27,7 @@ class Coast(GradientPredictor):
 
 
 class MovingAverage(GradientPredictor):
-    """A moving average of the true gradients of the BP batches, corrected for its start at zero.
+    """Moving average of the true gradients of the BP batches, corrected for its start at zero.
 
     Args:
         decay: weight of the past, in [0, 1); 0 repeats the last true gradient.
@@ -60,7 +60,8 @@ class MovingAverage(GradientPredictor):
                 score(layer, layer.matrix(before), layer.matrix(true))
             average = self.average.setdefault(layer, torch.zeros_like(layer.weight))
             new = (average * self.decay).add_(true, alpha=1 - self.decay)
-            average.copy_(torch.where(true.isfinite().all(), new, average))  # some optimizers skip such a step
+            # A gradient that is not finite is left out: some optimizers skip such a step, and training continues.
+            average.copy_(torch.where(true.isfinite().all(), new, average))
             self.batches[layer] = self.batches.get(layer, 0) + 1
 
     @torch.no_grad()
@@ -82,7 +83,7 @@ class MovingAverage(GradientPredictor):
 
 
 class Oracle(GradientPredictor):
-    """The true gradient, by backpropagation in Phase GP too: the upper bound of any predictor. It saves nothing."""
+    """True gradient, by backpropagation in Phase GP as well: the upper bound for any predictor. It saves no work."""
 
     needs = Needs(outputs=False)
     work = ORACLE
@@ -94,4 +95,4 @@ class Oracle(GradientPredictor):
                 score(layer, layer.matrix(true), layer.matrix(true))
 
     def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
-        pass  # the engine's backward pass has put the gradients there already
+        pass  # the engine's backward pass has set the gradients already

@@ -1,4 +1,4 @@
-"""Our predictor: the output error, which the forward pass gives for free, projected onto every layer."""
+"""Our predictor: projects the output error, which needs no backward pass, onto every layer."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,58 +16,68 @@ from ._layer import Layer
 
 
 class ErrorStatistics:
-    """S = e^T A of every layer: the output error of each sample times the spatial mean of its input patches.
+    """Statistic S = e^T A of every layer: the output error of each sample times the spatial mean of its input patches.
 
-    Layers whose input cannot be unfolded into patches per group (grouped and transposed convolutions) have none.
+    It does not exist for layers whose input has no single matrix of patches (grouped and transposed convolutions).
     """
 
     def __init__(self, replicas: Replicas) -> None:
         self._replicas = replicas
         self._patches: dict[Layer, Tensor | None] = {}
-        self._channels_first = False  # of the error: it lies at the output of the layer that was seen last
+        self._channels_first = False  # whether axis 1 of the error is the channels: as in the output of the last layer seen
 
     def see(self, layer: Layer, inputs: Tensor | None) -> None:
+        """Record the input of one use of a layer; None where its patches are not known."""
         self._channels_first = layer.kind.axis == 1
-        seen = None
+        patches = None
         if inputs is not None and (layer.kind.axis == 1 or layer.is_linear):
-            seen = patch_means(layer.module, inputs)
+            patches = patch_means(layer.module, inputs)
         before = self._patches.get(layer)
-        if before is not None and seen is not None and before.shape == seen.shape:
-            seen = before + seen  # a module used twice: its gradient is the sum over its uses
-        self._patches[layer] = seen
+        if before is not None and patches is not None and before.shape == patches.shape:
+            patches = before + patches  # the gradient of a module that is used twice is the sum over its uses
+        self._patches[layer] = patches
 
-    def of(self, layer: Layer, error: Tensor | None, rows: Tensor | None = None) -> Float[Tensor, "classes row"] | None:
-        """Return the layer's statistic, of the mean loss over the batch or some ``rows`` of it; None where there is none."""
+    def of(self, layer: Layer, error: Tensor | None, samples: Tensor | None = None) -> Float[Tensor, "classes row"] | None:
+        """Return the statistic of a layer; None where it has none.
+
+        Args:
+            error: gradient of the mean loss over the batch with respect to the last layer's output, (batch, classes, ...).
+            samples: indices of a part of the batch; the statistic is then that of the mean loss over this part.
+        """
         if error is None:
             return None
         patches = self._patches.get(layer)
         missing = patches is None or error.shape[0] != patches.shape[0]
         if missing and not self._replicas.differ:
             return None
-        if error.dim() > 2:  # a sequence or a map of outputs: their errors add up
+        if error.dim() > 2:  # add up the errors of a sequence or map of outputs
             error = (error.movedim(1, -1) if self._channels_first else error).flatten(1, -2).sum(1)
-        if patches is None or missing:  # another replica may have run the layer: all of them take part in the mean
+        if patches is None or missing:  # another replica may have run the layer, and all of them must take part in the mean
             statistic = error.new_zeros(error.shape[1], layer.shape[1], dtype=torch.float32)
         else:
-            if rows is not None:
-                error, patches = error[rows] * (len(error) / len(rows)), patches[rows]
+            if samples is not None:
+                error, patches = error[samples] * (len(error) / len(samples)), patches[samples]
             statistic = error.float().t() @ patches
-        return layer.in_memory_order(self._replicas.mean(statistic)).nan_to_num(0.0, 0.0, 0.0)  # of a pass that overflowed
+        # A forward pass that overflowed gives zeros.
+        return layer.in_memory_order(self._replicas.mean(statistic)).nan_to_num(0.0, 0.0, 0.0)
 
     def forget(self) -> None:
+        """Drop the inputs of this step."""
         self._patches = {}
 
 
 class ErrorProjection(GradientPredictor):
-    """dW ~ B (e^T A) with e the gradient of the loss at the last layer's output.
+    """Projection of the output error: dW ~ B (e^T A), with e the gradient of the loss with respect to the last layer's output.
 
-    The paper's predictor sees activations only and cannot know this batch's labels. After the forward pass
-    e (batch, classes), for cross-entropy softmax minus one-hot over the batch, is known without a backward pass.
-    A (batch, row) is the spatial mean of each sample's input patches, so S = e^T A (classes, row) is a small product, and
-    B (out_ch, classes) maps it to the layer's gradient. B is fitted on BP batches by exponentially weighted least squares:
+    The paper's predictor sees only activations and cannot know the labels of the batch. The error e (batch, classes) does
+    depend on them, and after the forward pass it is known without a backward pass. For cross-entropy it is softmax minus
+    one-hot, divided by the batch size.
+
+    A (batch, row) is the spatial mean of each sample's input patches, so S = e^T A (classes, row) is a small product.
+    B (out_ch, classes) maps it to the layer's gradient G. B is fitted on BP batches by exponentially weighted least squares:
     B = (sum G S^T) (sum S S^T + ridge)^-1.
 
-    Layers whose input cannot be unfolded into patches per group (grouped and transposed convolutions) coast.
+    Layers whose input has no single matrix of patches (grouped and transposed convolutions) coast.
 
     Args:
         decay: weight of the past BP batches in the sums.
@@ -92,13 +102,14 @@ class ErrorProjection(GradientPredictor):
         self.statistics.see(layer, inputs if rows is None else None)
 
     def projected(self, layer: Layer, statistic: Tensor | None) -> Float[Tensor, "out_ch row"] | None:
-        """Return B times a statistic; None before the first fit."""
+        """Return the prediction, B times a statistic; None before the first fit."""
         if statistic is None or layer not in self.sums:
             return None
         crossed, squared = self.sums[layer]
         eye = torch.eye(len(squared), device=squared.device, dtype=torch.float32)
         ridge = self.ridge * squared.diagonal().mean().clamp(min=1e-30)
-        projection = torch.linalg.solve_ex(squared + ridge * eye, crossed.t())[0]  # which does not wait for the device
+        # Unlike solve, solve_ex does not wait for the device.
+        projection = torch.linalg.solve_ex(squared + ridge * eye, crossed.t())[0]
         return projection.t() @ statistic
 
     @torch.no_grad()
@@ -113,8 +124,9 @@ class ErrorProjection(GradientPredictor):
             if score is not None and (predicted := self.projected(layer, statistic)) is not None:
                 score(layer, predicted, true)
             crossed, squared = true @ statistic.t(), statistic @ statistic.t()
-            fine = crossed.isfinite().all() & squared.isfinite().all()  # else it teaches nothing: some optimizers skip the step
-            crossed, squared = torch.where(fine, crossed, 0.0), torch.where(fine, squared, 0.0)
+            # Products that are not finite are left out: some optimizers skip such a step, and training continues.
+            finite = crossed.isfinite().all() & squared.isfinite().all()
+            crossed, squared = torch.where(finite, crossed, 0.0), torch.where(finite, squared, 0.0)
             if layer in self.sums and self.sums[layer][0].shape == crossed.shape:
                 self.sums[layer][0].mul_(self.decay).add_(crossed)
                 self.sums[layer][1].mul_(self.decay).add_(squared)
@@ -151,11 +163,10 @@ class ErrorProjection(GradientPredictor):
 def patch_means(module: Any, inputs: Tensor) -> Float[Tensor, "batch row"] | None:
     """Return the mean over positions of each sample's input patches; None where the layer has no such matrix.
 
-    Patches are not built: the mean of the patches' entry (i, j) is the mean of the input under a window that is shifted by
-    (i, j), which for a convolution of stride 1 is a difference of sums; a pooling with the kernel's geometry gives the rest.
+    The patches are not built. The mean of their entry (i, j) is the mean of the input in a window that is shifted by (i, j).
 
     Args:
-        module: a convolution of one, two or three axes; any other module is taken for a Linear.
+        module: a convolution with one, two or three spatial axes; any other module is treated as a Linear.
         inputs: (batch, in_ch, ...) or (batch, ..., in_features).
     """
     inputs = inputs.float()
@@ -173,14 +184,14 @@ def patch_means(module: Any, inputs: Tensor) -> Float[Tensor, "batch row"] | Non
         pads = [(t // 2, t - t // 2) for t in total]
     else:
         pads = [(int(p), int(p)) for p in module.padding] if module.padding != "valid" else []
-    if module.padding != "valid":  # F.pad begins with the last axis
+    if module.padding != "valid":  # F.pad takes the last axis first
         inputs = F.pad(inputs, [side for pair in reversed(pads) for side in pair], mode=padding_mode)
     ends = [
         (size - d * (k - 1) - 1) // s * s + 1
         for size, d, k, s in zip(inputs.shape[2:], dilation, kernel, stride, strict=True)
     ]
     means = []
-    for place in itertools.product(*map(range, kernel)):
-        shifted = [slice(i * d, i * d + end, s) for i, d, end, s in zip(place, dilation, ends, stride, strict=True)]
-        means.append(inputs[(slice(None), slice(None), *shifted)].mean(tuple(range(2, 2 + axes))))
+    for entry in itertools.product(*map(range, kernel)):
+        window = [slice(i * d, i * d + end, s) for i, d, end, s in zip(entry, dilation, ends, stride, strict=True)]
+        means.append(inputs[(slice(None), slice(None), *window)].mean(tuple(range(2, 2 + axes))))
     return torch.stack(means, dim=2).flatten(1)  # (batch, in_ch, kernel area) -> (batch, in_ch * area), the weight's order

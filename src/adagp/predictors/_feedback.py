@@ -1,4 +1,4 @@
-"""Direct feedback alignment: the output error through fixed random matrices."""
+"""Direct feedback alignment: projects the output error onto the layers by fixed random matrices."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ from ._layer import Layer
 
 
 class FeedbackAlignment(GradientPredictor):
-    """dW ~ B (e^T A) with a random B that stays as it is (Noekland, 2016, arXiv 1609.01596).
+    """Feedback alignment: dW ~ B (e^T A) with a fixed random matrix B (Noekland, 2016, arXiv 1609.01596).
 
-    The error is sent to all positions of a map alike and the derivative of the activation is left out (our choice: the same
-    small products as ``ErrorProjection``, which differs in nothing but that its B is fitted). Random matrices say nothing of
-    a gradient's size, so a prediction is scaled to the mean size of the layer's true gradients (our choice).
+    All positions of a map get the same error, and the derivative of the activation is left out (our choice). These are the same
+    small products as in ``ErrorProjection``; the only difference is that its B is fitted. Random matrices carry no information
+    about the size of a gradient. A prediction is therefore scaled to the mean norm of the layer's true gradients (our choice).
     """
 
     needs = Needs(error=True)
@@ -26,8 +26,8 @@ class FeedbackAlignment(GradientPredictor):
     def __init__(self) -> None:
         self.layers: Sequence[Layer] = ()
         self._feedback: dict[Layer, Tensor] = {}
-        self._seed: dict[Layer, int] = {}  # the layer's index when its matrix was drawn, or the next free number
-        self._norm: dict[Layer, Tensor] = {}
+        self._seed: dict[Layer, int] = {}  # of the matrix: the layer's index when it was drawn, or the next free number
+        self._norm: dict[Layer, Tensor] = {}  # running mean norm of the layer's true gradients
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self.layers, self.statistics = layers, ErrorStatistics(replicas)
@@ -40,10 +40,10 @@ class FeedbackAlignment(GradientPredictor):
         if statistic is None or layer not in self._norm:
             return None
         if layer not in self._feedback or self._feedback[layer].shape[1] != len(statistic):
-            # From a number of the layer's own: equal on all replicas, and no draw from the model's own random numbers.
+            # Each layer has a seed of its own: all replicas draw the same matrix, and the model's random numbers stay the same.
             used = self._seed.values()
-            number = layer.index if layer.index not in used else max(used) + 1
-            generator = torch.Generator().manual_seed(self._seed.setdefault(layer, number))
+            seed = layer.index if layer.index not in used else max(used) + 1
+            generator = torch.Generator().manual_seed(self._seed.setdefault(layer, seed))
             drawn = torch.randn(layer.shape[0], len(statistic), generator=generator, dtype=torch.float32, device="cpu")
             self._feedback[layer] = drawn.to(statistic.device)
         raw = self._feedback[layer] @ statistic

@@ -1,4 +1,4 @@
-"""The layers that a predictor answers for, and how the weight of each is seen as one row an output channel."""
+"""Layers that can be predicted, and the view of each weight as a matrix with one row for each output channel."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,20 +14,22 @@ from .._errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class LayerType:
-    """How one weight of a kind of module is seen: as a matrix with a row an output channel."""
+    """How to view one weight of a type of module as a matrix with one row for each output channel."""
 
     parameter: str = "weight"
     """Name of the parameter in its module; with dots where it lies in a submodule."""
     rows: "Callable[[nn.Module, Tensor], Tensor] | None" = None
-    """(module, tensor of the weight's shape) -> a view of it whose first axes count the output channels; None: as it is."""
+    """Function (module, tensor of the weight's shape) -> a view of the tensor whose first axes count the output channels. None
+    where they do so already."""
     leading: int = 1
-    """Axes of the view that count output channels."""
+    """Number of axes of the view that count output channels."""
     outputs: "Callable[[nn.Module, Any], Any] | None" = None
-    """(module, what its forward pass returned) -> the tensor that has the output channels; None: what it returned."""
+    """Function (module, what its forward pass returned) -> the tensor with the output channels. None where the forward pass
+    returned this tensor."""
     axis: int = -1
-    """Where output channels lie in that tensor: -1, as for Linear, or 1, as for a convolution."""
+    """Axis of the output channels in that tensor: -1, as for Linear, or 1, as for a convolution."""
     spatial: int | None = None
-    """Axes after the channels, where ``axis`` is 1: a map without a batch axis has one axis less."""
+    """Number of axes after the channels, where ``axis`` is 1. An output without a batch axis is recognized by it."""
 
 
 def _conv(spatial: int) -> LayerType:
@@ -35,7 +37,7 @@ def _conv(spatial: int) -> LayerType:
 
 
 def in_by_out(module: nn.Module, weight: Tensor) -> Tensor:
-    """Return the rows of a weight that is (in, out), perhaps with an axis of experts before, as a view."""
+    """Return a view (out, in) of a weight that is (in, out); either may have an axis of experts in front."""
     return weight.transpose(-1, -2)
 
 
@@ -57,7 +59,7 @@ _TYPES: dict[type | str, tuple[LayerType, ...]] = {
     nn.ConvTranspose1d: (_deconv(1),),
     nn.ConvTranspose2d: (_deconv(2),),
     nn.ConvTranspose3d: (_deconv(3),),
-    # By name, since the library may not be there: a Linear whose weight is (in, out), in GPT-2 and its kin.
+    # By name, since the library may not be installed: a Linear whose weight is (in, out), in GPT-2 and similar models.
     "transformers.pytorch_utils.Conv1D": (LayerType(rows=in_by_out),),
 }
 
@@ -70,22 +72,35 @@ def register_layer_type(
     outputs: Callable[[nn.Module, Any], Any] | None = None,
     axis: int = -1,
 ) -> None:
-    """Make a kind of module predictable in engines that are built afterwards; call it once for each of its weights.
+    """Add a type of module whose weight engines predict if they are built afterwards. Call it once for each of its weights.
 
-    Example, for a product whose weight is (in, out)::
+    Example, for a module whose weight is (in, out):
 
-        adagp.register_layer_type(MyProduct, rows=lambda module, weight: weight.t())
+        >>> import torch, adagp
+        >>> class InByOut(torch.nn.Module):
+        ...     def __init__(self, inputs, outputs):
+        ...         super().__init__()
+        ...         self.weight = torch.nn.Parameter(torch.zeros(inputs, outputs))
+        ...     def forward(self, x):
+        ...         return x @ self.weight
+        >>> adagp.register_layer_type(InByOut, rows=lambda module, weight: weight.t())
+        >>> model = InByOut(4, 2)
+        >>> engine = adagp.AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> engine.coverage().predicted
+        {'weight': 8}
 
     Args:
-        module_type: the class; subclasses are included unless they are registered themselves.
+        module_type: the class. Subclasses are included unless they are registered themselves.
         weight: name of the parameter.
-        rows: (module, tensor of the weight's shape) -> a view of it whose first axis counts the output channels. It must be a
-            view (``t``, ``transpose``, ``view``), since predictions are written through it. None: the first axis does already.
-        outputs: (module, what its forward pass returned) -> the tensor that has the output channels. None: what it returned.
-        axis: where the output channels lie in that tensor: -1, as for Linear, or 1, as for a convolution (the batch is axis 0).
+        rows: function (module, tensor of the weight's shape) -> a view of the tensor whose first axis counts the output
+            channels. It must be a view (``t``, ``transpose``, ``view``), since predictions are written through it. None where
+            the first axis counts them already.
+        outputs: function (module, what its forward pass returned) -> the tensor with the output channels. None where the
+            forward pass returned this tensor.
+        axis: axis of the output channels in that tensor: -1, as for Linear, or 1, as for a convolution (the batch is axis 0).
 
     Raises:
-        UsageError: ``module_type`` is no class of modules, or ``axis`` is neither -1 nor 1.
+        UsageError: ``module_type`` is not a class of modules, or ``axis`` is neither -1 nor 1.
     """
     if not (isinstance(module_type, type) and issubclass(module_type, nn.Module)):
         raise UsageError(f"register_layer_type takes a class of torch.nn.Module, got {module_type!r}")
@@ -97,7 +112,7 @@ def register_layer_type(
 
 
 def layer_types(module: nn.Module) -> tuple[LayerType, ...]:
-    """Return how the weights of a module are seen; nothing for a module that no predictor can answer for."""
+    """Return the types of a module's weights; an empty tuple for a module that cannot be predicted."""
     if isinstance(module, nn.RNNBase):
         return _recurrent(module)
     if isinstance(module, nn.RNNCellBase):
@@ -105,16 +120,17 @@ def layer_types(module: nn.Module) -> tuple[LayerType, ...]:
     for base in type(module).__mro__:
         known = _TYPES.get(base) or _TYPES.get(f"{base.__module__}.{base.__qualname__}")
         if known:
-            found = (_with_parameter(module, kind) for kind in known)
-            return tuple(kind for kind in found if kind is not None)
+            kinds = (_with_parameter(module, kind) for kind in known)
+            return tuple(kind for kind in kinds if kind is not None)
     return ()
 
 
 def _with_parameter(module: nn.Module, kind: LayerType) -> LayerType | None:
-    """The kind with the name of the parameter that training moves: a parametrization computes the weight from others.
+    """Return the type with the name of the parameter that is trained; None where there is no such parameter.
 
-    The others that have a row an output channel are taken for the weight: the direction of weight_norm, the unpruned weight,
-    the unnormalized one of spectral_norm, in the form of torch.nn.utils and of torch.nn.utils.parametrizations.
+    A parametrization computes the weight from other parameters. That with a row for each output channel is used in place of the
+    weight: the direction in weight_norm, the unpruned weight in pruning, the unnormalized weight in spectral_norm. It has
+    different names in torch.nn.utils and in torch.nn.utils.parametrizations.
     """
     name = kind.parameter
     computed = f"parametrizations.{name}"
@@ -126,7 +142,7 @@ def _with_parameter(module: nn.Module, kind: LayerType) -> LayerType | None:
 
 
 def parameter_of(module: nn.Module, name: str) -> nn.Parameter | None:
-    """Return a module's parameter by its dotted name, without computing a parametrized weight; None where there is none."""
+    """Return a module's parameter by its dotted name; None where there is none. A parametrized weight is not computed."""
     *path, last = name.split(".")
     for part in path:
         inner = module._modules.get(part)
@@ -137,12 +153,13 @@ def parameter_of(module: nn.Module, name: str) -> nn.Parameter | None:
 
 
 def _recurrent(module: nn.RNNBase) -> tuple[LayerType, ...]:
-    """The weights of nn.RNN, nn.GRU and nn.LSTM, layer by layer and direction by direction.
+    """Return the types of the weights of nn.RNN, nn.GRU and nn.LSTM, layer by layer and direction by direction.
 
-    Gates are computed inside one function, so a gate's row is seen with its unit's state after the last time step.
+    PyTorch computes the gates inside one function, so their outputs are not seen. The state of a unit after the last time step
+    stands for the output of each of its gates.
     """
     return tuple(
-        # The outputs of an LSTM's projection, weight_hr, are its hidden state itself.
+        # The outputs of an LSTM's projection, weight_hr, are the hidden state itself.
         LayerType(parameter=name, outputs=partial(_state, position=position, gates=not name.startswith("weight_hr")))
         for position, names in enumerate(module._all_weights)
         for name in names
@@ -150,67 +167,71 @@ def _recurrent(module: nn.RNNBase) -> tuple[LayerType, ...]:
     )
 
 
-def _state(module: Any, made: Any, *, position: int, gates: bool) -> Float[Tensor, "batch rows"]:
-    """The last state of one layer and direction, repeated for each gate."""
-    state = made[1]
-    if isinstance(state, tuple):  # of an LSTM: hidden and cell state; only the latter has a number a unit under a projection
+def _state(module: Any, returned: Any, *, position: int, gates: bool) -> Float[Tensor, "batch rows"]:
+    """Return the last state of one layer and direction, repeated for each gate."""
+    state = returned[1]
+    if isinstance(state, tuple):  # hidden and cell state of an LSTM; with a projection only the latter has one number per unit
         state = state[1] if gates and module.proj_size else state[0]
     state = state[position]
     state = state if state.dim() == 2 else state[None]
     return state.repeat(1, module.weight_ih_l0.shape[0] // module.hidden_size) if gates else state
 
 
-def _cell_outputs(module: Any, made: Any) -> Float[Tensor, "batch rows"]:
-    state = made[0] if isinstance(made, tuple) else made
+def _cell_outputs(module: Any, returned: Any) -> Float[Tensor, "batch rows"]:
+    """Return the new state of a recurrent cell, repeated for each gate."""
+    state = returned[0] if isinstance(returned, tuple) else returned
     state = state if state.dim() == 2 else state[None]
     return state.repeat(1, module.weight_ih.shape[0] // module.hidden_size)
 
 
 @dataclass(eq=False)
 class Layer:
-    """One predicted layer: a weight, seen through the matrix of its gradient.
+    """One predicted layer: a weight, and the view of its gradient as a matrix.
 
-    The matrix has one row an output channel (of a linear layer: in_features columns, of a convolution in_ch/groups * kernel
-    area). Columns of a convolution are in the order in which the weight lay in memory when the layer was made, so that for
-    contiguous and channels-last weights a prediction is written in place.
+    The matrix has one row for each output channel. It has in_features columns for a linear layer, and in_ch/groups * kernel
+    area columns for a convolution. The columns of a convolution follow the order of the weight in memory when the layer was
+    made. Predictions for contiguous and channels-last weights are thus written in place.
 
-    Of a weight that ``fully_shard`` has split, the matrix has the rows that this process holds.
+    For a weight that ``fully_shard`` has split, the matrix has the rows that this process holds.
     """
 
     name: str
+    """Name of the module in the model, or of the parameter where the module may have several weights."""
     module: nn.Module
+    """A module that holds the weight."""
     index: int
     """Position among the engine's layers."""
     kind: LayerType = None  # type: ignore[assignment]
-    """How the weight is seen; by default as the first weight of a module of this type."""
+    """How the weight is viewed; by default, as the first weight of a module of this type."""
     shared: bool = False
-    """Whether modules of another kind hold the weight, too (an embedding, say): their uses are not seen."""
+    """Whether modules of another kind (an embedding, say) hold the weight as well. Their uses are not seen."""
 
     def __post_init__(self) -> None:
         if self.kind is None:
             self.kind = layer_types(self.module)[0]
         weight = self.weight
         self.channels_last = self.kind.rows is None and _is_channels_last(weight)
-        """Whether columns are ordered with the input channels innermost."""
+        """Whether the input channels are innermost in the order of the columns."""
         probe = torch.empty(weight.shape, device="meta")
-        seen = self._view(probe)
-        if seen.numel() != probe.numel() or (seen is not probe and seen._base is not probe):
+        view = self._view(probe)
+        if view.numel() != probe.numel() or (view is not probe and view._base is not probe):
             raise UsageError(
                 f"rows of {type(self.module).__name__} must return a view of the whole {self.kind.parameter}, such as "
                 "weight.t(): predictions are written through it"
             )
         self.shape: tuple[int, int] = (
-            seen.shape[: self.kind.leading].numel(),
-            seen.shape[self.kind.leading :].numel(),
+            view.shape[: self.kind.leading].numel(),
+            view.shape[self.kind.leading :].numel(),
         )
         """(output channels, row length) of the whole weight."""
 
     @property
     def weight(self) -> nn.Parameter:
-        return cast(nn.Parameter, self.found())
+        """The weight, as its module holds it now."""
+        return cast(nn.Parameter, self.find_weight())
 
-    def found(self) -> nn.Parameter | None:
-        """Return the weight; None where its module has no parameter of this name any more."""
+    def find_weight(self) -> nn.Parameter | None:
+        """Return the weight; None where its module no longer has a parameter of this name."""
         name = self.kind.parameter
         return parameter_of(self.module, name) if "." in name else self.module._parameters.get(name)
 
@@ -221,12 +242,12 @@ class Layer:
 
     @property
     def sharded(self) -> bool:
-        """Whether this process holds some rows of the weight only."""
+        """Whether ``fully_shard`` has split the weight, so that this process holds only some of its rows."""
         return hasattr(self.weight, "placements")
 
     @property
     def rows(self) -> slice:
-        """The rows that this process holds."""
+        """Rows that this process holds."""
         if not self.sharded:
             return slice(0, self.shape[0])
         from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
@@ -237,26 +258,31 @@ class Layer:
         return slice(offset[0] * channels, (offset[0] + local[0]) * channels)
 
     def in_memory_order(self, rows: Float[Tensor, "n row"]) -> Float[Tensor, "n row"]:
-        """Rows whose columns follow the weight's axes (in_ch, kernel), with their columns in this layer's order."""
+        """Reorder columns from the order of the weight's axes (in_ch, kernel) to the order of this layer's matrix."""
         if not self.channels_last:
             return rows
         return rows.unflatten(1, self.weight.shape[1:]).movedim(1, -1).reshape(rows.shape)
 
     def matrix(self, gradient: Tensor) -> Float[Tensor, "rows row"]:
-        """Return a gradient of the weight's shape as a matrix; a view where memory allows."""
+        """Return a gradient of the weight's shape as a matrix: a view, where the memory format allows one."""
         view = self._view(local_part(gradient))
         return view.reshape(view.shape[: self.kind.leading].numel(), self.shape[1])
 
     def new_gradient(self) -> tuple[Tensor, Float[Tensor, "rows row"]]:
-        """Return memory for a gradient in the weight's own format, and the matrix that writes into it.
+        """Return an empty gradient in the weight's memory format, and the matrix that is a view of it.
 
-        Where that cannot be a view the matrix is separate memory: ``put`` copies it back.
+        Where no such view exists, the matrix is separate memory, and ``put`` copies it back.
         """
         gradient = torch.empty_like(self.weight, requires_grad=False)
         return gradient, self.matrix(gradient)
 
     def put(self, matrix: Float[Tensor, "rows row"], gradient: Tensor | None = None) -> None:
-        """Make ``matrix`` the weight's gradient; ``gradient`` is the memory it may already be written in."""
+        """Set the weight's gradient to a matrix.
+
+        Args:
+            matrix: the new gradient.
+            gradient: memory from ``new_gradient``, into which the matrix may already be written.
+        """
         if gradient is None:
             gradient = torch.empty_like(self.weight, requires_grad=False)
         view = self._view(local_part(gradient))
@@ -265,11 +291,11 @@ class Layer:
         self.weight.grad = gradient
 
     def put_zero(self) -> None:
-        """Make zero the weight's gradient."""
+        """Set the weight's gradient to zero."""
         self.weight.grad = torch.zeros_like(self.weight, requires_grad=False)
 
     def _view(self, tensor: Tensor) -> Tensor:
-        """The tensor with the axes of rows first, then those of columns in their order."""
+        """Return a view of a tensor of the weight's shape: the axes of the rows, then those of the columns in their order."""
         if self.kind.rows is not None:
             return self.kind.rows(self.module, tensor)
         return tensor.movedim(1, -1) if self.channels_last else tensor

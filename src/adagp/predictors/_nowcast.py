@@ -1,4 +1,4 @@
-"""Linear extrapolation of the weights."""
+"""Linear extrapolation of the weights, without a forward pass."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,14 @@ from ._layer import Layer
 
 
 class Nowcast(GradientPredictor):
-    """Each weight moves on as it moved in the last steps with true gradients; the batch is not looked at.
+    """Linear extrapolation: repeats the mean change of each weight in the last steps with true gradients, without the batch.
 
-    The linear form of weight nowcasting (Jang et al., ICML 2023, train a network for it). The move is a moving average of
-    the true steps, applied to the weights themselves: they have no gradient, so the optimizer leaves them and its state alone.
+    This is the linear form of weight nowcasting (Jang et al., ICML 2023, train a network for it). The change is a moving
+    average over the true steps and is added to the weights themselves. They get no gradient, so the optimizer skips them and
+    keeps its state.
 
     Args:
-        decay: weight of the past steps, in [0, 1).
+        decay: weight of the past steps in the average, in [0, 1).
     """
 
     needs = Needs(outputs=False)
@@ -29,9 +30,9 @@ class Nowcast(GradientPredictor):
             raise UsageError(f"decay must be at least 0 and below 1, got {decay}")
         self.decay = decay
         self.layers: Sequence[Layer] = ()
-        self._before: dict[Layer, Tensor] = {}  # the weight at the last true step, and own moves since then
-        self._slope: dict[Layer, Tensor] = {}
-        self._steps: dict[Layer, int] = {}
+        self._before: dict[Layer, Tensor] = {}  # the weight before the last true step, plus the extrapolations since then
+        self._slope: dict[Layer, Tensor] = {}  # moving average of the change in a true step, not corrected for its start
+        self._steps: dict[Layer, int] = {}  # true steps in that average
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self.layers = layers
@@ -51,9 +52,9 @@ class Nowcast(GradientPredictor):
         for layer in layers:
             if layer not in self._slope:
                 continue
-            move = self._slope[layer] / (1 - self.decay ** self._steps[layer])
-            layer.weight.add_(move)
-            self._before[layer] += move
+            change = self._slope[layer] / (1 - self.decay ** self._steps[layer])
+            layer.weight.add_(change)
+            self._before[layer] += change
 
     def state_dict(self) -> dict:
         return {
@@ -63,11 +64,11 @@ class Nowcast(GradientPredictor):
         }
 
     def load_state_dict(self, state: dict) -> None:
-        def here(values: dict[str, Tensor]) -> dict[Layer, Tensor]:
+        def restored(values: dict[str, Tensor]) -> dict[Layer, Tensor]:
             return {
                 layer: torch.empty_like(layer.weight, requires_grad=False).copy_(value)
                 for layer, value in by_layer(self.layers, values).items()
             }
 
-        self._before, self._slope = here(state["before"]), here(state["slope"])
+        self._before, self._slope = restored(state["before"]), restored(state["slope"])
         self._steps = by_layer(self.layers, state["steps"])

@@ -1,4 +1,4 @@
-"""True gradients on a part of the batch: alone, or corrected by predictions on all of it."""
+"""Backpropagation on a part of the batch: alone, or corrected by predictions for the whole batch."""
 
 from collections.abc import Sequence
 
@@ -14,32 +14,33 @@ from ._layer import Layer
 
 
 class _RandomPart:
-    """Samples drawn without replacement, by random numbers of its own, which are part of a predictor's state."""
+    """Random samples of a batch, drawn without replacement. The generator is its own, and part of a predictor's state."""
 
     def __init__(self, part: float) -> None:
         if not (isinstance(part, int | float) and 0 < part < 1):
             raise UsageError(f"part must be above 0 and below 1, got {part!r}")
-        self.share = part
+        self.part = part
         self.generator = torch.Generator().manual_seed(0)
 
     def size(self, count: int) -> int:
-        return max(1, round(self.share * count))
+        """Return the number of samples in the part of a batch of ``count``."""
+        return max(1, round(self.part * count))
 
     def draw(self, count: int) -> Int[Tensor, " part"]:
+        """Return the indices of a random part of a batch of ``count`` samples."""
         return torch.randperm(count, generator=self.generator, device="cpu")[: self.size(count)]
 
 
 class Sampled(GradientPredictor):
-    """Backpropagation on a part of the batch: samples at random, or those with the largest output error.
+    """Backpropagation on a part of the batch: random samples, or those with the largest output error.
 
-    At random the other samples are not looked at. The hardest are found by a forward pass of the whole batch: the norm of the
-    loss's gradient at the output bounds that at the weights (Katharopoulos and Fleuret, 2018, arXiv 1803.00942). Their
-    gradient is a biased estimate.
-
-    Use it where smaller batches are wanted anyway: at random, this is what it is.
+    With random samples, the other samples are not used at all. This equals training with a smaller batch, so use it where you
+    want smaller batches anyway. The samples with the largest error are found by a forward pass of the whole batch: the norm of
+    the gradient with respect to the output bounds the norm of that with respect to the weights (Katharopoulos and Fleuret,
+    2018, arXiv 1803.00942). Their mean gradient is a biased estimate of the batch's.
 
     Args:
-        part: share of the batch, in (0, 1).
+        part: share of the batch's samples, in (0, 1).
         by: 'random' or 'error'.
     """
 
@@ -56,7 +57,7 @@ class Sampled(GradientPredictor):
         return error.flatten(1).norm(dim=1).topk(self._part.size(count)).indices
 
     def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
-        pass  # the part's true gradients are in place
+        pass  # the engine has set the true gradients of the part already
 
     def state_dict(self) -> dict:
         return {"generator": self._part.generator.get_state()}
@@ -66,17 +67,18 @@ class Sampled(GradientPredictor):
 
 
 class ControlVariate(GradientPredictor):
-    """True gradients on a random part of the batch, plus what predictions say of all of it beyond that part.
+    """True gradients on a random part of the batch, with predictions for the whole batch as a control variate.
 
-    g = g_part + p_all - p_part: unbiased whatever the predictions are, and less noisy than g_part as far as a sample's
-    prediction follows its gradient (arXiv 2511.05187; there with linear predictions of a vision transformer's gradients). The
-    predictions are those of ``ErrorProjection``, whose fit by least squares is the best coefficient of the correction.
+    The gradient is g = g_part + p_all - p_part, with true gradients g and predictions p. It is unbiased for any predictions. It
+    is less noisy than g_part if a sample's prediction correlates with its true gradient. (arXiv 2511.05187 uses linear
+    predictions of a vision transformer's gradients.) The predictions are those of ``ErrorProjection``. Their fit by least
+    squares is the best coefficient of the correction.
 
-    Use it where predictions correlate with the true gradients of single samples above the book's criterion (its page "What a
-    prediction must be worth" measures ours).
+    Use it where the correlation of predictions and true gradients of single samples exceeds the book's criterion (its page
+    "What a prediction must be worth" measures that of our predictors).
 
     Args:
-        part: share of the batch with true gradients, in (0, 1).
+        part: share of the batch's samples with true gradients, in (0, 1).
     """
 
     needs = Needs(error=True)
@@ -87,14 +89,14 @@ class ControlVariate(GradientPredictor):
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self._predictions.bind(layers, replicas)
-        self._rows: Tensor | None = None
+        self._samples: Tensor | None = None  # indices of the current part
 
     def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
         self._predictions.see(layer, inputs, output, rows)
 
     def choose(self, count: int, error: Tensor | None) -> Int[Tensor, " part"]:
-        self._rows = self._part.draw(count)
-        return self._rows
+        self._samples = self._part.draw(count)
+        return self._samples
 
     def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
         self._predictions.learn(layers, score, error)
@@ -103,10 +105,10 @@ class ControlVariate(GradientPredictor):
     def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
         statistics = self._predictions.statistics
         for layer in layers:
-            if error is None or self._rows is None or layer.weight.grad is None:
+            if error is None or self._samples is None or layer.weight.grad is None:
                 continue
-            rows = self._rows.to(error.device)
-            whole, part = statistics.of(layer, error), statistics.of(layer, error, rows)
+            samples = self._samples.to(error.device)
+            whole, part = statistics.of(layer, error), statistics.of(layer, error, samples)
             if whole is None or part is None:
                 continue
             correction = self._predictions.projected(layer, whole - part)
@@ -115,7 +117,7 @@ class ControlVariate(GradientPredictor):
         self.forget()
 
     def forget(self) -> None:
-        self._rows = None
+        self._samples = None
         self._predictions.forget()
 
     def num_parameters(self) -> int:

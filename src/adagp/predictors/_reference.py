@@ -1,4 +1,4 @@
-"""The shared network written for reading: one layer at a time, with autograd. Tests hold ``SharedNetwork`` equal to it."""
+"""Plain, slow version of ``SharedNetwork`` for reading: one layer at a time, with autograd. Tests check that both agree."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from .._work import PredictorSize
 
 
 class ReferenceNetwork(nn.Module):
-    """Pooling, a small convolution, a fully connected layer; a layer uses the first ``row`` outputs."""
+    """Pooling, a small convolution and a fully connected layer, of whose outputs a layer uses the first ``row``."""
 
     def __init__(self, longest_row: int, size: PredictorSize) -> None:
         super().__init__()
@@ -29,7 +29,12 @@ def learn(
     outputs: list[Tensor],
     targets: list[Tensor],
 ) -> None:
-    """One step on the mean over layers of the mean squared error; targets are (out_ch, row), one a layer."""
+    """Make one optimizer step on the mean over layers of the mean squared error.
+
+    Args:
+        outputs: output of each layer, (batch, out_ch, h, w).
+        targets: true gradient of each layer, (out_ch, row).
+    """
     errors = [F.mse_loss(network(output, target.shape[1]), target) for output, target in zip(outputs, targets, strict=True)]
     optimizer.zero_grad()
     torch.stack(errors).mean().backward()

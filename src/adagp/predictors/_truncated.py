@@ -1,4 +1,4 @@
-"""True gradients for the layers near the loss, a zero gradient for those below."""
+"""Truncated backpropagation: true gradients for the layers near the loss, zero gradients for those below."""
 
 from collections.abc import Sequence
 
@@ -11,28 +11,29 @@ from ._base import GradientPredictor, Needs, Replicas, Score
 from ._layer import Layer
 
 _Use = tuple[Layer, int, bool]
-"""A use of a layer: the layer, its multiply-accumulates, and whether its own module ran."""
+"""One use of a layer: the layer, its multiply-accumulates in the forward pass, and whether its own module ran (False where its
+weight was handed to a function)."""
 
 
 class Truncated(GradientPredictor):
-    """Backpropagation from the loss down to a cut; the layers below it coast (momentum and weight decay go on).
+    """Backpropagation from the loss down to a cut. The layers below it coast: only momentum and weight decay act on them.
 
-    Layers are taken in the order in which they ran, which the batches with true gradients show. Parameters above the cut that
-    no predictor answers for (biases, normalization) train as in backpropagation; those below rest. A weight that is used on
-    both sides of the cut coasts, since half of its gradient would be missing; so does one that a module of another kind holds,
-    too, such as an output layer tied to an embedding.
+    Layers are ordered as they run in the batches with true gradients. Parameters above the cut that are not predicted (biases,
+    normalization) are trained as in backpropagation; those below the cut are not updated. A weight that is used on both sides
+    of the cut coasts, since a part of its gradient would be missing. So does a weight that a module of another kind holds, too,
+    such as that of an output layer tied to an embedding.
 
-    Use it when a pretrained network is fine-tuned on few samples: with the schedule ``LadderSchedule(warm_up_epochs=1,
-    rungs=(), final=(1, 0))`` every batch from the second epoch on leaves the lower layers out, which is known as freezing.
-    There it was worth more than backpropagation of equal cost on both networks that were tried, VGG13 (``share=0.5``) and
-    MobileNet-V2 (``share=0.25``), with other pretrained networks and images than those that chose the settings. Where training
-    began with random weights the two were not told apart (the book's page "Does prediction matter?").
+    Use it to fine-tune a pretrained network on few samples. With ``LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))``,
+    every batch from the second epoch on leaves out the lower layers, which is known as freezing. This gave higher accuracy than
+    backpropagation at equal cost on both networks that were tried, VGG13 (``share=0.5``) and MobileNet-V2 (``share=0.25``).
+    The result was confirmed with pretrained networks and images other than those with which the settings were chosen. In
+    training from random weights the difference was within noise (the book's page "Does prediction matter?").
 
     Args:
-        share: the cut, as the share of the backward pass's multiply-accumulates that is spent, in (0, 1); at least the last
-            layer is kept. 'auto' takes the cut with the largest share of the squared norm of the gradient for its cost,
-            forward pass included: what a step of gradient descent gains, to first order, is proportional to it. It looks at
-            the norms on every 256th batch with true gradients, which waits for the device.
+        share: position of the cut, as the share of the backward pass's multiply-accumulates that is spent, in (0, 1). At least
+            the last layer is included. 'auto' chooses the cut with the largest sum of squared gradients per cost, forward pass
+            included: to first order, the gain of a step of gradient descent is proportional to this sum. It computes the sums
+            on every 256th batch with true gradients, which waits for the device.
     """
 
     needs = Needs(first=True)
@@ -43,11 +44,11 @@ class Truncated(GradientPredictor):
             raise UsageError(f"share must be above 0 and below 1, or 'auto', got {share!r}")
         self.share = share
         self.cut: Layer | None = None
-        """The lowest layer with a true gradient; None until a batch with true gradients has shown the order."""
+        """Lowest layer with a true gradient; None until a batch with true gradients has shown the order of the layers."""
         self.layers: Sequence[Layer] = ()
         self._seen: list[_Use] = []
-        self._order: list[_Use] = []  # of the last batch with true gradients, without layers that had none
-        self._learned = 0
+        self._order: list[_Use] = []  # uses in a batch with true gradients, without layers that had no gradient
+        self._learned = 0  # batches with true gradients so far
 
     @property
     def work(self) -> GPWork:  # type: ignore[override]  # it changes with the cut
@@ -75,28 +76,29 @@ class Truncated(GradientPredictor):
                     matrix = layer.matrix(true)
                     score(layer, matrix if layer in above else torch.zeros_like(matrix), matrix)
         seen = [use for use in self._seen if use[0] in layers]
-        moved = [layer for layer, _, _ in seen] != [layer for layer, _, _ in self._order]
-        if moved or self.cut is None or (self.share == "auto" and self._learned % self._EVERY == 0):
+        reordered = [layer for layer, _, _ in seen] != [layer for layer, _, _ in self._order]
+        if reordered or self.cut is None or (self.share == "auto" and self._learned % self._EVERY == 0):
             self._order = seen
-            self.cut = self._chosen()
-        if self._replicas.differ and layers:  # one cut for all: of those proposed, the first by definition
-            proposed = self._replicas.any([layer is self.cut for layer in self.layers], layers[0].weight.device)
-            self.cut = next((layer for layer, one in zip(self.layers, proposed, strict=True) if one), None)
+            self.cut = self._choose_cut()
+        if self._replicas.differ and layers:  # replicas may choose differently: take the first chosen layer by definition
+            chosen = self._replicas.any([layer is self.cut for layer in self.layers], layers[0].weight.device)
+            self.cut = next((layer for layer, is_cut in zip(self.layers, chosen, strict=True) if is_cut), None)
         self._learned += 1
         self.forget()
 
-    def _first_use(self, cut: Layer) -> int:
-        return next((k for k, (used, _, _) in enumerate(self._order) if used is cut), len(self._order))
+    def _first_use(self, layer: Layer) -> int:
+        """Return the position of a layer's first use; the number of uses, if it was not used."""
+        return next((k for k, (used, _, _) in enumerate(self._order) if used is layer), len(self._order))
 
-    def _chosen(self) -> Layer | None:
-        """The layer at which the cut lies; a weight that is handed to a function has no place for one."""
+    def _choose_cut(self) -> Layer | None:
+        """Return the layer for the cut; None where there is none. A layer whose weight is handed to a function cannot be it."""
         macs = [cost for _, cost, _ in self._order]
-        # The first layer that ran, and the cut, need the gradient of their weight only; all between, that of their input too.
+        # Each layer needs the gradients of its weight and of its input; the lowest one needs only that of its weight.
         whole = 2 * sum(macs) - macs[0] if macs else 0
         costs = {
             k: 2 * sum(macs[k:]) - macs[k]
-            for k, (layer, _, own) in enumerate(self._order)
-            if own and self._first_use(layer) == k
+            for k, (layer, _, by_module) in enumerate(self._order)
+            if by_module and self._first_use(layer) == k
         }
         if not costs:
             return None
@@ -112,7 +114,7 @@ class Truncated(GradientPredictor):
         used = [layer for layer, _, _ in self._seen]
         below = set(used if self.cut not in used else used[: used.index(self.cut)])
         if layers:
-            # A layer that ran on no samples was not seen, and has no gradient from above the cut either.
+            # A layer that ran on no samples was not seen. It is below the cut if backpropagation gave it no gradient.
             flags = [x in below or x.shared or (x not in used and x.weight.grad is None) for x in layers]
             coasting = self._replicas.any(flags, layers[0].weight.device)
             for layer, coasts in zip(layers, coasting, strict=True):
@@ -125,16 +127,16 @@ class Truncated(GradientPredictor):
 
     def state_dict(self) -> dict:
         def saved(uses: list[_Use]) -> list[tuple]:
-            return [(layer.name, cost, own) for layer, cost, own in uses]
+            return [(layer.name, cost, by_module) for layer, cost, by_module in uses]
 
         cut = None if self.cut is None else self.cut.name
         return {"cut": cut, "order": saved(self._order), "learned": self._learned, "seen": saved(self._seen)}
 
     def load_state_dict(self, state: dict) -> None:
-        mine = {layer.name: layer for layer in self.layers}
+        by_name = {layer.name: layer for layer in self.layers}
 
         def loaded(uses: list[tuple]) -> list[_Use]:
-            return [(mine[name], cost, own) for name, cost, own in uses if name in mine]
+            return [(by_name[name], cost, by_module) for name, cost, by_module in uses if name in by_name]
 
-        self.cut, self._learned = mine.get(state["cut"]), state["learned"]
+        self.cut, self._learned = by_name.get(state["cut"]), state["learned"]
         self._order, self._seen = loaded(state["order"]), loaded(state["seen"])

@@ -1,6 +1,7 @@
 """From evidence to pages: notebooks executed, tables and sentences shown, the book built."""
 
 from ._book import BookError, build_book
+from ._correlations import criterion_table, criterion_verdict, noise_table
 from ._crossing import (
     coasting_summary,
     coasting_table,
@@ -30,7 +31,19 @@ from ._display import (
     sweep_table,
     variant_table,
 )
-from ._findings import apart, finding, findings, rests_on
+from ._equal_cost import (
+    better_table,
+    confirmation_table,
+    decay_table,
+    frontier_table,
+    gains_table,
+    regime_scale,
+    seconds_table,
+    tally_table,
+    timing_table,
+    warm_up_table,
+)
+from ._findings import finding, findings, what_pays
 from ._models import model_story, traits_table
 from ._notebooks import (
     NotebookError,
@@ -40,30 +53,16 @@ from ._notebooks import (
     notebook_jobs,
     results_digest,
 )
+from ._templates import basis, difference
 from ._times import forecast
-from ._worth import (
-    confirmation_table,
-    criterion_table,
-    criterion_verdict,
-    decay_table,
-    frontier_table,
-    frontier_verdict,
-    regime_sentence,
-    seconds_table,
-    timing_table,
-    what_a_warm_up_is_worth,
-    what_pays,
-    what_was_confirmed,
-    when_it_costs_least,
-)
 
 __all__ = [
-    "BookError", "NotebookError", "accuracy_table", "apart", "available_notebooks", "build_book", "claims_in_readme",
-    "claims_page", "claims_table", "coasting_summary", "coasting_table", "confirmation_table", "control_table",
-    "coverage_summary", "coverage_table", "criterion_table", "criterion_verdict", "crossing_counts", "decay_table", "describe",
-    "execute_notebooks", "finding", "findings", "forecast", "frontier_table", "frontier_verdict", "html_table",
-    "large_batch_table", "model_story", "needed_runs", "networks_table", "notebook_jobs", "nothing_recorded", "overhead_table",
-    "quality_table", "recorded_scale", "refused_table", "regime_sentence", "resting_table", "rests_on", "results_digest",
-    "score_table", "seconds_table", "show_models", "steps_table", "sweep_table", "timing_table", "traits_table",
-    "variant_table", "what_a_warm_up_is_worth", "what_pays", "what_was_confirmed", "when_it_costs_least",
+    "BookError", "NotebookError", "accuracy_table", "available_notebooks", "basis", "better_table", "build_book",
+    "claims_in_readme", "claims_page", "claims_table", "coasting_summary", "coasting_table", "confirmation_table",
+    "control_table", "coverage_summary", "coverage_table", "criterion_table", "criterion_verdict", "crossing_counts",
+    "decay_table", "describe", "difference", "execute_notebooks", "finding", "findings", "forecast", "frontier_table",
+    "gains_table", "html_table", "large_batch_table", "model_story", "needed_runs", "networks_table", "noise_table",
+    "notebook_jobs", "nothing_recorded", "overhead_table", "quality_table", "recorded_scale", "refused_table", "regime_scale",
+    "resting_table", "results_digest", "score_table", "seconds_table", "show_models", "steps_table", "sweep_table",
+    "tally_table", "timing_table", "traits_table", "variant_table", "warm_up_table", "what_pays",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
-"""Sentences and tables that the notebooks show, made from records so that no figure is typed by hand."""
+"""Tables that the notebooks show, made from records so that no figure is typed by hand."""
 
-import re
-from collections.abc import Iterable
+import html
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .. import _paths
@@ -10,7 +10,6 @@ from .._files import write_atomic
 from ..evidence import (
     LEAST_UPDATES,
     Claim,
-    Interval,
     Measured,
     broadest,
     by_network,
@@ -21,61 +20,55 @@ from ..evidence import (
     pairs,
     recorded_steps,
     summary,
-    width_words,
 )
 from ..figures.style import LABELS, METRICS
 from ..methods import METHODS
+from ._templates import NOTHING, STEPS, cell, names, scale_of, spread
 
 if TYPE_CHECKING:
     import pandas as pd
-    from IPython.display import Markdown
+    from IPython.display import HTML, Markdown
 
 
-def describe(runs: "pd.DataFrame"):
-    """One sentence a scale: what was trained on which data, how large, how often.
+def describe(runs: "pd.DataFrame") -> "Markdown":
+    """Return what was trained on which data, how large and how often, a sentence for each scale.
 
     Args:
         runs: ``summary`` of the records.
     """
     if runs.empty:
         return markdown(NOTHING)
-    sentences = []
-    for (data, width, precision, epochs, samples), rows in runs.groupby(
-        ["data", "width", "precision", "epochs", "train_samples"], sort=False
-    ):
-        seeds = sorted(rows.groupby(["model", "method"])["seed"].nunique().unique())
-        count = "one seed" if seeds == [1] else f"{' to '.join(dict.fromkeys(map(str, (seeds[0], seeds[-1]))))} seeds"
-        sentences.append(
-            f"{_names(rows['model'].unique())}, {width_words(width, precision)}, on {samples:,} samples of {data}, "
-            f"{epochs} epochs, {count} a method."
-        )
-    return markdown("**Scale:** " + " ".join(sentences))
+    return markdown("**Scale:** " + " ".join(_scales(runs)))
 
 
-def recorded_scale():
-    """One paragraph for any page: at which scale the recorded runs behind the verdicts on accuracy were made."""
+def recorded_scale() -> "HTML":
+    """Return the scale of the recorded runs that the verdicts on accuracy rest on, in a paragraph."""
     from IPython.display import HTML
 
     records = deciding()
     if not records:
         return HTML("<p>No run has been recorded yet, so all verdicts on accuracy are open.</p>")
-    sentences = describe(summary(records)).data.removeprefix("**Scale:** ")
     return HTML(
-        f"<p>Verdicts on accuracy rest on the recorded runs nearest to the paper's scale: {sentences} Runs whose warm-up has "
-        f"fewer than {LEAST_UPDATES:,} updates of the predictor support no verdict.</p>"
+        "<p>Verdicts on accuracy rest on the recorded runs nearest to the paper's scale: "
+        f"{' '.join(_scales(summary(records)))} Runs whose warm-up has fewer than {LEAST_UPDATES:,} updates of the predictor "
+        "support no verdict.</p>"
     )
 
 
-NOTHING = "*No recorded run of this kind has been committed yet: `adagp record` makes them.*"
+_SCALE = ["data", "width", "precision", "epochs", "train_samples"]
 
 
-def _names(models: Iterable[str]) -> str:
-    models = list(models)
-    return models[0] if len(models) == 1 else f"{len(models)} models"
+def _scales(runs: "pd.DataFrame") -> list[str]:
+    """Return a sentence for each scale of ``summary``."""
+    sentences = []
+    for _, rows in runs.groupby(_SCALE, sort=False):
+        seeds = spread(rows.groupby(["model", "method"])["seed"].nunique())
+        sentences.append(f"{names(list(rows['model'].unique()))}, {scale_of(rows)}, seeds of each method: {seeds}.")
+    return sentences
 
 
-def score_table(*parts: "pd.DataFrame"):
-    """Scores as mean ± standard deviation (n), one table a scale.
+def score_table(*parts: "pd.DataFrame") -> "HTML | Markdown":
+    """Return scores as mean ± standard deviation (n), one table a scale.
 
     Rows are models and columns methods, or the reverse for one model.
 
@@ -87,9 +80,7 @@ def score_table(*parts: "pd.DataFrame"):
     titles = ("this run", "recorded") if len(parts) == 2 else ("",)
     tables = []
     for title, runs in zip(titles, parts, strict=True):
-        for (data, width, precision, epochs, samples, metric), scale in runs.groupby(
-            ["data", "width", "precision", "epochs", "train_samples", "metric"], sort=False
-        ):
+        for (*_, metric), scale in runs.groupby([*_SCALE, "metric"], sort=False):
             cells = {
                 (model, method): _score(*figures)
                 for model, method, *figures in mean_std(scale, ["model", "method"]).itertuples(index=False)
@@ -99,11 +90,10 @@ def score_table(*parts: "pd.DataFrame"):
                 rows = [{"model": m} | {LABELS[k]: cells.get((m, k), "–") for k in methods} for m in models]
             else:
                 rows = [
-                    {"method": LABELS[k], METRICS[metric]: cells[models[0], k], "what": METHODS[k].line}
-                    for k in methods
+                    {"method": LABELS[k], METRICS[metric]: cells[models[0], k], "what": METHODS[k].line} for k in methods
                 ]
-            caption = f"{METRICS[metric]}, {data}, {samples:,} samples, {width_words(width, precision)}, {epochs} epochs"
-            tables.append(html_table(pd.DataFrame(rows), caption=f"{title}: {caption}".removeprefix(": ")))
+            caption = f"{METRICS[metric]}, {scale_of(scale)}"
+            tables.append(html_table(pd.DataFrame(rows), caption=f"{title}: {caption}" if title else caption))
     return _joined(tables)
 
 
@@ -112,14 +102,14 @@ def _score(mean: float, std: float, n: int, diverged: int = 0) -> str:
     return f"{text}, {diverged} of {n} diverged" if diverged else text
 
 
-def _joined(tables: list):
+def _joined(tables: "list[HTML]") -> "HTML | Markdown":
     from IPython.display import HTML
 
     return HTML("".join(table.data for table in tables)) if tables else markdown(NOTHING)
 
 
-def control_table(runs: "pd.DataFrame"):
-    """Each method's score, and its paired difference to BP, to coasting and to equal-cost BP with a 95 % interval."""
+def control_table(runs: "pd.DataFrame") -> "HTML | Markdown":
+    """Return each method's score, and its paired difference to BP, to coasting and to equal-cost BP with a 95 % interval."""
     import pandas as pd
 
     if runs.empty:
@@ -146,20 +136,12 @@ def control_table(runs: "pd.DataFrame"):
 
 
 def _paired(differences: "pd.Series") -> str:
-    """Mean of paired differences, with its 95 % interval where there are enough."""
-    return interval_text(interval(differences))
+    """Return the mean of paired differences, with its 95 % interval where there are enough."""
+    return cell(interval(differences))
 
 
-def interval_text(found: "Interval | Measured | None") -> str:
-    """'+0.80 [+0.20, +1.40]', or the mean alone where there are too few pairs."""
-    if found is None:
-        return "–"
-    mean = found.mean if isinstance(found, Interval) else found.value
-    return f"{mean:+.2f}" if found.low is None else f"{mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
-
-
-def variant_table(variants: "pd.DataFrame"):
-    """ADA-GP with one setting changed: score, paired difference to ADA-GP's own settings, share of GP batches.
+def variant_table(variants: "pd.DataFrame") -> "HTML":
+    """Return ADA-GP with one setting changed: score, paired difference to ADA-GP's own settings, share of GP batches.
 
     Args:
         variants: ``evidence.variants``; its first setting is the study's own.
@@ -180,8 +162,8 @@ def variant_table(variants: "pd.DataFrame"):
     return html_table(pd.DataFrame(rows))
 
 
-def quality_table(quality: "pd.DataFrame", otherwise: str = NOTHING):
-    """Mean of each figure of prediction quality over layers and seeds, one row a predictor."""
+def quality_table(quality: "pd.DataFrame", otherwise: str = NOTHING) -> "HTML | Markdown":
+    """Return the mean of each figure of prediction quality over layers and seeds, one row a predictor."""
     import pandas as pd
 
     if quality.empty:
@@ -195,8 +177,8 @@ def quality_table(quality: "pd.DataFrame", otherwise: str = NOTHING):
     return html_table(pd.DataFrame(rows))
 
 
-def accuracy_table():
-    """Recorded scores of all models, each at its scale nearest to the paper's: model by method, and what it was trained on."""
+def accuracy_table() -> "HTML":
+    """Return the recorded scores of all models by method, each at its scale nearest to the paper's."""
     import pandas as pd
     from IPython.display import HTML
 
@@ -215,7 +197,7 @@ def accuracy_table():
         rows.append(
             {"model": model}
             | {LABELS[method]: cells.get(method, "–") for method in methods}
-            | {"ADA-GP minus BP": difference, "scale": _trained_on(mine)}
+            | {"ADA-GP minus BP": difference, "scale": scale_of(mine)}
         )
     caption = (
         "Test accuracy in % (Transformer: BLEU), mean ± sample standard deviation (n runs); differences are paired over seeds, "
@@ -226,8 +208,8 @@ def accuracy_table():
     return HTML(table + (f"<p>Not recorded yet: {', '.join(missing)}.</p>" if missing else ""))
 
 
-def networks_table():
-    """Paired differences over networks: one value a network, the mean of its seeds, at the scale that most were recorded at."""
+def networks_table() -> "HTML | Markdown":
+    """Return paired differences over networks, one value for each, at the scale that most networks were recorded at."""
     import pandas as pd
 
     records = broadest()
@@ -238,26 +220,19 @@ def networks_table():
             rows.append(
                 {
                     "difference": f"{LABELS[method]} minus {LABELS[reference]}",
-                    "mean over networks": interval_text(interval(each)),
+                    "mean over networks": cell(interval(each)),
                     "networks": len(each),
                     "each": ", ".join(f"{model} {gap:+.1f}" for model, gap in each.items()),
                 }
             )
     if not rows:
         return markdown(NOTHING)
-    caption = f"Points, paired by seed; the 95 % interval is over networks. {_trained_on(summary(records))}"
+    caption = f"Points, paired by seed; the 95 % interval is over networks. {scale_of(summary(records))}"
     return html_table(pd.DataFrame(rows), caption=caption)
 
 
-def _trained_on(runs: "pd.DataFrame") -> str:
-    """The scale that runs share, in words."""
-    first = runs.iloc[0]
-    width = width_words(first["width"], first["precision"])
-    return f"{first['data']}, {first['train_samples']:,} samples, {width}, {first['epochs']} epochs"
-
-
-def large_batch_table(table: "pd.DataFrame"):
-    """Mean cosine over layers with a large batch's gradient: of each prediction, and of one batch's own gradient."""
+def large_batch_table(table: "pd.DataFrame") -> "HTML":
+    """Return the mean cosine over layers with a large batch's gradient: of each prediction, and of one batch's own gradient."""
     import pandas as pd
 
     means = table.groupby("method", sort=False)[["prediction", "batch"]].mean()
@@ -272,8 +247,8 @@ def large_batch_table(table: "pd.DataFrame"):
     return html_table(pd.DataFrame(rows), caption=f"Cosine with the mean gradient of {table['samples'].iloc[0]:,} samples")
 
 
-def show_models(table: "pd.DataFrame"):
-    """The table of models, large counts in millions."""
+def show_models(table: "pd.DataFrame") -> "HTML":
+    """Return the table of models, large counts in millions."""
     import pandas as pd
 
     rows = pd.DataFrame(
@@ -291,8 +266,8 @@ def show_models(table: "pd.DataFrame"):
     return html_table(rows)
 
 
-def sweep_table(sweep: "pd.DataFrame", quantity: str, by: str = "model"):
-    """Speed-up or energy saving, one row a model (or data set), one column a dataflow and design."""
+def sweep_table(sweep: "pd.DataFrame", quantity: str, by: str = "model") -> "HTML":
+    """Return the speed-up or energy saving, one row a model (or data set), one column a dataflow and design."""
     scale, form = (100, "{:.1f}") if quantity == "energy_saving" else (1, "{:.2f}")
     table = sweep.pivot_table(index=by, columns=["dataflow", "design"], values=quantity, sort=False) * scale
     table.loc["mean"] = table.mean()
@@ -301,8 +276,8 @@ def sweep_table(sweep: "pd.DataFrame", quantity: str, by: str = "model"):
     return html_table(table.map(form.format).reset_index(), caption=caption)
 
 
-def overhead_table(table: "pd.DataFrame"):
-    """Area and power of each design as ``accelerator.area_power`` gives them."""
+def overhead_table(table: "pd.DataFrame") -> "HTML":
+    """Return the area and power of each design as ``accelerator.area_power`` gives them."""
     shown = table.copy()
     for column in shown.select_dtypes("number"):
         shown[column] = shown[column].map("{:.3g}".format)
@@ -310,7 +285,7 @@ def overhead_table(table: "pd.DataFrame"):
 
 
 def claims_table(claims: Iterable[Claim]) -> str:
-    """The claims as text for a terminal."""
+    """Return the claims as text for a terminal."""
     rows = [("claim", "paper", "recorded", "this run", "verdict")]
     for claim in claims:
         rows.append(
@@ -328,16 +303,17 @@ def claims_table(claims: Iterable[Claim]) -> str:
 
 
 def _verdict(claim: Claim) -> str:
-    """The verdict with the scale it rests on."""
+    """Return the verdict with the scale it rests on."""
     measured = claim.judged
     at = f" at {measured.scale}" if measured is not None and measured.scale else ""
     return claim.verdict + at + (" (moved!)" if claim.moved else "")
 
 
-def claims_page(claims: Iterable[Claim]):
-    """The claims as the book's table."""
+def claims_page(claims: Iterable[Claim]) -> "HTML":
+    """Return the claims as the book's table."""
     import pandas as pd
 
+    claims = list(claims)
     rows = [
         {
             "claim": claim.sentence,
@@ -350,7 +326,7 @@ def claims_page(claims: Iterable[Claim]):
         }
         for claim in claims
     ]
-    return html_table(pd.DataFrame(rows))
+    return html_table(pd.DataFrame(rows), marks={"verdict": [claim.verdict for claim in claims]})
 
 
 _MARKS = "<!-- claims: written by adagp check --keep -->\n", "<!-- /claims -->"
@@ -380,27 +356,33 @@ def _text(measured: Measured | None, unit: str) -> str:
     if measured is None:
         return "not run"
     computed = measured.low == measured.value
-    return f"{f'{measured.value:.2f}' if computed else interval_text(measured)} {unit} ({measured.n})"
+    value = f"{measured.value:.2f}" if computed else measured.text()
+    return f"{value} {unit} ({measured.n})"
 
 
-def html_table(table: "pd.DataFrame", caption: str = "", *, escape: bool = True):
-    """A table without the index; the book makes a card of each row on a phone.
+def html_table(
+    table: "pd.DataFrame", caption: str = "", *, escape: bool = True, marks: Mapping[str, Sequence[str]] | None = None
+) -> "HTML":
+    """Return a table without the index; the book makes a card of each row on a phone.
 
     Args:
         escape: False where cells hold HTML.
+        marks: style classes of a column's cells, by the name of the column.
     """
     from IPython.display import HTML
 
+    if marks:
+        table, escape = table.map(lambda value: html.escape(value) if isinstance(value, str) else value), False
+        for column, classes in marks.items():
+            table[column] = [f'<b class="{name}">{value}</b>' for name, value in zip(classes, table[column], strict=True)]
     body = table.to_html(index=False, border=0, classes="adagp-table", escape=escape, na_rep="–")
-    for verdict in ("holds", "differs", "open"):
-        body = re.sub(rf"<td>({verdict}( at [^<]*)?)</td>", rf'<td class="{verdict}">\1</td>', body)
     if caption:
         body = body.replace("<thead>", f"<caption>{caption}</caption><thead>", 1)
     return HTML(body)
 
 
-def steps_table():
-    """Step times recorded on an accelerator, a row a model, against its plain step of backpropagation; and what follows."""
+def steps_table() -> "HTML | Markdown":
+    """Return step times recorded on an accelerator, in plain steps of each model, and the speed-up that follows."""
     import pandas as pd
     from IPython.display import HTML
 
@@ -424,10 +406,8 @@ def steps_table():
     )
     shown = html_table(table[first + [name for name in table if name not in first]], caption=caption)
     ladders = [found["glue"]["ladder"] for found in record["models"].values()]
-    says = (
-        f"<p><b>What to take from it.</b> By these steps the paper's schedule is {min(ladders):.2f} to {max(ladders):.2f} "
-        f"times as fast as plain backpropagation (n = {len(ladders)} models): slower in {sum(x < 1 for x in ladders)} of them. "
-        "The speed-up that the paper reports is of an accelerator made for it.</p>"
+    says = STEPS.format(
+        least=min(ladders), most=max(ladders), n=len(ladders), slower=sum(speed < 1 for speed in ladders)
     )
     rates = [
         {
@@ -442,12 +422,13 @@ def steps_table():
     return HTML(shown.data + says + (together.data if rates else ""))
 
 
-def nothing_recorded():
-    """What a page shows in place of a recorded figure that is not there."""
+def nothing_recorded() -> "Markdown":
+    """Return what a page shows in place of a recorded figure that is not there."""
     return markdown(NOTHING)
 
 
 def markdown(text: str) -> "Markdown":
+    """Return text that a notebook shows as Markdown."""
     from IPython.display import Markdown
 
     return Markdown(text)

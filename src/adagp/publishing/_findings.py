@@ -1,7 +1,6 @@
 """What this project found out, each finding a card: a sentence, what it rests on, its figure in small, the page that shows it.
 
-Every sentence follows from records and computed values when the page is made: a verdict from an interval, and 'open' where
-there are too few runs for one.
+Numbers come from records and computed values when the page is made; ``_templates`` has the words.
 """
 
 import html
@@ -12,31 +11,43 @@ from typing import TYPE_CHECKING, Any
 
 from .. import evidence, figures, measuring
 from .._errors import UsageError
-from ..evidence import Interval
 from ..figures import Row
 from ..figures.style import LABELS
-from ._display import interval_text
-from ._worth import seeds_of, what_pays, what_was_confirmed
+from ..methods import METHODS
+from ._templates import (
+    CARDS,
+    NOTHING_BASIS,
+    NOTHING_COMPARED,
+    TALLY,
+    VARIANT,
+    basis,
+    difference,
+    names,
+    scale_of,
+    spread,
+    variant,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     from IPython.display import HTML
 
+    from ..evidence import Regime
     from ..running import Record
 
 
-def findings(profile: str, names: "Iterable[str] | None" = None) -> "dict[str, HTML]":
-    """The cards by name, for the chapter of findings and the front page.
+def findings(profile: str, chosen: "Iterable[str] | None" = None) -> "dict[str, HTML]":
+    """Return the cards by name, for the chapter of findings and the front page.
 
     Args:
         profile: for what is measured on this machine.
-        names: of those to make; all of ``FINDINGS`` by default.
+        chosen: names of those to make; all of ``FINDINGS`` by default.
     """
-    return {name: FINDINGS[name](profile) for name in names or FINDINGS}
+    return {name: FINDINGS[name](profile) for name in chosen or FINDINGS}
 
 
 def finding(name: str, sentence: str, drawn: Any, *, alt: str, page: str, basis: str, more: str = "More on this") -> "HTML":
-    """One finding for the chapter of findings and the front page.
+    """Return one finding as a card for the chapter of findings and the front page.
 
     Args:
         name: of its figure, unlike any other's on the page.
@@ -59,29 +70,6 @@ def finding(name: str, sentence: str, drawn: Any, *, alt: str, page: str, basis:
     )
 
 
-def apart(found: Interval | None, *, unit: str = "points") -> str:
-    """What an interval of a paired difference says, in words: '1.1 points below' or 'not told apart'.
-
-    Without an interval (fewer pairs than ``evidence.LEAST_PAIRS``) the words are those of the mean, and say that it is open.
-    """
-    if found is None:
-        return "not compared yet"
-    size = f"{abs(found.mean):.1f} {unit} {'above' if found.mean > 0 else 'below'}"
-    size = size if abs(found.mean) >= 0.05 else f"less than 0.1 {unit} apart"
-    if found.low is None or found.high is None:
-        return f"{size} so far, still open"
-    return size if found.low > 0 or found.high < 0 else "not told apart"
-
-
-def rests_on(found: Interval | None, scale: str) -> str:
-    """n, the 95 % interval and the scale of a paired difference, in a line."""
-    if found is None:
-        return "Nothing recorded yet."
-    if found.low is None:
-        return f"n = {found.pairs} pair{'s' * (found.pairs != 1)}, too few for an interval, so a verdict is open. {scale}"
-    return f"n = {found.pairs} pairs; {found.mean:+.2f} points, 95 % interval [{found.low:+.2f}, {found.high:+.2f}]. {scale}"
-
-
 def _accuracy(profile: str) -> "HTML":
     """ADA-GP beside backpropagation, coasting, and backpropagation of equal cost; coasting beside backpropagation."""
     records = evidence.deciding()
@@ -94,13 +82,13 @@ def _accuracy(profile: str) -> "HTML":
     tables = {label: evidence.pairs(records, *methods) for label, methods in compared.items()}
     found = {label: evidence.interval(table["difference"]) for label, table in tables.items()}
     # Raw targets: at the widest network that has them, by the same schedule.
-    literal, at = None, ""
-    for width, runs in evidence.at_paper_schedule().items():
+    literal, width = None, ""
+    for share, runs in evidence.at_paper_schedule().items():
         raw = evidence.pairs(runs, "adagp-literal", "coast")
         if len(raw):
             literal = evidence.interval(raw["difference"])
-            at = evidence.width_words(width, runs[0].run.precision)
-            label = f"raw targets minus coast,\n{at}"
+            width = evidence.width_words(share, runs[0].run.precision)
+            label = f"raw targets minus coast,\n{width}"
             compared[label], found[label] = ("adagp-literal", "coast"), literal
             break
     rows: list[Row] = [
@@ -109,78 +97,93 @@ def _accuracy(profile: str) -> "HTML":
         if one
     ]
     scale = _scale(records, sorted(set(tables["ADA-GP minus BP"]["model"])))
-    to_bp, to_coast, to_cheaper, coast = (apart(one) for one in list(found.values())[:4])
+    bp, coast, cheaper, coasting = (difference(one) for one in list(found.values())[:4])
     broad = evidence.broadest()
     over_bp, over_coast = (evidence.interval(evidence.by_network(broad, "adagp", other)) for other in ("bp", "coast"))
-    many = ""
+    networks = ""
     if over_bp and over_coast:
-        many = (
-            f" Over {over_bp.pairs} networks at a smaller scale, ADA-GP against "
-            f"backpropagation: <b>{interval_text(over_bp)}</b> points; against coasting: <b>{interval_text(over_coast)}</b>."
-        )
+        networks = CARDS["networks"].format(n=over_bp.pairs, bp=over_bp.text(), coast=over_coast.text())
     return finding(
         "accuracy",
-        f"<b>What do predictions add?</b> ADA-GP's accuracy against backpropagation: <b>{to_bp}</b>. Against coasting, which "
-        f"predicts zero in the same batches: <b>{to_coast}</b>. Against backpropagation that stops at equal cost: "
-        f"<b>{to_cheaper}</b>. Coasting itself against backpropagation: <b>{coast}</b>. The literal reading of the "
-        f"paper, whose predictor learns raw gradients, against coasting: <b>{apart(literal)}</b>"
-        + (f" ({at})." if literal else ".")
-        + many,
+        CARDS["accuracy"].format(
+            bp=bp, coast=coast, cheaper=cheaper, coasting=coasting, literal=difference(literal), networks=networks,
+            width=f" ({width})" if literal else "",
+        ),
         figures.compared(rows, xlabel="points, paired over seeds", reference=0.0) if rows else None,
         alt="Paired differences in accuracy with their intervals; zero is a dashed line",
         page="13_controls",
-        basis=rests_on(found["ADA-GP minus coast"], scale),
+        basis=basis(found["ADA-GP minus coast"], scale),
         more="Does prediction matter?",
-    )
+    )  # fmt: skip
 
 
 def _scale(records: "list[Record]", models: list[str]) -> str:
     mine = evidence.summary(record for record in records if record.run.model in models)
-    if mine.empty:
-        return ""
-    first = mine.iloc[0]
-    names = models[0] if len(models) == 1 else f"{len(models)} models, among them {first['model']}"
-    width = evidence.width_words(first["width"], first["precision"])
-    return f"{names}, {width}, {first['train_samples']:,} samples of {first['data']}, {first['epochs']} epochs."
+    return "" if mine.empty else f"{names(models)}, {scale_of(mine)}."
 
 
-def _surest(ways: "pd.DataFrame") -> float:
-    """How far above the frontier a way surely lies, in points, for all ways together."""
-    return max((joint.low for joint in ways["joint"] if joint and joint.low is not None), default=float("-inf"))
+def _surest(table: "pd.DataFrame") -> float:
+    """Return the largest lower end of the joint intervals: how far above the frontier a variant surely is, in points."""
+    return max((joint.low for joint in table["joint"] if joint and joint.low is not None), default=float("-inf"))
 
 
 def _pays(profile: str) -> "HTML":
-    """Which ways to fill a batch of Phase GP lie above backpropagation of their own cost."""
+    """Which variants reach a higher accuracy than backpropagation of their own cost."""
     kept = evidence.recorded()
-    regimes, again = evidence.regimes(kept), evidence.regimes(kept, confirming=True)
+    regimes = evidence.regimes(kept)
     compared = evidence.compared(regimes)
-    confirmed = f" {what_was_confirmed(again, evidence.compared(again))}" if again else ""
-    drawn, basis = None, "Nothing recorded yet."
+    again = evidence.compared(evidence.regimes(kept, confirming=True))
+    drawn, rests = None, NOTHING_BASIS
     if regimes:
-        # The one in which a way lies most surely above: that is what a reader will want to see.
-        name = max(regimes, key=lambda name: _surest(compared[name]))
-        curve = evidence.frontier(regimes[name])
-        drawn = figures.frontier(regimes[name], curve, compared[name])
-        basis = (
-            f"{name}; backpropagation at {curve['cost'].nunique()} budgets, each at its best; "
-            f"n = {seeds_of(curve)} seeds; 95 % intervals paired by seed, for all ways together where one lies above."
+        # The regime in which a variant is most surely better: that is what a reader will want to see.
+        regime = max(regimes, key=lambda regime: _surest(compared[regime]))
+        curve = evidence.frontier(regimes[regime])
+        seeds = curve.groupby("cost")["seed"].nunique()
+        drawn = figures.frontier(regimes[regime], curve, compared[regime])
+        rests = (
+            f"{regime.title}; backpropagation at {curve['cost'].nunique()} budgets, each at its best; n = {spread(seeds)} "
+            "seeds; 95 % intervals paired by seed, for all variants together."
         )
     return finding(
         "pays",
-        "<b>Which Phase GP pays?</b> What Phase GP saves could also be saved by stopping earlier. It pays only above the line "
-        f"of backpropagation at its own cost. {what_pays(regimes, compared)}{confirmed}",
+        CARDS["pays"].format(found=what_pays(compared, again)),
         drawn,
         alt="Accuracy over cost: a line for backpropagation at each budget, a point for each way to fill a GP batch",
         page="13_controls",
-        basis=basis,
+        basis=rests,
         more="The frontier",
     )
+
+
+def what_pays(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.DataFrame]") -> str:
+    """Return whether predicted gradients are better than backpropagation of equal cost anywhere, and what is, in sentences.
+
+    Args:
+        tables: ``evidence.compared``.
+        again: the same of the confirming runs.
+    """
+    counts = evidence.tally(tables)
+    total = counts.drop(columns="regime").sum()
+    if not total["judged"]:
+        return NOTHING_COMPARED
+    text = TALLY.format(
+        predicting=int((counts["predicting"] > 0).sum()), settings=len(counts), judged=total["judged"],
+        better=total["better"], worse=total["worse"], noise=total["within noise"],
+    )  # fmt: skip
+    lines = [
+        VARIANT.format(
+            side=row["side"].capitalize(), variant=variant(row["method"], row["timing"]), regime=row["regime"].title,
+            points=row["joint"].text(), n=row["n"],
+        )
+        for row in evidence.better(tables, again).to_dict("records")
+    ]  # fmt: skip
+    return " ".join([text, *lines])
 
 
 def _criterion(profile: str) -> "HTML":
     """What a prediction's correlation with single samples' gradients must exceed to be worth its cost, and what it is."""
     least = evidence.threshold(1 - 1e-9)  # the larger the part of the batch with true gradients, the less is asked
-    drawn, basis, found = None, "Nothing recorded yet.", "No prediction has been measured yet."
+    drawn, rests, found = None, NOTHING_BASIS, "No prediction has been measured yet."
     try:
         record, *others = evidence.recorded_correlations().values()
     except UsageError:
@@ -192,43 +195,38 @@ def _criterion(profile: str) -> "HTML":
         usable = means.drop(index="fitted by sample")  # which needs every sample's true gradient
         best = usable["mean"].idxmax()
         noise = 100 * evidence.mixtures(table).groupby("prediction")["noise"].mean()
-        reached = f"{paper['mean']:.3f}" if paper["mean"] >= 0.0005 else "less than 0.001"
-        found = (
-            f"The paper's predictor reaches <b>{reached}</b>; the best that training can use, "
-            f"{html.escape(evidence.PREDICTIONS[best])}, <b>{usable.loc[best, 'mean']:.2f}</b>. Fitted to the gradients of "
-            f"single samples, which training does not have, it would reach {means.loc['fitted by sample', 'mean']:.2f}. "
-            "Even with the best share of true gradients for every layer, a mixture has "
-            f"<b>{noise['shared-network']:.1f} %</b> of the noise of backpropagation of equal cost; without any prediction, "
-            f"{noise['none']:.1f} %."
-        )
+        found = CARDS["correlations"].format(
+            paper=f"{paper['mean']:.3f}" if paper["mean"] >= 0.0005 else "less than 0.001",
+            best=html.escape(evidence.PREDICTIONS[best]), usable=usable.loc[best, "mean"],
+            fitted=means.loc["fitted by sample", "mean"], noise=noise["shared-network"], none=noise["none"],
+        )  # fmt: skip
         for other in others:
             rest = evidence.correlation_table(other)
             left = 100 * evidence.mixtures(rest).groupby("prediction")["noise"].mean()
-            found += f" On {other.run.model} (n = {rest['seed'].nunique()}) it is {left['shared-network']:.1f} %."
+            found += f" On {other.run.model} (n = {rest['seed'].nunique()}): {left['shared-network']:.1f}."
         rows: list[Row] = [
-            (textwrap.fill(evidence.PREDICTIONS[name], 20), row["mean"], row["min"], row["max"], _HUES.get(name, "bp"))
+            (textwrap.fill(evidence.PREDICTIONS[name], 20), row["mean"], row["min"], row["max"], _COLOR.get(str(name), "bp"))
             for name, row in means.iterrows()
         ]
         drawn = figures.compared(rows, xlabel="squared correlation", reference=least)
         run = record.run
-        basis = (
+        rests = (
             f"n = {paper['count']:.0f} seeds, lines from the least to the most; the dashed line is what must be exceeded. "
             f"{run.model} at {run.width:g} of its width on {run.dataset}, after {run.epochs} epochs."
         )
     return finding(
         "criterion",
-        "<b>How good must a prediction be?</b> To correct the gradient of a part of the batch at a profit, its squared "
-        f"correlation with the gradients of single samples must exceed <b>{least:.2f}</b> however large the "
-        f"part, and more for a smaller one. {found}",
+        CARDS["criterion"].format(least=least, found=found),
         drawn,
         alt="Squared correlation of each prediction with the gradients of single samples, and the threshold as a dashed line",
         page="21_criterion",
-        basis=basis,
+        basis=rests,
         more="What a prediction must be worth",
     )
 
 
-_HUES = {"shared-network": "adagp"} | {name: name for name in ("feedback-alignment", "error-projection", "ema")}
+_COLOR = {row.predictor: name for name, row in reversed(METHODS.items())}
+"""The first method with each predictor, whose colour stands for it."""
 
 
 def _untrained(profile: str) -> "HTML":
@@ -242,10 +240,7 @@ def _untrained(profile: str) -> "HTML":
     ]
     return finding(
         "untrained",
-        "<b>An untrained predictor pushes.</b> With PyTorch's usual start its answers for two different batches have a "
-        f"cosine of <b>{usual['between_batches']:.2f}</b> and <b>{usual['size']:.2f} times</b> the gradients' size: nearly "
-        "one direction, whatever the batch. With its last layer at zero (ours) the size is "
-        f"{zero['size']:.2f}: it coasts until it has learned.",
+        CARDS["untrained"].format(cosine=usual["between_batches"], size=usual["size"], zero=zero["size"]),
         figures.compared(rows, xlabel="cosine, or size over the gradients' size", reference=1.0),
         alt="Cosine between an untrained predictor's answers for two batches, and the size of its answers for both starts",
         page="18_start",
@@ -269,10 +264,7 @@ def _quality(profile: str) -> "HTML":
     others = [f"{LABELS[method]} {means.loc[method, 'mean']:.3f}" for method in order[1:]]
     return finding(
         "quality",
-        "<b>What does the predictor learn?</b> Over a whole training its predictions have a mean cosine of "
-        f"<b>{mine['mean']:.3f}</b> with the true gradients of their batches"
-        + (f" ({', '.join(others)})." if others else ".")
-        + " A batch's gradient is mostly noise, so no prediction comes near 1.",
+        CARDS["quality"].format(cosine=mine["mean"], others=f" ({', '.join(others)})" if others else ""),
         figures.predictor_quality(table[table["method"] == "adagp"]),
         alt="Cosine of prediction and true gradient by layer, one dot a seed",
         page="02_predictor_quality",
@@ -285,7 +277,7 @@ def _quality(profile: str) -> "HTML":
 def _swept() -> "pd.DataFrame":
     from .. import accelerator as acc
 
-    return acc.sweep(evidence.zoo_workloads())
+    return acc.simulate_all(evidence.zoo_workloads())
 
 
 def _means(quantity: str) -> "tuple[int, pd.Series]":
@@ -310,10 +302,9 @@ def _ladder(profile: str) -> "HTML":
     ]
     return finding(
         "ladder",
-        "<b>The schedule gives the speed-up.</b> With a predictor that costs nothing, the ladder makes 90 epochs "
-        f"<b>{bound:.2f} times</b> faster; on our accelerator it is <b>{measured:.2f}</b> (the paper: {paper:.2f}). How good "
-        f"predictions are does not enter, and all that an accelerator adds moves the mean by {abs(1 - measured / bound):.1%} "
-        f"(by model from {each.min():.2f} to {each.max():.2f}).",
+        CARDS["ladder"].format(
+            bound=bound, measured=measured, paper=paper, added=abs(1 - measured / bound), least=each.min(), most=each.max()
+        ),
         figures.compared(rows, xlabel="times faster than backpropagation"),
         alt="The paper's mean speed-up, that of the schedule with a free predictor, and ours with its range",
         page="07_speedup",
@@ -336,15 +327,11 @@ def _energy(profile: str) -> "HTML":
         ("schedule alone", bound, None, None, "gp"),
         ("our accelerator", measured, means.min(), means.max(), "efficient"),
     ]
-    why = (
-        "The paper's figure lies above what leaving out the ladder's share of backward passes saves at no cost"
-        if paper > bound
-        else "The paper's figure lies within what leaving out the ladder's share of backward passes saves at no cost"
-    )
     return finding(
         "energy",
-        f"<b>What saves the energy?</b> We count a saving of <b>{measured:.1f} %</b> where the paper has {paper:.0f} %. {why}, "
-        f"<b>{bound:.1f} %</b>, with a backward pass taken as two forward passes.",
+        CARDS["energy"].format(
+            measured=measured, paper=paper, bound=bound, side="above" if paper > bound else "within"
+        ),
         figures.compared(rows, xlabel="energy saved (%)"),
         alt="The paper's mean energy saving, that of the schedule with a free predictor, and ours with its range",
         page="08_energy",
@@ -371,10 +358,11 @@ def _moves(profile: str) -> "HTML":
     others, saves = rest["speedup"], 100 * rest["energy_saving"]
     return finding(
         "moves",
-        f"<b>How far do the headline figures move?</b> Of our choices, changed one at a time, {named} counts most: the "
-        f"mean speed-up goes from <b>{speed['min']:.2f}</b> to <b>{speed['max']:.2f}</b>, the energy saving from "
-        f"{saved['min']:.0f} to {saved['max']:.0f} %. All others keep them within {others['min'].min():.2f} to "
-        f"{others['max'].max():.2f} and {saves['min'].min():.0f} to {saves['max'].max():.0f} %.",
+        CARDS["moves"].format(
+            widest=named, slow=speed["min"], fast=speed["max"], low=saved["min"], high=saved["max"],
+            others_slow=others["min"].min(), others_fast=others["max"].max(), others_low=saves["min"].min(),
+            others_high=saves["max"].max(),
+        ),
         figures.compared(rows, xlabel="mean speed-up, least to most", reference=evidence.paper_value("mean-speedup")),
         alt="The range of the mean speed-up with each choice, the paper's mean as a dashed line",
         page="12_sensitivity",
@@ -402,12 +390,10 @@ def _hardware(profile: str) -> "HTML":
     ]
     return finding(
         "hardware",
-        f"<b>The extension exists as hardware.</b> A whole Phase-GP batch on {len(batches['designs'])} designs {gives} the "
-        "weights of the golden model bit for bit, and the products' cycles are the closed form's on "
-        f"{same} of {len(products)} layers of a thin VGG13. What the closed form takes as free (unfolding, pooling, update, "
-        f"a word a cycle here) is <b>{100 - max(products):.0f} to {100 - min(products):.0f} %</b> of all cycles. A processing "
-        f"element takes {real:,.0f} square micrometres of logic at 45 nm, {real / estimate:.2f} times our estimate from "
-        "published parts at 40 nm.",
+        CARDS["hardware"].format(
+            designs=len(batches["designs"]), gives=gives, same=same, layers=len(products), least=100 - max(products),
+            most=100 - min(products), area=real, ratio=real / estimate,
+        ),
         figures.compared(rows, xlabel="% of cycles beside products"),
         alt="For each layer simulated, the share of cycles in which the array forms no products",
         page="09_overhead",
@@ -425,8 +411,7 @@ def _checked(profile: str) -> "HTML":
     same = sum(row["model"] == row["zigzag"] for row in zigzag["mappings"])
     return finding(
         "checked",
-        f"<b>The accelerator's counts are checked.</b> <b>{equal} of {runs}</b> runs agree with the simulator SCALE-Sim to the "
-        f"cycle, and <b>{same} of {len(zigzag['mappings'])}</b> random tilings with the mapper ZigZag to the word over DRAM.",
+        CARDS["checked"].format(equal=equal, runs=runs, same=same, tilings=len(zigzag["mappings"])),
         drawn,
         alt="Cycles of the closed form over SCALE-Sim's cycles, one dot a layer and dataflow",
         page="14_validation",

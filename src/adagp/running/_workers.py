@@ -1,12 +1,10 @@
 """Runs on this machine: worker processes that share a store and outlive each other's crashes."""
 
 import contextlib
-import multiprocessing
 import os
 import platform
 import signal
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -192,7 +190,7 @@ class _Worker:
         context = get_context("spawn")
         self.task: tuple[float, Run, int] | None = None
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, store, *settings), daemon=True)
+        self.process = context.Process(target=_work, args=(os.getpid(), theirs, store, *settings), daemon=True)
         # Ctrl-C in a terminal reaches workers too, and the parent decides. They inherit the blocked signal, so that it does not
         # hit them in the middle of an import. The tracker is started first: it would unblock the signal.
         resource_tracker.ensure_running()
@@ -226,9 +224,9 @@ class _Worker:
                 pass  # what it was writing when it was stopped is gone
 
 
-def _work(pipe, store: Store, device: str, threads: int, current: bool) -> None:
-    """A worker's life, which ends with its parent's."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _work(parent: int, pipe, store: Store, device: str, threads: int, current: bool) -> None:
+    """Take runs from the pipe and train them, until the parent's end closes the pipe or ``end_with`` sees that it is gone."""
+    _processes.end_with(parent)  # an epoch may last hours, and only what follows the last checkpoint is lost
     import torch
 
     torch.set_num_threads(threads)
@@ -252,18 +250,6 @@ def _work(pipe, store: Store, device: str, threads: int, current: bool) -> None:
             pipe.send(answer)
         except BrokenPipeError:
             return
-
-
-def _end_with_parent() -> None:
-    """Leave when the parent is gone: an epoch may last hours, and nothing is lost but what follows the last checkpoint.
-
-    The parent's end closes a pipe that it handed over when it started this process, so a parent that was killed before this
-    process ran its first line is noticed as well; the parent's id, asked for here, would be that of who adopted the orphan.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def title(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""The drop-in engine: a user's model, optimizer and loop, with some batches updated from predicted gradients."""
+"""The drop-in engine: keeps a user's model, optimizer and loop, and updates some batches from predicted gradients."""
 
 import contextlib
 import warnings
@@ -21,33 +21,36 @@ from ._look import large_batch_quality, predictions
 from ._steps import NOTICES, Steps
 
 _LONG = 10_000
-"""Optimizer steps of a first epoch after which a warm-up by epochs may be a mistake."""
+"""Optimizer steps in the first epoch after which the engine warns: a warm-up counted in epochs may then be a mistake."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one batch did."""
+    """Result of one call of ``AdaGP.step``."""
 
     loss: Tensor
-    """Scalar, detached; of the part, where only a part went forward; NaN where nothing did (see ``GPWork``)."""
+    """Scalar loss, detached. Where only a part of the batch goes forward, it is the loss of that part; where nothing does, it
+    is NaN (see ``GPWork``)."""
     phase: Phase
+    """Phase in which the batch was trained."""
 
 
 @dataclass
 class Position:
-    """Where training is."""
+    """Current position in training."""
 
     epoch: int = 0
     batch: int = 0
-    """The next batch of the loader; without a loader, calls of ``step`` in the epoch."""
+    """Index of the loader's next batch; without a loader, number of calls of ``step`` in the epoch."""
     steps: int = 0
-    """Optimizer steps made in the epoch: what the schedule counts."""
+    """Optimizer steps made in the epoch. The schedule counts these."""
     call: int = 0
-    """Calls of ``step`` already made for the present optimizer step, below ``accumulate``."""
+    """Calls of ``step`` already made for the current optimizer step; less than ``accumulate``."""
     phase: Phase = Phase.BP
-    """The phase of the present optimizer step, fixed by its first call."""
+    """Phase of the current optimizer step. The first call of the step sets it."""
     begins: int = 0
-    """Where in its group of the schedule the epoch began: epochs shorter than a group hand their place on."""
+    """Batch number with which the schedule begins the epoch (see ``Schedule.begins_at``). It is 0 unless the epoch before was
+    too short for one group of the schedule."""
 
 
 class AdaGP:
@@ -60,40 +63,46 @@ class AdaGP:
             for x, y in engine.epoch(loader):
                 step = engine.step(lambda: F.cross_entropy(model(x), y))
 
-    In warm-up and BP the model trains as if the engine were not there (as a loop with ``zero_grad(set_to_none=True)``), and the
-    predictor learns. In GP the closure runs
-    without a graph of the weights, each predicted weight gets its prediction as gradient, and the optimizer steps: momentum,
-    weight decay and Adam's state go on as usual. ADA-GP predicts the gradients of weights that have a row an output channel:
-    those of linear layers, convolutions, recurrent layers and attention, whether their own module runs or the model hands the
-    weight to a function, and those of types that ``register_layer_type`` adds. All other parameters (biases, normalization,
-    embeddings) rest in Phase GP, and so does a weight that had no gradient in the last true step that its layer ran in: they
-    have no gradient there and the optimizer leaves them alone (our choice; the paper speaks of weights only). ``coverage``
-    says which is which. Statistics of batch normalization follow every forward pass.
+    In warm-up and Phase BP the model trains as it would without the engine (in a loop with ``zero_grad(set_to_none=True)``).
+    The predictor learns from its true gradients, those that backpropagation computes. In Phase GP the closure runs without an
+    autograd graph of the weights. Each predicted weight gets its prediction as its gradient, and the optimizer makes its step:
+    momentum, weight decay and Adam's state continue as usual. Every forward pass updates the statistics of batch
+    normalization, in every phase.
 
-    A step sees (outputs of layers, while the closure runs), then learns or predicts, then forgets. If a step raises, what it
-    saw is discarded, and the accumulated calls before it. No step waits for the device, unless the schedule observes
-    (``AdaptiveSchedule``), a scaler is used, or replicas run different layers; so a loss that is not finite is reported when
-    its epoch ends. One thread at a time trains a model.
+    ADA-GP predicts the gradients of weights that have one row for each output channel: those of linear layers, convolutions,
+    recurrent layers and attention, and those of types that ``register_layer_type`` adds. The layer's own module may run, or
+    the model may hand the weight to a function such as ``F.linear``. All other parameters (biases, normalization, embeddings)
+    are not updated in Phase GP. Neither is a weight that had no gradient in the last true-gradient step in which its layer
+    ran. Such parameters have no gradient in Phase GP, so the optimizer skips them (our choice; the paper speaks of weights
+    only). ``coverage`` lists what is predicted and what is not updated.
+
+    Each optimizer step has three stages. First, hooks collect the layers' outputs while the closure runs. Second, the predictor
+    learns (warm-up, BP) or predicts (GP). Third, the collected data is dropped. If a step raises, its data is discarded, and so
+    are the accumulated calls before it.
+
+    No step waits for the device, with three exceptions: the schedule observes losses (``AdaptiveSchedule``), a scaler is used,
+    or replicas run different layers. A loss that is not finite is therefore reported only when its epoch ends. A model must be
+    trained by one thread at a time.
 
     Args:
         model: any module with at least one predicted layer (with ``AlwaysBP`` any module).
-        optimizer: the user's own; its param_groups and state_dict stay as they are, and what is added to it later is followed.
-            One that Accelerate prepared for float16 brings its scaler along.
+        optimizer: the user's own. Its param_groups and state_dict keep their form. Parameters that are added to it later are
+            trained and predicted as well. An optimizer that Accelerate prepared for float16 brings its scaler along.
         schedule: decides the phase of each batch; the default is the paper's ladder.
         predictor: a name of ``adagp.predictors.available()``, or a ``GradientPredictor``.
         accumulate: calls of ``step`` for one optimizer step; all of them are in one phase. The closure's loss is not divided.
-            An incomplete group at the end of an epoch is given up.
+            An incomplete group of calls at the end of an epoch is discarded.
         clip_norm: largest total gradient norm, true or predicted; the predictor learns from clipped gradients.
         scaler: a ``torch.amp.GradScaler`` for float16 training.
-        backward: called with the loss instead of ``loss.backward()`` (Accelerate's and Lightning's own, say).
-        measure_every: compare predictions with true gradients on every so many true-gradient steps of the optimizer
-            (see ``metrics``); 0: never.
-        process_group: the processes that train replicas of this model. Those of DistributedDataParallel and ``fully_shard``
-            are found; name it where something around the model replicates it, as Lightning does.
+        backward: called with the loss instead of ``loss.backward()`` (the method of Accelerate or Lightning, say).
+        measure_every: number of true-gradient optimizer steps from one comparison of predictions with true gradients to the
+            next (see ``metrics``); 0 for none.
+        process_group: the processes that train replicas of this model. The groups of DistributedDataParallel and
+            ``fully_shard`` are found automatically. Pass it where something around the model replicates it, as Lightning does.
 
     Raises:
         UsageError: the model has no predicted layer or has lazy parameters, it is wrapped or its weights are split in a way
-            that the predictor does not know, the optimizer needs a closure of its own, or an argument is out of range.
+            that the predictor does not support, the optimizer needs a closure of its own, or an argument is out of range.
     """
 
     def __init__(
@@ -134,68 +143,70 @@ class AdaGP:
             measure_every=measure_every,
             process_group=process_group,
         )
-        for thing, what in ((self.predictor, "predictor"), (self.schedule, "schedule")):
-            if what == "predictor" or self.schedule.observes:
-                self._claim(thing, what)
+        self._claim(self.predictor, "predictor")
+        if self.schedule.observes:
+            self._claim(self.schedule, "schedule")
         self.counts: Counter[str] = Counter()
         self._at = Position()
-        self._inside = self._closed = False
-        self._interrupted = False  # whether an exception came out of the last step
-        self._loop: object = None  # the present call of ``epoch``
-        self._number: int | None = None  # of its present batch
-        self._first_bad: Tensor | None = None  # batch of the epoch's first loss that is not finite, or infinity
+        self._inside = self._closed = False  # inside: between the begin and the end of an epoch
+        self._interrupted = False  # whether the last step raised an exception
+        self._loop: object = None  # identifies the current call of ``epoch``
+        self._batch_number: int | None = None  # of the current batch in that call
+        self._first_bad: Tensor | None = None  # number of the epoch's first batch whose loss is not finite, else infinity
 
-    def _claim(self, thing: object, what: str) -> None:
-        """Refuse a predictor, or a schedule that learns, of another engine: each would spoil the other's."""
-        owner, known = getattr(thing, "_adagp_owner", (None, 0))
-        other = owner() if owner is not None and known == id(thing) else None  # a copy takes the note along, and is free
+    def _claim(self, part: object, kind: str) -> None:
+        """Mark a predictor or schedule as this engine's; refuse one of another engine, since both would train it."""
+        owner, marked = getattr(part, "_adagp_owner", (None, 0))
+        # A deep copy of a part copies its mark, too; the mark is then of another object, and the copy has no owner.
+        other = owner() if owner is not None and marked == id(part) else None
         if other is not None and not other._closed:
-            raise UsageError(f"this {what} belongs to another engine: give each engine its own, or close the other engine")
+            raise UsageError(f"this {kind} belongs to another engine: give each engine its own, or close the other engine")
         with contextlib.suppress(AttributeError):
-            thing._adagp_owner = weakref.ref(self), id(thing)  # type: ignore[attr-defined]
+            part._adagp_owner = weakref.ref(self), id(part)  # type: ignore[attr-defined]
 
     @property
     def layers(self) -> list[Layer]:
-        """The predicted layers, in order of definition."""
+        """Predicted layers, in order of definition."""
         return self._steps.followed.layers
 
     def epoch(self, loader: Iterable) -> Iterator:
-        """Yield the loader's batches and keep count of epoch and batch.
+        """Yield the loader's batches and count epochs and batches.
 
-        After ``load_state_dict`` in mid-epoch, the batches that were already trained on are skipped: the loader must
-        give the same batches in the same order again. Leaving the loop early ends the epoch; but where an exception came out of
-        ``step`` (a KeyboardInterrupt, say), ``state_dict`` continues at that batch.
+        After ``load_state_dict`` in the middle of an epoch, the batches that were already trained on are skipped. The loader
+        must give the same batches in the same order again. Leaving the loop early ends the epoch. If it is left because
+        ``step`` raised an exception (a KeyboardInterrupt, say), the epoch does not end: a ``state_dict`` taken then continues
+        at that batch.
 
         Raises:
-            FloatingPointError: at the end, where a loss of the epoch was NaN or infinite.
+            FloatingPointError: at the end of the epoch, where one of its losses was NaN or infinite.
         """
         self.begin_epoch()
-        self._loop = mine = object()
+        self._loop = this_loop = object()
         skip = self._at.batch
         try:
             for number, batch in enumerate(loader):
                 if number < skip:
                     continue
-                self._at.batch, self._number = number, number
+                self._at.batch, self._batch_number = number, number
                 yield batch
         except GeneratorExit:
-            if self._loop is mine and not self._interrupted:
+            if self._loop is this_loop and not self._interrupted:
                 self._close_epoch()
             raise
-        if self._loop is mine:  # not a forgotten loop that goes on late
+        if self._loop is this_loop:  # an older loop that was left and is exhausted later must not end the newer one's epoch
             self.end_epoch()
 
     def begin_epoch(self) -> None:
-        """Start or, after ``load_state_dict`` in mid-epoch, continue an epoch whose batches do not come from ``epoch``.
+        """Begin an epoch without ``epoch``, or continue it after ``load_state_dict`` in its middle.
 
-        For loops that belong to somebody else (Lightning's, say): ``begin_epoch``, any number of ``step``, ``end_epoch``.
+        Use it in loops that are not your own (Lightning's, say): ``begin_epoch``, any number of ``step``, ``end_epoch``.
         """
         if self._inside:
             self._close_epoch()
         self._inside, self._interrupted = True, False
 
     def end_epoch(self) -> None:
-        """End the epoch that ``begin_epoch`` started, and warn where nothing was predicted or learned in it.
+        """End the epoch that ``begin_epoch`` started, and warn if nothing was predicted or learned in it.
 
         Raises:
             FloatingPointError: a loss of the epoch was NaN or infinite.
@@ -207,46 +218,47 @@ class AdaGP:
             warnings.warn(f"epoch {epoch}: {fault} all of its {count} steps; {NOTICES[fault]}", stacklevel=2)
         if first_bad is None:
             return
-        met = float(self._steps.replicas.mean(first_bad.isfinite().float())) > 0  # on any replica: all of them stop
-        if met:
+        # A loss that is not finite on one replica stops all of them.
+        bad_anywhere = float(self._steps.replicas.mean(first_bad.isfinite().float())) > 0
+        if bad_anywhere:
             where = f"batch {float(first_bad):.0f}" if first_bad.isfinite() else "a batch of another replica"
             raise FloatingPointError(
                 f"the loss is not finite from epoch {epoch}, {where} on; lower the learning rate or clip the gradient"
             )
 
     def _close_epoch(self) -> None:
-        self._give_up()
+        self._discard_step()
         self._steps.end_epoch()
-        self._inside, self._loop, self._number, self._first_bad = False, None, None, None
+        self._inside, self._loop, self._batch_number, self._first_bad = False, None, None, None
         at = self._at
-        hand_on = getattr(self.schedule, "begins_at", None)  # which a schedule of the user's own may lack
-        begins = hand_on(at.epoch + 1, at.begins, at.steps) if hand_on else 0
+        begins_at = getattr(self.schedule, "begins_at", None)  # a user's own schedule may lack it
+        begins = begins_at(at.epoch + 1, at.begins, at.steps) if begins_at else 0
         self._at = Position(epoch=at.epoch + 1, begins=begins)
 
     @property
     def position(self) -> tuple[int, int]:
-        """(epoch, batch) that is trained on next, both from 0."""
+        """(epoch, batch) of the next batch to train on, both counted from 0."""
         return self._at.epoch, self._at.batch
 
     @property
     def phase(self) -> Phase:
-        """The phase that the schedule gives to the current batch."""
+        """Phase that the schedule gives to the current batch."""
         return self.schedule.phase(self._at.epoch, self._at.begins + self._at.steps)
 
     def step(self, closure: Callable[..., Tensor], *batch: Tensor) -> Step:
-        """Train on one batch; gradients that are there already are cleared before.
+        """Train on one batch. Existing gradients are cleared first, unless an accumulated call set them.
 
-        The schedule counts optimizer steps: a loader's batch may have several of them, or none.
+        The schedule counts optimizer steps. You may call ``step`` several times, or not at all, for one batch of the loader.
 
         Args:
-            closure: runs the forward pass and returns the scalar loss; it calls neither backward nor the optimizer. In Phase GP
-                weights and activations need no gradient, so it does not ask whether they do.
-            batch: what the closure is called with: tensors whose first axis counts the samples. Only a predictor that trains on
-                a part of the batch asks for them (``Sampled``, ``ControlVariate``); a closure without arguments does else.
+            closure: runs the forward pass and returns the scalar loss. It must call neither backward nor the optimizer. It must
+                not depend on ``requires_grad`` of weights or activations, which is False in Phase GP.
+            batch: arguments of the closure: tensors whose first axis counts the samples. They are needed only by predictors
+                that train on a part of the batch (``Sampled``, ``ControlVariate``); else a closure without arguments suffices.
 
         Raises:
             UsageError: called outside of an epoch or after ``close``, the closure returned no scalar tensor, the predictor
-                needs the batch, or model, optimizer or closure turn out to be such that predictions cannot be made for them.
+                needs the batch, or predictions cannot be made for this model, optimizer or closure.
         """
         if self._closed:
             raise UsageError("step was called after close: build a new engine around the model")
@@ -265,71 +277,78 @@ class AdaGP:
                 self._observe(phase, loss, self._steps.update(phase))
         except BaseException:
             self._interrupted = True
-            self._give_up()
+            self._discard_step()
             raise
         self._interrupted = False
-        batch_number = self._at.batch if self._number is None else self._number
+        batch_number = self._at.batch if self._batch_number is None else self._batch_number
         if loss is not None:
             bad = torch.where(loss.isfinite(), torch.inf, float(batch_number)).reshape(())
             self._first_bad = bad if self._first_bad is None else torch.minimum(self._first_bad, bad)
         self.counts[phase.value] += 1
         if phase is Phase.WARM_UP and self._at.epoch == 0 and self._at.steps == _LONG and self._steps.predicts:
             warnings.warn(
-                f"{_LONG:,} optimizer steps, and still the first epoch of the schedule's warm-up, which counts epochs: in "
-                "training of few long epochs give LadderSchedule a smaller warm_up_epochs, or cut the loader into parts",
+                f"{_LONG:,} optimizer steps, and still the first epoch of the schedule's warm-up, which counts epochs: for "
+                "training with few long epochs, give LadderSchedule a smaller warm_up_epochs, or split the loader into parts",
                 stacklevel=2,
             )
         self._at.batch = batch_number + 1
         return Step(self._steps.followed.trained[0].new_full((), torch.nan) if loss is None else loss, phase)
 
     def _observe(self, phase: Phase, loss: Tensor | None, quality: Tensor | None) -> None:
-        """Tell the schedule of a step; replicas that saw other data must come to the same decision."""
+        """Report a step to the schedule. Replicas report their mean, so that all of them take the same decision."""
         if self.schedule.observes:
             mean = self._steps.replicas.mean
-            seen = float("nan") if loss is None else float(mean(loss.clone().float()))
-            self.schedule.observe(phase, seen, None if quality is None else float(mean(quality)))
+            mean_loss = float("nan") if loss is None else float(mean(loss.clone().float()))
+            self.schedule.observe(phase, mean_loss, None if quality is None else float(mean(quality)))
 
     def metrics(self, phase: Phase = Phase.BP) -> dict[str, dict[str, float]]:
-        """Return each layer's prediction quality: cosine, sign, mse, mape, norm_ratio, means over the measured batches.
+        """Return the prediction quality of each layer: cosine, sign, mse, mape and norm_ratio (see ``training.compare``).
 
-        A single batch's gradient is mostly noise, so these are low even for a good predictor of the expected gradient. Of
-        weights that ``fully_shard`` has split, they are of the rows of this process.
+        Each is a mean over the measured batches of the phase. A single batch's gradient is mostly noise, so the values are low
+        even for a good predictor of the expected gradient. For weights that ``fully_shard`` has split, they are computed from
+        the rows that this process holds.
 
         Args:
             phase: BP, or WARM_UP, in which a predictor has only begun to learn.
+
+        Returns:
+            {layer: {quantity: mean}}; layers that were not measured are left out.
         """
         return self._steps.metrics.summary(phase.value, [layer.name for layer in self.layers])
 
     def coverage(self) -> Coverage:
-        """Return which of the trained parameters Phase GP predicts, and why the others rest.
+        """Return which trained parameters get predictions in Phase GP, and why the others are not updated.
 
-        Before the first step with true gradients it counts what could be predicted; from then on, what is. A predictor that
-        backpropagates a part (``Truncated``, ``Sampled``) also gives true gradients to parameters that rest here.
+        Before the first step with true gradients it counts the parameters that could be predicted, afterwards those that are.
+        A method that backpropagates partly (``Truncated``, ``Sampled``) also gives true gradients to parameters that are listed
+        here as not updated.
         """
         return self._steps.coverage()
 
     def predictions(self, closure: Callable[[], Tensor]) -> dict[str, Tensor]:
-        """Return what the predictor would put on each layer's weight for one batch; nothing is trained.
+        """Return the gradients that the predictor would give the layers for one batch, without training.
 
         Args:
             closure: as for ``step``.
 
         Returns:
-            {layer: gradient as a matrix (out_ch, row)}, for predictors that need no more than the layers' outputs.
+            {layer: gradient as a matrix (out_ch, row)}. It works with predictors that need only the layers' outputs.
         """
         return predictions(self._steps, closure)
 
     def large_batch_quality(self, closures: Iterable[Callable[[], Tensor]]) -> dict[str, dict[str, float]]:
-        """Compare a prediction, and one batch's own gradient, with the mean gradient of many others, at the present weights.
+        """Compare the prediction for one batch, and its true gradient, with the mean true gradient of many other batches.
 
-        A single batch's gradient has noise of its own; the mean over many batches is closer to what a predictor of activations
-        can know. Nothing is trained: weights, optimizer, predictor and the model's buffers are restored.
+        The gradient of a single batch is noisy. The mean over many batches is closer to what can be predicted from activations.
+        All gradients are taken at the current weights. Nothing is trained: weights, optimizer, predictor and the model's
+        buffers are restored.
 
         Args:
-            closures: one a batch, as for ``step``; the prediction and the single batch are those of the first.
+            closures: one for each batch, as for ``step``. The first batch is the one that is predicted and compared.
 
         Returns:
-            {layer: {"prediction": cosine, "batch": cosine}}, both with the mean over the other batches.
+            {layer: {"prediction": cosine, "batch": cosine}}: of the prediction, and of the true gradient of the first batch,
+            each with the mean over the other batches.
 
         Raises:
             UsageError: fewer than two closures were given, or one returned no scalar tensor.
@@ -337,9 +356,9 @@ class AdaGP:
         return large_batch_quality(self._steps, list(closures))
 
     def state_dict(self) -> dict:
-        """Return position, predictor, schedule and counts; the model and the optimizer keep state dicts of their own.
+        """Return the state of position, predictor, schedule and counts. Save those of model and optimizer besides.
 
-        Inside a group of ``accumulate`` calls the gradients collected so far are part of it.
+        Inside a group of ``accumulate`` calls, the gradients collected so far are included.
         """
         at = self._at
         return {
@@ -351,14 +370,14 @@ class AdaGP:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Continue where ``state_dict`` was taken, bit for bit.
+        """Restore what ``state_dict`` returned, so that training continues bit for bit.
 
         Raises:
             UsageError: the state is of another model, predictor or version.
         """
         self._steps.check_state(state, besides={"position", "gradients", "counts", "schedule"})
         self._steps.load_state_dict(state)
-        self._inside, self._loop, self._number, self._first_bad = False, None, None, None
+        self._inside, self._loop, self._batch_number, self._first_bad = False, None, None, None
         self._at = Position(**{**state["position"], "phase": Phase(state["position"]["phase"])})
         trained = self._steps.followed.trained if self._at.call else []
         for parameter, gradient in zip(trained, state["gradients"], strict=True):
@@ -375,11 +394,11 @@ class AdaGP:
         raise UsageError("an engine belongs to its model: save its state_dict, and load it into a new engine")
 
     def close(self) -> None:
-        """End the engine's work: a step after this is refused, and a compiled model loses its hooks."""
+        """Close the engine: remove the hooks of a compiled model and refuse further steps."""
         self._steps.watch.release()
         self._closed = True
 
-    def _give_up(self) -> None:
-        """Forget an optimizer step that is not finished: an exception, or an incomplete group."""
-        self._steps.give_up(begun=self._at.call > 0)
+    def _discard_step(self) -> None:
+        """Discard an unfinished optimizer step, after an exception or at the end of an epoch."""
+        self._steps.discard(begun=self._at.call > 0)
         self._at.call = 0

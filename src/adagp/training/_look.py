@@ -1,4 +1,4 @@
-"""Looking at predictions without training."""
+"""Inspection of predictions without training."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def predictions(steps: "Steps", closure: Callable[[], Tensor]) -> dict[str, Tensor]:
-    """See ``AdaGP.predictions``."""
+    """Return what ``AdaGP.predictions`` describes."""
     with _restored(steps):
         steps.watch.run(closure, forward_only=steps.without_graph())
-        with torch.no_grad(), steps.plain():
+        with torch.no_grad(), steps.without_autocast():
             layers = steps.reached()
             steps.predictor.predict(layers, None)
             return {x.name: x.matrix(x.weight.grad) for x in layers if x.weight.grad is not None}
 
 
 def large_batch_quality(steps: "Steps", closures: list[Callable[[], Tensor]]) -> dict[str, dict[str, float]]:
-    """See ``AdaGP.large_batch_quality``."""
+    """Return what ``AdaGP.large_batch_quality`` describes."""
     if len(closures) < 2:
         raise UsageError(f"large_batch_quality needs at least two closures, got {len(closures)}")
     layers = list(steps.layers)
@@ -36,7 +36,7 @@ def large_batch_quality(steps: "Steps", closures: list[Callable[[], Tensor]]) ->
     with _restored(steps):
         for number, closure in enumerate(closures):
             loss = closure() if number else steps.watch.run(closure)
-            steps.watch.listen()
+            steps.watch.request_error()
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)
             if number:
                 mean = [g if m is None else m if g is None else m + g for m, g in zip(mean, gradients, strict=True)]
@@ -56,7 +56,10 @@ def large_batch_quality(steps: "Steps", closures: list[Callable[[], Tensor]]) ->
 
 @contextlib.contextmanager
 def _restored(steps: "Steps") -> Iterator[None]:
-    """Look at a batch: weights, gradients, buffers, predictor and the present group are restored afterwards."""
+    """Context manager to inspect a batch without training.
+
+    It restores weights, gradients, buffers, the predictor's state and the current group of accumulated calls on exit.
+    """
     gradients = [parameter.grad for parameter in steps.model.parameters()]
     weights = [layer.weight.detach().clone() for layer in steps.layers]
     predictor = steps.predictor.state_dict()
@@ -64,7 +67,7 @@ def _restored(steps: "Steps") -> Iterator[None]:
     for layer in steps.layers:
         layer.weight.grad = None
     try:
-        with steps.watch.aside(), steps.buffers_kept():
+        with steps.watch.restored(), steps.restored_buffers():
             yield
     finally:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""One optimizer step at a time: forward passes, then backpropagation or predictions, then the update."""
+"""One optimizer step: forward passes, then backpropagation or predictions, then the update of the weights."""
 
 import contextlib
 import inspect
@@ -22,10 +22,12 @@ from ._watch import Watch
 
 
 class Steps:
-    """What an optimizer step does in each phase, and what is known of the model's layers.
+    """Optimizer steps in each phase, and the state of the model's layers between them.
+
+    The engine calls ``begin``, then ``forward`` once or (with accumulation) several times, then ``update``.
 
     Args:
-        predicts: whether any step will be in Phase GP; else the model is left alone.
+        predicts: whether any step will be in Phase GP. If not, the model is trained without hooks or checks.
         others: as for ``AdaGP``.
     """
 
@@ -50,12 +52,14 @@ class Steps:
         self.true_steps = 0
         """Optimizer steps made with true gradients."""
         self.taught: set[Layer] = set()
-        """Layers whose last true step left a gradient: those that Phase GP predicts."""
-        self._unseen: frozenset[Layer] = frozenset()  # had a gradient, and did not run
-        self._searched: set[int] = set()  # ids of weights without a layer that a forward pass was searched for
-        self._moved = False  # whether layers must be looked for, since another module may run with these weights
-        self._notes: Counter[str] = Counter()  # of this epoch: what may have to be said when it ends
-        self._said = self._judged = False  # how little is predicted; whether that was asked after a true step
+        """Layers that Phase GP predicts: those with a gradient in the last true-gradient step in which they ran."""
+        self._unseen: frozenset[Layer] = frozenset()  # layers that had a gradient although they were not seen to run
+        self._searched: set[int] = set()  # ids of weights without a layer for which a forward pass has been searched
+        self._must_find = False  # whether the next step must look for layers, since another module may use their weights
+        self._faults: Counter[str] = Counter()  # steps of this epoch with each fault of NOTICES
+        self._checked: Counter[str] = Counter()  # steps of this epoch that were checked for it
+        self._warned = False  # whether the user was warned that few parameters are predicted
+        self._coverage_known = False  # whether coverage was asked for after a step with true gradients
         self.followed = Followed(model, optimizer)
         self.followed.find()
         self._device = self.followed.trained[0].device
@@ -71,13 +75,13 @@ class Steps:
         self.replicas = self._find_replicas(process_group)
         if self.layers and predicts:
             predictor.bind(self.layers, self.replicas)
-        self.watch = Watch(model, predictor, self.followed, self.plain, asleep=not predicts)
+        self.watch = Watch(model, predictor, self.followed, self.without_autocast, disabled=not predicts)
         if predicts:
-            self._say_coverage()
+            self._warn_of_low_coverage()
 
     @property
     def layers(self) -> list[Layer]:
-        """The predicted layers, in order of definition."""
+        """Predicted layers, in order of definition."""
         return self.followed.layers
 
     def _find_replicas(self, group: "dist.ProcessGroup | None") -> Replicas:
@@ -86,8 +90,8 @@ class Steps:
         if self._sharded:
             if self.predicts and not self.predictor.needs.sharded:
                 raise UsageError(
-                    f"{type(self.predictor).__name__} does not know weights that fully_shard has split; use 'shared-network' "
-                    "or 'coast'"
+                    f"{type(self.predictor).__name__} does not support weights that fully_shard has split; use "
+                    "'shared-network' or 'coast'"
                 )
             return Replicas(sharded)
         if isinstance(self.model, nn.parallel.DistributedDataParallel):
@@ -96,10 +100,10 @@ class Steps:
         return Replicas(group, differ=group is not None)
 
     def begin(self) -> None:
-        """Begin an optimizer step: look for layers that came or went, and clear gradients."""
+        """Begin an optimizer step: look for layers that were added or removed, and clear the gradients."""
         changed = self.followed.changed()
-        if self.predicts and (changed or self._moved):
-            self._moved = False
+        if self.predicts and (changed or self._must_find):
+            self._must_find = False
             self.followed.find()
             check_averaged(self.model, self.followed.trained)
             self.rebind()
@@ -110,22 +114,22 @@ class Steps:
             for parameter in self.followed.trained:
                 parameter.grad = None
 
-    def look_again(self, found: dict[str, bool]) -> None:
-        """Look for layers now, those that an earlier engine's forward passes found among them.
+    def _restore_layers(self, handed: dict[str, bool]) -> None:
+        """Find the layers now, including those that only a forward pass can find.
 
         Args:
-            found: what its ``followed.handed`` returned.
+            handed: what ``followed.handed`` returned in the engine whose forward passes found them.
         """
         if self.predicts:
             self.followed.find()
-            self.followed.hand_again(found)
+            self.followed.hand_again(handed)
             self.rebind()
 
-    def give_up(self, begun: bool) -> None:
-        """Forget an optimizer step that is not finished: an exception, or an incomplete group.
+    def discard(self, begun: bool) -> None:
+        """Discard an unfinished optimizer step, after an exception or for an incomplete group of calls.
 
         Args:
-            begun: whether some of its calls were made.
+            begun: whether some of its calls were made; then their gradients are cleared.
         """
         if self.predicts:
             self.predictor.forget()
@@ -135,39 +139,43 @@ class Steps:
                 parameter.grad = None
 
     def forward(self, phase: Phase, closure: Callable[..., Tensor], batch: tuple[Tensor, ...], first: bool) -> Tensor | None:
-        """Make one call of an optimizer step: a forward pass, with what the phase asks of a backward pass.
+        """Run one call of an optimizer step: the forward pass, and the backward pass as far as the phase asks for one.
 
         Args:
             first: whether it is the first call of its step.
 
         Returns:
-            The loss of what was run, detached; None where nothing was.
+            The loss of what was run, detached; None where nothing was run.
         """
         if self.predicts and self.predictor.work.part < 1 and not batch:
             raise UsageError(
-                "this predictor trains on a part of the batch, which it must be given: "
+                "this predictor trains on a part of the batch, so step needs the batch's tensors: "
                 "engine.step(lambda x, y: F.cross_entropy(model(x), y), x, y)"
             )
         run = (lambda: closure(*batch)) if batch else closure
-        return self._predicting(run, closure, batch, first) if phase is Phase.GP else self._with_backward(run, first)
+        return self._forward_gp(run, closure, batch, first) if phase is Phase.GP else self._with_backward(run, first)
 
     def update(self, phase: Phase) -> Tensor | None:
-        """Predict or learn, then make the optimizer's step; return the mean cosine over layers where it was measured."""
+        """Predict or learn, then make the optimizer's step.
+
+        Returns:
+            The mean cosine over layers, where it was measured; else None.
+        """
         predicting = phase is Phase.GP
         trained = self.followed.trained
         if predicting and self._cut() is not None:
             self._average(trained)
         true = not predicting or any(parameter.grad is not None for parameter in trained)
-        error, finite, quality = self._error_of_all(), True, None
+        error, finite, quality = self._error_on_all_replicas(), True, None
         if true:
             unscaled = self._scaling.unscale(error)
-            if not predicting:  # in Phase GP it comes from the loss unscaled
+            if not predicting:  # in Phase GP the error is the gradient of the loss itself, which was never scaled
                 error = unscaled
                 finite = not self._scaling.active or self._gradients_are_finite()
-        with self.plain():
+        with self.without_autocast():
             if predicting:
                 self._predict(error)
-            # What the optimizer gets is what the predictor learns from: one outlier batch, clipped, spoils no prediction.
+            # Clip before learning: the predictor then learns what the optimizer gets, and one outlier batch cannot spoil it.
             if self._clip_norm is not None:
                 nn.utils.clip_grad_norm_(trained, self._clip_norm)
             if not predicting and self.predicts:
@@ -175,22 +183,28 @@ class Steps:
         self.watch.clear()
         # Some optimizers fail in a step without any gradient.
         if true or any(parameter.grad is not None for parameter in trained):
-            self._move(true, first=not predicting and not self.true_steps)
+            self._step_optimizer(true, first=not predicting and not self.true_steps)
         self.true_steps += not predicting
-        if not predicting and self.predicts and finite and not self._judged:
-            self._judged = True
-            self._say_coverage()
+        if not predicting and self.predicts and finite and not self._coverage_known:
+            self._coverage_known = True
+            self._warn_of_low_coverage()
         return quality
 
     def end_epoch(self) -> dict[str, int]:
-        """Return what happened in every step that it could in, of those counted since this was last asked, and how often."""
-        notes, self._notes = self._notes, Counter()
-        return {fault: notes[fault] for fault in NOTICES if notes[fault] and notes[fault] == notes[f"{fault} of"]}
+        """Return the faults of NOTICES that every checked step since the last call had, with the number of these steps."""
+        faults, checked = self._faults, self._checked
+        self._faults, self._checked = Counter(), Counter()
+        return {fault: faults[fault] for fault in NOTICES if faults[fault] and faults[fault] == checked[fault]}
+
+    def _note(self, fault: str, present: bool) -> None:
+        """Count a step that was checked for a fault of NOTICES."""
+        self._checked[fault] += 1
+        self._faults[fault] += present
 
     def state_dict(self) -> dict:
-        """Return all that later steps depend on, besides the model and the optimizer."""
+        """Return all that later steps depend on, except the states of model and optimizer."""
         return {
-            "layers": self._signature(),
+            "layers": self._shapes(),
             "channels_last": [layer.name for layer in self.layers if layer.channels_last],
             "found": self.followed.handed(),
             "taught": [layer.name for layer in self.layers if layer in self.taught],
@@ -205,20 +219,22 @@ class Steps:
         """Refuse a state of another predictor or version.
 
         Args:
-            besides: what it must hold in addition to this object's own.
+            besides: keys that the state must have in addition to those of this object.
 
         Raises:
-            UsageError: it is one.
+            UsageError: the predictor is another one, or a key is missing.
         """
         if state.get("kind") != self._kind():
             raise UsageError(
                 f"this state is of the predictor {state.get('kind', 'missing')}, expected {self._kind()}; load it into an "
                 "engine with the same predictor and a schedule of the same kind"
             )
-        own = {"layers", "channels_last", "found", "taught", "true_steps", "kind", "predictor", "metrics"}
-        missing = (own | besides | self.watch.state_dict().keys()) - state.keys()
+        keys = {"layers", "channels_last", "found", "taught", "true_steps", "kind", "predictor", "metrics"}
+        missing = (keys | besides | self.watch.state_dict().keys()) - state.keys()
         if missing:
-            raise UsageError(f"this state lacks {', '.join(sorted(missing))}: it was made by another version; begin anew")
+            raise UsageError(
+                f"this state lacks {', '.join(sorted(missing))}: it was made by another version; restart the training"
+            )
 
     def load_state_dict(self, state: dict) -> None:
         """Restore what ``state_dict`` returned.
@@ -226,15 +242,15 @@ class Steps:
         Raises:
             UsageError: the state is of another model.
         """
-        self.look_again(state["found"])
-        mine, theirs = self._signature(), dict(state["layers"])
-        if mine != theirs:
-            name = next((n for n in (*theirs, *mine) if theirs.get(n) != mine.get(n)), "order of layers")
+        self._restore_layers(state["found"])
+        shapes, saved = self._shapes(), dict(state["layers"])
+        if shapes != saved:
+            name = next((n for n in (*saved, *shapes) if saved.get(n) != shapes.get(n)), "order of layers")
             raise UsageError(
-                f"this state is of another model: layer {name!r} has weights {theirs.get(name, 'missing')} there and "
-                f"{mine.get(name, 'missing')} here; load it into an engine around the model it came from"
+                f"this state is of another model: layer {name!r} has weights {saved.get(name, 'missing')} there and "
+                f"{shapes.get(name, 'missing')} here; load it into an engine around the model it came from"
             )
-        for layer in self.layers:  # the columns' order is a part of what was learned
+        for layer in self.layers:  # what the predictor has learned depends on the order of the columns
             layer.channels_last = layer.name in state["channels_last"]
         self.watch.load_state_dict(state)
         self.taught = {layer for layer in self.layers if layer.name in state["taught"]}
@@ -246,7 +262,7 @@ class Steps:
     def _kind(self) -> str:
         return type(self.predictor).__name__ if self.predicts else "none"
 
-    def _signature(self) -> dict[str, list[int]]:
+    def _shapes(self) -> dict[str, list[int]]:
         return {layer.name: list(layer.weight.shape) for layer in self.layers}
 
     def coverage(self) -> Coverage:
@@ -256,47 +272,53 @@ class Steps:
         reached = set(self.layers)
         if self.predictor.needs.outputs:
             reached -= set(watch.why_not)
-            if self.true_steps:  # what the last forward pass has found is seen from the next one on
+            if self.true_steps:
+                # Weights that the last forward pass found to be handed to functions are seen from the next one on.
                 reached = self.taught | (watch.handed - watch.ran) | watch.hidden
         return coverage(self.model, self.followed, reached, why_not)
 
-    def _say_coverage(self) -> None:
-        """Warn, once, where predictions reach less than half of the trained numbers.
+    def _warn_of_low_coverage(self) -> None:
+        """Warn, once, if less than half of the trained numbers get predictions.
 
-        Before a forward pass, a weight that the model might hand to a function counts as reached.
+        Before the first forward pass, a weight that the model might hand to a function counts as predicted.
         """
-        if self._said:
+        if self._warned:
             return
-        found = self.coverage()
-        maybe = 0 if self.true_steps else sum(found.resting[name][0] for name, _, _ in self.followed.candidates.values())
-        total = sum(found.predicted.values()) + sum(count for count, _ in found.resting.values())
-        if total and (sum(found.predicted.values()) + maybe) / total < 0.5:
-            self._said = True
+        answer = self.coverage()
+        maybe = 0 if self.true_steps else sum(answer.resting[name][0] for name, _, _ in self.followed.candidates.values())
+        total = sum(answer.predicted.values()) + sum(count for count, _ in answer.resting.values())
+        if total and (sum(answer.predicted.values()) + maybe) / total < 0.5:
+            self._warned = True
             warnings.warn(
-                f"predictions reach {found.share:.0%} of the numbers that the optimizer trains, the others rest in Phase GP: "
-                "print(engine.coverage()) says which and why",
+                f"predictions reach {answer.share:.0%} of the numbers that the optimizer trains; Phase GP does not update the "
+                "others: print(engine.coverage()) lists them with reasons",
                 stacklevel=3,
             )
 
     def rebind(self, scan: bool = True) -> None:
-        """Tell predictor and watch which layers there are now."""
+        """Give predictor and watch the current layers.
+
+        Args:
+            scan: as for ``Watch.follow``.
+        """
         if self.layers:
             self.predictor.bind(self.layers, self.replicas)
         self.taught &= set(self.layers)
         self.watch.follow(scan)
 
-    def plain(self) -> torch.autocast:
-        """The engine's own arithmetic is in its tensors' own types, whatever autocast the user's loop runs in."""
+    def without_autocast(self) -> torch.autocast:
+        """Return a context that turns autocast off: the engine computes in its tensors' own types, also in a loop with it."""
         return torch.autocast(self._device.type, enabled=False)
 
     @contextlib.contextmanager
     def without_graph(self) -> Iterator[None]:
-        """Weights make no graph, though autograd is on: where it is off, that is the user's doing, and stays so.
+        """Context manager in which the weights need no gradient, so that a forward pass builds no graph of them.
 
-        A gradient that the closure takes with respect to its inputs (a penalty, forces) can be had all the same.
+        Autograd itself stays on, unless the user has turned it off. The closure can thus still take gradients with respect to
+        its inputs (for a gradient penalty, or for forces).
         """
-        self._fixed = [parameter for parameter in self.followed.parameters if parameter.requires_grad]
-        for parameter in self._fixed:
+        self._frozen = [parameter for parameter in self.followed.parameters if parameter.requires_grad]
+        for parameter in self._frozen:
             parameter.requires_grad_(False)
         try:
             yield
@@ -304,53 +326,62 @@ class Steps:
             self._with_graph()
 
     def _with_graph(self) -> None:
-        for parameter in self._fixed:
+        """Make the weights need gradients again: at the end of ``without_graph``, or from a cut on inside it."""
+        for parameter in self._frozen:
             parameter.requires_grad_(True)
 
     @contextlib.contextmanager
-    def buffers_kept(self) -> Iterator[None]:
-        """The statistics of batch normalization, and any other buffer, are restored afterwards."""
-        kept = [buffer.clone() for buffer in self.model.buffers()]
+    def restored_buffers(self) -> Iterator[None]:
+        """Context manager that restores the statistics of batch normalization, and all other buffers, on exit."""
+        saved = [buffer.clone() for buffer in self.model.buffers()]
         try:
             yield
         finally:
-            for buffer, value in zip(self.model.buffers(), kept, strict=True):
+            for buffer, value in zip(self.model.buffers(), saved, strict=True):
                 buffer.copy_(value)
 
-    def _predicting(
+    def _forward_gp(
         self, run: Callable[[], Tensor], closure: Callable[..., Tensor], batch: tuple[Tensor, ...], first: bool
     ) -> Tensor | None:
-        """Do the work of a batch in Phase GP; return the loss of what was run."""
+        """Run a batch of Phase GP as the predictor's ``work`` says; return the loss of what was run.
+
+        Args:
+            run: the closure with its batch, without arguments.
+            closure: the closure itself, to be called with a part of the batch.
+        """
         work, cut = self.predictor.work, self._cut()
-        # With a cut that is not known yet, no layer goes backward.
+        # As long as a cut is not known, work.backward is below 1, and no layer gets a true gradient.
         whole, part = cut is None and work.backward == 1, work.part < 1
         ahead = work.forward == 1 and (part or not whole)
         loss = self._forward_only(run, cut, first) if ahead else None
         if part:
-            rows = cast(PartChooser, self.predictor).choose(len(batch[0]), self.watch.error)
-            chosen = [tensor[rows.to(tensor.device)] for tensor in batch]
-            # A chosen part's statistics are not the batch's: where the batch went forward, it alone moves them.
-            with self.buffers_kept() if ahead else contextlib.nullcontext():
-                partial = self._backpropagate(closure(*chosen))
-            loss = partial if loss is None else loss
+            samples = cast(PartChooser, self.predictor).choose(len(batch[0]), self.watch.error)
+            chosen = [tensor[samples.to(tensor.device)] for tensor in batch]
+            # If the whole batch went forward, it has updated the statistics of batch normalization; its part must not do so
+            # again, since the statistics of a chosen part are biased.
+            with self.restored_buffers() if ahead else contextlib.nullcontext():
+                part_loss = self._backpropagate(closure(*chosen))
+            loss = part_loss if loss is None else loss
         elif whole:
             loss = self._with_backward(run, first)
         return loss
 
     def _cut(self) -> Layer | None:
-        """Return the lowest layer that gets a true gradient in Phase GP, where the predictor names one."""
+        """Return the lowest layer that gets a true gradient in Phase GP; None where the predictor names none."""
         name = self.predictor.work.cut
         return None if name is None else next((layer for layer in self.layers if layer.name == name), None)
 
     def _forward_only(self, closure: Callable[[], Tensor], cut: Layer | None, first: bool) -> Tensor:
+        """Run a forward pass without a graph, or with one from the cut on, through which it then backpropagates."""
         replica = self.model if isinstance(self.model, nn.parallel.DistributedDataParallel) else None
-        # A forward pass whose graph is missing, or begins inside the model, is not what DistributedDataParallel's reducer
-        # expects: ``_update`` averages.
+        # DistributedDataParallel's reducer cannot deal with a forward pass whose graph is missing or begins inside the model.
+        # It is turned off here, and ``update`` averages the gradients.
         with contextlib.nullcontext() if replica is None else replica.no_sync():
             loss = self.watch.run(
                 closure,
                 first=first,
-                # The weights that fully_shard gathers have a mark of their own for who needs a graph.
+                # fully_shard computes with gathered copies of the weights, for which requires_grad is set elsewhere: only
+                # no_grad keeps these from building a graph.
                 forward_only=torch.no_grad() if self._sharded else self.without_graph(),
                 quiet=self._sharded,
                 cut=cut,
@@ -359,12 +390,15 @@ class Steps:
         if self._sharded:
             self._reshard()
         self.watch.error_of(loss, keep_graph=cut is not None)
-        # Where the cut's layer did not run (a dropped one), the whole batch coasts.
+        # If the layer of the cut did not run (it was dropped at random, say), the whole batch coasts.
         graph = cut is not None and self.watch.cut_ran and loss.requires_grad
         return self._backpropagate(loss) if graph else loss.detach()
 
     def _reshard(self) -> None:
-        """Without a backward pass ``fully_shard`` keeps its weights gathered, and would use them again after they moved."""
+        """Free the weights that ``fully_shard`` gathered for a forward pass.
+
+        It frees them itself only in a backward pass. Without one it would keep them, and use them after their update.
+        """
         from torch.distributed.fsdp import FSDPModule
 
         for module in self.model.modules():
@@ -373,9 +407,9 @@ class Steps:
 
     def _with_backward(self, closure: Callable[[], Tensor], first: bool) -> Tensor:
         loss = self.watch.run(closure, first=first)
-        if self.watch.found_new:
+        if self.watch.added_layers:
             self.rebind(scan=False)
-        self.watch.listen()
+        self.watch.request_error()
         return self._backpropagate(loss)
 
     def _backpropagate(self, loss: Tensor) -> Tensor:
@@ -384,38 +418,38 @@ class Steps:
         self._backward(self._scaling.scaled(loss))
         return loss.detach()
 
-    def _error_of_all(self) -> Tensor | None:
-        """The error at this replica's output; None where another replica has none, since statistics of it are averaged."""
+    def _error_on_all_replicas(self) -> Tensor | None:
+        """Return the error at this replica's output, if all replicas have one: predictors average statistics of it."""
         if not (self.predicts and self.predictor.needs.error):
             return None
         missing = self.replicas.any([self.watch.error is None], self._device)[0]
         return None if missing else self.watch.error
 
     def _average(self, trained: list[nn.Parameter]) -> None:
-        """Average the gradients of a backward pass that DistributedDataParallel did not reduce."""
-        given = [parameter.grad is not None for parameter in trained]
-        for parameter, anywhere in zip(trained, self.replicas.any(given, self._device), strict=True):
+        """Average over replicas the gradients of a backward pass that DistributedDataParallel did not reduce."""
+        present = [parameter.grad is not None for parameter in trained]
+        for parameter, anywhere in zip(trained, self.replicas.any(present, self._device), strict=True):
             if anywhere:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
                 self.replicas.mean(parameter.grad)
 
     def reached(self) -> list[Layer]:
-        """The layers that ran in this optimizer step, on any replica; all, where the predictor asks to see none."""
+        """Return the layers that ran in this optimizer step on any replica; all layers, if the predictor sees no outputs."""
         if not self.predictor.needs.outputs:
             return list(self.layers)
         ran = self.replicas.any([layer in self.watch.reached for layer in self.layers], self._device)
-        return [layer for layer, here in zip(self.layers, ran, strict=True) if here]
+        return [layer for layer, anywhere in zip(self.layers, ran, strict=True) if anywhere]
 
     def _predict(self, error: Tensor | None) -> None:
-        """Have the predictor fill the gradients of the layers that ran and that have true gradients in the true phases."""
+        """Let the predictor set the gradients of the layers that ran, if they had one in the last true-gradient step."""
         layers = [layer for layer in self.reached() if layer in self.taught and layer.weight.requires_grad]
-        given = {layer for layer in layers if layer.weight.grad is not None}  # by backpropagation
+        backpropagated = {layer for layer in layers if layer.weight.grad is not None}
         if self.predictor.needs.outputs and (self.replicas.alone or self.replicas.differ):
             shown = self.replicas.any([layer in self.watch.shown for layer in layers], self._device)
-            for layer in [layer for layer, some in zip(layers, shown, strict=True) if not some]:
-                layer.put_zero()  # as backpropagation has it for a layer that ran on no samples
-            layers = [layer for layer, some in zip(layers, shown, strict=True) if some]
+            for layer in [layer for layer, has_samples in zip(layers, shown, strict=True) if not has_samples]:
+                layer.put_zero()  # backpropagation also gives zero to a layer that ran on no samples
+            layers = [layer for layer, has_samples in zip(layers, shown, strict=True) if has_samples]
         self.predictor.predict(layers, error)
         for layer in layers:
             weight: Any = layer.weight
@@ -423,21 +457,19 @@ class Steps:
             after = [*(getattr(weight, "_post_accumulate_grad_hooks", None) or {}).values()]
             if not (hooks or after) or weight.grad is None:
                 continue
-            if layer not in given:
-                _apply(hooks, after, weight)
+            if layer not in backpropagated:
+                _call_gradient_hooks(hooks, after, weight)
             elif self.predictor.needs.outputs and self.predictor.work.part < 1:
                 raise UsageError(
                     f"the weight of {layer.name} has gradient hooks, which {type(self.predictor).__name__} cannot apply to a "
                     "gradient that is partly predicted; use another predictor, or mask the weight in the forward pass"
                 )
-        self._notes["nothing was predicted in of"] += 1
-        self._notes["nothing was predicted in"] += not layers and self.predictor.work.backward < 1
+        self._note("nothing was predicted in", not layers and self.predictor.work.backward < 1)
 
     def _learn(self, phase: Phase, error: Tensor | None, finite: bool) -> Tensor | None:
         """Let the predictor learn; return the mean cosine over layers where it was measured."""
-        self._notes["the scaler skipped of"] += 1
-        if not finite:  # the scaler overflowed and will skip this step: nothing to learn from
-            self._notes["the scaler skipped"] += 1
+        self._note("the scaler skipped", not finite)
+        if not finite:  # gradients overflowed and the scaler will skip this step: there is nothing to learn from
             self.predictor.forget()
             return None
         if self.true_steps == 0:
@@ -454,7 +486,14 @@ class Steps:
         return quality
 
     def _with_gradients(self) -> list[Layer]:
-        """The layers that ran and have a true gradient; and what can be told from those that have only one of the two."""
+        """Return the layers that ran and have a true gradient, and draw conclusions from the layers with only one of the two.
+
+        A layer that ran without getting a gradient is not predicted. A layer with a gradient that ran only where autograd was
+        off is under reentrant checkpointing. One with a gradient that did not run at all may belong to another module by now.
+
+        Raises:
+            UsageError: gradients exist but no layer was seen, or the error cannot be had under reentrant checkpointing.
+        """
         watch, outputs = self.watch, self.predictor.needs.outputs
         reached = self.reached()
         layers = [layer for layer in reached if layer.weight.grad is not None]
@@ -464,35 +503,39 @@ class Steps:
         watch.hidden |= {layer for layer in gradients if layer in watch.quiet and layer not in watch.reached}
         if watch.final in watch.hidden:
             watch.last = watch.final
-        # Weights that no forward pass has been searched for since they first had a gradient.
+        # A weight without a layer that has its first gradient: the next forward pass is searched for a function that uses it.
         candidates = {key: parameter_of(module, name) for key, (_, module, name) in self.followed.candidates.items()}
         new = {key for key, parameter in candidates.items() if parameter is not None and parameter.grad is not None}
         if not new <= self._searched:
             self._searched |= new
             watch.scanning = not watch.compiled and not watch.just_scanned
         unseen = frozenset(gradients).difference(reached)
-        self._notes["the predictor learned from no layer in of"] += 1
-        self._notes["the predictor learned from no layer in"] += not layers
+        self._note("the predictor learned from no layer in", not layers)
         if unseen and unseen != self._unseen:
-            self._unseen, self._moved = unseen, True
-        expected = watch.hidden or watch.handed
-        if outputs and gradients and not layers and not expected:
+            self._unseen, self._must_find = unseen, True
+        may_be_unseen = watch.hidden or watch.handed
+        if outputs and gradients and not layers and not may_be_unseen:
             if watch.why_not:
                 layer, reason = next(iter(watch.why_not.items()))
                 raise UsageError(f"weights have gradients, but no layer of the model can be seen; {layer.name}: {reason}")
             raise UsageError(
                 "weights have gradients, but no layer of the model was seen: if it was compiled and called before the engine "
-                "was made, call torch.compiler.reset() after building the engine; let the closure call the model, not a copy"
+                "was built, call torch.compiler.reset() after building it; let the closure call the model, not a copy"
             )
         if self.predictor.needs.error and watch.last is not None and watch.last in watch.hidden:
             raise UsageError(
-                f"{watch.last.name} runs under reentrant checkpointing, where the error at its output cannot be had; pass "
+                f"{watch.last.name} runs under reentrant checkpointing, which does not give the error at its output; pass "
                 "use_reentrant=False"
             )
         return layers
 
-    def _move(self, true: bool, first: bool) -> None:
-        """Make the optimizer's step."""
+    def _step_optimizer(self, true: bool, first: bool) -> None:
+        """Make the optimizer's step.
+
+        Args:
+            true: as for ``Scaling.step``.
+            first: whether it is the first step with true gradients. If it fails, the message explains the likely cause.
+        """
         try:
             self._scaling.step(true)
         except UsageError:
@@ -504,13 +547,14 @@ class Steps:
                 f"{type(self._scaling.bare).__name__} cannot make a step ({error}); optimizers that call the forward pass "
                 "themselves or need create_graph=True do not work with predicted gradients"
             ) from error
-        torch.clear_autocast_cache()  # else an autocast region around the loop would go on with the weights of before this step
+        torch.clear_autocast_cache()  # an autocast region around the loop would else use casts of the old weights
 
     def _gradients_are_finite(self) -> bool:
         gradients = [local_part(layer.weight.grad) for layer in self.layers if layer.weight.grad is not None]
         if not gradients:
             return True
-        # One wait for all layers. Gradients are equal on all replicas, but of split ones each process has its own rows.
+        # This waits for the device once for all layers. Replicas have equal gradients and need no exchange; with fully_shard
+        # each process has other rows.
         bad = torch.stack([~gradient.isfinite().all() for gradient in gradients]).any().float()
         return not bool(self.replicas.sum(bad) if self._sharded else bad)
 
@@ -520,11 +564,11 @@ NOTICES = {
     "the predictor learned from no layer in": "the loss depends on no predicted layer",
     "the scaler skipped": "gradients overflow; lower the learning rate or the scaler's initial scale",
 }
-"""What is said at the end of an epoch in which it was so in every step, and what to look for."""
+"""Faults that the engine warns of at the end of an epoch if every step had them, each with its likely cause."""
 
 
-def _apply(hooks: list[Callable], after: list[Callable], weight: nn.Parameter) -> None:
-    """Call the hooks that the user put on a weight, as backpropagation would have."""
+def _call_gradient_hooks(hooks: list[Callable], after: list[Callable], weight: nn.Parameter) -> None:
+    """Call the gradient hooks that the user registered on a weight, as backpropagation would have."""
     for hook in hooks:
         changed = hook(weight.grad)
         if changed is not None:

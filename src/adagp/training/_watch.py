@@ -1,4 +1,4 @@
-"""What the layers of a model do while a closure runs: their outputs, and where the error appears."""
+"""Hooks that collect the layers' outputs while a closure runs, and the error at the last layer's output."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,19 +14,20 @@ from ._layers import Followed
 
 
 class Watch:
-    """Hooks on the layers, for as long as a closure runs, and what they saw.
+    """Hooks that are on the layers while a closure runs, and what they have collected.
 
-    A hook answers for the module that it was put on: copies of the model that a closure makes and calls are not seen. Nothing
-    of the engine is on the model between steps, so it can be copied, saved and scripted; only a compiled model keeps its hooks,
-    since torch.compile traces them once and looks no more; what was compiled before is compiled again.
+    A hook works only for the module that it was put on. Copies of the model that a closure makes and calls are not seen.
+    Between steps no hook is on the model, so it can be copied, saved and scripted. A compiled model is the exception: it keeps
+    its hooks, because torch.compile traces hooks only once. What was compiled before is compiled again.
 
-    A use of a layer counts where autograd is on: one under the user's own ``no_grad`` has no part in the gradient. Reentrant
-    checkpointing turns autograd off, too, and runs the layer again later; those layers are found by their true gradients
-    (``hidden``).
+    A use of a layer counts if autograd is on. A use under the user's own ``no_grad`` does not contribute to the gradient.
+    Reentrant checkpointing also turns autograd off and runs the layer again later; such layers are recognized by their true
+    gradients (``hidden``).
 
     Args:
-        plain: the context that the predictor looks at outputs in.
-        asleep: whether the schedule never predicts: then nothing is watched.
+        followed: the layers and their modules.
+        without_autocast: returns the context in which the predictor sees the outputs.
+        disabled: whether the schedule never predicts. Then no hook is used.
     """
 
     def __init__(
@@ -34,65 +35,66 @@ class Watch:
         model: nn.Module,
         predictor: GradientPredictor,
         followed: Followed,
-        plain: Callable[[], contextlib.AbstractContextManager],
-        asleep: bool,
+        without_autocast: Callable[[], contextlib.AbstractContextManager],
+        disabled: bool,
     ) -> None:
-        self._predictor, self._followed, self._plain, self._asleep = predictor, followed, plain, asleep
+        self._predictor, self._followed = predictor, followed
+        self._without_autocast, self._disabled = without_autocast, disabled
         self.compiled = any(_is_compiled(module) for module in model.modules())
         self._handles: list[Any] = []
         self._hooks: list[tuple[nn.Module, Callable]] = []
         self._watching = False
         self.hidden: set[Layer] = set()
-        """Layers whose uses count although autograd is off."""
+        """Layers whose uses count although autograd is off: those under reentrant checkpointing."""
         self.handed: set[Layer] = set()
-        """Layers that are seen where their weight is handed to a function, not by their module."""
+        """Layers whose uses are seen in the functions that get their weight (``F.linear``, say), not in their module."""
         self.why_not: dict[Layer, str] = {}
-        """Layers whose outputs cannot be taken, and why."""
+        """Layers whose outputs cannot be used, each with the reason."""
         self.scanning = False
-        """Whether the next forward pass looks for weights that are handed to functions."""
+        """Whether the next forward pass is searched for functions that get a weight of the model."""
         self.scans = False
-        """Whether the present one does."""
+        """Whether the current forward pass is."""
         self.just_scanned = False
-        """Whether the last one did."""
-        self.found_new = False
-        """Whether such a pass has added layers, which the predictor does not know yet."""
+        """Whether the last forward pass was."""
+        self.added_layers = False
+        """Whether that search has added layers, to which the predictor must still be bound."""
         self.last: Layer | None = None
-        """The layer whose output carries the error: the last one that ran."""
+        """The layer at whose output the error is taken: the last one that ran in the forward pass before."""
         self.final: Layer | None = None
-        """The last one that ran, also where autograd was off."""
+        """The last layer that ran, including layers that ran while autograd was off."""
         self.checkpointed: set[Layer] = set()
-        """Layers that checkpointing without reentry runs again while backpropagation goes on."""
+        """Layers under non-reentrant checkpointing, which run again during backpropagation."""
         self.ran: set[Layer] = set()
-        """Layers that ran in some step."""
+        """Layers that ran in an earlier optimizer step."""
         self.reached: dict[Layer, None] = {}
         """Layers that ran in this optimizer step, in order of their first use."""
         self.shown: dict[Layer, None] = {}
-        """Layers that ran on at least one sample in it."""
+        """Layers that ran on at least one sample in this optimizer step."""
         self.quiet: dict[Layer, None] = {}
-        """Layers that ran in it while autograd was off."""
+        """Layers that ran in this optimizer step while autograd was off."""
         self.error: Tensor | None = None
-        """Gradient of the loss at the last layer's output, where the predictor needs it."""
+        """Gradient of the loss with respect to the last layer's output, if the predictor needs it."""
         self.follow()
 
     def clear(self) -> None:
-        """Forget the forward passes of this optimizer step."""
+        """Drop what was collected in the forward passes of this optimizer step."""
         self.ran |= {*self.reached, *self.quiet}
         self.reached, self.shown, self.quiet, self.error = {}, {}, {}, None
 
     @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
-        """Put what this optimizer step has seen aside, to look at another batch; it is restored afterwards."""
+    def restored(self) -> Iterator[None]:
+        """Context manager for a look at another batch: what this optimizer step has collected is restored on exit."""
         names = ("reached", "shown", "quiet", "error", "last", "final", "scanning")
-        kept = {name: getattr(self, name) for name in names}
+        saved = {name: getattr(self, name) for name in names}
         self.clear()
         self.scanning = False
         try:
             yield
         finally:
-            self.__dict__.update(kept)
+            self.__dict__.update(saved)
 
     def state_dict(self) -> dict:
-        """Return what later steps depend on, by the names of the layers."""
+        """Return all that later steps depend on; layers are stored by name."""
         parts = {name: [layer.name for layer in self._followed.layers if layer in getattr(self, name)] for name in _SETS}
         uses = {name: [layer.name for layer in getattr(self, name)] for name in _USES}
         return parts | uses | {"scanning": self.scanning, "last": None if self.last is None else self.last.name}
@@ -107,31 +109,32 @@ class Watch:
         self.scanning, self.last = state["scanning"], by_name.get(state["last"])
 
     def follow(self, scan: bool = True) -> None:
-        """Put the hooks on the layers as they are now.
+        """Make new hooks for the current layers.
 
         Args:
-            scan: whether the next forward pass looks for weights that the model hands to functions.
+            scan: whether the next forward pass is searched for functions that get a weight of the model.
         """
         self.release()
         self._hooks = [(module, self._hook(module, layer)) for module, layer in self._followed.modules]
         self.scanning = scan and not self.compiled and bool(self._followed.layers or self._followed.candidates)
-        self.found_new = False
+        self.added_layers = False
         self.handed &= set(self._followed.layers)
         if self.last not in self._followed.layers:
             self.last = self._followed.layers[-1] if self._followed.layers else None
-        if self.compiled and not self._asleep:
-            torch.compiler.reset()  # what was compiled before looks for no hooks
+        if self.compiled and not self._disabled:
+            torch.compiler.reset()  # a model that was compiled before ignores new hooks
             self._attach(self._followed.modules)
 
     def release(self) -> None:
-        """Take all hooks off the model."""
+        """Remove all hooks from the model."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
-    def _attach(self, cuts: Sequence[tuple[nn.Module, Layer]]) -> None:
-        for module, layer in cuts:
-            # First of all: a user's own pre-hook may compute the weight that the module runs with.
+    def _attach(self, with_pre_hook: Sequence[tuple[nn.Module, Layer]]) -> None:
+        """Put a forward hook on every module of a layer, and before that a forward pre-hook on some modules."""
+        for module, layer in with_pre_hook:
+            # It must be the first pre-hook: a user's own one may compute the weight that the module runs with.
             self._handles.append(module.register_forward_pre_hook(self._pre_hook(module, layer), prepend=True))
         for module, hook in self._hooks:
             self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
@@ -146,14 +149,14 @@ class Watch:
         cut: Layer | None = None,
         at_cut: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """Run the closure and return its loss.
+        """Run the closure with hooks on the layers and return its loss.
 
         Args:
             first: whether this is the first call for its optimizer step.
-            forward_only: in Phase GP, the context in which the forward pass makes no graph.
-            quiet: whether that context turns autograd off, so that uses count all the same.
-            cut: the layer from whose first use on a graph is wanted.
-            at_cut: what to do there.
+            forward_only: in Phase GP, the context in which the forward pass builds no graph of the weights; else None.
+            quiet: whether that context turns autograd off; uses of layers then count all the same.
+            cut: the lowest layer with a true gradient; a graph is wanted from its first use on.
+            at_cut: called at that use, to turn the graph on.
 
         Raises:
             UsageError: the closure returned no scalar tensor, or it takes gradients itself although the output is cut off.
@@ -163,20 +166,20 @@ class Watch:
         self._seeing = needs.outputs and not (needs.first and not first)
         self._wants_error = needs.error
         self._cut, self._at_cut, self.cut_ran = cut, at_cut, False
-        self._latest: Layer | None = None
-        self._leaf: Tensor | None = None
-        self._made: Tensor | None = None  # the last layer's output, in the true phases
-        self._use = 0
-        self._alone = False  # whether that output is of one sample, without a batch axis
-        self._inside: list[Layer] = []
-        self._pending: set[Layer] = set()  # whose module runs and has handed its weight over
-        self._found: set[Layer] = set()
-        self._fresh: dict[int, tuple[nn.Parameter, LayerType]] = {}  # weights without a layer
-        scan = self.scanning and not self._inside_gp and self._seeing and not self._asleep
-        watched = not self._asleep and (needs.outputs or needs.error or cut is not None)
+        self._latest: Layer | None = None  # the last layer that has run so far
+        self._leaf: Tensor | None = None  # its output in Phase GP, from where autograd is on
+        self._output: Tensor | None = None  # its output in the phases with true gradients
+        self._use = 0  # uses of that layer so far; the error is that of the last one
+        self._single = False  # whether its output is of one sample, without a batch axis
+        self._running: list[Layer] = []  # layers whose modules run now, outermost first; kept while scanning
+        self._pending: set[Layer] = set()  # layers whose module runs now and has handed its weight to a function
+        self._newly_handed: set[Layer] = set()  # layers found to be handed to functions
+        self._fresh: dict[int, tuple[nn.Parameter, LayerType]] = {}  # weights found so that have no layer yet, by id
+        scan = self.scanning and not self._inside_gp and self._seeing and not self._disabled
+        watched = not self._disabled and (needs.outputs or needs.error or cut is not None)
         if watched and not self.compiled:
-            cuts = self._followed.modules if scan else [(m, x) for m, x in self._followed.modules if x is cut]
-            self._attach(cuts)
+            modules = self._followed.modules
+            self._attach(modules if scan else [(module, layer) for module, layer in modules if layer is cut])
         functions = Functions(self) if watched and not self.compiled and (scan or self.handed) else contextlib.nullcontext()
         self.just_scanned = scan
         self.scans, self._watching = scan, watched
@@ -197,21 +200,24 @@ class Watch:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise UsageError(f"the closure must return the loss as a scalar tensor, got {got}")
         if scan:
-            self._take_found()
+            self._add_handed()
         return loss
 
     def error_of(self, loss: Tensor, keep_graph: bool) -> Tensor | None:
-        """Backpropagate through the loss alone, after a forward pass of Phase GP."""
+        """Compute the error after a forward pass of Phase GP, by backpropagation from the loss to the last layer's output."""
         if self._leaf is None or not loss.requires_grad:
             return None
         (error,) = torch.autograd.grad(loss, self._leaf, retain_graph=keep_graph, allow_unused=True)
-        self.error = error if error is None or not self._alone else error[None]
+        self.error = error if error is None or not self._single else error[None]
         return self.error
 
-    def listen(self) -> None:
-        """Before backward is called: of a compiled model the hook itself could not ask for the error."""
-        if self._made is not None and self.compiled and self._made.requires_grad:
-            self._made.register_hook(self._catch(self._use))
+    def request_error(self) -> None:
+        """Register for the error of a compiled model; call it before backward.
+
+        In a model that is not compiled, the forward hook has already registered for it. A compiled hook cannot.
+        """
+        if self._output is not None and self.compiled and self._output.requires_grad:
+            self._output.register_hook(self._error_hook(self._use))
 
     def _pre_hook(self, module: nn.Module, layer: Layer) -> Callable:
         def hook(ran: nn.Module, inputs: tuple) -> None:
@@ -221,7 +227,7 @@ class Watch:
                 self.cut_ran = True
                 self._at_cut()
             if self.scans:
-                self._inside.append(layer)
+                self._running.append(layer)
 
         return hook
 
@@ -229,31 +235,38 @@ class Watch:
         def hook(ran: nn.Module, inputs: tuple, named: dict, output: Any) -> Any:
             if ran is not module or not self._watching:
                 return None
-            return self._saw(layer, inputs, named, output)
+            return self._collect(layer, inputs, named, output)
 
         return hook
 
-    def _saw(self, layer: Layer, inputs: tuple, named: dict, output: Any) -> Any:
-        if self.scans and layer in self._inside:
-            self._inside.remove(layer)
-        made = output if layer.kind.outputs is None else layer.kind.outputs(layer.module, output)
-        given = next((x for x in (*inputs, *named.values()) if isinstance(x, Tensor)), None)
+    def _collect(self, layer: Layer, inputs: tuple, named: dict, returned: Any) -> Any:
+        """Record one use of a layer by its module; return what the module shall return instead, or None.
+
+        Args:
+            inputs: the module's positional arguments.
+            named: its keyword arguments.
+            returned: what its forward pass returned.
+        """
+        if self.scans and layer in self._running:
+            self._running.remove(layer)
+        output = returned if layer.kind.outputs is None else layer.kind.outputs(layer.module, returned)
+        first_input = next((x for x in (*inputs, *named.values()) if isinstance(x, Tensor)), None)
         if torch._C._functorch.maybe_current_level() is not None:
-            made, given = _bare(made), _bare(given)
-            if made is None:
+            output, first_input = _unwrapped(output), _unwrapped(first_input)
+            if output is None:
                 self.why_not[layer] = "it runs inside torch.func.vmap"
                 return None
-        batched = _with_batch_axis(layer, given, made) if isinstance(made, Tensor) else None
+        batched = _with_batch_axis(layer, first_input, output) if isinstance(output, Tensor) else None
         if batched is None:
             if layer in self._pending:
-                self._found.add(layer)
+                self._newly_handed.add(layer)
             elif layer not in self.handed:
-                shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+                shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
                 self.why_not[layer] = f"its module returns {shape}, where {layer.shape[0]} output channels were expected"
             return None
         if not self.compiled and not torch.compiler.is_compiling() and _is_checkpointed():
             self.checkpointed.add(layer)
-        if made is output:
+        if output is returned:
             self.final = layer
         if not self._counts(layer):
             return None
@@ -262,82 +275,98 @@ class Watch:
             self.shown[layer] = None
             if self._seeing:
                 self._see(layer, *batched)
-        if made is output:
+        if output is returned:
             self._latest = layer
             if self._wants_error and layer is self.last:
-                self._alone = batched[1].dim() > output.dim()
-                return self._carry_error(output)
+                self._single = batched[1].dim() > returned.dim()
+                return self._take_error_at(returned)
         return None
 
     def _counts(self, layer: Layer) -> bool:
-        """Whether a use that happens now has a part in the gradient."""
+        """Return whether a use that happens now contributes to the gradient."""
         if torch.is_grad_enabled() or self._quiet or layer in self.hidden:
             return True
         self.quiet[layer] = None
         return False
 
     def _see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
-        with torch.no_grad(), self._plain():
+        with torch.no_grad(), self._without_autocast():
             if rows is None:
                 self._predictor.see(layer, None if inputs is None else inputs.detach(), output.detach())
             else:
                 self._predictor.see(layer, None if inputs is None else inputs.detach(), output.detach(), rows)
 
-    def _carry_error(self, output: Tensor) -> Tensor | None:
+    def _take_error_at(self, output: Tensor) -> Tensor | None:
+        """Prepare to get the gradient at the last layer's output; return what replaces the output, or None."""
         self._use += 1
         if self._inside_gp:
-            # Autograd from here to the loss only. What is returned is a copy, since an activation may change it in place.
+            # Autograd is needed only from here to the loss. The copy is for activations that work in place: they would change
+            # the leaf.
             self._leaf = output.detach().requires_grad_()
             return self._leaf.clone()
-        self._made = output
+        self._output = output
         if output.requires_grad and not self.compiled:
-            output.register_hook(self._catch(self._use))  # at once: of an output that is changed in place, the gradient before
+            # Register now: later, an activation may have changed the output in place, and the gradient would be that after it.
+            output.register_hook(self._error_hook(self._use))
         return None
 
-    def _catch(self, use: int) -> Callable[[Tensor], None]:
+    def _error_hook(self, use: int) -> Callable[[Tensor], None]:
+        """Return a gradient hook that stores the error, if no later use of the layer followed."""
+
         def hook(gradient: Tensor) -> None:
             if self._watching:
                 raise UsageError(
-                    "the closure takes a gradient through the model itself, which it cannot have in Phase GP under "
-                    f"{type(self._predictor).__name__}: the model is cut off at its last layer; use 'shared-network' or 'coast'"
+                    "the closure takes a gradient through the model itself, which is not possible in Phase GP with "
+                    f"{type(self._predictor).__name__}: it cuts the graph at the last layer; use 'shared-network' or 'coast'"
                 )
             if use == self._use:
-                self.error = gradient.detach()[None] if self._alone else gradient.detach()
+                self.error = gradient.detach()[None] if self._single else gradient.detach()
 
         return hook
 
     def refuse_gradients(self, inputs: Sequence[Tensor]) -> None:
-        """Refuse a gradient that the closure takes and that Phase GP could not have: with respect to anything but its inputs.
+        """Refuse gradients that the closure takes, unless Phase GP can compute them: those with respect to its own inputs.
 
         Args:
-            inputs: what it is taken with respect to; none, where backward is called.
+            inputs: what the gradient is taken with respect to; empty if the closure calls backward.
+
+        Raises:
+            UsageError: Phase GP has no graph for this gradient.
         """
         weights = {id(parameter) for parameter in self._followed.parameters}
         if not inputs or any(id(x) in weights or not (x.is_leaf or _depends_on_others(x, weights)) for x in inputs):
             raise UsageError(_TAKES_GRADIENTS)
 
     def handed_over(self, weight: Tensor, product: str, inputs: Tensor, output: Tensor, offsets: Tensor | None) -> None:
-        """A function got a weight, or a part of one, and made an output of it."""
+        """Record that a function got a weight of the model, or some rows of it.
+
+        Args:
+            weight: the parameter or a view of it.
+            product: a name of ``_functions._ARGUMENTS``.
+            inputs: what the function multiplied with the weight.
+            output: its result.
+            offsets: of a grouped product, where each expert's positions end.
+        """
         if torch._C._functorch.maybe_current_level() is not None:
-            return  # where weights may be replaced, too
+            return  # torch.func may have replaced the weight
         if not output.is_floating_point():
             return
         base = weight if isinstance(weight, nn.Parameter) else weight._base
         if not isinstance(base, nn.Parameter):
             return
         layer = next((x for x in (self._followed.layers if self.scans else self.handed) if x.weight is base), None)
-        seen = rows_of(base, weight, product)
-        if seen is None:
+        block = rows_of(base, weight, product)
+        if block is None:
             return
-        kind, rows = seen
+        kind, rows = block
         if self.scans and layer not in self.handed:
             if layer is None:
                 if id(base) in self._followed.candidates:
                     self._fresh.setdefault(id(base), (base, kind))
-            elif layer in self._inside:
-                self._pending.add(layer)
+            elif layer in self._running:
+                self._pending.add(layer)  # its module may still return an output that shows the use
             else:
-                self._found.add(layer)
+                self._newly_handed.add(layer)
             return
         if layer is None or (kind.rows, kind.leading) != (layer.kind.rows, layer.kind.leading) or not self._counts(layer):
             return
@@ -347,50 +376,50 @@ class Watch:
         self.shown[layer] = None
         if not self._seeing:
             return
-        positions, own = positions_of(weight, inputs, output, offsets)
-        self._see(layer, own, positions, rows)
+        positions, rows_of_input = positions_of(weight, inputs, output, offsets)
+        self._see(layer, rows_of_input, positions, rows)
 
-    def _take_found(self) -> None:
-        """Follow the weights that a forward pass was seen to hand to functions."""
+    def _add_handed(self) -> None:
+        """Follow the weights that the last forward pass was found to hand to functions."""
         self.scanning = False
         for parameter, kind in self._fresh.values():
             self._followed.hand(parameter, kind)
         if self._fresh:
             self._followed.find()
-            self._found |= {layer for layer in self._followed.layers if id(layer.weight) in self._fresh}
-        self.handed |= self._found
-        for layer in self._found:
+            self._newly_handed |= {layer for layer in self._followed.layers if id(layer.weight) in self._fresh}
+        self.handed |= self._newly_handed
+        for layer in self._newly_handed:
             self.why_not.pop(layer, None)
-        self.found_new = bool(self._fresh)
+        self.added_layers = bool(self._fresh)
 
 
 _SETS, _USES = ("handed", "hidden"), ("reached", "shown", "quiet")
-"""Attributes that are part of a watch's state: sets of layers, and the uses of this optimizer step in their order."""
+"""Attributes that are part of a watch's state: sets of layers, and the layers of this optimizer step in order of use."""
 _NO_GRAPH = (
     "does not require grad", "not have been used in the graph", "doesn't require gradient", "requires_grad=False",
     "non-empty TensorList",
 )  # fmt: skip
-"""What torch says of a gradient that there is no graph for."""
+"""Parts of torch's error messages for a gradient that has no graph."""
 _TAKES_GRADIENTS = (
-    "the closure takes a gradient with respect to weights or activations, or calls backward itself, which Phase GP cannot: let "
-    "it return the loss only, or train such batches with AlwaysBP"
+    "the closure takes a gradient with respect to weights or activations, or calls backward itself, which is not possible in "
+    "Phase GP: let it return the loss only, or train such batches with AlwaysBP"
 )
 
 
-def _with_batch_axis(layer: Layer, given: Tensor | None, made: Tensor) -> tuple[Tensor | None, Tensor] | None:
-    """A layer's input and output with a batch axis; None where the output has not this layer's channels."""
-    if made.layout is torch.jagged:  # sequences of any length, one after the other
-        made, given = made.values(), None if given is None or given.layout is not torch.jagged else given.values()
-    if not made.is_floating_point() or made.dim() == 0 or made.layout is not torch.strided:
+def _with_batch_axis(layer: Layer, inputs: Tensor | None, output: Tensor) -> tuple[Tensor | None, Tensor] | None:
+    """Return a layer's input and output with a batch axis; None if the output does not have the layer's channels."""
+    if output.layout is torch.jagged:  # sequences of different lengths, one after the other
+        output, inputs = output.values(), None if inputs is None or inputs.layout is not torch.jagged else inputs.values()
+    if not output.is_floating_point() or output.dim() == 0 or output.layout is not torch.strided:
         return None
     kind, spatial = layer.kind, layer.kind.spatial
-    alone = made.dim() == 1 if spatial is None else made.dim() == spatial + 1
-    if alone:
-        made = made[None]
-        given = None if given is None else given[None]
-    if made.dim() < 2 or made.shape[kind.axis] != layer.shape[0] or (spatial is not None and made.dim() != spatial + 2):
+    single = output.dim() == 1 if spatial is None else output.dim() == spatial + 1
+    if single:
+        output = output[None]
+        inputs = None if inputs is None else inputs[None]
+    if output.dim() < 2 or output.shape[kind.axis] != layer.shape[0] or (spatial is not None and output.dim() != spatial + 2):
         return None
-    return given, made
+    return inputs, output
 
 
 def _is_compiled(module: nn.Module) -> bool:
@@ -399,13 +428,13 @@ def _is_compiled(module: nn.Module) -> bool:
 
 
 def _depends_on_others(tensor: Tensor, weights: set[int]) -> bool:
-    """Whether a tensor was computed from a leaf that is no weight: it needs a gradient in Phase GP, too."""
-    left, seen = [tensor.grad_fn], set()
+    """Return whether a tensor was computed from a leaf other than the weights; it then has a graph in Phase GP, too."""
+    left, visited = [tensor.grad_fn], set()
     while left:
         node = left.pop()
-        if node is None or node in seen:
+        if node is None or node in visited:
             continue
-        seen.add(node)
+        visited.add(node)
         leaf = getattr(node, "variable", None)
         if leaf is not None and id(leaf) not in weights:
             return True
@@ -413,17 +442,17 @@ def _depends_on_others(tensor: Tensor, weights: set[int]) -> bool:
     return False
 
 
-def _bare(made: Any) -> Any:
-    """What a tensor is without the wrappers of torch.func's derivatives; None under vmap, where it is one sample of many."""
+def _unwrapped(value: Any) -> Any:
+    """Return a tensor without the wrappers of torch.func's derivatives; None under vmap, where it is one sample of many."""
     functorch = torch._C._functorch
-    while isinstance(made, Tensor) and functorch.is_functorch_wrapped_tensor(made):
-        if functorch.is_batchedtensor(made):
+    while isinstance(value, Tensor) and functorch.is_functorch_wrapped_tensor(value):
+        if functorch.is_batchedtensor(value):
             return None
-        made = functorch.get_unwrapped(made)
-    return made
+        value = functorch.get_unwrapped(value)
+    return value
 
 
 def _is_checkpointed() -> bool:
-    """Whether what runs now is inside a region that is checkpointed without reentry."""
+    """Return whether the running code is inside a region with non-reentrant checkpointing."""
     hooks = torch._C._autograd._top_saved_tensors_default_hooks(False)
     return hooks is not None and hooks[0].__module__ == "torch.utils.checkpoint"

@@ -1,0 +1,305 @@
+"""Tables of the page that compares every method with backpropagation of equal cost."""
+
+from typing import TYPE_CHECKING
+
+from ..data import FACTS
+from ..evidence import Timing, better, distances, frontier, gains, interval, tally, warm_up_gains, width_words
+from ..figures.style import LABELS, METRICS
+from ._display import html_table, markdown, nothing_recorded
+from ._templates import cell, spread, variant
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.display import HTML, Markdown
+
+    from ..evidence import Regime
+
+    Tables = dict[Regime, pd.DataFrame]
+
+
+def regime_scale(runs: "pd.DataFrame") -> "Markdown":
+    """Return the scale at which a frontier was recorded.
+
+    Args:
+        runs: ``evidence.budgets`` of one regime.
+    """
+    regime, curve = runs["regime"].iloc[0], frontier(runs)
+    plain = runs[(runs["method"] == "bp") & runs["cost"].isin(curve["cost"])]
+    settings = plain.groupby("epochs")[["decay", "lr"]].apply(lambda rows: len(rows.drop_duplicates()))
+    best = curve.groupby("cost")["lr"].first()
+    largest = int((best == plain["lr"].max()).sum()) if plain["lr"].nunique() > 1 and not regime.confirming else 0
+    chosen = "fixed before these runs" if regime.confirming else "the best of them counts"
+    facts = [
+        f"{regime.model}, {width_words(regime.width, regime.precision)}",
+        f"{regime.samples:,} training samples of {regime.data}, in batches of {regime.batch_size}",
+        f"{regime.epochs} epochs where no work is left out",
+        f"budgets of backpropagation: {plain['epochs'].nunique()}, {plain['epochs'].min()} to {plain['epochs'].max()} epochs",
+        f"settings of decay and learning rate at a budget: {spread(settings)} ({chosen})",
+        f"seeds: {spread(curve.groupby('cost')['seed'].nunique())}",
+    ]
+    if largest:
+        facts.append(f"budgets at which the best learning rate is the largest that was tried: {largest}")
+    if regime.start is not None:
+        source = FACTS[regime.start.dataset]
+        samples = "others for each seed" if len({run.train_first for run in plain["run"]}) > 1 else "the same for all seeds"
+        facts += [
+            f"pretrained networks: {len({run.start for run in plain['run']})}, all layers but the last, by "
+            f"{regime.start.epochs} epochs of backpropagation on {source.train_samples:,} samples of {source.title}",
+            f"training samples: {samples}",
+        ]
+    return markdown(f"**Scale:** {'; '.join(facts)}.")
+
+
+def tally_table(tables: "Tables") -> "HTML | Markdown":
+    """Return how many variants are better or worse than backpropagation of equal cost, a row for each regime.
+
+    Args:
+        tables: ``evidence.compared``.
+    """
+    import pandas as pd
+
+    counts = tally(tables)
+    if counts.empty:
+        return nothing_recorded()
+    counts.insert(0, "setting", [regime.title for regime in counts.pop("regime")])
+    if len(counts) > 1:
+        total = {"setting": "all settings"} | counts.drop(columns="setting").sum().to_dict()
+        counts = pd.concat([counts, pd.DataFrame([total])])
+    return html_table(
+        counts.rename(columns={"judged": "variants judged", "predicting": "better by prediction"}),
+        caption="Variants (a method with a timing) against backpropagation of equal cost. Better and worse hold at 95 % for "
+        "all variants together. Alone: would be so as the only variant, and counts as within noise. Open: too few seeds, a "
+        "cost outside the budgets, or a score below the frontier without having been tried with backpropagation's best decays",
+    )
+
+
+def better_table(tables: "Tables", again: "Tables") -> "HTML | Markdown":
+    """Return the variants that are better than backpropagation of equal cost, and what repeating them gave.
+
+    Args:
+        tables: ``evidence.compared``.
+        again: the same of the confirming runs.
+    """
+    import pandas as pd
+
+    rows = [
+        {
+            "setting": row["regime"].title,
+            "variant": variant(row["method"], row["timing"]),
+            "minus BP of equal cost": cell(row["joint"]),
+            "n": row["n"],
+            "pretrained networks": row["networks"] or "–",
+            "verdict": row["side"],
+        }
+        for row in better(tables, again).to_dict("records")
+    ]
+    if not rows:
+        return nothing_recorded()
+    return html_table(
+        pd.DataFrame(rows),
+        caption="Points, paired by seed, with intervals that hold at 95 % for all variants together. The confirming runs, with "
+        "new networks and images and settings fixed before, are judged by themselves",
+    )
+
+
+def confirmation_table(runs: "Tables", tables: "Tables", timed: "Tables") -> "HTML":
+    """Return the runs with nothing left to choose against backpropagation of equal cost and of equal seconds.
+
+    Args:
+        runs: ``evidence.regimes`` of the confirming runs.
+        tables: ``evidence.compared`` of them.
+        timed: the same of ``evidence.at_measured_cost``.
+    """
+    import pandas as pd
+
+    rows = []
+    for regime, some in runs.items():
+        starts = some["run"].map(lambda run: run.start.seed)
+        several = starts.nunique() < some["seed"].nunique()
+        alone = [distances(part).set_index(["method", "timing"])["distance"] for _, part in some.groupby(starts)]
+        for row, clock in zip(tables[regime].to_dict("records"), timed[regime].to_dict("records"), strict=True):
+            place = row["method"], row["timing"]
+            rows.append(
+                {
+                    "network": regime.model,
+                    "GP batches": _named(row),
+                    "pretrained": f"{starts.nunique()}",
+                    "n": row["n"],
+                    "cost (epochs of BP)": f"{row['cost']:.1f}",
+                    "minus BP of equal cost": cell(row["joint"]),
+                    "by network": ", ".join(f"{one[place].mean:+.2f}" for one in alone) if several else "–",
+                    "cost by measured time": f"{clock['cost']:.1f}",
+                    "minus BP of equal seconds": cell(clock["joint"]),
+                    "minus BP for all epochs": cell(row["against_whole"]),
+                }
+            )
+    return html_table(
+        pd.DataFrame(rows),
+        caption="Points, paired by seed; at equal cost and at equal seconds with intervals that hold at 95 % for all rows "
+        "together, the last with one of its own; pretrained: how many networks the seeds start from, and where they are fewer "
+        "than the seeds, the interval speaks for these",
+    )
+
+
+def _named(row: dict) -> str:
+    return f"{LABELS[row['method']]}: {row['timing'].text}"
+
+
+def frontier_table(
+    table: "pd.DataFrame", mean: "pd.DataFrame", averaged: "pd.DataFrame", savings: "pd.DataFrame"
+) -> "HTML | Markdown":
+    """Return each variant's cost, accuracy and distance to backpropagation of equal cost.
+
+    Args:
+        table: ``evidence.distances``.
+        mean: the same of the mean of the last three epochs.
+        averaged: the same of the averaged weights.
+        savings: ``evidence.savings``.
+    """
+    import pandas as pd
+
+    if table.empty:
+        return nothing_recorded()
+    key = ["method", "timing"]
+    other, three, saved = averaged.set_index(key), mean.set_index(key), savings[savings["method"] != "bp"].set_index(key)
+    rows = []
+    for row in table.to_dict("records"):
+        place = row["method"], row["timing"]
+        rows.append(
+            {
+                "GP batches": _named(row),
+                "cost (epochs of BP)": f"{row['cost']:.1f}",
+                METRICS["accuracy"]: f"{row['value']:.1f} (n={row['n']})",
+                "minus BP of equal cost": cell(row["distance"]),
+                "for all variants together": "–" if row["joint"] is None else row["joint"].text(mean=False),
+                "verdict": row["side"],
+                "mean of three epochs, the same": cell(three.at[place, "distance"]),
+                "averaged weights, the same": cell(other.at[place, "distance"]),
+                "energy saved (%)": f"{saved.at[place, 'energy_saving']:.0f}",
+            }
+        )
+    return html_table(
+        pd.DataFrame(rows).sort_values("GP batches"),
+        caption="Points, paired over seeds, with a 95 % interval: of each variant alone, and for all variants of the page "
+        "together, which decides. Energy is that of the network at its published width, against BP for the whole run",
+    )
+
+
+def timing_table(timings: "pd.DataFrame") -> "HTML":
+    """Return the distances of the same methods early and late to backpropagation of equal cost.
+
+    Args:
+        timings: ``evidence.timings``.
+    """
+    groups = timings.groupby(["decay", "method", "timing"])
+    cells = groups["distance"].agg(lambda distance: cell(interval(distance))).unstack()
+    times = timings["timing"].unique()
+    table = cells.reindex(columns=times).fillna("–").set_axis([time.text for time in times], axis="columns")
+    table.insert(0, "GP batches", [LABELS[method] for _, method in table.index])
+    table.insert(1, "decay", [decay for decay, _ in table.index])
+    return html_table(
+        table,
+        caption=f"Points against BP of equal cost, paired over {spread(groups.size())} seeds, each with a 95 % interval of its "
+        "own; BP has its best decay, a method the named one; a dash where a cost lies outside of BP's budgets",
+    )
+
+
+def gains_table(timings: "Tables") -> "HTML | Markdown":
+    """Return what a later timing is worth against the earliest, and a method against coasting, for each decay.
+
+    Args:
+        timings: ``evidence.timings`` by regime.
+    """
+    import pandas as pd
+
+    def words(what: "Timing | str") -> str:
+        return what.text if isinstance(what, Timing) else LABELS[what]
+
+    rows = [
+        {
+            "setting": regime.title,
+            "decay": row["decay"],
+            "GP batches": words(row["choice"]),
+            "against": words(row["against"]),
+            "mean of": "; ".join(map(words, row["over"])),
+            "points nearer to BP of equal cost": cell(row["gain"]),
+            "n": row["gain"].pairs,
+        }
+        for regime, table in timings.items()
+        for row in gains(table).to_dict("records")
+    ]
+    if not rows:
+        return nothing_recorded()
+    return html_table(
+        pd.DataFrame(rows), caption="Points, paired by seed, each with a 95 % interval of its own; the best decay first"
+    )
+
+
+def decay_table(decays: "pd.DataFrame") -> "HTML":
+    """Return plain backpropagation at each budget by the decay of its learning rate.
+
+    Args:
+        decays: ``evidence.decays``.
+    """
+    by_budget = decays.groupby(["decay", "epochs"])["accuracy"]
+    cells = by_budget.agg(lambda reached: f"{reached.mean():.1f} (n={len(reached)})").unstack().fillna("–")
+    table = cells.rename(columns="{} epochs".format).rename_axis(columns=None).reset_index()
+    caption = f"{METRICS['accuracy']} of backpropagation after the last epoch, mean over seeds, at its best learning rate"
+    return html_table(table, caption=caption)
+
+
+def warm_up_table(regimes: "Tables") -> "HTML | Markdown":
+    """Return what a warm-up of the learning rate is worth to plain backpropagation.
+
+    Args:
+        regimes: ``evidence.regimes``.
+    """
+    import pandas as pd
+
+    compared = {"best": "best decay with, minus best without", "cosine": "cosine with, minus cosine without"}
+    rows = [
+        {
+            "setting": regime.title,
+            "warm-up of the learning rate": compared[row["decay"]],
+            "budgets (epochs)": ", ".join(f"{epochs:g}" for epochs in row["epochs"]),
+            "points": cell(row["gain"]),
+            "n": row["gain"].pairs,
+        }
+        for regime, runs in regimes.items()
+        for row in warm_up_gains(runs).to_dict("records")
+    ]
+    if not rows:
+        return nothing_recorded()
+    return html_table(pd.DataFrame(rows), caption="Accuracy of plain backpropagation, mean of the budgets, paired by seed")
+
+
+def seconds_table(table: "pd.DataFrame", timed: "pd.DataFrame", times: "pd.DataFrame") -> "HTML | Markdown":
+    """Return each variant's cost and distance to backpropagation by this machine's clock.
+
+    Args:
+        table: ``evidence.distances``.
+        timed: the same of ``evidence.at_measured_cost``.
+        times: ``measuring.method_times``.
+    """
+    import pandas as pd
+
+    if table.empty:
+        return nothing_recorded()
+    steps = times.set_index(["method", "timing"])
+    rows = [
+        {
+            "GP batches": _named(row),
+            "BP batch (plain step = 1)": f"{steps.at[(row['method'], row['timing']), 'bp']:.2f}",
+            "GP batch": f"{steps.at[(row['method'], row['timing']), 'gp']:.2f}",
+            "cost by multiply-accumulates (epochs of BP)": f"{row['cost']:.1f}",
+            "by measured time": f"{clock['cost']:.1f}",
+            "minus BP of equal seconds": cell(clock["distance"]),
+            "for all variants together": "–" if clock["joint"] is None else clock["joint"].text(mean=False),
+        }
+        for row, clock in zip(table.to_dict("records"), timed.to_dict("records"), strict=True)
+    ]
+    return html_table(
+        pd.DataFrame(rows).sort_values("GP batches"),
+        caption=f"Medians of {times['repeats'].max()} steps on {times['machine'].iloc[0]}; points, paired over seeds, with a "
+        "95 % interval, alone and for all variants of the page together; a dash where a cost lies outside of BP's budgets",
+    )
