@@ -20,7 +20,7 @@ def sweep() -> None:
     from adagp import evidence
 
     start, busy = time.perf_counter(), time.process_time()
-    table = acc.sweep(evidence.zoo_workloads())
+    table = acc.simulate_all(evidence.zoo_workloads())
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     marks = mark(seconds, SWEEP_SECONDS, "s") + mark(peak, SWEEP_GIB, "GiB")

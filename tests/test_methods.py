@@ -106,9 +106,9 @@ class Mute(Wordless):
 @pytest.mark.parametrize(
     ("predictor", "message"),
     [
-        (Wordless, "Wordless does not say what a batch of Phase GP does: give it an attribute work, a GPWork"),
+        (Wordless, "Wordless does not state its work in Phase GP: give it an attribute work, a GPWork"),
         (Partly, "Partly asks for GPWork.*expected a batch that goes forward as a whole"),
-        (Deep, "Deep asks for .*through all layers"), (Mute, "Mute needs a part of the batch and has no method choose"),
+        (Deep, "Deep asks for .*through all layers"), (Mute, "Mute trains on a part of the batch: give it a method choose"),
     ],
 )  # fmt: skip
 def test_work_that_the_engine_cannot_do_is_refused(predictor, message):

@@ -22,8 +22,8 @@ from environments import interpreter
 
 from adagp import accelerator as acc
 from adagp._files import write_json
-from adagp.accelerator._table import LayerTable
-from adagp.accelerator._tiling import LOOPS, STILL, Mapping, Passes, traffic
+from adagp.accelerator._layer_table import LayerTable, passes
+from adagp.accelerator._tiling import LOOPS, STILL, LoopNest, Passes, traffic
 from adagp.running import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,10 +85,10 @@ def random_case(draw: random.Random) -> tuple[dict, list[int], dict]:
         "sizes": sizes(x), "stride": x.stride[0], "loops": loops,
         "inside": dict(zip("IWO", (held[t] for t in "XWY"), strict=True)),
     }  # fmt: skip
-    mapping = Mapping("".join(order), tuple(covered[t] for t in "XWY"), "", "m")
-    passes = Passes(*LayerTable([x]).passes[:1].T)
-    words = traffic(mapping, passes, *(np.array([v]) for v in (tile["n"], tile["c"], images, rows if by_rows else out_rows)))
-    return question, [int(w[0]) for w in words], {"order": mapping.order, "covered": covered, "by_rows": by_rows}
+    nest = LoopNest.of("".join(order), tuple(covered[t] for t in "XWY"))
+    forward = Passes.of(passes(LayerTable.of([x]))[:, 0])
+    words = traffic(nest, forward, *(np.array([v]) for v in (tile["n"], tile["c"], images, rows if by_rows else out_rows)))
+    return question, [int(w[0]) for w in words], {"order": nest.order, "covered": covered, "by_rows": by_rows}
 
 
 def searched() -> list[tuple[str, acc.LayerShape]]:

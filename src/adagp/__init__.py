@@ -27,7 +27,7 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    """torch takes longer to import than the accelerator model takes to answer, so it comes with the first name in need."""
+    """Import the module of a name when it is first used: torch takes longer to import than the accelerator model to answer."""
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(_LATER[name], __name__)

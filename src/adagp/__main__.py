@@ -1,4 +1,4 @@
-"""``python -m adagp``, and the command ``adagp``."""
+"""The entry point of ``python -m adagp`` and of the command ``adagp``."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from . import _processes
 
 
 def main() -> int:
-    """Run the command line; signals are caught before anything slow is imported."""
+    """Catch signals before anything slow is imported, then run the command line and return its exit code."""
     try:
         _processes.catch_signals()
         from .cli import main as run
@@ -15,7 +15,7 @@ def main() -> int:
         code = run()
     except KeyboardInterrupt:
         code = _processes.stopped()
-    if _processes.is_stopped():  # an interpreter with torch takes a second to end in good order
+    if _processes.is_stopped():  # with torch, an interpreter takes a second to shut down
         sys.stdout.flush()
         os._exit(code)
     return code

@@ -1,4 +1,4 @@
-"""Errors a user can mend: one line that names the value, what was expected and how to mend it."""
+"""Errors that a user can mend: one line that names the value, what was expected and how to mend it."""
 
 from collections.abc import Iterable
 from numbers import Integral, Real
@@ -10,7 +10,7 @@ class UsageError(ValueError):
 
 
 def unknown(kind: str, value: object, valid: Iterable[str]) -> UsageError:
-    """The error for a name that is not in a registry, e.g. ``unknown("model", "vgg12", names)``."""
+    """Return the error for a name that is not in a registry, e.g. ``unknown("model", "vgg12", names)``."""
     return UsageError(f"unknown {kind} {short(value)}; choose from: {', '.join(sorted(valid))}")
 
 
@@ -37,22 +37,22 @@ def require_number(name: str, value: Any, most: float, *, zero: bool = False) ->
 
 
 def short(value: object) -> str:
-    """A value as Python writes it, on one line and not longer than an error can show."""
+    """Return a value as Python writes it, on one line and cut to a length that an error can show."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # Python writes no whole number of over 4,300 digits
+    except Exception:  # Python refuses to print a whole number of over 4,300 digits
         text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error's own words, or its kind where it has none."""
+    """Return the first line of an error's message, or the name of its class where it has none."""
     lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 def first_problem(error: Any) -> str:
-    """Of a pydantic ``ValidationError``: the first field that is wrong, in words."""
+    """Return the first problem of a pydantic ``ValidationError`` in words: the field, what is wrong and the value."""
     found = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in found["loc"])
     got = "" if found["type"] == "missing" else f", got {short(found['input'])}"

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one, and reading them so that a damaged one is named."""
+"""Files that are written whole or not at all, and read with an error that names a damaged one."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from ._errors import UsageError, reason
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write ``content`` to ``path`` in one step: a crash or a full disk leaves the old file, or none.
+    """Write ``content`` to ``path`` in one step: a crash or a full disk leaves the old file as it was, or none.
 
     A process that is killed in between leaves a file ``.NAME.*`` beside it, which ``sweep`` removes.
 
@@ -39,7 +39,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def sweep(path: Path) -> None:
-    """Remove what killed processes left of writing ``path``; only for who knows that nobody writes it now."""
+    """Remove the temporary files that killed processes left while writing ``path``. No process may be writing it now."""
     for left in path.parent.glob(f".{path.name}.*"):
         left.unlink(missing_ok=True)
 
@@ -50,10 +50,10 @@ def write_json(path: Path, content: object) -> None:
 
 
 def read_json(path: Path, mend: str) -> Any:
-    """The content of a JSON file.
+    """Return the content of a JSON file.
 
     Args:
-        mend: how to mend it, as the end of the message.
+        mend: what a user can do about a damaged file, as the end of the message.
 
     Raises:
         UsageError: it is missing, unreadable or not JSON.

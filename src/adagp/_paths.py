@@ -1,4 +1,4 @@
-"""Where things are: the checkout's folders, found from anywhere inside it; without a checkout, the current folder."""
+"""Folders of the checkout, found from anywhere inside it; without a checkout, the current folder."""
 
 import os
 from functools import cache
@@ -9,10 +9,10 @@ from ._errors import UsageError
 
 @cache
 def root() -> Path:
-    """The folder of the checkout.
+    """Return the folder of the checkout.
 
-    ``$ADAGP_HOME`` if set, else the nearest folder upwards from here that has notebooks/ and artifact/, else the
-    checkout this package was installed from with ``pip install -e``.
+    It is ``$ADAGP_HOME`` if set, else the nearest folder upwards from the current one that has notebooks/ and artifact/, else
+    the checkout that this package was installed from with ``pip install -e``.
 
     Raises:
         UsageError: none of the three is a checkout.
@@ -30,10 +30,10 @@ def root() -> Path:
 
 
 def checkout() -> Path | None:
-    """``root()``, or None where the package is installed without a checkout.
+    """Return ``root()``, or None where the package is installed without a checkout.
 
     Raises:
-        UsageError: ``$ADAGP_HOME`` names a folder that is none.
+        UsageError: ``$ADAGP_HOME`` names a folder that is no checkout.
     """
     if os.environ.get("ADAGP_HOME"):
         return root()
@@ -44,26 +44,26 @@ def checkout() -> Path | None:
 
 
 def runs() -> Path:
-    """Results of the runs made on this machine; ignored by git. Without a checkout: ``adagp-runs`` in the current folder."""
+    """Return the folder of this machine's records, which git ignores; without a checkout ``./adagp-runs``."""
     home = checkout()
     return Path.cwd() / "adagp-runs" if home is None else home / "artifact" / "runs"
 
 
 def recorded() -> Path:
-    """Results computed once at scale and committed with their provenance."""
+    """Return the folder of results that were computed once at scale and committed with their provenance."""
     return root() / "artifact" / "recorded"
 
 
 def output() -> Path:
-    """Executed notebooks, figures and tables of this machine; ignored by git."""
+    """Return the folder of this machine's executed notebooks, figures and tables, which git ignores."""
     return root() / "artifact" / "output"
 
 
 def notebooks() -> Path:
-    """Notebook sources, without output."""
+    """Return the folder of the notebooks' sources, which have no output."""
     return root() / "notebooks"
 
 
 def book() -> Path:
-    """Book sources; the built book is ``_build/html`` below it."""
+    """Return the folder of the book's sources; the built book is ``_build/html`` below it."""
     return root() / "book"

@@ -15,11 +15,11 @@ class PredictorSize:
     pool: int = 8
     """Side of the pooled map."""
     channels: int = 4
-    """Maps of the convolution."""
+    """Number of output maps of the convolution."""
     kernel: int = 3
-    """Side of its kernel; odd, and padded so that at stride 1 it keeps its input's size."""
+    """Side of the convolution's kernel. It is odd; with padding of half of it, stride 1 would keep the size of the map."""
     stride: int = 2
-    """Its stride."""
+    """Stride of the convolution."""
 
     def __post_init__(self) -> None:
         for name in ("pool", "channels", "kernel", "stride"):
@@ -36,9 +36,9 @@ class PredictorSize:
 
     @property
     def features(self) -> int:
-        """Inputs of the fully connected layer."""
+        """Number of inputs of the fully connected layer."""
         return self.channels * self.side**2
 
     def parameters(self, outputs: int) -> int:
-        """Return the weights and biases of a predictor whose fully connected layer has ``outputs`` outputs."""
+        """Return the number of weights and biases, if the fully connected layer has ``outputs`` outputs."""
         return self.channels * (self.kernel**2 + 1) + outputs * (self.features + 1)

@@ -1,7 +1,7 @@
-"""Stopping: whatever stops a command leaves one line, no process and no temporary file, within seconds.
+"""Stopping a command, so that it leaves one line, no process and no temporary file, within seconds.
 
-A signal raises ``Stopped`` where the command is. That may be swallowed (by code called from C), or be slow to come through
-(a long call into a library), so a thread ends the process after ``_GRACE`` seconds, its children first.
+A signal raises ``Stopped`` in the main thread. Code called from C may swallow it, and a long call into a library may delay it.
+Therefore a thread ends the process after ``_GRACE`` seconds, its children first.
 """
 
 import contextlib
@@ -27,22 +27,22 @@ _running: set[subprocess.Popen] = set()
 
 
 class Stopped(KeyboardInterrupt):
-    """The user, or the system, ended the command."""
+    """Raised when the user or the system ends the command."""
 
 
 class _Stop:
-    """The first signal that came, and whether its line is out."""
+    """The first signal that arrived, and whether its line has been printed."""
 
     number = 0
     said = False
-    held = pending = False  # whether it must wait for what is going on; whether one waits
+    held = pending = False  # whether a signal must wait (see in_one_piece), and whether one is waiting
 
 
 def catch_signals() -> None:
-    """From now on Ctrl-C, SIGTERM and SIGHUP end this command in good order."""
+    """Make Ctrl-C, SIGTERM and SIGHUP end this command in good order from now on."""
 
     def stop(number: int, frame: object) -> None:
-        if not _Stop.number:  # later ones find it on the way out already
+        if not _Stop.number:  # later signals change nothing
             _Stop.number = number
             if _Stop.held:
                 _Stop.pending = True
@@ -55,13 +55,13 @@ def catch_signals() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, stop)
-    # Written to at once, even while the main thread is in a long call and runs no handler.
+    # The interpreter writes to it at once, even while the main thread is in a long call and runs no handler.
     signal.set_wakeup_fd(tell.detach(), warn_on_full_buffer=False)
 
 
 @contextlib.contextmanager
 def in_one_piece() -> Iterator[None]:
-    """A signal that comes meanwhile stops the command afterwards: a child that is half started would end in a traceback."""
+    """Delay signals until the block ends: a child that is stopped while it starts would print a traceback."""
     _Stop.held = True
     try:
         yield
@@ -73,7 +73,7 @@ def in_one_piece() -> Iterator[None]:
 
 
 def stopped() -> int:
-    """Say so, once; returns the exit code, 128 + the signal's number."""
+    """Print the line about the stop, once, and return the exit code: 128 + the signal's number."""
     if not _Stop.said:
         _Stop.said = True
         print("adagp: stopped; what was finished is kept, run the same command to continue", file=sys.stderr, flush=True)
@@ -81,12 +81,12 @@ def stopped() -> int:
 
 
 def is_stopped() -> bool:
-    """Whether a signal came."""
+    """Return whether a signal has arrived."""
     return bool(_Stop.number)
 
 
 def _make_sure(told: socket.socket) -> None:
-    while (number := told.recv(1)[0]) not in _SIGNALS:  # a child's end tells too
+    while (number := told.recv(1)[0]) not in _SIGNALS:  # the end of a child writes too
         pass
     time.sleep(_GRACE)
     _Stop.number = _Stop.number or number
@@ -98,10 +98,10 @@ def _make_sure(told: socket.socket) -> None:
 
 
 def kill_tree(pid: int, *, itself: bool = True) -> None:
-    """Kill a process and all that descend from it."""
+    """Kill a process, unless ``itself`` is False, and all its descendants."""
     import psutil
 
-    for _ in range(3):  # what is started in between is found by the next look
+    for _ in range(3):  # repeat, to catch processes that were started meanwhile
         try:
             top = psutil.Process(pid)
             found = [*top.children(recursive=True), *([top] if itself else [])]
@@ -116,14 +116,14 @@ def kill_tree(pid: int, *, itself: bool = True) -> None:
 
 
 def run_tool(entry: str, arguments: Sequence[str], **settings: Any) -> subprocess.CompletedProcess:
-    """A Python tool in a process of its own, its output captured; it ends with this process, even if that is killed.
+    """Run a Python tool in a process of its own and capture its output. It ends with this process, even if that is killed.
 
     Args:
         entry: ``package.module:function``, as in a tool's entry point.
-        settings: of ``subprocess.Popen``.
+        settings: keyword arguments of ``subprocess.Popen``.
     """
     command = [sys.executable, "-m", __name__, str(os.getpid()), entry, *arguments]
-    # In a session of its own, so that Ctrl-C in a terminal reaches this process alone, which then decides.
+    # In a session of its own, so that Ctrl-C in a terminal reaches this process alone.
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **settings
     )
@@ -140,14 +140,14 @@ def run_tool(entry: str, arguments: Sequence[str], **settings: Any) -> subproces
 
 
 def kill_tools() -> None:
-    """Kill whatever ``run_tool`` runs in other threads."""
+    """Kill the tools that ``run_tool`` is running in other threads."""
     for process in list(_running):
         kill_tree(process.pid)
 
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A hidden folder in ``parent`` that is gone afterwards, however this process is stopped (but by kill -9)."""
+    """Make a hidden folder in ``parent`` for the block, and remove it however this process is stopped, except by kill -9."""
     folder = tempfile.mkdtemp(dir=parent, prefix=prefix)
     _folders.add(folder)
     try:

@@ -1,9 +1,9 @@
-"""Let torchvision import beside a CPU-only torch.
+"""Let torchvision be imported beside a CPU-only torch.
 
 torchvision's wheel on the package index is linked against CUDA. Beside a CPU build of torch its compiled operators do not
 load, and ``import torchvision`` then fails because it registers a shape function for an operator that does not exist. Declaring
 the two operators it needs is enough for models, data sets and transforms. Where torchvision's own library loads, nothing is
-done. Import torchvision through this module: ``from .._torchvision import torchvision``.
+changed. Import torchvision through this module: ``from .._torchvision import torchvision``.
 """
 
 import importlib.util

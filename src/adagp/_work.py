@@ -1,6 +1,7 @@
-"""The work of one batch of Phase GP: what the engine runs, what the accelerator model simulates, what the cost of a run counts.
+"""The work of one batch of Phase GP: which passes are run, on which part of the batch, and what a prediction computes.
 
-``training`` reads it to know what to run, ``accelerator`` to know what that costs, and ``methods`` gives it names.
+``training`` runs this work, ``accelerator`` simulates it, ``running`` computes the cost of a run from it, and ``methods`` gives
+it names.
 """
 
 from dataclasses import dataclass
@@ -11,55 +12,65 @@ from ._predictor_size import PredictorSize
 
 
 class PredictorCost(Protocol):
-    """What a predictor's arithmetic costs, for predictors other than the paper's network."""
+    """Cost of a predictor's arithmetic, for predictors other than the paper's network."""
 
     def macs(self, layer: Any, samples: int, classes: int) -> tuple[float, float]:
-        """Return the multiply-accumulates of one prediction for a layer, and of learning from one batch besides.
+        """Return the multiply-accumulates of one prediction for a layer, and those that learning from a batch adds to it.
 
         Args:
             layer: an ``adagp.accelerator.LayerShape`` with a weight.
-            samples: in the batch.
-            classes: outputs of the network.
+            samples: number of samples in the batch.
+            classes: number of outputs of the network.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ProjectionCost:
-    """Cost of predicting from the output error: statistics of the batch, a solve of the size of the classes, one product."""
+    """Cost of a prediction from the output error: statistics of the batch, a solve of the size of the classes, one product."""
 
     def macs(self, layer: Any, samples: int, classes: int) -> tuple[float, float]:
-        """See ``PredictorCost.macs``. Layers with groups and transposed ones are not predicted: they coast."""
+        """Return what ``PredictorCost.macs`` describes. Grouped and transposed layers coast, which costs nothing."""
         if layer.groups > 1 or layer.transposed:
             return 0.0, 0.0
         out, row = layer.out_channels, layer.window
-        statistic, solved = samples * classes * row, out * classes**2 + classes**3 // 3
-        return statistic + solved + out * classes * row, out * classes * row + classes**2 * row
+        statistic, solve = samples * classes * row, out * classes**2 + classes**3 // 3
+        return statistic + solve + out * classes * row, out * classes * row + classes**2 * row
 
 
 @dataclass(frozen=True, kw_only=True)
 class GPWork:
-    """What is done with a batch of Phase GP in place of a whole backward pass. ``GPWork()`` is coasting: a forward pass only.
+    """Work that is done with a batch of Phase GP instead of a whole backward pass.
 
-    Backpropagation starts at the last layer and stops at a cut, which ``backward`` or ``cut`` gives. With neither, no layer
-    gets a true gradient. Every other layer gets a prediction, or a zero gradient where ``predictor`` is None.
+    Backpropagation starts at the last layer and stops at a cut, which is given by ``backward`` or ``cut``. With neither, no
+    layer gets a true gradient. Every other layer gets a prediction, or a zero gradient where ``predictor`` is None. The
+    default, ``GPWork()``, is coasting: a forward pass, and zero gradients for all layers.
+
+    Example:
+
+        >>> from adagp import accelerator as acc
+        >>> from adagp.predictors import GPWork
+        >>> half = GPWork(forward=0.5, part=0.5, backward=1.0)  # backpropagation on half of each batch
+        >>> report = acc.simulate(acc.workload("vgg13", dataset="cifar10", batch=2), method=half, design="baseline")
+        >>> report.speedup > 1
+        True
 
     Raises:
         UsageError: a share or part outside 0 to 1, more samples backward than forward, a prediction without a forward pass,
-            or gradients that update nothing.
+            or gradients without an update.
     """
 
     forward: float = 1.0
-    """Part of the batch that goes forward; 0: none, the closure is not called."""
+    """Part of the batch that goes forward. With 0 there is no forward pass, and the closure is not called."""
     backward: float = 0.0
-    """Share of the network's backward cost (multiply-accumulates) that is spent, from the last layer down; above 0 at least
-    one layer is included, and 1 is the whole backward pass."""
+    """Share of the backward pass's multiply-accumulates that is spent, from the last layer down. Above 0, at least one layer is
+    included; 1 is the whole backward pass."""
     cut: str | None = None
-    """Name of the lowest layer with a true gradient, once it is known; it then stands in place of ``backward``."""
+    """Name of the lowest layer with a true gradient, once it is known. It then determines the cut instead of ``backward``."""
     part: float = 1.0
-    """Part of the batch that backpropagation is done for."""
+    """Part of the batch for which backpropagation is done."""
     predictor: PredictorSize | PredictorCost | None = None
-    """What a prediction costs; None where nothing is computed for one."""
+    """Cost of a prediction; None where no prediction is computed."""
     updates: bool = True
     """Whether the weights are updated; False for a batch that is dropped."""
 
@@ -72,7 +83,7 @@ class GPWork:
         if self.predictor is not None and not self.forward:
             raise UsageError("a prediction needs a forward pass: give forward above 0, or no predictor")
         if (self.predictor is not None or self.goes_backward) and not self.updates:
-            raise UsageError("gradients that update nothing: leave out updates=False, or drop the batch (methods.SKIP)")
+            raise UsageError("updates=False drops the batch: leave it out, or leave out predictor, backward and cut")
 
     @property
     def goes_backward(self) -> bool:
@@ -81,7 +92,7 @@ class GPWork:
 
     @staticmethod
     def samples(part: float, batch: int) -> int:
-        """Return the number of samples in a part of a batch: rounded, and none only in a part of 0."""
+        """Return the number of samples in a part of a batch, rounded, and at least 1 unless the part is 0."""
         return max(1, round(part * batch)) if part else 0
 
 
@@ -94,20 +105,20 @@ SKIP = GPWork(forward=0.0, updates=False)
 
 
 def shared_network(**options: Any) -> GPWork:
-    """Return the work of the paper's predictor; of its options, only those that are sizes matter."""
+    """Return the work of the paper's predictor. Of its options, only the sizes (``pool``, ``channels``) change the work."""
     return GPWork(predictor=PredictorSize(**{k: v for k, v in options.items() if k in ("pool", "channels")}))
 
 
 def truncated(share: float | str = 0.25, cut: str | None = None) -> GPWork:
-    """Return the work of backpropagation down to a cut; with ``share='auto'`` it coasts until the cut is known."""
+    """Return the work of backpropagation down to a cut. With ``share='auto'`` it is coasting until the cut is known."""
     return GPWork(backward=0.0 if isinstance(share, str) else share, cut=cut)
 
 
 def sampled(part: float = 0.25, by: str = "random") -> GPWork:
-    """Return the work of backpropagation on a part of the batch; to find the hardest samples, all go forward."""
+    """Return the work of backpropagation on a part of the batch. With ``by='error'`` the whole batch goes forward."""
     return GPWork(forward=1.0 if by == "error" else part, backward=1.0, part=part)
 
 
 def control_variate(part: float = 0.25) -> GPWork:
-    """Return the work of backpropagation on a part of the batch, corrected by predictions on all of it."""
+    """Return the work of backpropagation on a part of the batch, corrected by predictions for the whole batch."""
     return GPWork(backward=1.0, part=part, predictor=ProjectionCost())

@@ -1,4 +1,4 @@
-"""The ``adagp`` command: thin, one function a subcommand.
+"""The ``adagp`` command: one thin function for each subcommand.
 
 Exit codes: 0 success, 1 a run or a check failed, 2 bad usage (one line says what and lists what is valid).
 """
@@ -28,9 +28,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ThreadsOption = Annotated[int, typer.Option(help="Of each process; 0: by what is free, or OMP_NUM_THREADS.", min=0, max=1024)]
+ThreadsOption = Annotated[
+    int, typer.Option(help="Threads of each process; 0: OMP_NUM_THREADS, or as many as cores are free.", min=0, max=1024)
+]
 StoreOption = Annotated[
-    str, typer.Option(help="Folder of the records; unless given the checkout's, or adagp-runs in the current folder.")
+    str, typer.Option(help="Folder of the records; by default that of the checkout, or adagp-runs in the current folder.")
 ]
 ProfileOption = Annotated[
     str,
@@ -51,7 +53,7 @@ _CommandLineError: Any = typer.BadParameter.__base__  # typer carries a click of
 
 
 def say(line: str) -> None:
-    """Progress goes to standard error, so that standard output holds results only."""
+    """Print a line of progress to standard error, so that standard output holds results only."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -60,7 +62,7 @@ def reproduce(
     profile: ProfileOption = "quick",
     only: Annotated[list[str], typer.Option(help="A notebook's name or number; repeatable.")] = [],
     parameter: Annotated[list[str], typer.Option("--param", "-p", help="NAME=VALUE for the notebook; with --only.")] = [],
-    jobs: Annotated[int, typer.Option(help="Processes at once; 0: one a core.", min=0)] = 0,
+    jobs: Annotated[int, typer.Option(help="Processes at once; 0: one for each core.", min=0)] = 0,
     threads: ThreadsOption = 0,
 ) -> None:
     """Train, model the accelerator, execute the notebooks, build the book and print the claims."""
@@ -113,10 +115,10 @@ def train(
     width: Annotated[float, typer.Option(help="Share of the published channel counts.")] = 1.0,
     epochs: Annotated[int, typer.Option(help="Epochs of the schedule.")] = 90,
     warm_up_epochs: Annotated[int, typer.Option(help="Epochs before prediction starts.")] = LadderSchedule.warm_up_epochs,
-    batch_size: Annotated[int, typer.Option(help="Samples a batch.")] = 128,
+    batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 128,
     lr: Annotated[float, typer.Option(help="Initial learning rate.")] = 0.05,
-    seed: Annotated[int, typer.Option(help="Seeds weights, order and augmentation.")] = 0,
-    train_limit: Annotated[int, typer.Option(help="Train on the first so many samples; 0: all.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = 0,
+    train_limit: Annotated[int, typer.Option(help="Train on this many samples, from the first on; 0: all.")] = 0,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     threads: ThreadsOption = 0,
     store: StoreOption = "",
@@ -158,9 +160,9 @@ def train(
 def train_all(
     profile: ProfileOption = "quick",
     model: Annotated[list[str], typer.Option(help="Only this model's runs; repeatable.")] = [],
-    ray: Annotated[str, typer.Option(help="Address of a Ray cluster, host:port or auto; this machine unless given.")] = "",
-    gpus_per_run: Annotated[float, typer.Option(help="With --ray: share of a GPU a run takes; 0: CPU.", min=0)] = 0.0,
-    jobs: Annotated[int, typer.Option(help="Without --ray: processes at once; 0: one a core.", min=0)] = 0,
+    ray: Annotated[str, typer.Option(help="Address of a Ray cluster, host:port or auto; by default this machine.")] = "",
+    gpus_per_run: Annotated[float, typer.Option(help="With --ray: share of a GPU that a run takes; 0: CPU.", min=0)] = 0.0,
+    jobs: Annotated[int, typer.Option(help="Without --ray: processes at once; 0: one for each core.", min=0)] = 0,
     threads: ThreadsOption = 0,
     store: StoreOption = "",
 ) -> None:
@@ -181,15 +183,15 @@ def train_all(
 
 @app.command()
 def record(
-    time_budget: Annotated[str, typer.Option(help="How long to go on: 90s, 25m or 2h.")] = "25m",
+    time_budget: Annotated[str, typer.Option(help="How long to continue: 90s, 25m or 2h.")] = "25m",
     profile: Annotated[
-        str, typer.Option(help="A profile, frontier, fine-tuning or confirmation; full on an accelerator, else reduced.")
+        str, typer.Option(help="A profile, frontier, fine-tuning or confirmation; by default full, on a CPU reduced.")
     ] = "",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps; the best there is unless given.")] = "",
-    jobs: Annotated[int, typer.Option(help="Runs at once; 0: one a core, or one on an accelerator.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps; by default the fastest one.")] = "",
+    jobs: Annotated[int, typer.Option(help="Runs at once; 0: one for each core, or one on an accelerator.", min=0)] = 0,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Make the next missing runs of the plan and keep their records under artifact/recorded."""
+    """Train the next missing runs of a plan and keep their records under artifact/recorded."""
     from . import running
 
     device, budget = running.find_device(device), _seconds(time_budget)
@@ -208,10 +210,10 @@ def check(
     profile: ProfileOption = "quick",
     as_json: JsonOption = False,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Record the deterministic values as they are now, and write the README's table.")
+        bool, typer.Option("--keep", help="Record the current deterministic values, and write the README's table.")
     ] = False,
 ) -> None:
-    """Compare each claim with its recorded value and with the last run; exit 1 if a deterministic one has moved."""
+    """Compare each claim with its recorded value and with the last run; exit 1 if a deterministic value has changed."""
     from . import evidence, publishing, running
 
     claims = evidence.check_claims(running.profile(profile))
@@ -320,7 +322,7 @@ def _sizes(text: str) -> tuple[int, int, int]:
 
 
 def _seconds(text: str) -> float:
-    """'90', '90s', '25m' or '2h' in seconds."""
+    """Return a time such as '90', '90s', '25m' or '2h' in seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     if not match or float(match[1]) <= 0:
         raise UsageError(f"a time budget is a positive number with s, m or h, such as 25m; got {text!r}")
@@ -349,13 +351,13 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"adagp {words[0]} is now called adagp {RENAMED[words[0]]}")
         words[0] = RENAMED[words[0]]
     try:
-        # Not through app(): it would answer Ctrl-C itself, without a line, and take a file that ends too early for Ctrl-D.
+        # Not app(), which handles Ctrl-C itself, without a line, and takes a file that ends too early for Ctrl-D.
         command = typer.main.get_command(app)
         with command.make_context("adagp", words) as context:
             try:
                 command.invoke(context)
             except Exception as error:
-                if _processes.is_stopped():  # the signal was swallowed, as in torch's import, and what fails then is its echo
+                if _processes.is_stopped():  # something swallowed the signal, such as torch's import, and then failed
                     raise KeyboardInterrupt from error
                 raise
         return 0
@@ -363,17 +365,17 @@ def main(arguments: list[str] | None = None) -> int:
         return end.exit_code
     except (_CommandLineError, UsageError) as error:
         message = error.format_message() if isinstance(error, _CommandLineError) else str(error)
-        say(message if message.startswith("Usage:") else f"adagp: {message}")  # the help, where nothing was asked for
+        say(message if message.startswith("Usage:") else f"adagp: {message}")  # the help text, where no command was given
         return 2
     except KeyboardInterrupt:
         return _processes.stopped()
     except BrokenPipeError:  # | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except RuntimeError as error:  # a run, a notebook or the book failed, and its message says which
+    except RuntimeError as error:  # a run, a notebook or the book failed; its message says which
         say(f"adagp: {error}")
         return 1
-    except OSError as error:  # the system said no: no space, a read-only file system, no such folder
+    except OSError as error:  # no space, a read-only file system, no such folder
         place = error.filename or error.filename2
         say(f"adagp: {f'{place}: ' if place else ''}{reason(error)}")
         return 1

@@ -1,7 +1,7 @@
-"""The one table of methods: what fills the batches of Phase GP, what to call it, how to draw it and what it costs.
+"""The one table of methods: what each does in Phase GP, what it costs, how it is named and drawn.
 
-A new method is one file with a class of the ``predictors.GradientPredictor`` protocol and one row here. Commands, records,
-tables, figures, the accelerator model and the cost of a run all read this table; nothing else lists methods.
+A new method is one file with a class that follows ``predictors.GradientPredictor``, and one row here. Commands, records,
+tables, figures, the accelerator model and the cost of a run all read this table. There is no other list of methods.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,19 +15,19 @@ from ._work import GPWork
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """How a run trains: which schedule, where a Phase-GP gradient comes from, and the work of a batch of Phase GP."""
+    """A way to train: the schedule, the source of gradients in Phase GP, and the work of a batch of Phase GP."""
 
     name: str
-    """As ``adagp train --method`` takes it."""
+    """Name that ``adagp train --method`` takes."""
     title: str
-    """For legends and tables."""
+    """Name in legends and tables."""
     line: str
-    """What it is, in one line."""
+    """Description in one line."""
     color: str
-    """In figures, as #rrggbb."""
+    """Color in figures, as #rrggbb."""
     predictor: str | None = None
-    """Name under which ``adagp.predictors.create`` makes it; several methods may share one, and the first row's options are the
-    predictor's own. None where no GP batch is run."""
+    """Name for ``adagp.predictors.create``. Several methods may share one; ``create`` then uses the options of the first row.
+    None where no GP batch is run."""
     made_by: str = "adagp.predictors:Coast"
     """The predictor's class, as module:class."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -35,25 +35,26 @@ class Method:
     work: GPWork | Callable[..., GPWork] = _work.COAST
     """The work of a batch of Phase GP, or a function of the predictor's options that returns it."""
     dial: str | None = None
-    """The option that a number after the name sets, as in "truncated:0.5"."""
+    """Name of the option that a number after the method's name sets, as in "truncated:0.5"."""
     schedule: Literal["ladder", "adaptive", "always-bp"] = "ladder"
+    """Kind of schedule that decides which batches are in Phase GP."""
     equal_cost: bool = False
-    """Plain BP for as many epochs as ADA-GP's saved time buys, its learning-rate decay fitted to them."""
+    """Whether it is plain BP for as many epochs as ADA-GP's saved time buys, with the learning-rate decay fitted to them."""
     predicts: bool = True
-    """Whether gradients are estimated that this batch did not compute; False for what only leaves work out."""
+    """Whether it estimates gradients that the batch did not compute; False for methods that only leave out work."""
     studied: Literal["always", "full", "never"] = "always"
-    """Whether a study of one model in depth trains it: in every profile, in the full one only, or in none."""
+    """Whether a study of one model in depth trains it: in every profile, only in the full one, or in none."""
 
     @property
     def drops(self) -> bool:
-        """Whether the schedule's GP batches are dropped instead of run."""
+        """Whether the batches that the schedule puts in Phase GP are dropped."""
         return isinstance(self.work, GPWork) and not self.work.updates
 
     def create(self, **options: Any) -> Any:
-        """Return a new predictor of this method, with these options on top of the method's own.
+        """Return a new predictor of this method. The options are added to the method's own and override them.
 
         Raises:
-            UsageError: an option that the class does not take.
+            UsageError: the class does not take one of the options.
         """
         from importlib import import_module
 
@@ -64,16 +65,16 @@ class Method:
             raise UsageError(f"predictor {self.predictor} does not take these options: {error}") from error
 
     def gp_work(self, options: Mapping[str, Any] | None = None, cut: str | None = None) -> GPWork:
-        """Return the work of one of its GP batches, without importing torch.
+        """Return the work of a batch of Phase GP, without importing torch.
 
         Args:
-            options: of the predictor, on top of the method's own.
-            cut: name of the lowest layer with a true gradient, of a run that has found it.
+            options: options of the predictor, in addition to the method's own.
+            cut: name of the lowest layer with a true gradient, where a run has determined it.
         """
         if isinstance(self.work, GPWork):
             return self.work
-        given = {**self.options, **(options or {})} | ({} if cut is None else {"cut": cut})
-        return self.work(**given)
+        arguments = {**self.options, **(options or {})} | ({} if cut is None else {"cut": cut})
+        return self.work(**arguments)
 
 
 def _table(*rows: Method) -> dict[str, Method]:
@@ -189,10 +190,19 @@ def find(name: str) -> Method:
 
 
 def named_work(name: str | GPWork) -> GPWork:
-    """Return the work of a method's GP batches by its name, such as "coast" or "truncated:0.5"; a ``GPWork`` as it is.
+    """Return the work of a batch of Phase GP of the named method, such as "coast" or "truncated:0.5".
+
+    Example:
+
+        >>> from adagp.methods import named_work
+        >>> named_work("truncated:0.5").backward
+        0.5
+
+    Args:
+        name: the name, perhaps with a number for the method's ``dial``. A ``GPWork`` is returned unchanged.
 
     Raises:
-        UsageError: an unknown name, one without GP batches, a number where none goes or one out of range.
+        UsageError: the name is unknown, the method has no GP batches or takes no number, or the number is out of range.
     """
     if isinstance(name, GPWork):
         return name

@@ -81,8 +81,8 @@ def tilings(acc):
 
 def buffer_accesses(acc):
     """A walk over the folds of a systolic array: what each reads from the buffer, and what it writes there."""
-    from adagp.accelerator._counts import count
-    from adagp.accelerator._table import LayerTable
+    from adagp.accelerator._counts import COUNTED, count
+    from adagp.accelerator._layer_table import LayerTable
 
     chip = acc.Hardware(rows=3, cols=4)
     for M, N, K in ((7, 9, 11), (3, 4, 3), (20, 2, 5)):
@@ -100,7 +100,7 @@ def buffer_accesses(acc):
                     }
                     accesses += own["M"] * own["K"] + own["K"] * own["N"]
                     accesses += own["M"] * own["N"] * (2 if down == "K" and i else 1)  # sums of the fold above come back
-            assert count(LayerTable([layer]), chip, flow).buffer[0, 0] == accesses, flow
+            assert count(LayerTable.of([layer]), chip, flow)[0, 0, COUNTED.index("buffer")] == accesses, flow
 
 
 def weight_gradients(acc):
@@ -124,14 +124,14 @@ def pooled_maps(acc):
 
 def prices(acc):
     """Each level's price goes with that level's accesses: where all others are free, the energy is their number."""
-    from adagp.accelerator._counts import count
+    from adagp.accelerator._counts import COUNTED, count
 
     work = acc.workload("vgg13")
-    counts = count(work.table, acc.Hardware(), "ws")
+    counts = dict(zip(COUNTED, count(work.table, acc.Hardware(), "ws").sum((0, 1)), strict=True))
     words = sum(part.dram_words.sum() for part in acc.simulate(work).baseline.parts.values())
     accesses = {
-        "mac": work.macs() + 2 * work.parameters, "rf": counts.rf.sum(), "noc": counts.noc.sum(),
-        "buffer": counts.buffer.sum() + words, "dram": words,
+        "mac": work.macs() + 2 * work.parameters, "rf": counts["rf"], "noc": counts["noc"],
+        "buffer": counts["buffer"] + words, "dram": words,
     }  # fmt: skip
     for level, number in accesses.items():
         table = acc.EnergyTable(name="x", unit="1", **{other: float(other == level) for other in acc.LEVELS})

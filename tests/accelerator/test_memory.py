@@ -1,5 +1,6 @@
 """DRAM traffic: the search finds what brute force finds, whatever else is in the call."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +8,8 @@ from references import IRRELEVANT, Tiling, least_traffic, traffic
 
 from adagp import accelerator as acc
 from adagp._errors import UsageError
-from adagp.accelerator import _memo
+from adagp.accelerator._layer_table import LayerTable, once_a_shape
+from adagp.accelerator._tiling import tilings
 
 
 @st.composite
@@ -47,12 +49,27 @@ def test_the_references_formula_is_the_walk_over_its_loops(layer, kind, order, c
 
 
 def test_a_layers_traffic_does_not_depend_on_the_others_in_the_call():
-    layers, chip = acc.workload("densenet201", dataset="cifar10", batch=128).layers, acc.Hardware()
-    _memo.forget()
-    together = acc.dram_traffic(layers, chip).words
-    _memo.forget()
-    alone = [acc.dram_traffic([layer], chip).words[0] for layer in layers]
+    layers = acc.workload("densenet201", dataset="cifar10", batch=128).layers
+    together = tilings(LayerTable.of(layers), 55_296, 15)
+    alone = [tilings.__wrapped__(LayerTable.of([layer]), 55_296, 15)[0] for layer in layers]  # computed anew
     assert (together == alone).all()
+
+
+def test_what_is_computed_for_a_shape_is_computed_once():
+    asked = []
+
+    @once_a_shape
+    def channels(table, factor):
+        asked.append([layer.name for layer in table.layers])
+        return np.array([factor * layer.out_channels for layer in table.layers])
+
+    a, b, c = (
+        acc.LayerShape(name=name, kind="linear", batch=7919, in_channels=1, out_channels=outputs)
+        for name, outputs in (("a", 3), ("b", 4), ("c", 3))
+    )
+    assert list(channels(LayerTable.of([b, a, c]), 2)) == [8, 6, 6]
+    assert list(channels(LayerTable.of([c, b]), 2)) == [6, 8] and sorted(asked[0]) == ["a", "b"] and len(asked) == 1
+    assert list(channels(LayerTable.of([c]), 3)) == [9] and asked[1] == ["c"]
 
 
 def test_a_tensor_may_stay_while_the_others_stream():

@@ -23,32 +23,34 @@ def goldens(acc):
 # Fault: module, the text that is right, the text that is wrong, and what sees it.
 MUTANTS = {
     "no partial sums": ("_tiling", "2 * visits - 1", "visits", checks.tilings, goldens),
-    "no halo": ("_tiling", "np.maximum(self.kernel_rows - self.stride, 0)", "0 * self.stride", checks.tilings, goldens),
+    "no halo": ("_tiling", "np.maximum(kernel_rows - stride, 0)", "0 * stride", checks.tilings, goldens),
     "no double buffering": ("_tiling", "2 if p == max(pace) >= 0 else 1", "1", checks.tilings, goldens),
-    "free Adam": ("_costs", "dram=4 * weights + 2 * streamed", "dram=2 * streamed", checks.predictors_optimizer, goldens),
-    "unfolded buffer accesses": ("_counts", "m * k * fc + k * n + m", "m * k + k * n + m", checks.buffer_accesses, goldens),
-    "dW sent to DRAM": ("_costs", "dram[:, WEIGHT_GRADIENT] -= table.learned", "pass", checks.weight_gradients, goldens),
-    "MAX's predictor free": ("_time_line", "float((done + after).max())", "float(done[-1])", checks.second_array, goldens),
+    "free Adam": ("_costs", "dram=4 * own + 2 * np", "dram=2 * np", checks.predictors_optimizer, goldens),
+    "unfolded buffer accesses": (
+        "_counts", "m * k * col_folds + k * n + m", "m * k + k * n + m", checks.buffer_accesses, goldens,
+    ),
+    "dW sent to DRAM": ("_costs", "dram[:, WEIGHT_GRADIENT] -= weights", "pass", checks.weight_gradients, goldens),
+    "MAX's predictor free": ("_designs", "float((done + after).max())", "float(done[-1])", checks.second_array, goldens),
     "wrong pipeline cut": (
         "_pipeline_training", "np.maximum(best[:i], total[i] - total[:i])", "best[:i] + 0", checks.stages, goldens,
     ),
-    "a column fold too many": ("_cycles", "-(-spatial[1] // cols)", "spatial[1] // cols + 1", checks.buffer_accesses),
+    "a column fold too many": ("_counts", "-(-spatial[1] // cols)", "spatial[1] // cols + 1", checks.buffer_accesses),
     "the first layer's input gradient": (
         "_layer", "        if not self.input_grad:\n            return []\n", "", checks.predictors_optimizer, goldens,
     ),
-    "momentum not written back": ("_costs", "dram=4 * table.learned", "dram=3 * table.learned", checks.weight_gradients),
+    "momentum not written back": ("_costs", "dram=4 * weights", "dram=3 * weights", checks.weight_gradients),
     "pooled maps of another batch": (
         "_workload", "layer.handed_on // self.batch * batch", "layer.handed_on", checks.pooled_maps,
     ),
     "registers at the network's price": (
-        "_energy", '"rf": "registers", "noc": "between PEs"', '"noc": "between PEs", "rf": "registers"', checks.prices,
+        "_hardware", '"rf": "registers", "noc": "between PEs"', '"noc": "between PEs", "rf": "registers"', checks.prices,
     ),
     "a true gradient never written": (
-        "_costs", "dram=2 * table.learned[at]", "dram=table.learned[at]", checks.predictors_optimizer, goldens,
+        "_costs", "dram=2 * weights[at]", "dram=weights[at]", checks.predictors_optimizer, goldens,
     ),
-    "a memory channel for each array": ("_time_line", "max(cycles, sum(", "max(cycles, 0 * sum(", checks.second_array),
+    "a memory channel for each array": ("_designs", "max(cycles, sum(", "max(cycles, 0 * sum(", checks.second_array),
     "an update before its prediction": (
-        "_time_line", "np.where(applied, 0.0, update)", "np.where(backward | ~applied, update, 0.0)", checks.second_array,
+        "_designs", "np.where(applied, 0.0, update)", "np.where(backward | ~applied, update, 0.0)", checks.second_array,
     ),
 }  # fmt: skip
 

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adagp import accelerator as acc
+from adagp.accelerator._designs import batch_cycles, two_arrays
+from adagp.accelerator._layer import Convolution
 from adagp.accelerator._pipeline_training import balanced
 from adagp.accelerator._row_stationary import row_stationary, scratchpads
-from adagp.accelerator._time_line import batch_cycles, two_arrays
 
 some = st.integers(1, 6)
 times = st.lists(st.integers(0, 5), min_size=1, max_size=7)
@@ -19,17 +20,18 @@ times = st.lists(st.integers(0, 5), min_size=1, max_size=7)
 
 @given(
     st.builds(
-        acc.Convolution, count=st.integers(1, 3), N=some, C=st.integers(1, 20), M=st.integers(1, 40), R=some,
-        S=st.integers(1, 14), E=st.integers(1, 20), F=some, step=st.integers(1, 3), dilation=st.integers(1, 3),
+        Convolution, copies=st.integers(1, 3), images=some, channels=st.integers(1, 20), filters=st.integers(1, 40),
+        kernel_rows=some, kernel_cols=st.integers(1, 14), out_rows=st.integers(1, 20), out_cols=some,
+        step=st.integers(1, 3), dilation=st.integers(1, 3),
     ),
     st.integers(1, 14), st.integers(1, 14), st.integers(10, 4000),
 )  # fmt: skip
 @settings(max_examples=30)
 def test_row_stationary_equals_the_walk_over_pe_sets(conv, rows, cols, buffer_bytes):
     chip = acc.Hardware(rows=rows, cols=cols, buffer_bytes=buffer_bytes)
-    macs, cycles, rf, noc, buffer = row_stationary(np.array([conv], np.int64), chip)[0]
+    cycles, macs, rf, noc, buffer = row_stationary(np.array([conv], np.int64), chip)[0]
     expected = references_rs.best(conv, chip, scratchpads())
-    assert (cycles, rf - 4 * macs, noc, buffer) == tuple(conv.count * x for x in expected)
+    assert (cycles, rf - 4 * macs, noc, buffer) == tuple(conv.copies * x for x in expected)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12))

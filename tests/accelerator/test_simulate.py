@@ -104,7 +104,7 @@ def test_an_energy_table_needs_every_entry_and_every_source():
 
 
 def test_every_constant_names_its_source():
-    from adagp.accelerator._tables import read_table
+    from adagp.accelerator._constants import read_table
 
     for table in ("hardware.toml", "energy.toml"):
         for group in read_table(table).values():

@@ -28,7 +28,7 @@ def test_a_claim_without_a_value_of_the_paper_is_refused():
 def test_the_dashed_line_stands_where_the_axis_says():
     from adagp import accelerator as acc
 
-    sweep = acc.sweep([acc.workload("vgg13", dataset="cifar10", batch=128)], designs=["efficient"], dataflows=["ws"])
+    sweep = acc.simulate_all([acc.workload("vgg13", dataset="cifar10", batch=128)], designs=["efficient"], dataflows=["ws"])
     for quantity, paper in (("speedup", 1.25), ("energy_saving", 21.0)):
         figure, _ = figures.speedup(sweep, quantity, paper=paper)
         (dashed,) = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]

@@ -113,9 +113,9 @@ def test_an_image_of_another_size_is_refused():
 
 
 def test_the_table_of_the_zoo_is_what_a_trace_finds():
-    from adagp.accelerator import _zoo
+    from adagp.accelerator import _network
 
-    assert json.loads(json.dumps(_zoo.build())) == _zoo._table()
+    assert json.loads(json.dumps(_network.build())) == _network._zoo()
 
 
 @pytest.mark.parametrize("name", models.available())

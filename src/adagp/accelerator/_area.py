@@ -1,21 +1,24 @@
-"""Area of each design, and the power it draws over a training run.
+"""Area of each design, and its mean power over a training run.
 
-Static power is left out: CACTI's high-performance cells leak 40 mW in 100 KB, low-power cells a thousandth of it, and
-what a chip of this kind uses is not public.
+Static power is left out. It would be a guess: CACTI's high-performance cells leak 40 mW in 100 KB, low-power cells a thousandth
+of it, and the cells of a chip of this kind are not public.
 """
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from .._errors import UsageError
+from ._constants import read_table
 from ._designs import Design
-from ._energy import LEVELS
 from ._hardware import Hardware
-from ._simulate import Report
-from ._tables import read_table
+from ._report import Report
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def area(design: str | Design, hardware: Hardware | None = None, dataflow: str = "ws") -> dict[str, float]:
-    """Square millimetres of each part at 40 nm: "PE array", "buffer", and what ADA-GP adds.
+    """Return the square millimetres of each part at 40 nm: "PE array", "buffer", and what ADA-GP adds.
 
     ADA-GP's designs add an accumulator at the foot of each column, which averages outputs over the batch; "efficient"
     and "max" a memory, "max" a second array. Control, wires between blocks and pads are left out of all designs alike.
@@ -38,8 +41,8 @@ def area(design: str | Design, hardware: Hardware | None = None, dataflow: str =
     return {name: value / 1e6 for name, value in parts.items()}
 
 
-def area_power(reports: Iterable[Report]):
-    """One row a report (pandas.DataFrame): design, area, its overhead, mean dynamic power on the chip and in DRAM.
+def area_power(reports: Iterable[Report]) -> "pd.DataFrame":
+    """Return one row for each report: design, area, its overhead, mean dynamic power on the chip and in DRAM.
 
     Power is energy over time of the whole training, in milliwatts.
 
@@ -55,10 +58,8 @@ def area_power(reports: Iterable[Report]):
             raise UsageError(f"power needs an energy table in pJ, got {table.name!r} in {table.unit}")
         parts = area(report.design, hardware, report.dataflow)
         plain = sum(area("baseline", hardware, report.dataflow).values())
-        energy = [0.0] * len(LEVELS)
-        for phase, number in report.numbers.items():
-            for part in report.phases[phase].parts.values():
-                energy = [e + number * float(x) for e, x in zip(energy, part.energy(table).sum(0), strict=True)]
+        accesses = sum(number * report.phases[phase].accesses for phase, number in report.numbers.items())
+        energy = accesses * table.prices
         seconds = report.cycles / hardware.clock_hz
         rows.append(
             {

@@ -1,67 +1,97 @@
-"""Cycles and accesses of every pass of every layer, as arrays over (layer, pass)."""
+"""Cycles and accesses of the passes of layers on the array.
 
-from dataclasses import dataclass
+The cycles of the systolic dataflows are those that SCALE-Sim computes (Samajdar et al., ISPASS 2020), confirmed on its
+version 3.0.0: a layer is cut into folds that fill the array; every fold pays the whole fill and drain, and no two overlap.
+SCALE-Sim prints the index of the last cycle, counted from 0, so its figure is one less for each product.
+"""
 
 import numpy as np
 
-from .._errors import unknown
-from ._components import PASSES
-from ._cycles import DATAFLOWS, SYSTOLIC, folds, systolic_cycles
+from .._errors import UsageError, unknown
 from ._hardware import Hardware
-from ._memo import by_row
+from ._layer_table import LayerTable, convolutions, once_a_shape
 from ._row_stationary import row_stationary
-from ._table import LayerTable
+
+SYSTOLIC = ("ws", "os", "is")
+DATAFLOWS = (*SYSTOLIC, "rs")
+COUNTED = ("cycles", "mac", "rf", "noc", "buffer")
+"""What is counted: the array's busy cycles; multiply-accumulates; reads and writes of the PEs' own registers; words handed from
+one PE to the next, or delivered to a PE; words that the array reads from and writes to the global buffer (words that come from
+or go to DRAM are added with the traffic)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """What the array and the buffer do. Axes of each: layer, pass (in the order of PASSES); float64."""
+@once_a_shape
+def count(table: LayerTable, hardware: Hardware, dataflow: str) -> np.ndarray:
+    """Return the counts of all passes, 0 for a pass that does not take place. Axes: layer, pass, ``COUNTED`` (float64).
 
-    macs: np.ndarray
-    cycles: np.ndarray
-    rf: np.ndarray
-    """Reads and writes of the PEs' own registers."""
-    noc: np.ndarray
-    """Words handed from one PE to the next, or delivered to a PE."""
-    buffer: np.ndarray
-    """Words read from and written to the global buffer by the array (the DRAM's side is added with its traffic)."""
-
-
-def count(table: LayerTable, hardware: Hardware, dataflow: str) -> Counts:
-    """Counts of all passes; a pass that does not take place counts 0. Raises UsageError for an unknown dataflow."""
+    Raises:
+        UsageError: an unknown dataflow.
+    """
     if dataflow not in DATAFLOWS:
         raise unknown("dataflow", dataflow, DATAFLOWS)
-    convs, where = table.convolutions
-    shape = (len(table), len(PASSES))
-    costs = np.array(_systolic(convs, hardware, dataflow)) if dataflow in SYSTOLIC else _stationary_rows(convs, hardware).T
-    summed = [np.bincount(where, weights=row, minlength=shape[0] * shape[1]).reshape(shape) for row in costs]
-    return Counts(**dict(zip(Counts.__dataclass_fields__, summed, strict=True)))
+    all_convs = convolutions(table)
+    used = all_convs[..., 0] > 0  # copies
+    convs = all_convs[used]
+    found = _systolic(convs, hardware, dataflow) if dataflow in SYSTOLIC else row_stationary(convs, hardware)
+    counts = np.zeros((*used.shape, len(COUNTED)))
+    counts[used] = found
+    return counts.sum(2)
 
 
-def _stationary_rows(convs: np.ndarray, hardware: Hardware) -> np.ndarray:
-    """``row_stationary`` for the columns of ``Convolution``, each case mapped once."""
-    key = (hardware.rows, hardware.cols, hardware.buffer_bytes // hardware.word_bytes)
-    return by_row(convs, lambda new: row_stationary(new, hardware), "rs", *key, block=32)
-
-
-def _systolic(convs: np.ndarray, hardware: Hardware, dataflow: str) -> list[np.ndarray]:
-    """Counts (macs, cycles, rf, noc, buffer) of convolutions as matrix products on a systolic array.
+def _systolic(convs: np.ndarray, hardware: Hardware, dataflow: str) -> np.ndarray:
+    """Return the counts of convolutions as matrix products on a systolic array. Axes: convolution, ``COUNTED``.
 
     Buffer reads and writes are SCALE-Sim's, and partial sums that return for the next row fold are read as well, which
     SCALE-Sim leaves out. Each MAC hands two words to its neighbours (the two that are not stationary). Registers: the
     stationary operand is read for each MAC (ws, is), or the sum is read and written (os).
+
+    Args:
+        convs: one in a row, with the fields of ``Convolution``.
     """
-    count, n_images, c, n, r, s, e, f = convs[:, :8].T
-    m, k = n_images * e * f, c * r * s
-    fr, fc, _ = folds(m, n, k, hardware.rows, hardware.cols, dataflow)
+    copies, images, channels, n, kernel_rows, kernel_cols, out_rows, out_cols = convs[:, :8].T
+    m, k = images * out_rows * out_cols, channels * kernel_rows * kernel_cols
+    row_folds, col_folds, _ = folds(m, n, k, hardware.rows, hardware.cols, dataflow)
     macs = m * n * k
     if dataflow == "ws":
-        buffer, stationary, rf = m * k * fc + k * n + m * n * (2 * fr - 1), k * n, macs
+        buffer, stationary, registers = m * k * col_folds + k * n + m * n * (2 * row_folds - 1), k * n, macs
     elif dataflow == "is":
-        buffer, stationary, rf = m * k + k * n * fc + m * n * (2 * fr - 1), m * k, macs
+        buffer, stationary, registers = m * k + k * n * col_folds + m * n * (2 * row_folds - 1), m * k, macs
     else:
-        buffer, stationary, rf = m * k * fc + k * n * fr + m * n, m * n, 2 * macs
-    # Loading the stationary words (ws, is) or draining the sums (os) hands each through half the rows on average.
-    noc = 2 * macs + stationary * hardware.rows // 2
+        buffer, stationary, registers = m * k * col_folds + k * n * row_folds + m * n, m * n, 2 * macs
+    # Each stationary word that is loaded (ws, is), and each sum that is drained (os), passes half of the rows on average.
+    network = 2 * macs + stationary * hardware.rows // 2
     cycles = systolic_cycles(m, n, k, hardware.rows, hardware.cols, dataflow)
-    return [count * x for x in (macs, cycles, rf + stationary, noc, buffer)]
+    return (copies * np.array([cycles, macs, registers + stationary, network, buffer])).T
+
+
+def gemm_cycles(M: int, N: int, K: int, *, rows: int, cols: int, dataflow: str = "ws") -> int:
+    """Return the cycles that an array of ``rows`` x ``cols`` PEs is busy with an (M, K) by (K, N) product.
+
+    Args:
+        M: output pixels times batch. N: filters. K: window (in_ch*kh*kw).
+        dataflow: which operand stays in the PEs: "ws" weights (K x N), "os" outputs (M x N), "is" inputs (M x K).
+
+    Raises:
+        UsageError: a dimension below 1, an array without PEs, or a dataflow that is not systolic.
+    """
+    for name, value in (("M", M), ("N", N), ("K", K), ("rows", rows), ("cols", cols)):
+        if value < 1:
+            raise UsageError(f"{name} must be 1 or more, got {value}")
+    if dataflow not in SYSTOLIC:
+        raise unknown("systolic dataflow", dataflow, SYSTOLIC)
+    m, n, k = (np.array([v], np.int64) for v in (M, N, K))
+    return int(systolic_cycles(m, n, k, rows, cols, dataflow)[0])
+
+
+def folds(M, N, K, rows: int, cols: int, dataflow: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (row folds, column folds, temporal length) of products given as arrays of equal shape."""
+    spatial = {"ws": (K, N, M), "os": (M, N, K), "is": (K, M, N)}[dataflow]
+    return -(-spatial[0] // rows), -(-spatial[1] // cols), spatial[2]
+
+
+def systolic_cycles(M, N, K, rows: int, cols: int, dataflow: str) -> np.ndarray:
+    """Return ``gemm_cycles`` for arrays (int64, any shape)."""
+    row_folds, col_folds, temporal = folds(M, N, K, rows, cols, dataflow)
+    # os streams both operands past the sums; ws and is first spend `rows` cycles to load the stationary operand.
+    fill = rows + cols - 2 if dataflow == "os" else 2 * rows + cols - 2
+    return row_folds * col_folds * (temporal + fill)

@@ -1,22 +1,29 @@
-"""The four designs, and one batch of each phase on each."""
+"""The designs, and how long a batch of each phase takes on each.
+
+A batch is what each layer does in each component (``dict[Component, Cost]``, 0 for a layer that does not take part). Layers
+go forward from first to last, then backward from last to first. The predictor works on a layer after the layer's last pass:
+the backward one, or the forward one if there is no other. A prediction that the predictor does not learn from is applied, so
+the update waits for it; otherwise the update follows the pass. So Phase BP, Phase GP, and a batch in which only some layers
+go backward, or only for a part of the samples, need no rules of their own.
+"""
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 
 from .._errors import UsageError, unknown
 from .._work import GPWork, PredictorSize
-from ._components import Component
+from ._constants import read_table
 from ._costs import Cost, NetworkCosts, PredictorCosts, network_costs, predictor_costs
-from ._energy import LEVELS, EnergyTable
-from ._hardware import Hardware
-from ._tables import read_table
-from ._time_line import Parts, batch_cycles
+from ._hardware import LEVELS, Hardware
+from ._layer import Component
 from ._training_cost import first_backward
 from ._workload import Workload
 
 DESIGNS = ("baseline", "low", "efficient", "max")
+PHASES = ("warm_up", "bp", "gp")
+Parts = dict[Component, Cost]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +40,11 @@ class Design:
 
     @classmethod
     def named(cls, name: "str | Design") -> "Design":
-        """A design by its name; one that is given is handed back. Raises UsageError for an unknown name."""
+        """Return a design by its name; a ``Design`` as it is.
+
+        Raises:
+            UsageError: an unknown name.
+        """
         if isinstance(name, Design):
             return name
         table = read_table("designs.toml")
@@ -49,43 +60,48 @@ class Batch:
     cycles: float
     """From the first cycle to the last."""
     parts: Parts
-
-    @cached_property
-    def accesses(self) -> np.ndarray:
-        """Of all parts and layers, by level (in the order of LEVELS)."""
-        return sum(self.parts.values(), start=Cost(np.zeros((1, 1 + len(LEVELS))))).accesses.sum(0)
+    accesses: np.ndarray
+    """Accesses of all parts and layers, by level (in the order of LEVELS)."""
+    energy: float
+    """In the unit of the hardware's energy table."""
 
     @property
     def dram_words(self) -> float:
+        """Words that cross to or from DRAM."""
         return float(self.accesses[-1])
-
-    def energy(self, table: EnergyTable) -> float:
-        return float(self.accesses @ table.prices)
 
 
 @lru_cache(maxsize=1024)
-def batches(workload: Workload, design: Design, dataflow: str, hardware: Hardware, work: GPWork) -> dict[str, Batch]:
+def batches(
+    workload: Workload, design: Design, dataflow: str, hardware: Hardware, work: GPWork, size: PredictorSize
+) -> dict[str, Batch]:
     """Return a batch of each phase ("warm_up", "bp", "gp") on a design.
 
     Args:
-        work: what is done with a batch of Phase GP. A predictor other than a ``PredictorSize`` is charged as one. A design
-            without a predictor has one kind of batch for all three phases, unless the work needs no predictor.
+        work: what is done with a batch of Phase GP. A design without a predictor has one kind of batch for all three phases,
+            unless the work needs no predictor.
+        size: sizes of the predictor, if the work needs one.
     """
-
-    def batch(parts: Parts) -> Batch:
-        return Batch(cycles=batch_cycles(parts, hardware, own_array=design.own_array), parts=parts)
-
     network = network_costs(workload, hardware, dataflow)
-    if work.predictor is not None and not design.predictor:
-        return dict.fromkeys(("warm_up", "bp", "gp"), batch(network.full))
-    helper = None
-    if work.predictor is not None:
-        size = work.predictor if isinstance(work.predictor, PredictorSize) else PredictorSize()
+    if work.predictor is None:
+        full, gp = network.full, _gp_parts(work, workload, hardware, dataflow, network, None)
+    elif design.predictor:
         helper = predictor_costs(workload, hardware, dataflow, size, design.predictor_memory_bytes)
-    # In the warm-up the predictor learns as in Phase BP, and learning takes the same prediction that Phase BP compares.
-    learning = {Component.PREDICTION: helper.compared, Component.LEARNING: helper.learning} if helper else {}
-    true = batch(network.full | learning)
-    return {"warm_up": true, "bp": true, "gp": batch(_gp_parts(work, workload, hardware, dataflow, network, helper))}
+        # In the warm-up the predictor learns as in Phase BP, and learning takes the same prediction that Phase BP compares.
+        full = network.full | {Component.PREDICTION: helper.compared, Component.LEARNING: helper.learning}
+        gp = _gp_parts(work, workload, hardware, dataflow, network, helper)
+    else:
+        full = gp = network.full
+    true = _batch(full, design, hardware)
+    return {"warm_up": true, "bp": true, "gp": true if gp is full else _batch(gp, design, hardware)}
+
+
+def _batch(parts: Parts, design: Design, hardware: Hardware) -> Batch:
+    accesses = sum((part.accesses for part in parts.values()), np.zeros((1, len(LEVELS)))).sum(0)
+    return Batch(
+        cycles=batch_cycles(parts, hardware, own_array=design.own_array), parts=parts, accesses=accesses,
+        energy=float(accesses @ hardware.energy_table.prices),
+    )  # fmt: skip
 
 
 def _gp_parts(
@@ -118,3 +134,42 @@ def _gp_parts(
     if work.updates:
         parts[Component.UPDATE] = network.full[Component.UPDATE]
     return parts
+
+
+def batch_cycles(parts: Parts, hardware: Hardware, *, own_array: bool) -> float:
+    """Return the cycles from the start of a batch to its end.
+
+    Args:
+        own_array: whether the predictor has an array of its own, which works on a layer while the main array works on the
+            next. The last prediction of a batch overlaps nothing. (This is our choice: the next batch could start meanwhile,
+            but its first layers may be waiting for their own update.)
+    """
+    if not parts:
+        return 0.0  # the batch is dropped
+    if not own_array:
+        return float(Cost(np.concatenate([part.counts for part in parts.values()])).time(hardware).sum())
+    cycles = two_arrays(*_jobs(parts, hardware))
+    # Two arrays share one memory channel.
+    return max(cycles, sum(float(part.dram_words.sum()) for part in parts.values()) / hardware.dram_words_per_cycle)
+
+
+def _jobs(parts: Parts, hardware: Hardware) -> tuple[np.ndarray, np.ndarray]:
+    """Return the times of the main array's jobs in order, and of the work that each then leaves to the predictor's array."""
+    zeros = np.zeros(len(next(iter(parts.values())).cycles))
+    time = {component: parts[component].time(hardware) if component in parts else zeros for component in Component}
+    gradients = time[Component.INPUT_GRADIENT] + time[Component.WEIGHT_GRADIENT]
+    backward, update = gradients > 0, time[Component.UPDATE]
+    applied = (time[Component.PREDICTION] > 0) & (time[Component.LEARNING] == 0)
+    after = np.where(applied, 0.0, update)
+    beside = time[Component.PREDICTION] + time[Component.LEARNING] + (update - after)
+    return (
+        np.concatenate([time[Component.FORWARD] + np.where(backward, 0.0, after), (gradients + backward * after)[::-1]]),
+        np.concatenate([np.where(backward, 0.0, beside), np.where(backward, beside, 0.0)[::-1]]),
+    )
+
+
+def two_arrays(first: np.ndarray, second: np.ndarray) -> float:
+    """Return when the last job is done. Job i takes first[i] on one array, then second[i] on the other; both work in order."""
+    done = np.cumsum(first)
+    after = np.cumsum(second[::-1])[::-1]  # all of the second array's work from job i on
+    return float((done + after).max())

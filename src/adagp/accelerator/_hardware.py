@@ -1,34 +1,102 @@
-"""The chip: array, buffer, memory; presets and their sources live in ``data/hardware.toml``."""
+"""The chip: array, buffer, memory, and the energy of each access.
+
+Presets are in ``data/hardware.toml`` and energies in ``data/energy.toml``, each number with its source.
+"""
 
 from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
 
 from .._errors import UsageError, require_number, require_whole, short, unknown
-from ._energy import EnergyTable
-from ._tables import read_table
+from ._constants import read_table, sourced
 
 DEFAULT = "paper-180pe"
 UNITS = {"rows": "PEs", "cols": "PEs", "buffer_bytes": "B", "word_bytes": "B", "clock_hz": "Hz", "dram_bytes_per_s": "B/s"}
 _RATES = ("clock_hz", "dram_bytes_per_s")  # the others are whole
 _MOST = {"rows": 2**16, "cols": 2**16, "buffer_bytes": 2**50, "word_bytes": 2**10, "clock_hz": 1e15, "dram_bytes_per_s": 1e18}
-"""Beyond these a field is a slip of the pen, and counts would leave 64 bits."""
+"""Upper bounds. Larger values are almost certainly typing errors, and would overflow 64-bit counts."""
+
+LEVELS = {"mac": "arithmetic", "rf": "registers", "noc": "between PEs", "buffer": "global buffer", "dram": "DRAM"}
+"""Places where energy is spent, and their titles."""
 
 
-def _from_preset(name: str):
+@dataclass(frozen=True, kw_only=True)
+class EnergyTable:
+    """Energy of one access of one word at each level, in ``unit``."""
+
+    name: str
+    unit: str
+    mac: float
+    rf: float
+    noc: float
+    buffer: float
+    dram: float
+
+    @property
+    def prices(self) -> np.ndarray:
+        """Energy of one access, in the order of LEVELS."""
+        return np.array(attrgetter(*LEVELS)(self))
+
+    @classmethod
+    @cache
+    def named(cls, name: str) -> "EnergyTable":
+        """Return a table of ``data/energy.toml``; each is made once.
+
+        Raises:
+            UsageError: an unknown name.
+        """
+        tables = read_table("energy.toml")
+        if name not in tables:
+            raise unknown("energy table", name, tables)
+        return cls.from_dict(name, tables[name])
+
+    @classmethod
+    def from_dict(cls, name: str, table: dict) -> "EnergyTable":
+        """Return the table that a TOML table describes.
+
+        Raises:
+            UsageError: an entry that is missing, unknown, negative or without a source, or 0 in all entries.
+        """
+        extra = set(table) - {*LEVELS, "unit"}
+        if extra:
+            raise unknown(f"entry of energy table {name!r}", min(extra), [*LEVELS, "unit"])
+        prices, unit = {}, table.get("unit", "1")
+        if not isinstance(unit, str):
+            raise UsageError(f"energy table {name!r}: unit must be a word such as 'pJ', got {unit!r}")
+        for level in LEVELS:
+            if level not in table:
+                raise UsageError(f'energy table {name!r} has no entry {level!r}; give {{ value = ..., source = "..." }}')
+            price = sourced(f"energy table {name!r}: {level}", table[level])
+            if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < 1e30:
+                raise UsageError(f"energy table {name!r}: {level} must be a number of at least 0, got {price!r}")
+            prices[level] = float(price)
+        if not any(prices.values()):
+            raise UsageError(f"energy table {name!r} gives 0 for all of {', '.join(LEVELS)}; give at least one above 0")
+        return cls(name=name, unit=unit, **prices)
+
+def _from_preset(name: str) -> Any:
     return field(default_factory=lambda: read_table("hardware.toml")[DEFAULT][name]["value"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """An accelerator. ``Hardware()`` is the preset ``paper-180pe``; change a field by naming it."""
+    """An accelerator. ``Hardware()`` is the preset ``paper-180pe``; a keyword changes a field.
+
+    Raises:
+        UsageError: a field out of its range, or an energy that is neither a table nor a name.
+    """
 
     rows: int = _from_preset("rows")
     """PEs along the array's first side."""
     cols: int = _from_preset("cols")
     """PEs along its second side."""
     buffer_bytes: int = _from_preset("buffer_bytes")
-    """Global buffer, shared by the tiles in use and those being fetched."""
+    """Size of the global buffer, which holds the tiles in use and those that are being fetched."""
     word_bytes: int = _from_preset("word_bytes")
-    """One weight, activation, gradient or partial sum."""
+    """Size of one weight, activation, gradient or partial sum."""
     clock_hz: float = _from_preset("clock_hz")
     dram_bytes_per_s: float = _from_preset("dram_bytes_per_s")
     """Sustained bandwidth to DRAM, reads and writes together."""
@@ -50,7 +118,11 @@ class Hardware:
 
     @property
     def energy_table(self) -> EnergyTable:
-        """Raises UsageError for an unknown name."""
+        """Energy table of this chip.
+
+        Raises:
+            UsageError: an unknown name.
+        """
         return self.energy if isinstance(self.energy, EnergyTable) else EnergyTable.named(self.energy)
 
     @property
@@ -59,9 +131,10 @@ class Hardware:
 
 
 def hardware(preset: str = DEFAULT, **changes) -> Hardware:
-    """A preset of ``data/hardware.toml`` by name, with fields changed by keyword.
+    """Return a preset of ``data/hardware.toml`` by name, with fields changed by keyword.
 
-    Raises UsageError for an unknown name.
+    Raises:
+        UsageError: an unknown name, or a field out of its range.
     """
     table = read_table("hardware.toml")
     if preset not in table:
@@ -70,5 +143,5 @@ def hardware(preset: str = DEFAULT, **changes) -> Hardware:
 
 
 def presets() -> tuple[str, ...]:
-    """The names that ``hardware`` takes."""
+    """Return the names that ``hardware`` takes."""
     return tuple(read_table("hardware.toml"))

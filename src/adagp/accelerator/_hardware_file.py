@@ -1,4 +1,4 @@
-"""An accelerator from a file: ``adagp info --template hardware`` prints one to start from."""
+"""Read an accelerator from a file; ``adagp info --template hardware`` prints one to start from."""
 
 import tomllib
 from collections.abc import Iterable
@@ -7,34 +7,37 @@ from pathlib import Path
 from typing import Any
 
 from .._errors import UsageError, unknown
+from ._constants import read_text, sourced
 from ._designs import DESIGNS, Design
-from ._energy import LEVELS, EnergyTable
-from ._hardware import UNITS, Hardware
-from ._tables import read_text, sourced
+from ._hardware import LEVELS, UNITS, EnergyTable, Hardware
 
 _DESIGN_FIELDS: dict[str, tuple[type, str | None]] = {
     "predictor": (bool, None), "predictor_memory_bytes": (int, "B"), "own_array": (bool, None),
 }  # fmt: skip
-"""Type and unit of each."""
+"""Type and unit of each field of a design."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareFile:
-    """What a file describes."""
+    """Chip and designs of a hardware file."""
 
     hardware: Hardware
     designs: dict[str, Design]
-    """The file's own designs by name."""
+    """Designs that the file adds, by name."""
 
     def design(self, name: str) -> Design:
-        """A design of the file, or one of the four. Raises UsageError for an unknown name."""
+        """Return a design of the file, or one of the four built-in ones.
+
+        Raises:
+            UsageError: an unknown name.
+        """
         if name not in (*self.designs, *DESIGNS):
             raise unknown("design", name, [*self.designs, *DESIGNS])
         return self.designs.get(name) or Design.named(name)
 
 
 def hardware_template() -> str:
-    """A commented file that describes the default preset."""
+    """Return the text of a commented hardware file that describes the default preset."""
     return read_text("template.toml")
 
 
@@ -88,7 +91,7 @@ def read_hardware(path: str | Path) -> HardwareFile:
 
 
 def _known(path: Path, kind: str, entries: object, valid: Iterable[str] | None = None) -> None:
-    """Whether ``entries`` is a table, of names that are valid (all are unless given)."""
+    """Refuse what is no table, or has a name that is not in ``valid``; None: any name is valid."""
     if not isinstance(entries, dict):
         raise UsageError(f"{path}: expected a table with every {kind}, got {entries!r}")
     for name in entries:

@@ -1,23 +1,48 @@
-"""The shape of one weighted layer, as the matrix products of its forward and backward passes."""
+"""The shape of one layer, and the convolutions and matrix products of its forward and backward passes."""
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from math import ceil
 from typing import NamedTuple
 
 from .._errors import UsageError
-from ._components import PASSES
+from .._work import PredictorSize
 
+
+class Component(StrEnum):
+    """A part of the work of a batch. The first three are the passes of a layer."""
+
+    FORWARD = "forward"
+    INPUT_GRADIENT = "input gradient"
+    WEIGHT_GRADIENT = "weight gradient"
+    UPDATE = "update"
+    PREDICTION = "predictor forward"
+    LEARNING = "predictor training"
+
+    @property
+    def group(self) -> str:
+        """One of ``GROUPS``, for tables and figures with few columns or colours."""
+        if self is Component.FORWARD:
+            return "forward"
+        return "predictor" if self in (Component.PREDICTION, Component.LEARNING) else "backward"
+
+
+PASSES = tuple(component.value for component in Component)[:3]
+GROUPS = ("forward", "backward", "predictor")
 MIRRORED = dict(zip(PASSES, (PASSES[1], PASSES[0], PASSES[2]), strict=True))
-"""Which pass of its mirror each pass of a transposed convolution is."""
+"""For each pass of a transposed convolution, the pass of its mirror that does the same work."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerShape:
-    """A convolution, a linear layer or a batched product of activations, with every size that costs something.
+    """Sizes of a convolution, a linear layer or a batched product of activations: all that its cost depends on.
 
     A linear layer is a convolution with a 1x1 window whose ``batch`` counts rows (samples times tokens); a product of
-    two activations is ``groups`` independent linear layers whose "weight" is an activation. One vocabulary for all
-    three keeps the cycle, memory and energy models free of special cases.
+    two activations is ``groups`` independent linear layers whose "weight" is an activation. So the models of cycles,
+    memory and energy need no special cases.
+
+    Raises:
+        UsageError: a size below 1.
     """
 
     name: str
@@ -40,8 +65,8 @@ class LayerShape:
     transposed: bool = False
     """True for a transposed convolution: its forward pass is the input gradient of its ``mirror``, and the other way round."""
     handed_on: int = 0
-    """Elements that the forward pass alone needs of the output: fewer than ``output_words`` where pooling is all that
-    follows, for then the pooled map can leave the chip in its place. 0 stands for ``output_words``."""
+    """Elements that a forward pass without a backward pass writes. They are fewer than ``output_words`` if only pooling
+    follows: then the pooled map leaves the chip instead. 0 stands for ``output_words``."""
 
     def __post_init__(self) -> None:
         if min(self.sizes) > 0:
@@ -55,29 +80,29 @@ class LayerShape:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """All extents, in the order of the fields."""
+        """All sizes, in the order of the fields."""
         counts = (self.batch, self.groups, self.in_channels, self.out_channels)
         return (*counts, *self.in_size, *self.out_size, *self.kernel, *self.stride)
 
     @property
     def rows(self) -> int:
-        """M, the rows of the forward product: output pixels times batch."""
+        """Rows of the forward product (M): output pixels times batch."""
         return self.batch * self.out_size[0] * self.out_size[1]
 
     @property
     def window(self) -> int:
-        """K, the reduction of the forward product: input channels (of a group) times window."""
+        """Length of the forward product's sums (K): input channels of a group times kernel size."""
         return self.in_channels * self.kernel[0] * self.kernel[1]
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one pass; the three passes have the same number."""
-        placed = self.in_size if self.transposed else self.out_size  # where the window lies
+        """Multiply-accumulates of one pass, the same for all three passes."""
+        placed = self.in_size if self.transposed else self.out_size  # the positions of the kernel
         return self.groups * self.batch * placed[0] * placed[1] * self.out_channels * self.window
 
     @property
     def input_words(self) -> int:
-        """Elements of the input tensor, each counted once (not its im2col copies, not its padding)."""
+        """Elements of the input tensor, without padding and im2col copies."""
         return self.groups * self.batch * self.in_channels * self.in_size[0] * self.in_size[1]
 
     @property
@@ -92,7 +117,7 @@ class LayerShape:
 
     @property
     def handed_words(self) -> int:
-        """Elements of the output that a forward pass without a backward pass has to write."""
+        """Elements of the output that a forward pass without a backward pass writes."""
         return self.handed_on or self.output_words
 
     @property
@@ -102,35 +127,35 @@ class LayerShape:
 
     @property
     def mirror(self) -> "LayerShape":
-        """The convolution from this layer's output to its input, with the same weights."""
+        """Convolution from this layer's output to its input, with the same weights."""
         return replace(
             self, transposed=not self.transposed, in_channels=self.out_channels, out_channels=self.in_channels,
             in_size=self.out_size, out_size=self.in_size, input_grad=True, handed_on=0,
         )  # fmt: skip
 
     def convolutions(self, kind: str) -> "list[Convolution]":
-        """The convolutions of one pass, equal ones counted; empty for a pass that does not take place.
+        """Return the convolutions of one pass, equal ones as one entry; none for a pass that does not take place.
 
-        - forward: the layer's own, one a group.
-        - input gradient: the gather form. With stride s the transposed convolution falls apart into s*s convolutions
-          with stride 1, one for each residue of the input position, each with its share of the window's taps; no
-          zeros are multiplied (a dilated convolution would spend s*s times the work on them). Each has as many outputs
-          as the forward pass, so that the work is the useful work, as torch's FlopCounterMode counts it.
-        - weight gradient: batch and channels change places. X is the input with the samples as its channels, dY the
-          filter, the window's positions the output.
+        - forward: the layer's own, one for each group.
+        - input gradient: in gather form. With stride s the transposed convolution falls apart into s*s convolutions of
+          stride 1, one for each residue of the input position, each with its share of the kernel. So no inserted zeros are
+          multiplied; a dilated convolution would do s*s times the work. Each has as many outputs as the forward pass. The
+          total is the useful work, as torch's FlopCounterMode counts it.
+        - weight gradient: batch and channels change places. The input has the samples as its channels, the output gradient
+          is the filter, and the kernel's positions are the output.
 
-        A transposed convolution has its mirror's: forward and input gradient change places.
+        A transposed convolution has the convolutions of its mirror, with forward and input gradient exchanged.
         """
         if self.transposed:
             return self.mirror.convolutions(MIRRORED[kind]) if self.input_grad or kind != "input gradient" else []
         b, g, ci, co = self.batch, self.groups, self.in_channels, self.out_channels
         (kh, kw), (oh, ow), stride = self.kernel, self.out_size, self.stride[0]
         if kind == "forward":
-            return [Convolution(count=g, N=b, C=ci, M=co, R=kh, S=kw, E=oh, F=ow, step=stride)]
+            return [Convolution(g, b, ci, co, kh, kw, oh, ow, step=stride)]
         if kind == "weight gradient":
             if not self.weight_grad:
                 return []
-            return [Convolution(count=g, N=ci, C=b, M=co, R=oh, S=ow, E=kh, F=kw, dilation=stride)]
+            return [Convolution(g, ci, b, co, oh, ow, kh, kw, dilation=stride)]
         if not self.input_grad:
             return []
         taps: dict[tuple[int, int], int] = {}
@@ -138,25 +163,49 @@ class LayerShape:
             for x in range(min(self.stride[1], kw)):
                 n = (ceil((kh - y) / self.stride[0]), ceil((kw - x) / self.stride[1]))
                 taps[n] = taps.get(n, 0) + 1
-        return [Convolution(count=g * n, N=b, C=co, M=ci, R=r, S=s, E=oh, F=ow) for (r, s), n in taps.items()]
+        return [Convolution(g * n, b, co, ci, rows, cols, oh, ow) for (rows, cols), n in taps.items()]
 
     def gemms(self, kind: str) -> list[tuple[int, int, int, int]]:
-        """The (count, M, N, K) products of one pass: ``count`` equal products of an M x K by a K x N matrix."""
-        return [(c.count, c.N * c.E * c.F, c.M, c.C * c.R * c.S) for c in self.convolutions(kind)]
+        """Return the (copies, M, N, K) products of one pass: that many equal products of an M x K by a K x N matrix."""
+        return [
+            (c.copies, c.images * c.out_rows * c.out_cols, c.filters, c.channels * c.kernel_rows * c.kernel_cols)
+            for c in self.convolutions(kind)
+        ]
 
 
 class Convolution(NamedTuple):
-    """``count`` equal convolutions: N images, C channels, M filters of R x S, outputs of E x F (Eyeriss's letters)."""
+    """Some equal convolutions of a pass."""
 
-    count: int  # type: ignore[assignment]  # tuple has a method of that name, which nobody calls here
-    N: int
-    C: int
-    M: int
-    R: int
-    S: int
-    E: int
-    F: int
+    copies: int
+    """How many there are."""
+    images: int
+    channels: int
+    filters: int
+    kernel_rows: int
+    kernel_cols: int
+    out_rows: int
+    out_cols: int
     step: int = 1
     """Input positions from one output to the next."""
     dilation: int = 1
     """Input positions from one filter tap to the next."""
+
+
+def predictor_layers(size: PredictorSize, layer: LayerShape) -> tuple[LayerShape, LayerShape]:
+    """Return the convolution and the fully connected layer that predict the gradient of one layer with a weight.
+
+    The layer's output, averaged over the batch, is one sample for each output channel: (out_ch, 1, h, w). It is pooled and
+    convolved to a few maps, from which the fully connected layer computes the in_ch*kh*kw gradients of that channel's weights.
+    Of its outputs only these are computed, and only their weights are fetched.
+    """
+    samples = layer.groups * layer.out_channels
+    conv = LayerShape(
+        name=f"predictor conv, {samples} samples", kind="conv", batch=samples, in_channels=1, out_channels=size.channels,
+        in_size=(size.pool, size.pool), out_size=(size.side, size.side),
+        kernel=(size.kernel, size.kernel), stride=(size.stride, size.stride), input_grad=False,
+    )  # fmt: skip
+    linear = LayerShape(
+        name=f"predictor linear, {samples} samples", kind="linear", batch=samples, in_channels=size.features,
+        out_channels=layer.window,
+    )  # fmt: skip
+    return conv, linear

@@ -1,17 +1,28 @@
-"""From a network, by name or as a module, to its workload."""
+"""The workload of a network, by name or as a module.
 
+``data/zoo.json`` holds the layers of each model of the zoo at each data set, so that a study need not build and trace forty
+networks. A test traces them again and compares. After a change of ``adagp.models``: ``python -m adagp.accelerator._network``.
+"""
+
+import json
 from dataclasses import replace
+from functools import cache
+from importlib.resources import files
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._errors import UsageError
-from ._table import MOST
+from ._layer import LayerShape
+from ._layer_table import MOST
 from ._topology import read_topology
 from ._workload import Workload
-from ._zoo import datasets, lookup, trace_zoo
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+CNN_DATASETS = ("cifar10", "cifar100", "imagenet")
+_ZOO = Path("data") / "zoo.json"
 
 
 def workload(
@@ -22,14 +33,14 @@ def workload(
     batch: int = 128,
     width: float = 1.0,
 ) -> Workload:
-    """The workload of a network of the zoo, or of your own module.
+    """Return the workload of a network of the zoo, or of your own module.
 
     Args:
-        network: a name of ``adagp.models.available()``, or any module. A module is copied to the meta device for the
-            trace; itself it is neither changed nor run.
+        network: a name of ``adagp.models.available()``, or any module. A copy of it on the meta device is traced; the module
+            itself is neither changed nor run.
         example_input: for a module: a tensor, or a tuple of positional arguments; its first tensor's first dimension is
             the batch size. The values do not matter, only shapes and types.
-        dataset: for a name: which input shape and number of classes.
+        dataset: for a name: the data set whose input shape and number of classes the network has.
         batch: for a name: the batch size.
         width: for a name: the width multiplier.
 
@@ -58,7 +69,7 @@ def workload(
 def find_workload(
     target: str, *, dataset: str | None = None, batch: int | None = None, inputs: tuple[str, ...] = ()
 ) -> Workload:
-    """The workload that a word on the command line stands for.
+    """Return the workload that a word on the command line stands for.
 
     Args:
         target: a name of the zoo; a SCALE-Sim topology (``net.csv``); or ``package.module:attribute``, where the attribute
@@ -122,3 +133,77 @@ def _example(text: str) -> "Tensor":
     if prod(shape) > MOST:
         raise UsageError(f"an input holds at most {MOST:.3g} numbers, got {text!r}")
     return torch.zeros(shape, dtype=torch.long if kind == "int" else torch.float32, device="meta")
+
+
+def lookup(name: str, dataset: str) -> Workload | None:
+    """Return the workload at batch 2, or None if the table does not have this pair."""
+    entry = _zoo().get(name)
+    if entry is None or dataset not in entry["layers"]:
+        return None
+    shapes = [_unpack(row) for row in entry["shapes"]]
+    layers = tuple(replace(shapes[s], name=entry["names"][n]) for n, s in entry["layers"][dataset])
+    return Workload(name=name, dataset=dataset, batch=2, layers=layers)
+
+
+@cache
+def trace_zoo(name: str, dataset: str, width: float = 1.0) -> Workload:
+    """Build a model of the zoo on the meta device and trace it with a batch of 2; each once, for that takes long."""
+    import torch
+
+    from .. import models
+    from ._trace import layers_of
+
+    # Batch 2 and not 1: torch's batch norm refuses a single value per channel in training.
+    with torch.device("meta"):
+        network = models.create(name, dataset=dataset, width=width)
+    example = models.example_input(name, dataset=dataset, batch=2, device="meta")
+    return Workload(name=name, dataset=dataset, batch=2, layers=layers_of(network, example, name))
+
+
+@cache
+def _zoo() -> dict:
+    return json.loads((files(__package__) / str(_ZOO)).read_text(encoding="utf-8"))
+
+
+def _pack(x: LayerShape) -> list:
+    sizes = [*x.in_size, *x.out_size, *x.kernel, *x.stride]
+    return [x.kind, x.batch, x.groups, x.in_channels, x.out_channels, *sizes, x.input_grad, x.weight_grad, x.handed_on]
+
+
+def _unpack(row: list) -> LayerShape:
+    kind, batch, groups, ci, co, ih, iw, oh, ow, kh, kw, sh, sw, input_grad, weight_grad, handed_on = row
+    return LayerShape(
+        name="", kind=kind, batch=batch, groups=groups, in_channels=ci, out_channels=co, in_size=(ih, iw),
+        out_size=(oh, ow), kernel=(kh, kw), stride=(sh, sw), input_grad=input_grad, weight_grad=weight_grad,
+        handed_on=handed_on,
+    )  # fmt: skip
+
+
+def datasets(name: str) -> tuple[str, ...]:
+    """Return the data sets that a model of the zoo is simulated at."""
+    return ("multi30k",) if name == "transformer" else CNN_DATASETS
+
+
+def build() -> dict:
+    """Trace every model of the zoo at every data set; return the content of ``data/zoo.json``."""
+    from .. import models
+
+    table = {}
+    for name in sorted(models.available()):
+        names: dict[str, int] = {}
+        shapes: dict[str, int] = {}
+        layers = {}
+        for dataset in datasets(name):
+            layers[dataset] = [
+                (names.setdefault(layer.name, len(names)), shapes.setdefault(json.dumps(_pack(layer)), len(shapes)))
+                for layer in trace_zoo(name, dataset).layers
+            ]
+        table[name] = {"names": list(names), "layers": layers, "shapes": [json.loads(shape) for shape in shapes]}
+    return table
+
+
+if __name__ == "__main__":
+    from .._files import write_atomic
+
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(entry, separators=(',', ':'))}" for name, entry in build().items())
+    write_atomic(Path(__file__).parent / _ZOO, "{" + lines + "}\n")

@@ -1,4 +1,4 @@
-"""A network cut into pipeline stages, trained with and without ADA-GP."""
+"""Train a network that is cut into pipeline stages, with and without ADA-GP."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,18 +8,17 @@ import numpy as np
 from .._errors import UsageError
 from .._work import PredictorSize
 from ..schedule import LadderSchedule, Schedule, Segment
-from ._components import Component
 from ._costs import network_costs, predictor_costs
-from ._designs import Design
+from ._designs import Design, Parts, batch_cycles
 from ._hardware import Hardware
+from ._layer import Component
 from ._pipeline_schedule import PipelineSchedule, pipeline
-from ._time_line import Parts, batch_cycles
 from ._workload import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineReport:
-    """What ``simulate_pipeline`` found. Times are cycles of the whole training."""
+    """Result of ``simulate_pipeline``. Times are cycles of the whole training."""
 
     scheme: str
     stages: int
@@ -29,13 +28,13 @@ class PipelineReport:
     baseline_batch: PipelineSchedule = field(repr=False)
     """One batch with a backward pass, without a predictor."""
     groups: dict[str, int] = field(repr=False)
-    """How often each group of batches ran, e.g. "GGGGB"."""
+    """Number of groups of each kind, such as "GGGGB"."""
     group: PipelineSchedule = field(repr=False)
-    """ADA-GP's batches of one group of the schedule's most common ratio."""
+    """Batches of ADA-GP in one group of the most common ratio of the schedule."""
 
     @property
     def speedup(self) -> float:
-        """The same pipeline without ADA-GP over the pipeline with it."""
+        """Time of the same pipeline without ADA-GP over the time with it."""
         return self.baseline_cycles / self.cycles
 
 
@@ -55,10 +54,10 @@ def simulate_pipeline(
 ) -> PipelineReport:
     """Train ``workload`` on a pipeline of ``stages`` accelerators, one stage each.
 
-    Stages are contiguous runs of layers, cut so that the slowest stage is as fast as can be. The predictor runs on its
-    stage's accelerator (in the design "max" on the second array there), once a batch: outputs are averaged over all
-    micro-batches first. Batches of an epoch are taken group by group, e.g. four GP batches and one BP batch, and groups do
-    not overlap.
+    Stages are contiguous runs of layers, cut so that the slowest stage is as fast as can be. The predictor runs once for each
+    batch on its stage's accelerator (in the design "max" on the second array there), after outputs are averaged over all
+    micro-batches. Batches of an epoch are taken group by group, such as four GP batches and one BP batch; groups do not
+    overlap.
 
     Raises:
         UsageError: as ``pipeline``, and a batch that micro_batches does not divide, or fewer layers than stages.
@@ -86,9 +85,9 @@ def simulate_pipeline(
         staged = [{name: part.take(span) for name, part in parts.items()} for span in spans]
         return np.array([batch_cycles(stage, hardware, own_array=chosen.own_array) for stage in staged])
 
-    # What comes once a batch (update, predictor) follows the last micro-batch through the stage; an array of its own
-    # takes it on while that passes. In a batch with a backward pass it comes on each copy of the stage and is spread over the
-    # backward passes there.
+    # Work that is done once for each batch (update, predictor) follows the last micro-batch through the stage; a second array
+    # does it while that micro-batch passes. In a batch with a backward pass every copy of the stage does it, and it is spread
+    # over the backward passes there.
     copies = 2 if scheme == "chimera" else 1
     ahead, back = by_stage(forward), by_stage(backward)
     predict = by_stage(forward | applied | update) - ahead
@@ -118,9 +117,9 @@ def simulate_pipeline(
 
 
 def _groups(segment: Segment) -> dict[str, int]:
-    """The groups of batches of one epoch, e.g. "GGGGB", and how many there are of each.
+    """Return the groups of batches of one epoch, such as "GGGGB", and how many there are of each.
 
-    They are as equal as can be: an epoch whose batches are no multiple of the ratio has some groups that are one longer.
+    Groups are as equal as can be: if the batches are no multiple of the ratio, some groups are longer by one.
     """
     rare, often = ("B", "G") if segment.gp > segment.bp + segment.warm_up else ("G", "B")
     number = {"G": segment.gp, "B": segment.bp + segment.warm_up}
@@ -132,7 +131,7 @@ def _groups(segment: Segment) -> dict[str, int]:
 
 
 def balanced(times: np.ndarray, stages: int) -> list[int]:
-    """Where each stage starts: the cut of a row into contiguous parts whose largest sum is smallest."""
+    """Return where each stage starts, if a row is cut into contiguous parts so that the largest sum is smallest."""
     n = len(times)
     total = np.concatenate([[0.0], np.cumsum(times)])
     # best[i]: smallest largest sum of the first i layers in the stages so far, at least one layer in each.

@@ -1,31 +1,90 @@
-"""The search for the tiling of a layer's pass with the fewest words over DRAM, exact over all tilings of this kind.
+"""DRAM traffic of each pass of a layer: that of the tiling with the fewest words that fits the global buffer.
+
+The three passes of a layer touch the same three tensors: X (input), W (weights), Y (output).
+
+| pass | reads | writes |
+|---|---|---|
+| forward | X, W | Y |
+| input gradient | W, dY | dX |
+| weight gradient | X, dY | dW |
 
 Three loops run over tiles: m (images and output rows), n (filters) and c (input channels). X depends on m and c, W on c
 and n, Y on m and n, so each tensor is independent of one loop. While that loop is the innermost, the tensor's tile stays and
-moves once. Otherwise the tensor moves anew in every turn of that loop, unless its place in the buffer covers the loops
-inside it in full: then it, too, moves once. The written tensor comes back as a partial sum: f visits are 2f - 1 moves.
+moves once. Otherwise the tensor moves again in every turn of that loop, unless its place in the buffer covers the loops
+inside it in full: then it moves once, too. The written tensor comes back as a partial sum: f visits are 2f - 1 moves.
 
-A tensor has one place in the buffer; those that change fastest have two, one in use and one being filled.
+A tensor has one place in the buffer; those that change fastest have two, one in use and one being filled. The order of the
+loops is the software's choice, not the array's, so one search serves all dataflows. It is exact over all tilings of this kind.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cache, cached_property
 from itertools import permutations
-from math import isqrt
+from math import ceil, isqrt
 from typing import NamedTuple
 
 import numpy as np
+
+from .._errors import UsageError
+from ._hardware import Hardware
+from ._layer import PASSES, LayerShape
+from ._layer_table import LayerTable, once_a_shape, passes
 
 LOOPS = ("m", "n", "c")
 TENSORS = ("X", "W", "Y")
 STILL = {"X": "n", "W": "m", "Y": "c"}
 """The loop that each tensor does not depend on."""
 IMPOSSIBLE = np.iinfo(np.int64).max
+_BLOCK = 256  # passes at once: what is computed for so many fits a core's cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Words between DRAM and the global buffer. Axes: layer, pass (in the order of PASSES), tensor (X, W, Y)."""
+
+    words: np.ndarray
+    """Reads and writes together (int64)."""
+    tiles: np.ndarray
+    """The tiling chosen: axes layer, pass, (images, output rows, filters, input channels) of a tile (int64); of a transposed
+    convolution, its mirror's."""
+
+
+def dram_traffic(layers: Sequence[LayerShape], hardware: Hardware) -> Traffic:
+    """Return the traffic of every pass of every layer, whether or not the pass takes place.
+
+    Raises:
+        UsageError: a buffer that does not hold the smallest tile: one output row, and filters and channels to fill the array
+            once.
+    """
+    return traffic_of(LayerTable.of(layers), hardware)
+
+
+def traffic_of(table: LayerTable, hardware: Hardware) -> Traffic:
+    """Return ``dram_traffic`` of layers that are a table already."""
+    best = tilings(table, hardware.buffer_bytes // hardware.word_bytes, max(hardware.rows, hardware.cols))
+    failed = np.argwhere(best[..., 0] == IMPOSSIBLE)
+    if failed.size:
+        layer, kind = table.layers[failed[0][0]], PASSES[failed[0][1]]
+        raise UsageError(
+            f"hardware field buffer_bytes {hardware.buffer_bytes} holds no tile of layer {layer.name!r} ({kind}); "
+            "give more bytes, or an array of fewer PEs"
+        )
+    words = best[..., 1:4]
+    mirrored = [layer.transposed for layer in table.layers]
+    words[mirrored] = words[mirrored][..., ::-1]  # X of the mirror is Y
+    return Traffic(words=words, tiles=best[..., 4:])
+
+
+@once_a_shape
+def tilings(table: LayerTable, capacity: int, side: int) -> np.ndarray:
+    """Return what ``search`` finds for every pass. Axes: layer, pass, its columns."""
+    rows = passes(table).reshape(len(table) * len(PASSES), -1)
+    return search(rows, capacity, side).reshape(len(table), len(PASSES), -1)
 
 
 @dataclass(frozen=True)
 class Passes:
-    """Passes of layers as columns (int64, one entry a pass)."""
+    """Passes of layers as columns (int64, one entry for each pass)."""
 
     batch: np.ndarray
     groups: np.ndarray
@@ -39,28 +98,29 @@ class Passes:
     kernel_cols: np.ndarray
     stride: np.ndarray
     written: np.ndarray
-    """Which tensor the pass writes: 0 X, 1 W, 2 Y."""
+    """Tensor that the pass writes: 0 X, 1 W, 2 Y."""
+    window: np.ndarray
+    """Filter taps."""
+    x_halo: np.ndarray
+    """Rows of X that two neighbouring tiles both need."""
+    y_halo: np.ndarray
+    """Rows of dY that two neighbouring tiles of dX both need."""
 
-    @cached_property
-    def window(self) -> np.ndarray:
-        return self.kernel_rows * self.kernel_cols
-
-    @cached_property
-    def x_halo(self) -> np.ndarray:
-        """Rows of X that two neighbouring tiles both need."""
-        return np.where(self.written == 0, 0, np.maximum(self.kernel_rows - self.stride, 0))
-
-    @cached_property
-    def y_halo(self) -> np.ndarray:
-        """Rows of dY that two neighbouring tiles of dX both need."""
-        return np.where(self.written == 0, -(-self.kernel_rows // self.stride) - 1, 0)
+    @classmethod
+    def of(cls, rows: np.ndarray) -> "Passes":
+        """Return the passes of an array with one in a row and the fields up to ``written`` as columns."""
+        *_, kernel_rows, kernel_cols, stride, written = rows.T
+        x_halo = np.where(written == 0, 0, np.maximum(kernel_rows - stride, 0))
+        y_halo = np.where(written == 0, -(-kernel_rows // stride) - 1, 0)
+        return cls(*[*rows.T, kernel_rows * kernel_cols, x_halo, y_halo])
 
     def take(self, at: np.ndarray) -> "Passes":
+        """Return the passes at some positions."""
         return Passes(*(getattr(self, field.name)[at] for field in fields(self)))
 
 
-class Mapping(NamedTuple):
-    """An order of the loops, and how much of each tensor its place in the buffer covers."""
+class LoopNest(NamedTuple):
+    """An order of the loops, and how much of each tensor its place in the buffer holds."""
 
     order: str
     """Outermost loop first."""
@@ -70,26 +130,36 @@ class Mapping(NamedTuple):
     """Loops whose tile the traffic depends on, beside the one that is solved for."""
     solved: str
     """The loop whose tile is the largest that fits."""
+    places: tuple[int, ...]
+    """Number of places in the buffer for X, W and Y."""
 
-    def places(self) -> list[int]:
+    @classmethod
+    def of(cls, order: str, covered: tuple[str, str, str], searched: str = "", solved: str = "m") -> "LoopNest":
+        """Return a loop nest, with its places worked out."""
         pace = [
-            max((i for i, loop in enumerate(self.order) if loop != STILL[t] and loop not in held), default=-1)
-            for t, held in zip(TENSORS, self.covered, strict=True)
+            max((i for i, loop in enumerate(order) if loop != STILL[t] and loop not in held), default=-1)
+            for t, held in zip(TENSORS, covered, strict=True)
         ]
-        return [2 if p == max(pace) >= 0 else 1 for p in pace]
+        return cls(order, covered, searched, solved, tuple(2 if p == max(pace) >= 0 else 1 for p in pace))
 
     def moves_once(self, tensor: int) -> bool:
+        """Return whether the place covers all loops inside the one that the tensor does not depend on."""
         inside = self.order[self.order.index(STILL[TENSORS[tensor]]) + 1 :]
         return set(inside) <= set(self.covered[tensor])
 
 
-def _mappings() -> tuple[Mapping, ...]:
-    """Those that can be the best.
+def _loop_nests() -> tuple[LoopNest, ...]:
+    """Return the loop nests that can be the best.
 
-    In an order a, b, c the tensor that is still in c stays anyway. The other two stream; or the one that is still in b
-    covers c; or it does, and the one that is still in a covers b and c, so that it is resident whole. (That one alone is never
-    better than the order b, a, c, in which it covers less for the same traffic.) A loop that moves nothing twice takes
-    its smallest tile; m is solved for even then, for larger tiles share fewer rows.
+    In an order a, b, c the tensor that does not depend on c stays in its place anyway. There are three cases for the others:
+
+    - Both stream.
+    - The place of the tensor that does not depend on b covers c.
+    - The same, and the tensor that does not depend on a is resident: its place covers b and c. (If only this place covers
+      loops, the order b, a, c is as good: there it covers less for the same traffic.)
+
+    A loop that makes nothing move twice takes its smallest tile. Only m is solved for even then, since larger tiles share
+    fewer rows.
     """
     still = {loop: TENSORS.index(tensor) for tensor, loop in STILL.items()}
     found = []
@@ -97,23 +167,30 @@ def _mappings() -> tuple[Mapping, ...]:
         if a < b:
             # W stays and X and Y come again by n and c: the rows of a tile cost only their halo, so c is solved for.
             searched, solved = ("nm", "c") if c == "m" else ((a + b).replace("m", ""), "m")
-            found.append(Mapping(a + b + c, ("", "", ""), searched, solved))
+            found.append(LoopNest.of(a + b + c, ("", "", ""), searched, solved))
         for whole in (False, True):
             covered = ["", "", ""]
             covered[still[b]] = c
             if whole:
                 covered[still[a]] = b + c
             x, w, y = covered
-            found.append(Mapping(a + b + c, (x, w, y), "" if whole else a.replace("m", ""), "m"))
+            found.append(LoopNest.of(a + b + c, (x, w, y), "" if whole else a.replace("m", "")))
     return tuple(found)
 
 
-MAPPINGS = _mappings()
+LOOP_NESTS = _loop_nests()
 
 
-def buffer_words(mapping: Mapping, p: Passes, n, c, x_rows, y_rows) -> np.ndarray:
-    """Words of the buffer that a tiling takes: tiles of n filters, c channels, and so many rows of X and Y (of all images)."""
-    (x_held, w_held, y_held), (x, w, y) = mapping.covered, mapping.places()
+def buffer_words(nest: LoopNest, p: Passes, n, c, x_rows, y_rows) -> np.ndarray:
+    """Return the words of the buffer that a tiling takes.
+
+    Args:
+        n: filters of a tile.
+        c: channels of a tile.
+        x_rows: rows of X of a tile, of all its images together.
+        y_rows: rows of Y, likewise.
+    """
+    (x_held, w_held, y_held), (x, w, y) = nest.covered, nest.places
     n_of = {True: p.out_channels, False: n}
     c_of = {True: p.in_channels, False: c}
     x_rows = p.batch * p.in_rows if "m" in x_held else x_rows
@@ -125,12 +202,19 @@ def buffer_words(mapping: Mapping, p: Passes, n, c, x_rows, y_rows) -> np.ndarra
     )
 
 
-def traffic(mapping: Mapping, p: Passes, n, c, images, rows) -> list[np.ndarray]:
-    """Words of X, W and Y that cross between DRAM and the buffer. A tile of m is whole images, or rows of one image."""
+def traffic(nest: LoopNest, p: Passes, n, c, images, rows) -> list[np.ndarray]:
+    """Return the words of X, W and Y that cross between DRAM and the buffer.
+
+    Args:
+        n: filters of a tile.
+        c: channels of a tile.
+        images: whole images of a tile, or 1.
+        rows: output rows of a tile: all of them, or some of one image.
+    """
     row_tiles = -(-p.out_rows // rows)
     turns = {"m": row_tiles * -(-p.batch // images), "n": -(-p.out_channels // n), "c": -(-p.in_channels // c)}
-    x_again = 0 if "m" in mapping.covered[0] else (row_tiles - 1) * p.x_halo
-    y_again = 0 if "m" in mapping.covered[2] else (row_tiles - 1) * p.y_halo
+    x_again = 0 if "m" in nest.covered[0] else (row_tiles - 1) * p.x_halo
+    y_again = 0 if "m" in nest.covered[2] else (row_tiles - 1) * p.y_halo
     once = (
         p.batch * p.in_channels * (p.in_rows + x_again) * p.in_cols,
         p.out_channels * p.in_channels * p.window,
@@ -138,76 +222,93 @@ def traffic(mapping: Mapping, p: Passes, n, c, images, rows) -> list[np.ndarray]
     )
     words = []
     for i, tensor in enumerate(TENSORS):
-        visits = np.int64(1) if mapping.moves_once(i) else turns[STILL[tensor]]
+        visits = np.int64(1) if nest.moves_once(i) else turns[STILL[tensor]]
         words.append(p.groups * once[i] * np.where(p.written == i, 2 * visits - 1, visits))
     return words
 
 
 def search(shapes: np.ndarray, capacity: int, side: int) -> np.ndarray:
-    """Of each pass (a row with the columns of ``Passes``): total words, words of X, W and Y, the tile's images, rows, n and c.
+    """Return the best tiling of each pass: total words, words of X, W and Y, and the tile's images, rows, n and c (int64).
 
-    A tile has at least ``side`` filters and window elements (or all there are): a smaller one would leave PEs idle that the
-    cycle model counts as busy. The total is ``IMPOSSIBLE`` where no tiling fits.
+    The total is ``IMPOSSIBLE`` where no tiling fits.
+
+    Args:
+        shapes: a pass in a row, with the fields of ``Passes`` up to ``written``.
+        capacity: words of the buffer.
+        side: least number of filters and of window elements of a tile, if there are so many: with fewer, PEs would be idle that
+            the cycle model counts as busy.
     """
-    p = Passes(*shapes.T)
+    p = Passes.of(shapes)
     least = {
         "n": np.minimum(p.out_channels, side),
         "c": -(-np.minimum(p.in_channels * p.window, side) // p.window),
         "m": np.ones_like(p.batch),
     }
     extent = {"n": p.out_channels, "c": p.in_channels, "m": np.where(p.x_halo + p.y_halo > 0, p.out_rows, 1)}
-    found: dict[str, tuple[np.ndarray, Passes, dict[str, np.ndarray]]] = {"": (np.arange(len(shapes)), p, least)}
+    choices = {loop: _distinct_tiles(extent[loop], least[loop]) for loop in LOOPS}
     best = np.full((len(shapes), 8), IMPOSSIBLE)
-    for mapping in MAPPINGS:
-        if mapping.searched not in found:
-            owner, tiles = np.arange(len(shapes)), dict(least)
-            for loop in mapping.searched:
-                values, counts = _candidates(extent[loop][owner], least[loop][owner])
-                owner = np.repeat(owner, counts)
-                tiles = {name: np.repeat(tile, counts) for name, tile in tiles.items()} | {loop: values}
-            found[mapping.searched] = owner, p.take(owner), tiles
-        owner, taken, tiles = found[mapping.searched]
-        _keep_better(best, owner, _solve(mapping, taken, tiles, capacity))
+    for start in range(0, len(shapes), _BLOCK):
+        block = np.arange(start, min(start + _BLOCK, len(shapes)))
+        tilings: dict[str, tuple[np.ndarray, Passes, dict[str, np.ndarray]]] = {}
+        for nest in LOOP_NESTS:
+            if nest.searched not in tilings:
+                owner, tiles = block, {loop: tile[block] for loop, tile in least.items()}
+                for loop in nest.searched:
+                    lists = [choices[loop][i] for i in owner.tolist()]
+                    counts = [len(values) for values in lists]
+                    tiles = {name: np.repeat(tile, counts) for name, tile in tiles.items()} | {loop: np.concatenate(lists)}
+                    owner = np.repeat(owner, counts)
+                tilings[nest.searched] = owner - start, p.take(owner), tiles
+            owner, taken, tiles = tilings[nest.searched]
+            _keep_better(best[start : start + _BLOCK], owner, _solve(nest, taken, tiles, capacity))
     return best
 
 
-def _solve(mapping: Mapping, p: Passes, tiles: dict[str, np.ndarray], capacity: int) -> list[np.ndarray]:
-    """The columns of ``search`` for tiles that are given in two loops, with the largest that fits in the third.
+def _solve(nest: LoopNest, p: Passes, tiles: dict[str, np.ndarray], capacity: int) -> list[np.ndarray]:
+    """Return the columns of ``search`` for tiles that are given in two loops, with the largest tile that fits in the third.
 
-    The words of a tiling grow along a line with each of its three tiles, so the largest is a division.
+    The buffer's words grow linearly with each tile. So they are taken at two sizes of the third tile, and the largest size that
+    fits is a division.
     """
 
-    def largest(at_none, one_more):
-        room, each = capacity - at_none, one_more - at_none
-        return np.where(each > 0, room // np.maximum(each, 1), np.where(room >= 0, p.batch, -1))  # covered: no more room
+    def largest(at_none: np.ndarray, at_one: np.ndarray) -> np.ndarray:
+        room, each = capacity - at_none, at_one - at_none
+        no_more = np.where(room >= 0, p.batch, -1)  # the place covers this loop: its tile takes no room
+        return np.where(each > 0, room // np.maximum(each, 1), no_more)
 
     n, c = tiles["n"], tiles["c"]
     images = np.ones_like(n)
-    if mapping.solved == "c":
+    if nest.solved == "c":
         rows = np.minimum(tiles["m"], p.out_rows)
         whole = rows == p.out_rows
         x_rows = np.where(whole, p.in_rows, rows * p.stride + p.x_halo)
         y_rows = np.where(whole, p.out_rows, rows + p.y_halo)
-        c = largest(*(buffer_words(mapping, p, n, k, x_rows, y_rows) for k in (0, 1)))
+        no_channel = buffer_words(nest, p, n, 0, x_rows, y_rows)
+        one_channel = buffer_words(nest, p, n, 1, x_rows, y_rows)
+        c = largest(no_channel, one_channel)
         fits, c = c >= tiles["c"], np.clip(c, tiles["c"], p.in_channels)
     else:
-        nothing, image, halo, row = (
-            buffer_words(mapping, p, n, c, x_rows, y_rows)
-            for x_rows, y_rows in (
-                (0, 0), (p.in_rows, p.out_rows), (p.x_halo, p.y_halo), (p.x_halo + p.stride, p.y_halo + 1)
-            )
-        )  # fmt: skip
-        images = np.minimum(largest(nothing, image), p.batch)
-        rows = np.where(images >= 1, p.out_rows, np.minimum(largest(halo, row), p.out_rows))
+        no_image = buffer_words(nest, p, n, c, 0, 0)
+        one_image = buffer_words(nest, p, n, c, p.in_rows, p.out_rows)
+        no_row = buffer_words(nest, p, n, c, p.x_halo, p.y_halo)
+        one_row = buffer_words(nest, p, n, c, p.x_halo + p.stride, p.y_halo + 1)
+        images = np.minimum(largest(no_image, one_image), p.batch)
+        rows = np.where(images >= 1, p.out_rows, np.minimum(largest(no_row, one_row), p.out_rows))
         fits = rows >= 1
         images, rows = np.maximum(images, 1), np.maximum(rows, 1)
-    words = traffic(mapping, p, n, c, images, rows)
+    words = traffic(nest, p, n, c, images, rows)
     total = np.where(fits, sum(words), IMPOSSIBLE)
     return [total, *words, images, rows, n, c]
 
 
 def _keep_better(best: np.ndarray, owner: np.ndarray, found: list[np.ndarray]) -> None:
-    """Replace a row of ``best`` by its owner's first entry in the columns ``found`` with the least total, where it is less."""
+    """Put each pass's best tiling of ``found`` into its row of ``best``, if it moves fewer words than what is there.
+
+    Args:
+        best: axes pass, column of ``search``.
+        owner: pass of each tiling, in ascending order.
+        found: columns of ``search``, one entry for each tiling.
+    """
     least = np.minimum.reduceat(found[0], np.flatnonzero(np.diff(owner, prepend=-1)))
     hits = np.flatnonzero(found[0] == least[owner])
     first = hits[np.flatnonzero(np.diff(owner[hits], prepend=-1))]
@@ -215,15 +316,20 @@ def _keep_better(best: np.ndarray, owner: np.ndarray, found: list[np.ndarray]) -
     best[better] = np.stack([column[first[better]] for column in found], -1)
 
 
-def _candidates(extents: np.ndarray, leasts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct tiles of each extent, laid end to end, and how many there are of each."""
-    lists = [_distinct(e, m) for e, m in zip(extents.tolist(), leasts.tolist(), strict=True)]
-    return np.concatenate(lists), np.array([len(x) for x in lists])
+def _distinct_tiles(extents: np.ndarray, leasts: np.ndarray) -> list[np.ndarray]:
+    """Return the distinct tiles of each extent."""
+    pairs = list(zip(extents.tolist(), leasts.tolist(), strict=True))
+    distinct = {pair: _distinct(*pair) for pair in set(pairs)}
+    return [distinct[pair] for pair in pairs]
 
 
-@cache
 def _distinct(extent: int, least: int) -> np.ndarray:
-    """The smallest tile for each number of turns that an extent can be cut into: larger ones cost room and save nothing."""
-    root = np.arange(1, isqrt(extent) + 2)
-    large = -(-extent // root)  # for as many turns as the root or fewer; then each small tile, as large as its turns let it be
-    return np.unique(np.maximum(np.concatenate([large, -(-extent // -(-extent // root))]), least))
+    """Return the smallest tile for each number of turns that an extent can be cut into, none smaller than ``least``.
+
+    A larger tile for the same number of turns costs room and saves nothing. Up to the root of the extent all numbers of turns
+    are tried, and all tiles.
+    """
+    upto_root = range(1, isqrt(extent) + 2)
+    large = {ceil(extent / turns) for turns in upto_root}
+    small = {ceil(extent / ceil(extent / tile)) for tile in upto_root}
+    return np.array(sorted({max(tile, least) for tile in large | small}))

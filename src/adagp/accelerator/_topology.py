@@ -13,8 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .._errors import UsageError, unknown
-from ._components import PASSES
-from ._layer import LayerShape
+from ._layer import PASSES, LayerShape
 from ._workload import Workload
 
 _CONVOLUTION = ("input height", "input width", "filter height", "filter width", "channels", "filters", "stride")

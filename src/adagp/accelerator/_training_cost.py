@@ -11,8 +11,7 @@ from .._errors import UsageError
 from .._work import GPWork, PredictorCost, PredictorSize
 from ..methods import named_work
 from ..schedule import Segment
-from ._components import PASSES, Component
-from ._predictor import predictor_layers
+from ._layer import PASSES, Component, predictor_layers
 from ._workload import Workload
 
 

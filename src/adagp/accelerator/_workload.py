@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from .._errors import UsageError, require_whole
 from ._layer import PASSES, LayerShape
-from ._table import LayerTable
+from ._layer_table import LayerTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,33 +21,30 @@ class Workload:
     batch: int
     layers: tuple[LayerShape, ...]
 
-    @cached_property
-    def _hash(self) -> int:
-        return hash((self.name, self.dataset, self.batch, self.layers))
-
     def __hash__(self) -> int:
-        return self._hash  # the costs are cached by workload, and hashing hundreds of layers each time takes longer
+        return hash((self.name, self.dataset, self.batch, len(self.layers)))  # hundreds of layers would take longer
 
     @cached_property
     def table(self) -> LayerTable:
-        """The layers as columns."""
-        return LayerTable(self.layers)
+        """Layers as arrays, with the numbers of their shapes."""
+        return LayerTable.of(self.layers)
 
     def macs(self, kind: str | None = None) -> int:
-        """Multiply-accumulates of one batch in one kind of pass (``"forward"``, ...), or in all three."""
+        """Return the multiply-accumulates of one batch in one kind of pass (``"forward"``, ...), or in all three."""
         kinds = PASSES if kind is None else (kind,)
-        return sum(c * m * n * k for layer in self.layers for p in kinds for c, m, n, k in layer.gemms(p))
+        return sum(copies * m * n * k for layer in self.layers for p in kinds for copies, m, n, k in layer.gemms(p))
 
     @property
     def parameters(self) -> int:
-        """Elements of all weights that are in a layer (without biases, norms and embeddings)."""
+        """Weights of all layers, without biases, norms and embeddings."""
         return sum(layer.parameters for layer in self.layers)
 
     def with_batch(self, batch: int) -> "Workload":
-        """The same network with another batch size, without a new trace.
+        """Return the same network with another batch size, without a new trace.
 
-        Raises UsageError if ``batch`` is not a whole number from 1 to 2^24, or if a layer's rows are not a multiple of this
-        batch (then trace the module again with an example of the size you want).
+        Raises:
+            UsageError: a batch that is no whole number from 1 to 2^24, or a layer whose rows are no multiple of the present
+                batch (then trace the module again with an example of the size you want).
         """
         require_whole("batch", batch, 1, 2**24)  # more would leave the range of 64 bits in a deep network's counts
         layers = []
@@ -59,19 +60,19 @@ class Workload:
             layers.append(replace(layer, **{field: size * batch, "handed_on": handed_on}))
         return replace(self, batch=batch, layers=tuple(layers))
 
-    def to_frame(self):
-        """A tidy frame: one row for each layer and pass, with its products and words (pandas.DataFrame)."""
+    def to_frame(self) -> "pd.DataFrame":
+        """Return a tidy frame: one row for each layer, pass and kind of product, with the words of the layer's tensors."""
         import pandas as pd
 
         rows = [
             {
-                "layer": layer.name, "kind": layer.kind, "pass": kind, "gemms": count, "M": m, "N": n, "K": k,
-                "macs": count * m * n * k,
+                "layer": layer.name, "kind": layer.kind, "pass": kind, "gemms": copies, "M": m, "N": n, "K": k,
+                "macs": copies * m * n * k,
                 "input_words": layer.input_words, "weight_words": layer.weight_words,
                 "output_words": layer.output_words,
             }
             for layer in self.layers
             for kind in PASSES
-            for count, m, n, k in layer.gemms(kind)
+            for copies, m, n, k in layer.gemms(kind)
         ]  # fmt: skip
         return pd.DataFrame(rows)

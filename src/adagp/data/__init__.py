@@ -11,16 +11,17 @@ from ._translation import load_multi30k, load_numbers
 
 
 def available() -> dict[str, str]:
-    """Names of the data sets and where each comes from, in a line."""
+    """Return the names of the data sets and where each comes from, in a line."""
     return {name: facts.source for name, facts in FACTS.items()}
 
 
 def load(name: str, root: Path | None = None, size: int | None = None) -> Dataset:
-    """A data set by name.
+    """Return a data set by name.
 
     Args:
-        root: folder of the data, ``$ADAGP_DATA`` unless given, else the user's cache folder.
-        size: side of the images in pixels, of ImageNet (else 224) or the digits (16 or 32, else 32); other sets have one only.
+        root: folder of the data; by default ``$ADAGP_DATA``, else the user's cache folder.
+        size: side of the images in pixels: any for ImageNet (by default 224), 16 or 32 for the digits (by default 32). Other
+            sets have one side only.
 
     Raises:
         UsageError: an unknown name or side; files that are missing or damaged, named by path.

@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the package, and where its files are."""
+"""The types of a data set and its splits, and the folder of its files."""
 
 import hashlib
 import os
@@ -15,10 +15,10 @@ from .._errors import UsageError, unknown
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """One split of labelled images, decoded."""
+    """One split of labelled, decoded images."""
 
     images: Any
-    """Bytes (n, 3, height, width): an array, memory-mapped where it was decoded from files, or one that decodes on demand."""
+    """Bytes (n, 3, height, width): an array, memory-mapped if decoded from files, or a ``DecodedOnDemand``."""
     labels: Int64[np.ndarray, " n"]
 
     def __len__(self) -> int:
@@ -38,36 +38,36 @@ class Sentences:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A data set: its splits, and what identifies it."""
+    """A data set: its splits, its facts, and a fingerprint that identifies it."""
 
     name: str
     note: str
-    """What to call it where results are shown."""
+    """Its title where results are shown."""
     task: str
     """'images' or 'translation'."""
     splits: Mapping[str, Images | Sentences]
-    """By name: train, test and, for translation, val."""
+    """Splits by name: train, test and, for translation, val."""
     fingerprint: str
     """SHA-256 of the content, 64 hexadecimal digits."""
     classes: tuple[str, ...] = ()
-    """Names, in the order of the labels."""
+    """Names of the classes, in the order of the labels."""
     mean: tuple[float, ...] = ()
-    """Of each colour of the training images, of values in [0, 1]."""
+    """Mean of each colour of the training images, of values in [0, 1]."""
     std: tuple[float, ...] = ()
-    """Standard deviation, likewise."""
+    """Standard deviation of each colour of the training images, of values in [0, 1]."""
     tokenizer: str = ""
-    """Of a translation: Hugging Face's JSON of the joint tokenizer."""
+    """Hugging Face's JSON of the joint tokenizer, for translation."""
     bleu_tokens: str = "13a"
-    """Of a translation: what BLEU counts, as sacrebleu names it."""
+    """What BLEU counts, as sacrebleu names it, for translation."""
     size: int = 32
-    """Side of the images a model gets, in pixels; those of a split may be larger and are cropped to it."""
+    """Side of the images that a model gets, in pixels; images of a split may be larger and are cropped to it."""
     crop: int = 4
     """Pixels of padding around a training image before it is cropped at random."""
     flip: bool = True
     """Whether training images are mirrored at random."""
 
     def split(self, name: str) -> Any:
-        """One split.
+        """Return one split.
 
         Raises:
             UsageError: no such split.
@@ -78,7 +78,7 @@ class Dataset:
 
 
 def of_classes(whole: Dataset, name: str, labels: range) -> Dataset:
-    """The images of consecutive labels only, which are counted from 0 again; order and normalization stay.
+    """Return the images of consecutive labels only. Labels count from 0 again; order and normalization stay.
 
     Raises:
         UsageError: the data set has fewer classes.
@@ -101,19 +101,19 @@ def of_classes(whole: Dataset, name: str, labels: range) -> Dataset:
 
 
 def data_root() -> Path:
-    """``$ADAGP_DATA``, else the user's cache folder."""
+    """Return the folder ``$ADAGP_DATA``, or the user's cache folder if it is not set."""
     named = os.environ.get("ADAGP_DATA")
     return Path(named).expanduser() if named else user_cache()
 
 
 def user_cache() -> Path:
-    """The user's cache folder for this package (XDG where it is set)."""
+    """Return the user's cache folder for this package, below ``$XDG_CACHE_HOME`` if that is set."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "adagp"
 
 
 def fingerprint(*parts: bytes | np.ndarray) -> str:
-    """SHA-256 of the parts, in order."""
+    """Return the SHA-256 of the parts, in order."""
     total = hashlib.sha256()
     for part in parts:
         total.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)
@@ -121,7 +121,10 @@ def fingerprint(*parts: bytes | np.ndarray) -> str:
 
 
 def statistics(images: UInt8[np.ndarray, "n 3 h w"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each colour, of values in [0, 1], from integer sums: the same on every machine."""
+    """Return mean and standard deviation of each colour, of values in [0, 1].
+
+    They come from integer sums, so they are the same on every machine.
+    """
     counts = np.stack([np.bincount(images[:, channel].reshape(-1), minlength=256) for channel in range(3)])
     values = np.arange(256) / 255
     mean = (counts * values).sum(1) / counts.sum(1)

@@ -10,10 +10,10 @@ _SIDES = (16, 32)
 
 
 def load_digits(size: int = 32) -> Dataset:
-    """1,797 digits (NIST, via the UCI repository), 8x8 in 17 greys, as 3x32x32: 1,437 to train on, 360 to test.
+    """Return 1,797 digits (NIST, via the UCI repository), 8x8 in 17 greys, as 3x32x32: 1,437 to train on, 360 to test.
 
-    Each pixel becomes a block of 4x4, or of 2x2 where 16 is the side that is asked for, which adds nothing that was not in the
-    scan; three equal colours let every network take them. The split is a fixed permutation.
+    Each pixel becomes a block of 4x4, or of 2x2 at a side of 16, which adds no information. Three equal colours fit every
+    network. The split is a fixed permutation.
 
     Raises:
         UsageError: another side than 16 or 32.
@@ -44,5 +44,5 @@ def load_digits(size: int = 32) -> Dataset:
         std=std,
         crop=size // 16,
         size=size,
-        flip=False,  # a mirrored 2 is no 2
+        flip=False,  # a mirrored 2 is not a digit
     )

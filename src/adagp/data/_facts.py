@@ -1,4 +1,4 @@
-"""What each data set is, in numbers: the one place that models, loaders and the accelerator read."""
+"""Facts of each data set, such as sizes and sources, which models, loaders and the accelerator model read."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,21 @@ PAD, BOS, EOS = range(3)
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Facts of a data set that do not need its files."""
+    """Facts of a data set that are known without its files."""
 
     title: str
-    """What to call it where results are shown."""
+    """Its title where results are shown."""
     kind: str
     """'images' or 'translation'."""
     size: int
-    """Side of the images a model gets in pixels, or tokens of a sentence."""
+    """Side in pixels of the images that a model gets, or tokens of a sentence."""
     classes: int
     """Classes, or tokens of the vocabulary."""
     train_samples: int
     source: str
     """Where it comes from, in a line."""
     part_of: tuple[str, int, int] | None = None
-    """The data set whose classes from the first up to the second number it holds."""
+    """(data set, first, end): it holds the classes of that data set from ``first`` up to, but not including, ``end``."""
 
 
 FACTS = {

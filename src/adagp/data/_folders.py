@@ -1,4 +1,4 @@
-"""Image data sets from a tree of class folders, or from torchvision's download; decoded once."""
+"""Image data sets from a tree of class folders or from torchvision's download, decoded once."""
 
 import contextlib
 import hashlib
@@ -22,11 +22,11 @@ from ._facts import FACTS
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 _SPLITS = ("train", "test")
-_MOST_PIXELS = 89_000_000  # of an image: a file of some kilobytes may decode to gigabytes
+_MOST_PIXELS = 89_000_000  # most pixels of an image: a file of some kilobytes may decode to gigabytes
 
 
 def load_cifar(name: str, root: Path | None = None) -> Dataset:
-    """CIFAR-10 or CIFAR-100: from ``ROOT/NAME/{train,test}/CLASS/IMAGE`` if that is there, else by torchvision's download.
+    """Return CIFAR-10 or CIFAR-100, from ``ROOT/NAME/{train,test}/CLASS/IMAGE`` if it exists, else from torchvision's download.
 
     Raises:
         UsageError: a split, class or image is missing or unreadable; or no data and no network.
@@ -36,7 +36,7 @@ def load_cifar(name: str, root: Path | None = None) -> Dataset:
     if (root / name).is_dir():
         listing = class_folders(root / name, most=FACTS[name].classes)
         files = [path for split in _SPLITS for paths in listing[split].values() for path in paths]
-        # A lossy re-encoding is another data set: results on it must say so.
+        # A lossy re-encoding is another data set, and results on it must name it.
         lossy = any(path.suffix.lower() in (".jpg", ".jpeg") for path in files)
         key = _listing_key(root / name, files)
         folder = cached(root, f"{name}-{key}", lambda target: _decode(listing, target, size=32))
@@ -46,9 +46,9 @@ def load_cifar(name: str, root: Path | None = None) -> Dataset:
 
 
 def load_imagenet(root: Path | None = None, size: int = 224) -> Dataset:
-    """ImageNet from ``ROOT/imagenet/{train,val}/CLASS/IMAGE`` (its own layout); ``val`` is our test split.
+    """Return ImageNet from ``ROOT/imagenet/{train,val}/CLASS/IMAGE`` (its own layout); ``val`` is our test split.
 
-    Images are decoded when a batch asks for them: the shorter side scaled to 8/7 of ``size`` and the centre cut out as a
+    Images are decoded when a batch needs them: the shorter side is scaled to 8/7 of ``size``, and the centre is cut out as a
     square. Training batches are cropped from that at random, test batches in the middle (our choice).
 
     Raises:
@@ -80,7 +80,7 @@ def load_imagenet(root: Path | None = None, size: int = 224) -> Dataset:
         note=FACTS["imagenet"].title,
         task="images",
         splits=splits,
-        fingerprint=fingerprint(facts),  # of names and sizes: reading all of it would take an hour
+        fingerprint=fingerprint(facts),  # covers names and sizes: reading every file would take an hour
         classes=classes,
         mean=(0.485, 0.456, 0.406),  # torchvision's published figures
         std=(0.229, 0.224, 0.225),
@@ -90,7 +90,7 @@ def load_imagenet(root: Path | None = None, size: int = 224) -> Dataset:
 
 
 class DecodedOnDemand:
-    """Image files that are read as an array of (n, 3, side, side) bytes, a batch at a time, on all cores."""
+    """Image files that look like an array of (n, 3, side, side) bytes and are decoded when indexed, on all cores."""
 
     def __init__(self, files: list[Path], side: int) -> None:
         self.files, self.side = files, side
@@ -108,14 +108,14 @@ class DecodedOnDemand:
 def class_folders(
     folder: Path, splits: tuple[str, str] = _SPLITS, *, most: int | None = None
 ) -> dict[str, dict[str, list[Path]]]:
-    """{split: {class: files}} of a tree of class folders, all sorted.
+    """Return {split: {class: files}} of a tree of class folders, all sorted.
 
     Args:
-        most: so many classes at most.
+        most: largest number of classes that is accepted.
 
     Raises:
         UsageError: a split, its classes or a class's images are missing, an image is no regular file, the splits differ in
-            classes or there are too many.
+            classes, or there are more than ``most``.
     """
     listing: dict[str, dict[str, list[Path]]] = {}
     for split in splits:
@@ -128,7 +128,7 @@ def class_folders(
             images = sorted(file for file in path.iterdir() if file.suffix.lower() in _ENDINGS)
             if not images:
                 raise UsageError(f"{path} has no images; expected files ending in {', '.join(sorted(_ENDINGS))}")
-            for image in images:  # a pipe would be waited for, a link in a circle followed
+            for image in images:  # reading a pipe would hang, and so would a circular link
                 if not image.is_file():
                     raise UsageError(f"{image} is not a file that can be read; remove it or mend the link")
             listing.setdefault(split, {})[path.name] = images
@@ -142,7 +142,7 @@ def class_folders(
 
 
 def _listing_key(folder: Path, files: list[Path]) -> str:
-    """Changes when a file is added, removed or written again."""
+    """Return a key that changes when a file is added, removed or written again."""
     total = hashlib.sha256()
     for file in files:
         facts = file.stat()
@@ -151,7 +151,11 @@ def _listing_key(folder: Path, files: list[Path]) -> str:
 
 
 def cached(root: Path, name: str, make: Callable[[Path], None]) -> Path:
-    """The folder that ``make`` filled, now or in an earlier run; it appears whole or not at all, and is made once."""
+    """Return a folder that ``make`` fills once, now or in an earlier run. It appears whole or not at all.
+
+    Raises:
+        UsageError: no cache folder can be written to, or the disk is full.
+    """
     for base in (root / ".cache", user_cache() / "decoded"):
         with contextlib.suppress(OSError):  # a read-only data folder: use the user's cache
             base.mkdir(parents=True, exist_ok=True)
@@ -164,7 +168,7 @@ def cached(root: Path, name: str, make: Callable[[Path], None]) -> Path:
         return final
     with FileLock(base / f"{name}.lock"):
         if not final.is_dir():
-            for left in base.glob(f".{name}.*"):  # by a process that was killed: nobody else is here now
+            for left in base.glob(f".{name}.*"):  # left by a process that was killed; the lock keeps all others out
                 shutil.rmtree(left, ignore_errors=True)
             try:
                 with temporary_folder(base, f".{name}.") as temporary:
@@ -176,13 +180,13 @@ def cached(root: Path, name: str, make: Callable[[Path], None]) -> Path:
 
 
 def _reserved(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """A new array file whose space is taken at once: a full disk is an error here, and would be a SIGBUS at some later write.
+    """Return a new array file whose space is allocated at once, so that a full disk is an error here, not a SIGBUS later.
 
     Raises:
         OSError: there is not enough space.
     """
     images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-    if hasattr(os, "posix_fallocate"):  # macOS has none
+    if hasattr(os, "posix_fallocate"):  # macOS lacks it
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return images
@@ -200,7 +204,7 @@ def _decode(listing: dict[str, dict[str, list[Path]]], target: Path, size: int) 
             for index, image in enumerate(pool.map(lambda path: _open(path, size), files)):
                 images[index] = image
                 next(progress)
-            # Class by class is an order no one wants the first n of: a fixed shuffle makes every prefix a fair sample.
+            # Files are in the order of classes; a fixed shuffle makes every prefix a fair sample.
             order = np.random.default_rng(0).permutation(len(files))
             images[:] = images[order]
             images.flush()
@@ -210,7 +214,7 @@ def _decode(listing: dict[str, dict[str, list[Path]]], target: Path, size: int) 
 
 @contextlib.contextmanager
 def _pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads, one a core; what waits for them is dropped at an error or Ctrl-C."""
+    """Make a pool of threads, one for each core; at an error or Ctrl-C, waiting tasks are dropped."""
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
     try:
         yield pool
@@ -219,14 +223,18 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def _square(path: Path, side: int) -> np.ndarray:
-    """The image with its shorter side scaled to ``side``, cut to a square in the middle."""
+    """Return the image with its shorter side scaled to ``side``, cut to a square in the middle."""
     from PIL import ImageOps
 
     return np.asarray(_image(path, lambda image: ImageOps.fit(image, (side, side)))).transpose(2, 0, 1)
 
 
 def _image(path: Path, change: Callable = lambda image: image, size: int | None = None):
-    """The decoded image; its sides are looked at before anything is decoded."""
+    """Return the decoded image, after its sides have been checked.
+
+    Raises:
+        UsageError: an image that is damaged, too large or not of the side ``size``.
+    """
     from PIL import Image
 
     try:
@@ -238,7 +246,7 @@ def _image(path: Path, change: Callable = lambda image: image, size: int | None 
             return change(image.convert("RGB"))
     except UsageError:
         raise
-    except Exception as error:  # Pillow's decoders raise anything at damaged files
+    except Exception as error:  # Pillow's decoders raise any exception at damaged files
         raise UsageError(f"cannot read the image {path}: {reason(error)}; replace or remove it") from error
 
 
@@ -253,7 +261,7 @@ def _download(name: str, title: str, root: Path, target: Path) -> None:
     for split in _SPLITS:
         try:
             made = kind(str(root), train=split == "train", download=True)
-        except Exception as error:  # torchvision raises urllib's, OSError, RuntimeError: all mean there is no data
+        except Exception as error:  # urllib's errors, OSError and RuntimeError all mean that there is no data
             raise UsageError(
                 f"{title} is neither at {root / name} nor could it be downloaded ({str(error).splitlines()[0]}); put a folder "
                 f"tree there: {root / name}/{{train,test}}/CLASS/IMAGE"
@@ -272,7 +280,7 @@ def _write_facts(target: Path, classes: list[str]) -> None:
 
 
 def _read(folder: Path, name: str, note: str) -> Dataset:
-    """The decoded data, checked: as many labels as images, of the right kind, and the bytes that were written."""
+    """Return the decoded data after a check: as many labels as images, of the right types, and the bytes that were written."""
     try:
         facts = json.loads((folder / "facts.json").read_text())
         classes = tuple(facts["classes"])
@@ -300,7 +308,7 @@ def _read(folder: Path, name: str, note: str) -> Dataset:
 
 
 def _read_split(folder: Path, split: str, size: int, classes: int) -> Images:
-    images: Any = np.load(folder / f"{split}.npy", mmap_mode="c")  # "r" would have torch warn of arrays it must not write to
+    images: Any = np.load(folder / f"{split}.npy", mmap_mode="c")  # with "r" torch warns of arrays that it must not write to
     labels = np.load(folder / f"{split}-labels.npy")
     if images.dtype != np.uint8 or images.shape[1:] != (3, size, size) or len(images) == 0:
         raise ValueError(f"{split}.npy holds {images.dtype} of shape {images.shape}")
@@ -310,7 +318,7 @@ def _read_split(folder: Path, split: str, size: int, classes: int) -> Images:
 
 
 def _progress(what: str, total: int) -> Iterator[None]:
-    """Counts to ``total``, with a line on standard error every five seconds."""
+    """Count to ``total``, with a line on standard error every five seconds."""
     last = time.monotonic()
     for done in range(1, total + 2):
         if time.monotonic() - last > 5:

@@ -234,7 +234,7 @@ def _mean_over_models(column: str) -> Measured:
     """Efficient, weight stationary: each model's mean over its data sets, then the mean over models."""
     from .. import accelerator as acc
 
-    table = acc.sweep(zoo_workloads(), designs=["efficient"], dataflows=["ws"])
+    table = acc.simulate_all(zoo_workloads(), designs=["efficient"], dataflows=["ws"])
     by_model = table.groupby("model")[column].mean()
     return _computed(float(by_model.mean()), _count(len(by_model), "model"))
 

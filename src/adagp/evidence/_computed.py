@@ -19,12 +19,11 @@ def zoo_workloads(model: str | None = None) -> "tuple[Workload, ...]":
     """The paper's pairs of model and data set at batch 128: 13 networks on three, the Transformer on Multi30k."""
     from .. import accelerator as acc
     from .. import models
-    from ..accelerator._zoo import datasets
 
     return tuple(
         acc.workload(name, dataset=dataset, batch=128)
         for name in ([model] if model else models.available())
-        for dataset in datasets(name)
+        for dataset in acc.datasets(name)
     )
 
 

@@ -38,7 +38,7 @@ def speedup(sweep: "pd.DataFrame", quantity: str = "speedup", *, paper: float) -
     the highest. The bottom row is the mean over models; the dashed line is the paper's mean.
 
     Args:
-        sweep: ``accelerator.sweep``.
+        sweep: ``accelerator.simulate_all``.
         quantity: "speedup" or "energy_saving".
         paper: the paper's mean (``evidence.paper_value``), times or percent.
     """

@@ -1,6 +1,6 @@
 """The fourteen models of the paper by name, and the tools that fit them to a width and to small images.
 
-Names and shapes are known without torch, which comes with the first model.
+Names and shapes are known without torch, which is imported with the first model.
 """
 
 from importlib import import_module

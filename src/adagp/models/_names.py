@@ -1,4 +1,4 @@
-"""The models by name and the shape of their input: known without torch."""
+"""Names of the models and shapes of their inputs, which need no torch."""
 
 from .._errors import unknown
 from ..data import FACTS, Facts
@@ -10,23 +10,28 @@ CNNS = (
 
 
 def available() -> list[str]:
-    """Names of the models."""
+    """Return the names of the models."""
     return [*CNNS, "transformer"]
 
 
 def input_shape(name: str, dataset: str) -> tuple[int, ...]:
-    """(3, height, width) of an image, or (tokens,) of a sentence."""
+    """Return the shape of a model's input: (3, height, width) of an image, or (tokens,) of a sentence.
+
+    Raises:
+        UsageError: an unknown model, or a data set that does not fit it.
+    """
     size = facts_of(name, dataset).size
     if name == "transformer":
         return (size,)
     if dataset == "imagenet" and name.startswith("inception"):
-        size = 299  # as both were published
+        size = 299  # the size of both publications
     if dataset == "digits" and not name.startswith("vgg"):
-        size //= 2  # 8x8 scans need no more, at half the time; VGG's five poolings leave nothing of 16 pixels
+        size //= 2  # enough for 8x8 scans, and faster; VGG's five poolings need 32 pixels
     return (3, size, size)
 
 
 def facts_of(name: str, dataset: str) -> Facts:
+    """Return the facts of a data set, after a check that the model takes it."""
     if name not in available():
         raise unknown("model", name, available())
     kind = "translation" if name == "transformer" else "images"

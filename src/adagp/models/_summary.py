@@ -1,4 +1,4 @@
-"""What a model is, in numbers: the book's Table 1."""
+"""Counts of a model's parameters and layers, for the book's Table 1."""
 
 from functools import cache
 
@@ -7,12 +7,12 @@ from ._zoo import create
 
 @cache
 def summary(name: str, dataset: str = "imagenet") -> dict[str, int]:
-    """Counts of a full-width model, made on the meta device. (Its work in MACs: ``accelerator.workload``.)
+    """Return counts of a full-width model, made on the meta device. (Its work in MACs: ``accelerator.workload``.)
 
     Returns:
         parameters; predicted_layers and predicted_weights; largest_row (in_ch/groups * kernel area of the largest layer);
-        predictor_parameters with tensor reorganization, and predictor_parameters_flat without: one output for every
-        weight of the largest layer instead of one for every weight of its longest row.
+        predictor_parameters with tensor reorganization, and predictor_parameters_flat without. The latter has one
+        output for every weight of the largest layer, the former one for every weight of the longest row.
     """
     import torch
 

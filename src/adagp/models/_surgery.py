@@ -1,4 +1,4 @@
-"""Two general tools that make any width and the small-image shape from the libraries' own networks."""
+"""Changes to the libraries' own networks: another width, a stem for small images, new initial weights."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +13,9 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 def thin(model: nn.Module, width: float) -> nn.Module:
     """Rebuild every Conv2d, Linear and BatchNorm of ``model`` with ``width`` times its channels, in place.
 
-    The image's channels at the first convolution and the classes at the last Linear stay. Depthwise convolutions stay
-    depthwise. Dropout is scaled with the width (``thin_dropout``).
-    Weights are new and lie on the current default device, so ``model`` may come from the meta device, where building
-    it costs nothing.
+    The image's channels at the first convolution and the classes at the last Linear do not change. Depthwise convolutions
+    remain depthwise. Dropout is scaled with the width (``thin_dropout``). Weights are new and lie on the current default
+    device, so ``model`` may be built on the meta device, which costs nothing.
 
     Raises:
         UsageError: a channel count times ``width`` is not a whole number.
@@ -58,10 +57,10 @@ def thin(model: nn.Module, width: float) -> nn.Module:
 
 
 def thin_dropout(p: float, width: float) -> float:
-    """The dropout probability of a layer with ``width`` times its units that keeps the published noise.
+    """Return the dropout probability that gives a layer with ``width`` times its units the published noise (our choice).
 
-    A sum over n units of which each is dropped with probability p has a relative variance of p / ((1 - p) n): the odds
-    p / (1 - p) are scaled like n. Unscaled, the dropout meant for VGG's 4,096 units starves 512 (our choice).
+    A sum over n units of which each is dropped with probability p has a relative variance of p / ((1 - p) n). So the odds
+    p / (1 - p) are scaled like n. Without that, the dropout meant for VGG's 4,096 units leaves too few of 512.
     """
     odds = width * p / (1 - p)
     return odds / (1 + odds)
@@ -74,10 +73,10 @@ def replace_module(model: nn.Module, name: str, new: nn.Module) -> None:
 
 
 def small_image_stem(model: nn.Module) -> nn.Module:
-    """Change the stem of an ImageNet network, in place, so that a 32x32 image reaches its body.
+    """Change the stem of an ImageNet network, in place, so that a 32x32 image is not shrunk before its body.
 
-    ImageNet stems shrink the image by 4 to 8 before the first block, which leaves nothing of 32 pixels. The changes are those
-    usual in public CIFAR collections: a 3x3 convolution of stride 1 and no pooling. Written for the classes VGG, ResNet,
+    ImageNet stems shrink the image by 4 to 8 before the first block, which is too much for 32 pixels. The changes are those of
+    public CIFAR collections: a 3x3 convolution of stride 1 and no pooling. They are written for the classes VGG, ResNet,
     DenseNet, MobileNetV2, Inception3 (torchvision) and InceptionV4 (timm), at any depth and width.
 
     Raises:
@@ -91,7 +90,7 @@ def small_image_stem(model: nn.Module) -> nn.Module:
 
 
 def _same(conv: nn.Conv2d, kernel: int | None = None) -> nn.Conv2d:
-    """The convolution with stride 1 and an output as large as its input."""
+    """Return the convolution with stride 1 and an output as large as its input."""
     kernel = kernel or conv.kernel_size[0]
     return nn.Conv2d(
         conv.in_channels, conv.out_channels, kernel, 1, kernel // 2, bias=conv.bias is not None, device=conv.weight.device
@@ -99,7 +98,7 @@ def _same(conv: nn.Conv2d, kernel: int | None = None) -> nn.Conv2d:
 
 
 def _vgg(model: nn.Module) -> None:
-    # Five poolings take 32 pixels to 1: averaging to 7x7 would feed the head 49 copies of each feature.
+    # Five poolings shrink 32 pixels to 1, so averaging to 7x7 would feed the head 49 copies of each feature.
     head = model.classifier[0]
     model.avgpool = nn.AdaptiveAvgPool2d(1)
     model.classifier[0] = nn.Linear(head.in_features // 49, head.out_features, device=head.weight.device)
@@ -129,7 +128,7 @@ def _inception_v3(model: nn.Module) -> None:
 
 
 def _inception_v4(model: nn.Module) -> None:
-    # Its stem joins convolutions and poolings side by side: all of them keep the size.
+    # Its stem joins convolutions and poolings side by side, so all of them must keep the size.
     for block in model.features[:6]:
         for module in block.modules():
             if isinstance(module, nn.Conv2d):
@@ -157,11 +156,11 @@ _BRANCH_ENDS: dict[str, Callable[[Any], nn.BatchNorm2d | None]] = {
 def initialize(model: nn.Module) -> None:
     """Draw new weights for convolutions and Linear layers and reset the normalizations.
 
-    One scheme for all networks (our choice, so that a comparison between models is not one between initializations): normal
-    after He et al. 2015, with the fan-in of each layer at its actual width; the last Linear, which no rectifier follows, has
-    half that variance. Biases are zero. (A fixed deviation of 0.01 for Linear layers, as some public VGGs have it,
-    leaves thin ones standing still.) The last normalization of a residual branch starts at zero, so that every block starts as
-    its shortcut (Goyal et al. 2017, section 5.1): without it networks of a hundred layers hardly move in their first epochs.
+    All networks have one scheme (our choice), so that a comparison of models is not one of initializations. It is the normal
+    distribution of He et al. 2015, with the fan-in of each layer at its actual width. The last Linear, which no rectifier
+    follows, has half that variance. Biases are zero. (Thin networks do not train with a fixed deviation of 0.01 for Linear
+    layers, as some public VGGs have it.) The last normalization of a residual branch starts at zero, so that every block starts
+    as its shortcut (Goyal et al. 2017, section 5.1). Without that, networks of a hundred layers hardly train at first.
     """
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     for module in model.modules():

@@ -1,8 +1,8 @@
 """An encoder-decoder Transformer whose projections are all ``nn.Linear`` modules, so that a predictor sees each of them.
 
 ``nn.MultiheadAttention`` keeps its three projections in one parameter without a module; here they are three layers.
-Architecture after Vaswani et al. 2017 (sinusoidal positions, joined source and target vocabulary) with the normalization
-before each sub-layer (our choice: the original's order did not learn here without a long warm-up of the learning rate).
+The architecture is that of Vaswani et al. 2017 (sinusoidal positions, joined source and target vocabulary), but with the
+normalization before each sub-layer (our choice: the original's order did not train here without a long learning-rate warm-up).
 """
 
 import math
@@ -32,7 +32,11 @@ class Attention(nn.Module):
         causal: bool = False,
         past: list[Tensor] | None = None,
     ) -> Float[Tensor, "batch length d"]:
-        """``past`` keeps keys and values from call to call: those of ``x`` itself grow, those of another memory stay."""
+        """Return the attention of ``x`` over ``memory``.
+
+        Args:
+            past: keeps keys and values from call to call. Those of ``x`` itself grow; those of another memory stay.
+        """
 
         def split(t: Tensor) -> Tensor:
             return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -57,7 +61,7 @@ Past = tuple[list[Tensor], list[Tensor]]
 
 
 class Block(nn.Module):
-    """One encoder layer, or with ``cross`` one decoder layer."""
+    """One layer of the encoder, or with ``cross`` one of the decoder."""
 
     def __init__(self, d_model: int, heads: int, ffn: int, dropout: float, cross: bool) -> None:
         super().__init__()
@@ -70,7 +74,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, memory: Tensor | None = None, past: Past | None = None) -> Tensor:
         y = self.norms[0](x)
         own, other = past or (None, None)
-        causal = self.cross is not None and past is None  # after its past, the last token sees all
+        causal = self.cross is not None and past is None  # with a past, the last token sees all tokens
         x = x + self.dropout(self.attention(y, y, mask if self.cross is None else None, causal=causal, past=own))
         if self.cross is not None:
             x = x + self.dropout(self.cross(self.norms[1](x), memory, mask, past=other))
@@ -86,8 +90,8 @@ class Transformer(nn.Module):
         heads: attention heads.
         ffn: width of the feed-forward layers.
         layers: layers of the encoder, and of the decoder.
-        dropout: as in the original, 0.1.
-        longest: most tokens of a sentence.
+        dropout: probability of dropout; 0.1 in the original.
+        longest: largest number of tokens in a sentence.
     """
 
     def __init__(
@@ -122,18 +126,18 @@ class Transformer(nn.Module):
     def forward(
         self, source: Int[Tensor, "batch source"], target: Int[Tensor, "batch target"]
     ) -> Float[Tensor, "batch target vocabulary"]:
-        """Logits of the token after each target position, given the source and the target up to there."""
+        """Return the logits of the token after each target position, given the source and the target up to there."""
         return self.decode(target, self.encode(source), source)
 
     def encode(self, source: Int[Tensor, "batch source"]) -> Float[Tensor, "batch source d"]:
-        """The source's representation."""
+        """Return the encoder's representation of the source."""
         x, mask = self._embed(source), (source != PAD)[:, None, None]
         for block in self.encoder:
             x = block(x, mask)
         return self.norms[0](x)
 
     def decode(self, target: Tensor, memory: Tensor, source: Tensor, past: list[Past] | None = None) -> Tensor:
-        """Logits from an encoded source; ``source`` itself says where the padding is.
+        """Return the logits from an encoded source; ``source`` itself marks the padding.
 
         Args:
             past: from ``no_past``, to decode one token after another: each call takes the target so far, one token longer than
@@ -147,7 +151,7 @@ class Transformer(nn.Module):
         return self.classifier(self.norms[1](x))
 
     def no_past(self) -> list[Past]:
-        """What ``decode`` starts from, one token after another."""
+        """Return the empty past with which ``decode`` begins a sentence, one token after another."""
         return [([], []) for _ in self.decoder]
 
     def _embed(self, tokens: Tensor) -> Tensor:
@@ -157,6 +161,6 @@ class Transformer(nn.Module):
 
 
 def _positions(longest: int, d_model: int) -> Float[Tensor, "longest d"]:
-    """Sines and cosines of geometrically falling frequency (Vaswani et al. 2017, section 3.5)."""
+    """Return sines and cosines of geometrically falling frequency (Vaswani et al. 2017, section 3.5)."""
     angles = torch.arange(longest)[:, None] * 10_000 ** (-torch.arange(0, d_model, 2) / d_model)
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)

@@ -14,7 +14,7 @@ from ._surgery import initialize, small_image_stem, thin, thin_dropout
 def create(
     name: str, dataset: str = "cifar10", width: float = 1.0, *, classes: int | None = None, **options: int | float
 ) -> nn.Module:
-    """A model with random weights, drawn from torch's global generator.
+    """Return a model with random weights, drawn from torch's global generator.
 
     Convolutional networks come from torchvision (VGG with batch normalization; Inception-V3 without its auxiliary head) and
     timm (Inception-V4); at 32x32 their stem is changed by ``small_image_stem``. Nothing is allocated under
@@ -24,8 +24,8 @@ def create(
         name: one of ``available()``.
         dataset: gives the input's shape and the number of classes.
         width: share of the published channel counts.
-        classes: another number of classes, or tokens of the vocabulary.
-        options: more settings of the ``Transformer`` (layers, heads, dropout, longest).
+        classes: number of classes, or tokens of the vocabulary; by default the data set's.
+        options: further settings of the ``Transformer`` (layers, heads, dropout, longest).
 
     Raises:
         UsageError: an unknown name, a data set of the other kind, or a width that leaves a fraction of a channel.
@@ -48,7 +48,7 @@ def create(
 
 
 def example_input(name: str, dataset: str, batch: int, device: str = "cpu") -> tuple[Tensor, ...]:
-    """Inputs of the right shape, for counting and tracing; their content means nothing."""
+    """Return inputs of the right shape, for counting and tracing; their values have no meaning."""
     shape = input_shape(name, dataset)
     if name == "transformer":
         return tuple(torch.ones(batch, *shape, dtype=torch.long, device=device) for _ in range(2))
@@ -99,7 +99,7 @@ def _timm(name: str) -> Callable[..., nn.Module]:
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     name: _torchvision(f"{name}_bn" if name.startswith("vgg") else name) for name in CNNS
 } | {
-    # Its auxiliary head is off: a second loss would make batches incomparable between models.
+    # Without its auxiliary head: a second loss would make models incomparable.
     "inception_v3": _torchvision("inception_v3", aux_logits=False, init_weights=False, transform_input=False),
     "inception_v4": _timm("inception_v4"),
 }

@@ -272,7 +272,7 @@ def _quality(profile: str) -> "HTML":
 def _swept() -> "pd.DataFrame":
     from .. import accelerator as acc
 
-    return acc.sweep(evidence.zoo_workloads())
+    return acc.simulate_all(evidence.zoo_workloads())
 
 
 def _means(quantity: str) -> "tuple[int, pd.Series]":

@@ -1,4 +1,4 @@
-"""The hardware extension in Amaranth (needs the extra ``rtl``): an array that runs, simulates and becomes Verilog."""
+"""The hardware extension in Amaranth (needs the extra ``rtl``): simulated, and written as Verilog."""
 
 try:
     import amaranth  # noqa: F401

@@ -1,4 +1,4 @@
-"""What fixed point costs: the golden model beside the engine's own arithmetic, on one Phase-GP batch."""
+"""Errors of fixed point: the golden model beside the engine's own arithmetic, on one batch of Phase GP."""
 
 from itertools import product
 from typing import Any
@@ -15,22 +15,22 @@ from ._plan import plan_batch
 OPERANDS, STATES = (8, 12, 16), (16, 24, 32)
 """Widths that ``compare_widths`` tries, in bits."""
 STATED_ERROR = {"prediction": 2e-3, "step": 2e-4}
-"""What the chosen widths (``Widths()``) stay below on every layer of the demonstration, in the terms of ``errors``."""
+"""Upper bounds of the errors (see ``errors``) with the chosen widths, ``Widths()``, on every layer of the demonstration."""
 
 
 def errors(
     engine: AdaGP, images: Tensor, widths: Widths | None = None, *, calibration: Tensor | None = None
 ) -> list[dict[str, Any]]:
-    """Errors of a Phase-GP batch in fixed point, a row a layer.
+    """Return the errors of a batch of Phase GP in fixed point, one row for each layer.
 
     Args:
-        engine: as for ``plan_batch``, trained so far that its predictor has a scale for each layer. It stays as it is.
-        calibration: another batch of the same size, on which formats are calibrated; None: on ``images``.
+        engine: as for ``plan_batch``, trained until its predictor has a scale for each layer. It is not changed.
+        calibration: batch of the same size on which formats are calibrated; None: ``images``.
 
     Returns:
-        layer; prediction: the error of the predicted gradient; step: that of the change of the master weights; both as the root
-        mean square of the difference over that of the engine's own, which is computed here in double precision from its
-        prediction.
+        layer; prediction: error of the predicted gradient; step: error of the change of the master weights. Both are the root
+        mean square of the difference, divided by that of the engine's own value. The latter is computed here in double
+        precision from the engine's prediction.
     """
     plan = plan_batch(engine, images if calibration is None else calibration, widths)
     results = golden.batch(plan, plan.images(images))
@@ -54,11 +54,11 @@ def errors(
 
 
 def compare_widths(engine: AdaGP, images: Tensor, calibration: Tensor) -> list[dict[str, Any]]:
-    """The largest error over all layers, by width: what the choice of ``Widths`` rests on.
+    """Return the largest error over all layers by width, from which the default ``Widths`` were chosen.
 
     Returns:
-        operand, state: bits; prediction, step: as in ``errors``; late step: the step's error at a hundredth of the learning rate,
-        as late in a training run.
+        operand, state: bits; prediction, step: as in ``errors``; late step: the step's error at a hundredth of the learning
+        rate, as near the end of training.
     """
     group = engine.optimizer.param_groups[0]
     rate, rows = group["lr"], []

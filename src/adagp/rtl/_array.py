@@ -1,13 +1,13 @@
-"""The weight-stationary array: a PE, and rows x cols of them."""
+"""The weight-stationary array of rows x cols processing elements (PEs)."""
 
 from amaranth.hdl import Elaboratable, Module, Signal, signed
 
 
 class PE(Elaboratable):
-    """One multiply-accumulate a cycle.
+    """A processing element: one multiply-accumulate a cycle.
 
-    The weight stays; the operand ``x`` goes on to the right, the sum goes on downwards, each after one cycle. While ``load``
-    is high weights move down by one PE a cycle.
+    The weight stays. The operand ``x`` is passed to the right and the sum downwards, each after one cycle. While ``load`` is
+    high, weights move down by one PE a cycle.
     """
 
     def __init__(self, width: int, sum_width: int) -> None:
@@ -15,7 +15,7 @@ class PE(Elaboratable):
         self.weight_in = Signal(signed(width))
         self.x_in = Signal(signed(width))
         self.sum_in = Signal(signed(sum_width))
-        # Data need no reset: what they hold before the first load is masked at the array's edge.
+        # Data need no reset: the array's edge masks them until the first load.
         self.weight = Signal(signed(width), reset_less=True)
         self.x = Signal(signed(width), reset_less=True)
         self.sum = Signal(signed(sum_width), reset_less=True)
@@ -33,8 +33,10 @@ class PE(Elaboratable):
 
 
 class Array(Elaboratable):
-    """rows x cols PEs. Row r takes ``x[r]`` from the left, column c gives ``sums[c]`` at its foot and takes ``weights[c]``
-    from the top."""
+    """An array of rows x cols PEs.
+
+    Row r takes ``x[r]`` from the left. Column c takes ``weights[c]`` from the top and gives ``sums[c]`` at the bottom.
+    """
 
     def __init__(self, rows: int, cols: int, width: int, sum_width: int) -> None:
         self.rows, self.cols, self.width, self.sum_width = rows, cols, width, sum_width

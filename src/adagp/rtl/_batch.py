@@ -1,4 +1,4 @@
-"""Batches on the hardware: what the host writes, runs and reads."""
+"""Batches on the hardware: the host's writes, runs and reads, and their results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from ._sequencer import BP, GP, PROFILE
 
 
 def load(program: Program) -> Script:
-    """Write everything that a first batch depends on, but its images."""
+    """Return a script that writes everything that a first batch needs, except its images."""
     plan, script = program.plan, Script()
     beside = BESIDE if program.own else 0
     for word, value in enumerate(program.ladder):
@@ -49,7 +49,10 @@ def _words(program: Program, matrix: np.ndarray) -> np.ndarray:
 
 
 def add_batch(program: Program, script: Script, images: np.ndarray, true: Sequence[np.ndarray] | None = None) -> None:
-    """Hand over a batch, run it, and read what it did; in Phase BP with the true gradients ``true`` at half-time."""
+    """Add to a script: write a batch, run it and read its results.
+
+    In Phase BP the hardware stops halfway, and the host writes the true gradients ``true``.
+    """
     batch, channels = images.shape[:2]
     words = images.reshape(batch, channels, -1).transpose(1, 0, 2).reshape(channels, -1)  # (channel, image and position)
     for channel, row in enumerate(words):
@@ -73,7 +76,7 @@ def add_batch(program: Program, script: Script, images: np.ndarray, true: Sequen
 
 
 def _streamed(program: Program) -> list[int]:
-    """The predictor's weights for all layers of a batch, one row of the array a word, in the order in which it asks."""
+    """Return the predictor's weights for all layers of a batch, in the order of their use: one word for each array row."""
     plan = program.plan
     conv = _words(program, plan.conv_weight.T)
     words = []
@@ -84,7 +87,7 @@ def _streamed(program: Program) -> list[int]:
 
 
 def ran_batches(program: Program, answers: Answers, phases: Sequence[str]) -> list["Ran"]:
-    """What batches did, from what the host has read; ``phases`` names each batch's, "gp" or "bp"."""
+    """Return the batches' results from the words that the host has read; ``phases`` gives each batch's phase, "gp" or "bp"."""
     depth, count = program.depths[0], len(PROFILE)
     shapes: list[tuple[int, ...]] = []
     for phase in phases:
@@ -110,12 +113,12 @@ PARTS = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ran:
-    """One batch on the hardware."""
+    """The results of one batch on the hardware."""
 
     program: Program
     phase: str
     totals: list[int]
-    """Cycles from start to done: one run in Phase GP, two in Phase BP, before and after the host's part."""
+    """Cycles from start to done: one run in Phase GP, two in Phase BP, before and after the host writes true gradients."""
     states: tuple[np.ndarray, np.ndarray]
     outputs_read: np.ndarray
     profiles: tuple[np.ndarray, np.ndarray]
@@ -133,7 +136,7 @@ class Ran:
         return self._layers(self.states[1])
 
     def outputs(self, index: int) -> np.ndarray:
-        """(batch * positions, outputs) of a layer."""
+        """Return a layer's outputs, (batch * positions, outputs)."""
         program = self.program
         layer, at = program.plan.layers[index], program.maps[index + 1]
         m = program.plan.batch * layer.positions
@@ -156,9 +159,9 @@ class Ran:
         ]  # fmt: skip
 
     def account(self) -> list[dict[str, Any]]:
-        """Where the cycles of each side went: side, part, layer (-1: all), cycles, and model_cycles, what the cycle model says.
+        """Return the cycles of each side by part: side, part, layer (-1: all), cycles, and the cycle model's model_cycles.
 
-        Their sum is the time from start to done, a cycle less for the side that ends first.
+        The cycles of a side add up to the time from start to done, or one less for the side that ends first.
         """
         rows = []
         for side, steps in (("main", self.program.main), ("helper", self.program.helper))[: 1 + self.program.own]:
@@ -184,7 +187,10 @@ class Ran:
         return rows
 
     def timeline(self) -> list[dict[str, Any]]:
-        """When each step ran: side, component, layer, unit, begin and end in cycles after start (of both runs, in BP)."""
+        """Return when each step ran: side, component, layer, unit, and begin and end in cycles after start.
+
+        In Phase BP the cycles of both runs are counted on.
+        """
         now, rows = GP if self.phase == "gp" else BP, []
         for side, steps in (("main", self.program.main), ("helper", self.program.helper))[: 1 + self.program.own]:
             ran, at = iter([step for step in self.steps if step["side"] == side]), 0
@@ -198,7 +204,7 @@ class Ran:
         return [row for row in rows if row["unit"] not in ("host", "end")]
 
     def squares(self, index: int) -> int:
-        """Sum of squared differences between a layer's predicted and true gradient, in the comparison's units."""
+        """Return the sum of squared differences of a layer's predicted and true gradient, in the comparison's units."""
         (found,) = (step["squares"] for step in self.steps if step["unit"] == "update" and step["layer"] == index)
         return int(found)
 
@@ -207,12 +213,12 @@ def run_batches(
     plan: Plan, images: Sequence[np.ndarray], true: Sequence[Sequence[np.ndarray] | None] | None = None, *, design: str,
     rows: int, cols: int, schedule: LadderSchedule | None = None, run: Callable[[Extension, Script], Answers] = run_pysim,
 ) -> list[Ran]:  # fmt: skip
-    """Batches on the hardware, one after the other, with the weights that the one before has left.
+    """Run batches on the hardware, one after the other; each starts from the weights of the previous one.
 
     Args:
-        images: a batch each (``plan.images``).
-        true: for each batch the layers' true gradients (``plan.gradient``), or None for one of Phase GP. It must be as
-            ``schedule`` has it, which the hardware follows: one epoch that has all these batches.
+        images: the batches (``plan.images``).
+        true: for each batch the layers' true gradients (``plan.gradient``), or None for a batch of Phase GP. They must fit
+            ``schedule``, which the hardware follows: one epoch that has all these batches.
         run: the simulator.
 
     Raises:
@@ -234,7 +240,7 @@ def run_batches(
 def run_programs(
     programs: Sequence[Program], images: Sequence[np.ndarray], *, run: Callable[[Extension, Script], Answers] = run_pysim
 ) -> list[Ran]:
-    """A Phase-GP batch of each program, one after the other on the same hardware."""
+    """Run a batch of Phase GP of each program, one after the other on the same hardware."""
     script, ran = Script(), []
     parts = []
     for program, batch in zip(programs, images, strict=True):

@@ -14,14 +14,14 @@ from ..schedule import LadderSchedule
 from ..training import AdaGP
 
 BATCH = 4
-"""Samples of a batch of the demonstration (our choice: small enough to read and to simulate; ``Program`` takes any)."""
+"""Samples in a batch of the demonstration (our choice: small enough to read and to simulate; ``Program`` takes any)."""
 
 
 def demonstration(channels: tuple[int, int] = (4, 6), classes: int = 10, *, pool: int = 8) -> AdaGP:
-    """An engine around the network with new weights.
+    """Return an engine around the network with new weights.
 
     Args:
-        channels: of the two convolutions.
+        channels: output channels of the two convolutions.
         pool: side of the predictor's pooled map.
     """
     first, second = channels
@@ -32,13 +32,13 @@ def demonstration(channels: tuple[int, int] = (4, 6), classes: int = 10, *, pool
             nn.Flatten(), nn.Linear(4 * second, classes),
         )  # fmt: skip
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
-    # A predictor that learns a hundred times as fast as the default, for it has a few hundred batches.
+    # A learning rate a hundred times the default, because it has only a few hundred batches.
     predictor = SharedNetwork(pool=pool, lr=1e-2)
     return AdaGP(model, optimizer, schedule=LadderSchedule(warm_up_epochs=1), predictor=predictor)
 
 
 def scans(classes: int = 10) -> tuple[Tensor, Tensor]:
-    """The embedded digits as they were scanned: images (n, 1, 8, 8) in -0.5 to 1.5, labels (n,); the first ``classes`` digits."""
+    """Return the first ``classes`` digits as they were scanned: images (n, 1, 8, 8) from -0.5 to 1.5, and labels (n,)."""
     split = cast(data.Images, data.load("digits").splits["train"])
     labels = torch.from_numpy(np.asarray(split.labels))
     images = torch.from_numpy(np.ascontiguousarray(split.images[:, :1, ::4, ::4])).float() / 127.5 - 0.5
@@ -46,7 +46,7 @@ def scans(classes: int = 10) -> tuple[Tensor, Tensor]:
 
 
 def train(engine: AdaGP, images: Tensor, labels: Tensor, batches: int, *, batch: int = 16) -> None:
-    """An epoch of ``batches`` random batches: warm-up, in which network and predictor learn from true gradients.
+    """Train an epoch of ``batches`` random batches, in the schedule's warm-up: network and predictor learn from true gradients.
 
     Raises:
         UsageError: fewer images than a batch has.

@@ -13,13 +13,15 @@ from ._program import Program
 from ._sizes import Sizes
 
 DESIGNS = ("baseline", "low", "efficient", "max")
-def unit(design: str, *, rows: int, cols: int, sum_width: int = 48) -> Elaboratable:
-    """The hardware of ``design`` behind the host's port.
 
-    "baseline" is a ``MatrixUnit``: the array with its memories and controller. The others are an ``Extension`` around the same:
-    "low" takes the predictor's weights from outside as they are loaded, "efficient" has room for them in the weight banks,
-    "max" has a second array for the predictor. The port for weights from outside is in every unit: it costs a register and a
-    choice a column, and a baseline can use it as well.
+
+def unit(design: str, *, rows: int, cols: int, sum_width: int = 48) -> Elaboratable:
+    """Return the hardware of ``design`` behind the host's port.
+
+    "baseline" is a ``MatrixUnit``: the array with its memories and controller. The others are an ``Extension`` around it.
+    "low" takes the predictor's weights from outside while they are loaded. "efficient" keeps them in the weight banks. "max"
+    has a second array for the predictor. Every unit, the baseline too, has the port for weights from outside, which costs a
+    register and a multiplexer for each column.
 
     Raises:
         UsageError: an unknown design, an array without PEs, a sum that ``sum_width`` cannot hold.

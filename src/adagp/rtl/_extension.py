@@ -1,7 +1,7 @@
 """The whole extension behind the host's port: sequencers, unfolding, array, pooling, update.
 
-In the designs LOW and EFFICIENT one side does everything in turn; in MAX a second side, as large as the first, works for the
-predictor. What waits for what in MAX is in the programs (``HEAD``): the predictor for a layer's sums, the next batch for
+In the designs LOW and EFFICIENT one side does everything in turn. In MAX a second side, as large as the first, computes the
+predictions. The programs of MAX say what waits for what (``HEAD``): the predictor waits for a layer's sums, the next batch for
 all updates.
 """
 
@@ -21,7 +21,7 @@ from ._update import Update
 
 TOTAL, PHASE = 0, 1
 """Registers to read: cycles of the last run from start to done; 1 if the next batch is of Phase GP. Registers to write are
-the ladder's, from 0 on; the one after them sends the ladder back to its start."""
+those of the ladder, from 0 on; the one after them resets the ladder."""
 
 
 class Side(Elaboratable):
@@ -32,7 +32,7 @@ class Side(Elaboratable):
         self.unfold = Unfold(sizes.rows, sizes.cols, sizes.width, sizes.sum_width)
         self.sequencer = Sequencer(program_depth)
         self.others: list[tuple[Port, bool]] = []
-        """Ports of other blocks at the output banks, and whether they write."""
+        """Ports of other blocks that share the output banks, and whether they write."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -47,13 +47,15 @@ class Side(Elaboratable):
 
 
 class Extension(Elaboratable):
-    """Start runs a batch, or up to where the host is asked for; the host's port is as in ``_host``.
+    """The hardware of a design other than the baseline. ``start`` runs a batch, or its steps up to the host's part.
+
+    The host's port is described in ``_host``.
 
     Args:
-        sizes: of the array and its memories.
-        beside: of the predictor's own array (design MAX); None: it has none.
-        program_depth: steps of a program.
-        table_depth: bins of all map sizes.
+        sizes: sizes of the array and its memories.
+        beside: sizes of the predictor's own array (design MAX); None: it has none.
+        program_depth: largest number of steps in a program.
+        table_depth: bins of all map sizes together.
         state_depth: weights of the whole network.
 
     Raises:
@@ -115,7 +117,7 @@ class Extension(Elaboratable):
             m.d.sync += [running.eq(0), total.eq(total)]
             m.d.comb += ladder.advance.eq(main.sequencer.ended)
 
-        # Pooling and the update are steps of the side that works for the predictor.
+        # Pooling and the update are steps of the side that computes the predictions.
         jobs = helper.sequencer.fields[len(HEAD) :]
         for unit, name in ((self.pool, "pool"), (self.update, "update")):
             m.d.comb += [unit.start.eq(helper.sequencer.starts[name]), helper.sequencer.dones[name].eq(unit.done)]
@@ -167,7 +169,7 @@ class Extension(Elaboratable):
         ]  # fmt: skip
 
     def _memories(self, m: Module, side: Side, running: Signal, mine) -> None:
-        """A side's memories belong to the unit that its sequencer runs, and to the host between runs."""
+        """Connect a side's memories to the unit that its sequencer runs, and to the host between runs."""
         host, gemm, unfold = self.host, side.gemm, side.unfold
         for region, port in (("bias", gemm.bias), ("program", side.sequencer.program), ("profile", side.sequencer.profile)):
             self._from_host(m, port, region, mine)

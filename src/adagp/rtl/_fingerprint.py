@@ -1,4 +1,4 @@
-"""Whether what was synthesized is what is here."""
+"""A fingerprint of the hardware's sources, by which a synthesis report is known to describe them."""
 
 import hashlib
 import io
@@ -12,7 +12,10 @@ HARDWARE = (
 
 
 def fingerprint(sources: tuple[str, ...] = HARDWARE) -> str:
-    """A digest of sources that describe hardware, of all unless given; comments, text and layout do not count."""
+    """Return a digest of the sources that describe hardware, by default of all. Comments, strings and layout do not count.
+
+    Names do, in imports too, so renaming a module that one of them imports outdates the recorded synthesis.
+    """
     digest = hashlib.sha256()
     for name in sources:
         text = (files(__package__) / name).read_text(encoding="utf-8")

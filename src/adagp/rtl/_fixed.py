@@ -1,4 +1,4 @@
-"""Fixed point: how many bits each signal of the extension has, and the one way in which numbers become narrower."""
+"""Fixed point: the bits of each signal of the extension, and how numbers are rounded to fewer bits."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from .._errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Widths:
-    """Bits of the signals. A value is its integer over 2**fraction; fractions belong to tensors, and the host chooses them."""
+    """Bits of the signals. A value is its integer divided by 2**fraction; the host chooses a fraction for each tensor."""
 
     operand: int = 16
     """Inputs and weights of every product, and a prediction before its layer's scale."""
     sum: int = 48
     """Partial sums and outputs of products."""
     mean: int = 16
-    """A sum over the batch as pooling reads it."""
+    """Sum over the batch as pooling reads it."""
     factor: int = 16
     """Positive factors: reciprocals of bins, a layer's scale, learning rate, momentum, weight decay."""
     state: int = 32
@@ -43,9 +43,9 @@ class Format:
 
 
 def formats(widths: Widths) -> tuple[Format, ...]:
-    """What each signal is, from a layer's input to its new weight.
+    """Return the format of each signal, from a layer's input to its new weight.
 
-    "Nearest" is to the nearest integer with halves upwards, then clipped to the width (``narrow``).
+    "nearest" means rounded to the nearest integer with halves upwards, then clipped to the width (``narrow``).
     """
     w = widths
     operand, state, factor = f"{w.operand}", f"{w.state}", f"{w.factor}, positive"
@@ -70,23 +70,23 @@ def formats(widths: Widths) -> tuple[Format, ...]:
 
 
 def error_shift(widths: Widths) -> int:
-    """Low bits of a gradient that the comparison leaves out."""
+    """Return the number of low bits of a gradient that the comparison omits."""
     return max(widths.state - widths.error, 0)
 
 
 def narrow(value: Value, shift: Value | int, width: int) -> Value:
-    """``value`` / 2**``shift`` to the nearest integer, halves upwards, clipped to ``width`` bits (signed)."""
+    """Return ``value`` / 2**``shift`` rounded to the nearest integer, halves upwards, clipped to ``width`` bits (signed)."""
     return clip(((((value << 1) >> shift) + 1) >> 1), width)
 
 
 def clip(value: Value, width: int) -> Value:
-    """The nearest value of ``width`` bits (signed)."""
+    """Return the nearest value of ``width`` bits (signed)."""
     low, high = -(1 << (width - 1)), (1 << (width - 1)) - 1
     return Mux(value > high, high, Mux(value < low, low, value))
 
 
 def register(m: Module, name: str, value: Value, shape: Shape | int) -> Signal:
-    """``value`` one cycle later."""
+    """Return ``value`` one cycle later."""
     signal = Signal(shape, name=name, reset_less=True)
     m.d.sync += signal.eq(value)
     return signal

@@ -3,13 +3,13 @@
 A product of an M x K by a K x N matrix is cut into row_folds * col_folds folds of rows x cols weights. A fold takes ``rows``
 cycles to load its weights and M + rows + cols - 2 to stream M operands a row past them. Folds do not overlap.
 
-Row r of the array works r cycles behind row 0, column c another c cycles behind: so the address of an operand is handed
-from bank to bank, one a cycle, and what belongs to an output (its address, whether it is the first or last of its sum)
-travels beside it in a token, down the rows and along the columns.
+Row r of the array works r cycles behind row 0, and column c another c cycles behind. So the address of an operand is passed
+from bank to bank, one a cycle. A token travels beside each output, down the rows and along the columns: it holds the output's
+address and whether it is the first or last of its sum.
 
 Where things lie:
     inputs    element (m, k) in bank k % rows at input_base + (k // rows) * M + m
-    weights   fold after fold, row folds innermost; in a fold the last row comes first, for it moves down furthest
+    weights   fold after fold, row folds innermost; in a fold the last row comes first, because it moves down furthest
     outputs   element (m, n) in bank n % cols at output_base + (n // cols) * M + m
     biases    of output n in bank n % cols at bias_base + n // cols, added in the first row fold
     averages  of output n, position p in bank n % cols at average_base + (n // cols) * period + p
@@ -28,9 +28,9 @@ COUNT = 20
 
 
 class Bank:
-    """Equal memories side by side, one read and one write port each; a write names its bank, a read reads all of them.
+    """Equal memories side by side, each with one read and one write port. A write names its bank; a read reads all banks.
 
-    ``beside`` gives each a second read port, which somebody else may use while the array uses the first.
+    ``beside`` gives each memory a second read port, for another block to use while the array uses the first.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Bank:
 
 
 class Port:
-    """Access to a bank of memories from outside: write one word, or read one with the next cycle."""
+    """Access to a bank of memories from outside: write one word, or read one in the next cycle."""
 
     def __init__(self, name: str, width: int) -> None:
         self.enable = Signal(name=f"{name}_enable")
@@ -64,7 +64,7 @@ class Port:
             ]  # fmt: skip
 
     def connect_read(self, m: Module, ports: list) -> None:
-        """The addresses are the caller's to connect: the array may own them."""
+        """Connect the data. The caller connects the addresses, because the array may drive them."""
         chosen = Signal(8)
         m.d.sync += chosen.eq(self.bank)
         m.d.comb += self.read_data.eq(Choice([port.data for port in ports])[chosen])
@@ -74,14 +74,17 @@ JOB = (
     "M", "row_folds", "col_folds", "last_rows", "last_cols", "input_base", "weight_base", "output_base", "bias_base",
     "period", "average_base", "streamed",
 )  # fmt: skip
-"""What a product needs to know, each COUNT bits. last_rows and last_cols: rows and columns in use in the last folds.
-period: positions of an output map, for outputs that are summed over the batch; 0: they are not. streamed: the weights come
-from outside, one row of the array a cycle, not from the memory."""
+"""Fields of a product's job, COUNT bits each. last_rows and last_cols: rows and columns in use in the last folds. period:
+positions of an output map, for outputs that are summed over the batch; 0: they are not. streamed: the weights come from
+outside, one row of the array a cycle, not from the memory."""
 
 
 class Gemm(Elaboratable):
-    """The array with its memories and controller. ``start`` for one cycle runs the job; ``done`` is high for one cycle, 3
-    cycles after the last busy one: the memory's latency, the sum's, and the one in which the job is taken."""
+    """The array with its memories and controller.
+
+    ``start`` for one cycle runs the job. ``done`` is high for one cycle, 3 cycles after the last busy one: one for the memory's
+    latency, one for the sum's, and one in which the job is taken.
+    """
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
@@ -180,7 +183,7 @@ class Gemm(Elaboratable):
         self, m: Module, array: Array, inputs: Bank, weights: Bank,
         address: Value, weight_address: Value, load: Value, used: Value
     ) -> None:
-        """Memories to the array: addresses of operands row after row, a row of weights to all columns at once."""
+        """Connect memories to the array: addresses of operands row after row, a row of weights to all columns at once."""
         for r, port in enumerate(inputs.read):
             if r:
                 m.d.sync += port.addr.eq(inputs.read[r - 1].addr)
@@ -194,13 +197,13 @@ class Gemm(Elaboratable):
             streamed = Signal(signed(self.sizes.width), name=f"streamed{c}", reset_less=True)
             m.d.sync += streamed.eq(self.stream[c])
             m.d.comb += port.addr.eq(weight_address)
-            # A row beyond K counts nothing, whatever its operands are.
+            # A row beyond K adds nothing, whatever its operands are.
             m.d.comb += array.weights[c].eq(Mux(used_now, Mux(self.job["streamed"][0], streamed, port.data), 0))
 
     def _collect(
         self, m: Module, array: Array, outputs: Bank, biases: Bank, token: data.StructLayout, issue: Value
     ) -> None:
-        """The array's foot: add the sum to what the row folds before left, or to the bias; sum whole outputs over the batch."""
+        """Connect the array's bottom edge: add a sum to that of the earlier row folds, or to the bias; sum over the batch."""
         s, job = self.sizes, self.job
         tokens = [issue]
         for _ in range(s.rows + s.cols):
@@ -208,7 +211,7 @@ class Gemm(Elaboratable):
             m.d.sync += tokens[-1].eq(tokens[-2])
         averages = None
         if s.average_depth:
-            # Positions of a linear layer's output follow each other in one address, hence transparent.
+            # Consecutive outputs of a linear layer have one address, hence transparent.
             shape = signed(s.average_width)
             averages = Bank(m, "averages", s.cols, shape, s.average_depth, transparent=True, beside=True)
             self.average.connect_read(m, averages.beside)

@@ -1,4 +1,4 @@
-"""The arithmetic of the hardware in numpy, in integers: what every rung of the verification is compared with."""
+"""The golden model: the hardware's arithmetic in numpy, in integers, with which every level of the verification is compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from ._plan import Plan
 
 
 def gemm(inputs: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """(M, K) times (K, N) plus (N,): exact, for no sum overflows (``Sizes`` sees to it)."""
+    """Return (M, K) times (K, N) plus (N,). It is exact, because ``Sizes`` leaves no sum that overflows."""
     return inputs.astype(np.int64) @ weights.astype(np.int64) + bias.astype(np.int64)
 
 
 def batch_sums(outputs: np.ndarray, period: int) -> np.ndarray:
-    """(batch * period, N) outputs summed over the batch: (period, N). Exact; the division is left to the pooling."""
+    """Return (batch * period, N) outputs summed over the batch: (period, N). It is exact; pooling divides later."""
     return outputs.reshape(-1, period, outputs.shape[1]).sum(0)
 
 
 def patches(images: np.ndarray, kernel: int, stride: int, padding: int) -> np.ndarray:
-    """A convolution's operands: (batch, channels, h, w) to (batch * out_h * out_w, channels * kernel * kernel)."""
+    """Return a convolution's operands: (batch, channels, h, w) to (batch * out_h * out_w, channels * kernel * kernel)."""
     padded = np.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(2, 3))[:, :, ::stride, ::stride]
     batch, channels, height, width = windows.shape[:4]
@@ -28,18 +28,18 @@ def patches(images: np.ndarray, kernel: int, stride: int, padding: int) -> np.nd
 
 
 def narrow(values: np.ndarray, shift: int, width: int) -> np.ndarray:
-    """``values`` / 2**``shift`` to the nearest integer, halves upwards, clipped to ``width`` bits."""
+    """Return ``values`` / 2**``shift`` rounded to the nearest integer, halves upwards, clipped to ``width`` bits."""
     rounded = values if shift == 0 else (values + (1 << (shift - 1))) >> shift
     return clip(rounded, width)
 
 
 def clip(values: np.ndarray, width: int) -> np.ndarray:
-    """The nearest values of ``width`` bits (signed)."""
+    """Return the nearest values of ``width`` bits (signed)."""
     return np.clip(values, -(1 << (width - 1)), (1 << (width - 1)) - 1)
 
 
 def pool(sums: np.ndarray, size: tuple[int, int], table: np.ndarray, mean_shift: int, shift: int, widths: Widths) -> np.ndarray:
-    """Sums over the batch (positions, channels) of maps of ``size`` to pooled maps (channels, bins).
+    """Return the pooled maps (channels, bins) of sums over the batch (positions, channels), whose maps have ``size``.
 
     Args:
         table: (bins, 4): first pixel, height, width and reciprocal of each bin (``bins_of``).
@@ -56,7 +56,7 @@ def sgd(
     master: np.ndarray, velocity: np.ndarray, gradient: np.ndarray, *,
     momentum: int, decay: int, decay_shift: int, rate: int, rate_shift: int, widths: Widths,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """(master weights, velocities, weights as the array reads them) after one step."""
+    """Return (master weights, velocities, weights as the array reads them) after one step."""
     kept = narrow(velocity * momentum, widths.factor, widths.state)
     decayed = narrow(master * decay, decay_shift, widths.state)
     velocity = clip(kept + decayed + gradient, widths.state)
@@ -65,23 +65,23 @@ def sgd(
 
 
 def squared_error(predicted: np.ndarray, true: np.ndarray, widths: Widths) -> int:
-    """Sum of squared differences, of the bits that the comparison keeps."""
+    """Return the sum of squared differences, of the bits that the comparison keeps."""
     difference = narrow(predicted - true, error_shift(widths), widths.error)
     return int((difference**2).sum())
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerResult:
-    """What a batch makes of one layer, in integers."""
+    """The results of a batch for one layer, in integers."""
 
     outputs: np.ndarray
-    """(batch * positions, outputs)."""
+    """Outputs, (batch * positions, outputs)."""
     pooled: np.ndarray
-    """(outputs, bins)."""
+    """Pooled maps, (outputs, bins)."""
     raw: np.ndarray
-    """(outputs, row): the prediction before the layer's scale."""
+    """Prediction before the layer's scale, (outputs, row)."""
     gradient: np.ndarray
-    """(outputs, row): the predicted gradient."""
+    """Predicted gradient, (outputs, row)."""
     master: np.ndarray
     velocity: np.ndarray
     squares: int
@@ -89,11 +89,11 @@ class LayerResult:
 
 
 def batch(plan: Plan, images: np.ndarray, true: Sequence[np.ndarray] | None = None) -> list[LayerResult]:
-    """One batch, layer after layer: forward, prediction, update.
+    """Compute one batch, layer after layer: forward, prediction, update.
 
     Args:
-        images: (batch, channels, height, width), as ``plan.images`` gives them.
-        true: each layer's true gradient (``plan.gradient``), with which a batch is one of Phase BP; None: Phase GP.
+        images: (batch, channels, height, width), from ``plan.images``.
+        true: each layer's true gradient (``plan.gradient``), which makes this a batch of Phase BP; None: Phase GP.
     """
     w, results, x = plan.widths, [], images
     for index, layer in enumerate(plan.layers):
@@ -121,7 +121,7 @@ def batch(plan: Plan, images: np.ndarray, true: Sequence[np.ndarray] | None = No
 
 
 def predict(plan: Plan, pooled: np.ndarray, row: int, hidden_shift: int, raw_shift: int) -> np.ndarray:
-    """Raw predictions (outputs, row) of pooled maps (outputs, bins)."""
+    """Return the raw predictions (outputs, row) from pooled maps (outputs, bins)."""
     size, w = plan.size, plan.widths
     maps = pooled.reshape(-1, 1, size.pool, size.pool)
     hidden = gemm(patches(maps, size.kernel, size.stride, size.kernel // 2), plan.conv_weight.T, plan.conv_bias)

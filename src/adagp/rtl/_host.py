@@ -1,4 +1,4 @@
-"""The host's port, the same on every top-level block, and the transactions that a run consists of.
+"""The host's port, which every top-level block has, and the transactions of a run.
 
 Interface, synchronous to ``clk`` (``rst`` is synchronous too):
 
@@ -6,7 +6,7 @@ Interface, synchronous to ``clk`` (``rst`` is synchronous too):
 |---|---|---|
 | host_address[31:0] | in | region (4 bits), bank (8 bits), word (20 bits) |
 | host_write, host_write_data[63:0] | in | write this word at the next rising edge |
-| host_read_data[63:0] | out | the word at the address of the cycle before, sign extended |
+| host_read_data[63:0] | out | the word at the previous cycle's address, sign extended |
 | start | in | one cycle high: run |
 | done | out | one cycle high: finished |
 | stream_valid, stream_data, stream_ready | in, in, out | words from outside, taken where valid and ready are high |
@@ -22,18 +22,18 @@ REGIONS = (
     "register", "input", "weight", "bias", "output", "average",
     "program", "profile", "table", "master", "velocity", "gradient",
 )  # fmt: skip
-"""From "program" on: of the extension."""
+"""Regions of the host's addresses, in order; ``_layout.CONTENTS`` describes them. A baseline has none from "program" on."""
 BESIDE = 128
-"""Added to a bank: the predictor's own array, in design MAX."""
+"""Added to a bank, it selects the predictor's own array, in design MAX."""
 
 
 def address(region: str, bank: int = 0, word: int = 0) -> int:
-    """Where the host finds a word."""
+    """Return the host's address of a word."""
     return REGIONS.index(region) << 28 | bank << 20 | word
 
 
 class HostPort:
-    """The signals of the port; ``stream_width`` bits come from outside in one cycle."""
+    """The signals of the port. ``stream_width`` bits arrive from outside in one cycle."""
 
     def __init__(self, stream_width: int = 64) -> None:
         self.address = Signal(32, name="host_address")
@@ -66,24 +66,24 @@ class HostPort:
 
 @dataclass
 class Script:
-    """What a host does, in order: the same list drives every simulator. ``reads`` counts the words that come back."""
+    """A host's actions in order. The same list drives every simulator; ``reads`` counts the words that are read."""
 
     steps: list[tuple[str, int, int]] = field(default_factory=list)
     stream: list[int] = field(default_factory=list)
-    """Words handed over whenever the hardware asks for one."""
+    """Words that the hardware takes from outside, in order."""
     reads: int = 0
 
     def write(self, region: str, word: int, value: int, bank: int = 0) -> None:
         self.steps.append(("write", address(region, bank, word), int(value)))
 
     def fill(self, region: str, banks: np.ndarray, base: int = 0, first: int = 0) -> None:
-        """Write (bank, word) values from word ``base`` and bank ``first`` on."""
+        """Write (bank, word) values, from word ``base`` and bank ``first`` on."""
         for bank, words in enumerate(banks, first):
             for word, value in enumerate(words):
                 self.write(region, base + word, value, bank)
 
     def run(self) -> None:
-        """Start, and wait until done."""
+        """Start the hardware and wait until it is done."""
         self.steps.append(("run", 0, 0))
 
     def read(self, region: str, words: Sequence[int], banks: int = 1, first: int = 0) -> None:
@@ -96,15 +96,15 @@ class Script:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a run of a script gave."""
+    """The results of running a script."""
 
     cycles: list[int]
-    """From start to done, one entry a run."""
+    """Cycles from start to done, one entry for each run."""
     words: np.ndarray
     """Words read (int64), in the script's order."""
 
     def take(self, *shapes: tuple[int, ...]) -> Iterator[np.ndarray]:
-        """The words, cut into arrays of these shapes."""
+        """Cut the words into arrays of these shapes."""
         at = 0
         for shape in shapes:
             size = int(np.prod(shape))

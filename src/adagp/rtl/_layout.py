@@ -1,4 +1,4 @@
-"""From matrices to the words of the memories, and the fields of a product's job (see ``_gemm`` for the layout)."""
+"""The layout of matrices in the memories (see ``_gemm``), and the fields of a product's job."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ from .._errors import UsageError
 from ._host import REGIONS
 
 PADDING = -1
-"""Not 0: the hardware masks what lies beyond the matrix, and would it not, results would show it."""
+"""Value beyond the matrix. It is not 0, so that results are wrong if the hardware fails to mask it."""
 
 
 def gemm_job(M: int, N: int, K: int, *, rows: int, cols: int, **bases: int) -> dict[str, int]:
-    """The job of an (M, K) by (K, N) product; ``bases`` are its addresses and its period, 0 unless given."""
+    """Return the job of an (M, K) by (K, N) product; ``bases`` are its addresses and its period, by default 0."""
     row_folds, col_folds = -(-K // rows), -(-N // cols)
     fields = {
         "M": M, "row_folds": row_folds, "col_folds": col_folds,
@@ -21,7 +21,7 @@ def gemm_job(M: int, N: int, K: int, *, rows: int, cols: int, **bases: int) -> d
 
 
 def input_words(matrix: np.ndarray, rows: int) -> np.ndarray:
-    """(M, K) operands as the words of ``rows`` banks: (rows, row_folds * M); beyond K ``PADDING``."""
+    """Return (M, K) operands as the words of ``rows`` banks, (rows, row_folds * M); beyond K ``PADDING``."""
     m, k = matrix.shape
     padded = np.full((m, -(-k // rows) * rows), PADDING, np.int64)
     padded[:, :k] = matrix
@@ -29,7 +29,7 @@ def input_words(matrix: np.ndarray, rows: int) -> np.ndarray:
 
 
 def weight_words(matrix: np.ndarray, rows: int, cols: int) -> np.ndarray:
-    """(K, N) weights as the words of ``cols`` banks: (cols, col_folds * row_folds * rows); beyond K and N ``PADDING``."""
+    """Return (K, N) weights as words of ``cols`` banks, (cols, col_folds * row_folds * rows); beyond K and N ``PADDING``."""
     k, n = matrix.shape
     padded = np.full((-(-k // rows) * rows, -(-n // cols) * cols), PADDING, np.int64)
     padded[:k, :n] = matrix
@@ -38,25 +38,29 @@ def weight_words(matrix: np.ndarray, rows: int, cols: int) -> np.ndarray:
 
 
 def bias_words(vector: np.ndarray, cols: int) -> np.ndarray:
-    """(N,) biases as the words of ``cols`` banks: (cols, col_folds)."""
+    """Return (N,) biases as the words of ``cols`` banks, (cols, col_folds)."""
     padded = np.zeros(-(-len(vector) // cols) * cols, np.int64)
     padded[: len(vector)] = vector
     return padded.reshape(-1, cols).T
 
 
 def join(words: list[int], width: int) -> int:
-    """Words side by side in one, the first at the bottom."""
+    """Return words side by side in one, the first in the lowest bits."""
     return sum((word & ((1 << width) - 1)) << (place * width) for place, word in enumerate(words))
 
 
 def outputs_of(words: np.ndarray, M: int, N: int) -> np.ndarray:
-    """(M, N) outputs from the words of all banks, (cols, col_folds * M)."""
+    """Return (M, N) outputs from the words of all banks, (cols, col_folds * M)."""
     cols = len(words)
     return words.reshape(cols, -1, M).transpose(2, 1, 0).reshape(M, -1)[:, :N]
 
 
 def need_range(name: str, values: np.ndarray, width: int) -> None:
-    """Raises UsageError where a value does not fit ``width`` bits."""
+    """Refuse values that do not fit ``width`` bits.
+
+    Raises:
+        UsageError: naming the worst value and the bounds.
+    """
     low, high = -(1 << (width - 1)), (1 << (width - 1)) - 1
     if values.size and (values.min() < low or values.max() > high):
         worst = values.min() if values.min() < low else values.max()
@@ -83,4 +87,4 @@ CONTENTS = dict(
         strict=True,
     )
 )
-"""What each region of the host's addresses holds, in their order; a baseline has the first five."""
+"""Contents of each region of the host's addresses, in order. A baseline has the first five."""

@@ -1,4 +1,4 @@
-"""The array with its memories behind the host's port: a tiled matrix product, complete.
+"""The array with its memories behind the host's port, which computes a whole tiled matrix product.
 
 In ADA-GP's designs the edge also sums outputs over the batch (``Sizes.average_depth``), and the predictor's weights either
 come from outside while they are loaded (LOW) or lie in the weight banks beside the network's (EFFICIENT).
@@ -13,11 +13,14 @@ from ._sizes import Sizes
 
 MEMORIES = ("input", "weight", "bias", "output", "average")
 BUSY, TOTAL = len(JOB), len(JOB) + 1
-"""Registers after the job's: cycles in which the array was busy, and cycles from start to done."""
+"""Registers after those of the job: cycles in which the array was busy, and cycles from start to done."""
 
 
 class MatrixUnit(Elaboratable):
-    """Registers 0 to 11 are the job (in the order of ``JOB``), 12 and 13 count cycles since the last start."""
+    """The array behind the host's port. Without sums over the batch it is the design "baseline".
+
+    Registers 0 to 11 hold the job, in the order of ``JOB``; 12 and 13 count cycles since the last start.
+    """
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes

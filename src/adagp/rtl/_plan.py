@@ -1,4 +1,4 @@
-"""A network, its predictor and its optimizer as integers: what the host writes before a batch, with each tensor's fraction."""
+"""A network, its predictor and its optimizer as integers that the host writes before a batch, with each tensor's fraction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from ._fixed import Widths
 from ._pool import LARGEST, bins_of
 
 HEADROOM = 1
-"""Bits that a tensor may grow beyond what calibration saw before it is clipped."""
+"""Bits by which a tensor may exceed its largest value of the calibration before it is clipped."""
 PEAK = 256
 """A gradient's format holds this many times the layer's scale (its running root mean square), momentum included."""
 FINEST = 40
@@ -31,7 +31,7 @@ class Factor:
 
     @classmethod
     def of(cls, value: float, bits: int) -> "Factor":
-        """The nearest one of ``bits`` bits."""
+        """Return the nearest factor of ``bits`` bits."""
         if value == 0:
             return cls(integer=0, fraction=FINEST)
         fraction = int(np.floor(np.log2(((1 << bits) - 1) / value)))
@@ -51,19 +51,19 @@ class PlannedLayer:
     stride: int
     padding: int
     rectified: bool
-    """Whether its input went through a rectifier."""
+    """Whether a rectifier precedes it."""
     master: np.ndarray
-    """(outputs, row) int64, fraction ``weight_fraction`` and the bits that a master weight has more than an operand."""
+    """(outputs, row) int64; its fraction is ``weight_fraction`` and a master weight's extra bits (``Plan.master_bits``)."""
     velocity: np.ndarray
-    """(outputs, row) int64, fraction ``gradient_fraction``."""
+    """(outputs, row) int64; its fraction is ``gradient_fraction``."""
     bias: np.ndarray
-    """(outputs,) int64, fraction ``sum_fraction``."""
+    """(outputs,) int64; its fraction is ``sum_fraction``."""
     input_fraction: int
     weight_fraction: int
     mean_fraction: int
     gradient_fraction: int
     scale: Factor
-    """What a raw prediction is multiplied by."""
+    """Factor by which a raw prediction is multiplied."""
 
     @property
     def row(self) -> int:
@@ -81,7 +81,7 @@ class PlannedLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that a batch depends on."""
+    """Everything that a batch on the hardware depends on, except its images."""
 
     widths: Widths
     batch: int
@@ -104,24 +104,24 @@ class Plan:
 
     @property
     def master_bits(self) -> int:
-        """Bits of fraction that a master weight has beyond an operand's."""
+        """Number of fraction bits that a master weight has more than an operand."""
         return self.widths.state - self.widths.operand
 
     def weight(self, index: int) -> np.ndarray:
-        """A layer's weights as the array reads them: (outputs, row) operands, nearest to the master weights."""
+        """Return a layer's weights as the array reads them: (outputs, row) operands, nearest to the master weights."""
         master, bits = self.layers[index].master, self.master_bits
         top = 1 << (self.widths.operand - 1)
         return np.clip((master + (1 << bits >> 1)) >> bits, -top, top - 1)
 
     def table(self, layer: PlannedLayer) -> tuple[np.ndarray, int]:
-        """The bins of a layer's map, and their reciprocals' fraction."""
+        """Return the bins of a layer's map, and the fraction of their reciprocals."""
         return bins_of(*layer.out_size, self.batch, self.size.pool, self.widths)
 
     def shifts(self, index: int) -> dict[str, int]:
-        """The low bits that each step of layer ``index`` rounds away.
+        """Return the number of low bits that each step of layer ``index`` rounds away.
 
         Raises:
-            UsageError: formats between which no shift of 0 to 63 bits leads.
+            UsageError: a step between two formats takes no shift of 0 to 63 bits.
         """
         layer = self.layers[index]
         before = self.layers[index - 1].sum_fraction if index else layer.input_fraction
@@ -143,32 +143,33 @@ class Plan:
         return found
 
     def images(self, batch: Tensor) -> np.ndarray:
-        """A batch as the first layer's operands (int64), clipped to their width."""
+        """Return a batch as the first layer's operands (int64), clipped to their width."""
         top = 1 << (self.widths.operand - 1)
         maps = batch.reshape(*batch.shape[:2], *self.layers[0].in_size)
         scaled = maps.double().numpy() * 2.0 ** self.layers[0].input_fraction
         return np.clip(np.floor(scaled + 0.5), -top, top - 1).astype(np.int64)
 
     def gradient(self, index: int, matrix: Tensor) -> np.ndarray:
-        """A true gradient (outputs, row) in the layer's format."""
+        """Return a true gradient (outputs, row) in the layer's format."""
         top = 1 << (self.widths.state - 1)
         scaled = matrix.double().numpy() * 2.0 ** self.layers[index].gradient_fraction
         return np.clip(np.rint(scaled), -top, top - 1).astype(np.int64)
 
     def after(self, masters: list[np.ndarray], velocities: list[np.ndarray]) -> "Plan":
-        """The plan of the next batch: the same formats, other weights and momentum."""
+        """Return the plan of the next batch, with the same formats and new weights and momentum."""
         layers = zip(self.layers, masters, velocities, strict=True)
         return replace(self, layers=tuple(replace(x, master=w, velocity=v) for x, w, v in layers))
 
 
 def fraction(largest: float, bits: int, headroom: int = HEADROOM) -> int:
-    """The largest fraction with which values up to ``largest``, and ``headroom`` bits more, fit ``bits`` bits (signed)."""
+    """Return the largest fraction with which values up to ``largest``, and ``headroom`` bits more, fit ``bits`` signed bits."""
     if largest == 0:
         return bits - 1
     return int(np.floor(np.log2(((1 << (bits - 1)) - 1) / largest))) - headroom
 
 
 def integers(values: Tensor, fraction_bits: int) -> np.ndarray:
+    """Return values in fixed point, rounded to the nearest."""
     return np.rint(values.detach().double().numpy() * 2.0**fraction_bits).astype(np.int64)
 
 
@@ -225,7 +226,7 @@ class _Seen:
     input: Tensor
     """(batch, in_channels, height, width), in double precision."""
     rectified: bool
-    """Whether the input went through a rectifier."""
+    """Whether a rectifier precedes the layer."""
     output: Tensor
     """(batch, outputs, height, width), in double precision."""
     weight: Tensor
@@ -233,7 +234,7 @@ class _Seen:
     velocity: Tensor
     """(outputs, row), the optimizer's momentum; zeros before its first step."""
     scale: float
-    """What the predictor multiplies a raw prediction by."""
+    """Factor by which the predictor multiplies a raw prediction."""
 
 
 def _forward(engine: AdaGP, scales: Sequence[float], images: Tensor) -> list[_Seen]:
@@ -242,7 +243,7 @@ def _forward(engine: AdaGP, scales: Sequence[float], images: Tensor) -> list[_Se
     if not isinstance(model, nn.Sequential):
         raise UsageError(f"the hardware takes an nn.Sequential, got {type(model).__name__}")
     calls: list[tuple[nn.Conv2d | nn.Linear, Tensor, bool, Tensor]] = []
-    # Always as maps: a flattened tensor is the map that it was made of.
+    # Always as maps: a flattened tensor stays the map that it came from.
     x, rectified = (images if images.dim() == 4 else images[:, :, None, None]).double(), False
     with torch.no_grad():
         for module in model:
@@ -280,12 +281,12 @@ class _Formats:
     """The fraction of every tensor."""
 
     input: list[int]
-    """Of each layer's input, as are weight, mean and gradient."""
+    """One fraction for each layer; so are weight, mean and gradient."""
     weight: list[int]
     mean: list[int]
     gradient: list[int]
     conv: int
-    """Of the predictor's convolution; this and the following are one for all layers, which share the predictor's biases."""
+    """Fraction of the predictor's convolution. All layers share it and those below, because they share the biases."""
     linear: int
     pooled: int
     hidden: int
@@ -349,7 +350,11 @@ def _pack(layer: _Seen, formats: _Formats, number: int, w: Widths) -> PlannedLay
 
 
 def _window(module: nn.Conv2d | nn.Linear, x: Tensor) -> tuple[int, int, int]:
-    """(kernel, stride, padding), each the same both ways. Raises UsageError for what the unfolding cannot do."""
+    """Return (kernel, stride, padding), each the same in both directions.
+
+    Raises:
+        UsageError: a window that the unfolding cannot do.
+    """
     if max(x.shape[2:]) > LARGEST:
         raise UsageError(f"the hardware takes maps of 1 to {LARGEST} pixels each way, got {x.shape[2]} x {x.shape[3]}")
     if isinstance(module, nn.Linear):

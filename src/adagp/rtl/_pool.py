@@ -1,6 +1,8 @@
-"""Pooling as PyTorch's adaptive_avg_pool2d, over sums that lie beside the array: bins overlap where the side of a map is no
-multiple of the predictor's, and repeat pixels where it is smaller. So they come from a table, which the host writes for
-each map size."""
+"""Pooling as in PyTorch's adaptive_avg_pool2d, over the sums at the array's edge.
+
+Bins overlap where the side of a map is no multiple of the predictor's, and repeat pixels where it is smaller. So they come from
+a table, which the host writes for each map size.
+"""
 
 import numpy as np
 from amaranth.hdl import Elaboratable, Module, Signal, signed
@@ -12,17 +14,18 @@ from ._fixed import Widths, narrow
 from ._gemm import COUNT, Port
 
 POOL = ("channels", "positions", "width", "sums", "bins", "target", "mean_shift", "shift")
-"""What pooling needs to know. positions: of a map, width: of a map. sums, bins, target: where a layer's sums over the batch, its
-table and its pooled maps begin. mean_shift, shift: low bits to round away before and after the division."""
+"""Fields of a pooling job. positions, width: of a map. sums, bins, target: where a layer's sums over the batch, its table and
+its pooled maps begin. mean_shift, shift: low bits to round away before and after the division."""
 
 LARGEST = 255
-"""The largest side of a map: a bin's sides are bytes."""
+"""Largest side of a map: a bin's sides are bytes."""
 BIN = data.StructLayout({"first": 16, "height": 8, "width": 8, "reciprocal": 16})
 
 
 def bins_of(height: int, width: int, batch: int, side: int, widths: Widths) -> tuple[np.ndarray, int]:
-    """The table of a map size: (side * side, 4) int64 of first pixel, height, width and reciprocal of a bin, and the
-    reciprocals' fraction.
+    """Return the table of a map size and the fraction of its reciprocals.
+
+    The table is (side * side, 4) int64: first pixel, height, width and reciprocal of each bin.
 
     Raises:
         UsageError: a map size that pooling cannot do.
@@ -40,14 +43,16 @@ def bins_of(height: int, width: int, batch: int, side: int, widths: Widths) -> t
 
 
 def bin_words(table: np.ndarray) -> np.ndarray:
-    """A table as words of the memory."""
+    """Return a table as words of the memory."""
     first, height, width, reciprocal = table.T
     return first | height << 16 | width << 24 | reciprocal << 32
 
 
 class Pool(Elaboratable):
-    """Map after map, bin after bin: a sum of pixels at one a cycle, then the division, as a product. ``done`` is high in the
-    cycle after the last write."""
+    """The pooling block. For each map and bin it sums pixels, one a cycle, and then divides by a product.
+
+    ``done`` is high in the cycle after the last write.
+    """
 
     def __init__(self, cols: int, side: int, depth: int, sum_width: int, average_width: int, widths: Widths) -> None:
         if depth < side**2:

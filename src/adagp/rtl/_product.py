@@ -1,4 +1,4 @@
-"""A matrix product on the hardware, from numbers to numbers."""
+"""A matrix product on the hardware, with numpy arrays in and out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,27 +17,27 @@ from ._sizes import Sizes
 
 @dataclass(frozen=True)
 class Product:
-    """What the hardware did with one product."""
+    """The result of one product on the hardware."""
 
     outputs: np.ndarray
-    """(M, N) int64."""
+    """Outputs, (M, N) int64."""
     busy_cycles: int
     total_cycles: int
-    """From start to done."""
+    """Cycles from start to done."""
     sums: np.ndarray | None = None
-    """(period, N) int64: outputs summed over the batch at the array's edge, where that was asked for."""
+    """Outputs summed over the batch at the array's edge, (period, N) int64; None without a period."""
 
 
 def product_sizes(
     M: int, N: int, K: int, *, rows: int, cols: int, width: int = 16, sum_width: int = 48, period: int = 0
 ) -> Sizes:
-    """Memories just large enough for one (M, K) by (K, N) product.
+    """Return memories just large enough for one (M, K) by (K, N) product.
 
     Args:
-        period: positions of an output map where outputs are to be summed over the batch of M / period; 0: they are not.
+        period: positions of an output map, to sum outputs over the batch of M / period; 0: no such sums.
 
-    Raises UsageError for a dimension below 1, a period that does not divide M, and for a ``sum_width`` in which K products
-    can overflow.
+    Raises:
+        UsageError: a dimension below 1, a period that does not divide M, or a ``sum_width`` in which K products can overflow.
     """
     for name, value in (("M", M), ("N", N), ("K", K), ("rows", rows), ("cols", cols)):
         if value < 1:
@@ -55,7 +55,7 @@ def product_sizes(
 def product_script(
     inputs: np.ndarray, weights: np.ndarray, bias: np.ndarray, sizes: Sizes, *, streamed: bool = False
 ) -> Script:
-    """What the host writes, runs and reads for one product; ``streamed`` weights are handed over while it runs."""
+    """Return the host's writes, run and reads for one product; ``streamed`` weights are taken while it runs."""
     (m, k), n = inputs.shape, weights.shape[1]
     need_range("inputs", inputs, sizes.width)
     need_range("weights", weights, sizes.width)
@@ -79,7 +79,7 @@ def product_script(
 
 
 def product_result(answers: Answers, M: int, N: int, sizes: Sizes) -> Product:
-    """A product's outputs and cycles from what the host has read."""
+    """Return a product's outputs and cycles from the words that the host has read."""
     counts, words, sums = answers.take((2,), (sizes.cols, sizes.output_depth), (sizes.cols, sizes.average_depth))
     over_batch = outputs_of(sums, M // sizes.batch, N) if sizes.average_depth else None
     return Product(
@@ -100,12 +100,12 @@ def multiply(
     streamed: bool = False,
     run: Callable[[MatrixUnit, Script], Answers] = run_pysim,
 ) -> Product:
-    """``inputs`` (M, K) times ``weights`` (K, N), plus ``bias`` (N,), simulated on a rows x cols array.
+    """Return ``inputs`` (M, K) times ``weights`` (K, N), plus ``bias`` (N,), simulated on a rows x cols array.
 
     Args:
         inputs, weights: integers that fit ``width`` bits.
-        period: positions of an output map: rows m of equal m % period are summed as well, as ADA-GP averages; 0: none.
-        streamed: the weights come from outside as they are loaded (design LOW), not from the weight banks.
+        period: positions of an output map: rows m of equal m % period are also summed, as ADA-GP averages; 0: none.
+        streamed: the weights come from outside while they are loaded (design LOW), not from the weight banks.
         run: the simulator, ``run_pysim`` or ``run_iverilog``.
 
     Raises:
@@ -119,16 +119,16 @@ def multiply(
     added = np.zeros(n, np.int64) if bias is None else np.asarray(bias)
     if added.shape != (n,):
         raise UsageError(f"expected a bias of shape ({n},), got {added.shape}")
-    need_range("bias", added, 2 * width - 1)  # as large as one product, which the sum's width allows for
+    need_range("bias", added, 2 * width - 1)  # at most one product, for which the sum's width has room
     answers = run(MatrixUnit(sizes), product_script(inputs, weights, added, sizes, streamed=streamed))
     return product_result(answers, m, n, sizes)
 
 
 def compare_gemm(shape: tuple[int, int, int], *, rows: int, cols: int) -> dict[str, object]:
-    """A product of random integers (M, N, K) in pysim, beside numpy and the cycle model.
+    """Simulate a product of random integers (M, N, K) in pysim and compare it with numpy and the cycle model.
 
     Returns:
-        M, N, K, busy_cycles and total_cycles of the hardware, model_cycles of the closed form, and equal: results equal
+        M, N, K, busy_cycles and total_cycles of the hardware, model_cycles of the closed form, and equal: whether results equal
         numpy's.
 
     Raises:
@@ -147,7 +147,7 @@ def compare_gemm(shape: tuple[int, int, int], *, rows: int, cols: int) -> dict[s
 
 
 def handshake_trace() -> list[dict[str, int]]:
-    """The host's signals and the array's busy, cycle by cycle, of a product of one fold with three rows."""
+    """Return the host's signals and the array's busy, cycle by cycle, for a product of one 2 x 2 fold with three rows."""
     sizes = product_sizes(3, 2, 2, rows=2, cols=2)
     unit, trace = MatrixUnit(sizes), []
 

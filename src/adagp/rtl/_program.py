@@ -1,4 +1,4 @@
-"""From a plan to hardware that runs it: where everything lies, and the programs of the sequencers."""
+"""Programs: a plan laid out in the memories of hardware that runs it, and the steps of the sequencers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,23 +24,24 @@ class Step:
     phases: int = GP | BP
     after: int = 0
     component: str = ""
-    """"forward", "prediction" or "update": what the step belongs to."""
+    """Part of the batch: "forward", "prediction" or "update"."""
     layer: int = -1
     model_cycles: int = 0
-    """What the cycle model says of it: 0 unless it is a product."""
+    """Cycles of the cycle model; 0 unless the step is a product."""
 
     @property
     def words(self) -> list[int]:
-        """The step as fields of the program memory (``HEAD``, then the unit's)."""
+        """The step as fields of the program memory: ``HEAD``, then those of its unit."""
         fields = [list(UNITS).index(self.unit), self.phases, self.after, *(self.job[name] for name in UNITS[self.unit])]
         if max(fields) >= 1 << COUNT:
             where = f"{self.component} of layer {self.layer}, unit {self.unit}"
-            raise UsageError(f"{where}: numbers of a step are below {1 << COUNT}, got {max(fields)}; take a smaller batch or layer")
+            most = f"numbers of a step are below {1 << COUNT}, got {max(fields)}"
+            raise UsageError(f"{where}: {most}; take a smaller batch or layer")
         return fields
 
 
 class _Places:
-    """Addresses in one memory, handed out one after the other."""
+    """Addresses in one memory, allocated one after the other."""
 
     def __init__(self) -> None:
         self.used = 0
@@ -56,7 +57,8 @@ class Program:
     Args:
         design: "low" (the predictor's weights are streamed), "efficient" (they lie in the weight banks) or "max" (the
             predictor has an array of its own, as large as the first).
-        schedule: whose phases the ladder steps through.
+        schedule: the schedule whose phases the ladder follows; None: Phase GP in every batch.
+        batches: batches in an epoch.
 
     Raises:
         UsageError: an unknown design, an array without PEs, a ladder with more rungs than the hardware has, a network that
@@ -111,7 +113,7 @@ class Program:
                 raise UsageError(f"the network takes {words} words of a bank for {name}, and an address reaches {1 << COUNT}")
 
     def folds(self, outputs: int) -> int:
-        """Column folds of so many outputs."""
+        """Return the number of column folds of this many outputs."""
         return -(-outputs // self.cols)
 
     def _fold_words(self, row: int) -> int:
@@ -119,7 +121,7 @@ class Program:
 
     @cached_property
     def sizes(self) -> tuple[Sizes, Sizes | None]:
-        """Of the array and its memories, and of the predictor's own in MAX."""
+        """Sizes of the array and its memories, and of the predictor's own in MAX."""
         plan, size = self.plan, self.plan.size
         forward = [(x.row, plan.batch * x.positions) for x in plan.layers]
         predict = [(k, x.outputs * m) for x in plan.layers for k, m in ((size.kernel**2, size.side**2), (size.features, 1))]
@@ -199,7 +201,7 @@ class Program:
                 *label, map_at=self.hidden, images=outputs, channels=size.channels, size=side, out=(1, 1), kernel=size.side,
                 stride=1, padding=0, shift=shift["hidden"], rectify=True,
             ),
-            # Only the layer's row of the shared layer's outputs.
+            # Of the shared layer's outputs, only as many as this layer's row has.
             self._gemm(
                 *label, outputs, layer.row, size.features, weight_base=self.linear_weight, output_base=self.raw,
                 bias_base=self.linear_bias, streamed=streamed,
@@ -218,7 +220,7 @@ class Program:
         return Step(unit="update", job=job, phases=phases, component="update", layer=index)
 
     def _programs(self) -> tuple[list[Step], list[Step]]:
-        """The steps of both sides; a design with one array has one program."""
+        """Return the steps of both sides; a design with one array has one program."""
         layers = range(len(self.plan.layers))
         host, end = Step(unit="host", phases=BP), Step(unit="end")
         compared = [step for index in layers for step in (*self._predict(index, BP), self._update(index, BP))]
@@ -239,7 +241,11 @@ class Program:
 
 
 def ladder_registers(schedule: LadderSchedule, batches: int) -> list[int]:
-    """A schedule as the ladder's registers. Raises UsageError for more rungs than the hardware has."""
+    """Return a schedule as the ladder's registers.
+
+    Raises:
+        UsageError: more rungs than the hardware has.
+    """
     rungs = [*schedule.rungs, (0, *schedule.final)]
     if len(rungs) > Ladder.RUNGS:
         raise UsageError(f"the hardware's ladder has {Ladder.RUNGS} rungs with the last one, the schedule {len(rungs)}")
@@ -248,9 +254,10 @@ def ladder_registers(schedule: LadderSchedule, batches: int) -> list[int]:
 
 
 def hardware_for(programs: Sequence[Program]) -> Extension:
-    """Hardware that runs all of these programs, one after the other: each memory as large as the largest that one needs.
+    """Return hardware that runs all of these programs, one after the other.
 
-    The programs are of one design, array and predictor; widths are the first one's.
+    Each memory is as large as the program that needs most of it. The programs have one design, array and predictor; widths are
+    those of the first.
     """
     first, names = programs[0], [name for name in Sizes.__dataclass_fields__ if name != "rows"]
 

@@ -1,4 +1,4 @@
-"""Running a script of the host on a design in Amaranth's own simulator."""
+"""Simulation of a host's script on a design in pysim, Amaranth's own simulator."""
 
 import warnings
 from collections.abc import Callable
@@ -13,7 +13,7 @@ LIMIT = 1_000_000
 
 
 def run_pysim(top: Elaboratable, script: Script, probe: Callable | None = None) -> Answers:
-    """Run ``script`` on ``top``, which has the host's port as ``top.host``.
+    """Run ``script`` on ``top``, whose host's port is ``top.host``.
 
     Args:
         probe: called with the simulation context once a cycle while the design runs.
@@ -63,6 +63,6 @@ def run_pysim(top: Elaboratable, script: Script, probe: Callable | None = None) 
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a driver of unused memory ports
+        warnings.simplefilter("ignore")  # pysim warns of memory ports that are not used
         simulator.run()
     return Answers(cycles=cycles, words=np.array(words, np.int64))

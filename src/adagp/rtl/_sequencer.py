@@ -1,4 +1,4 @@
-"""The sequencers: one steps through the layers of a batch, one through the phases of a training run."""
+"""The two sequencers: ``Sequencer`` steps through the layers of a batch, ``Ladder`` through the phases of a training run."""
 
 from amaranth.hdl import Array as Choice
 from amaranth.hdl import Const, Elaboratable, Module, Mux, Signal, signed
@@ -9,22 +9,22 @@ from ._unfold import UNFOLD
 from ._update import UPDATE
 
 UNITS = {"end": (), "host": (), "unfold": UNFOLD, "gemm": JOB, "pool": POOL, "update": UPDATE}
-"""What a step can do, and what it must know for that. "end" ends the batch; "host" hands over to the host, which starts the
-next step when it is done."""
+"""Units that a step can run, and the fields of their jobs. "end" ends the batch. "host" waits for the host, which starts the
+next step."""
 HEAD = ("unit", "phases", "after")
-"""The head of every step. phases: 1 in Phase GP, 2 in warm-up and BP, 3 in both. after: steps that the other side must have
-behind it, in a design with two arrays; 0: none."""
+"""First fields of every step. phases: 1 in Phase GP, 2 in warm-up and BP, 3 in both. after: number of steps that the other side
+must have finished, in a design with two arrays; 0: none."""
 FIELDS = len(HEAD) + max(len(fields) for fields in UNITS.values())
 GP, BP = 1, 2
 PROFILE = ("cycles", "busy", "waited", "squares")
-"""What is kept of each step: its cycles, those in which the array was busy, cycles it waited for the other side, and an
+"""Measurements of each step: its cycles, those in which the array was busy, cycles of waiting for the other side, and an
 update's sum of squared differences."""
 
 
 class Sequencer(Elaboratable):
-    """A program of steps, one after the other: each names a unit, carries its job and starts it.
+    """A sequencer for a program of steps, one after the other. Each step names a unit, holds its job and starts it.
 
-    A step costs 2 cycles besides the unit's own: one to read it, one to start it. Steps of the other phase cost 2 as well.
+    A step costs 2 cycles besides the unit's own: one to read it, one to start it. A step of the other phase costs 2 as well.
     """
 
     def __init__(self, depth: int) -> None:
@@ -32,7 +32,7 @@ class Sequencer(Elaboratable):
         self.start, self.idle, self.ended = Signal(), Signal(), Signal()
         self.gp, self.ready, self.busy = Signal(), Signal(), Signal()
         self.behind, self.other = Signal(COUNT), Signal(COUNT)
-        """Steps of this batch that are behind this side, and the other."""
+        """Steps of this batch that this side, and the other side, have finished."""
         self.fields = [Signal(COUNT, name=f"field{index}") for index in range(FIELDS)]
         self.starts = {unit: Signal(name=f"start_{unit}") for unit in UNITS}
         self.dones = {unit: Signal(name=f"done_{unit}") for unit in UNITS}
@@ -61,7 +61,7 @@ class Sequencer(Elaboratable):
         with m.FSM() as fsm:
             with m.State("idle"):
                 with m.If(self.start):
-                    with m.If(self.ended):  # the other side may look at the count until then
+                    with m.If(self.ended):  # the other side may read the count until then
                         m.d.sync += [self.behind.eq(0), self.ended.eq(0)]
                     m.next = "read"
             with m.State("read"):
@@ -98,23 +98,24 @@ class Sequencer(Elaboratable):
 
 
 class Ladder(Elaboratable):
-    """The paper's schedule: warm-up epochs, rungs of (epochs, GP batches, BP batches), the last one without end.
+    """The paper's schedule: warm-up epochs, then rungs of (epochs, GP batches, BP batches), the last one without end.
 
-    Every epoch starts a group anew, as ``LadderSchedule`` has it for epochs that hold a whole group. Shorter ones hand their
-    place on to the next epoch there, and do not here.
+    Every epoch starts a new group, as in ``LadderSchedule`` for epochs that hold a whole group. A shorter epoch passes its
+    place on to the next one there, but not here.
 
-    ``advance`` for one cycle goes on to the next batch; up to a cycle a rung later ``ready`` says that ``gp`` is that batch's.
+    ``advance`` for one cycle steps to the next batch. ``ready`` is high once ``gp`` is that of the batch, at most one cycle
+    later for each rung.
     """
 
     RUNGS = 4
     REGISTERS = ("warm_up", "batches", *(f"{name}{rung}" for rung in range(RUNGS) for name in ("epochs", "gp", "bp")))
-    """Epochs of warm-up, batches an epoch, and the rungs; the last rung's epochs are not looked at."""
+    """Epochs of warm-up, batches in an epoch, and the rungs; the last rung's epochs are ignored."""
 
     def __init__(self) -> None:
         self.registers = {name: Signal(COUNT, name=f"ladder_{name}") for name in self.REGISTERS}
         self.advance, self.ready, self.gp = Signal(), Signal(), Signal()
         self.restart = Signal()
-        """Back to the first batch of the first epoch."""
+        """Return to the first batch of the first epoch."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

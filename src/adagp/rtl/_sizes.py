@@ -1,4 +1,4 @@
-"""Sizes of the hardware, and the checks that a signal can hold what it is asked to hold."""
+"""Sizes of the hardware, and checks that its signals are wide enough."""
 
 from dataclasses import dataclass
 
@@ -7,26 +7,29 @@ from .._errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """An array and its memories. Depths are words of one bank: there is one input bank a row, one of each other a column."""
+    """Sizes of an array and its memories.
+
+    Depths are words of one bank. Each row has an input bank, and each column one of every other kind.
+    """
 
     rows: int
     """PEs along the reduction (K)."""
     cols: int
     """PEs along the outputs (N)."""
     width: int = 16
-    """Bits of an operand, two's complement: a weight or an activation."""
+    """Bits of an operand (a weight or an activation), in two's complement."""
     sum_width: int = 48
     """Bits of a partial sum."""
     reduction: int
-    """The largest K of any product: with ``width`` it says how large a sum can become."""
+    """Largest K of any product; with ``width`` it bounds the sums."""
     input_depth: int
     weight_depth: int
     output_depth: int
     bias_depth: int
     average_depth: int = 0
-    """Sums over the batch a column; 0: the array's edge has no such adders."""
+    """Sums over the batch in each column; 0: the array's edge has no such adders."""
     batch: int = 1
-    """The most outputs that one such sum adds up."""
+    """Largest number of outputs in one such sum."""
 
     def __post_init__(self) -> None:
         for name in ("rows", "cols", "reduction", "input_depth", "weight_depth", "output_depth", "bias_depth", "batch"):

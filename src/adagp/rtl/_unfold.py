@@ -1,8 +1,8 @@
 """Unfolding: a feature map in the output banks becomes a product's operands in the input banks (im2col).
 
-One operand a cycle: the address generator counts through channels, window and output positions; the word that it reads is
-rectified, narrowed and written. A linear layer is a window as large as its map. The cycle model assumes operands that are in
-place, so these cycles are an overhead beside it.
+It writes one operand a cycle. The address generator counts through channels, window and output positions; the word that it
+reads is rectified, narrowed and written. A linear layer is a window as large as its map. The cycle model assumes that operands
+are already in place, so these cycles come on top of it.
 """
 
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed
@@ -14,16 +14,16 @@ UNFOLD = (
     "images", "channels", "height", "width", "positions", "kernel_h", "kernel_w", "stride", "padding", "out_h", "out_w",
     "source", "target", "shift", "rectify",
 )  # fmt: skip
-"""What an unfolding needs to know. positions: height * width. source, target: where the map and the operands begin. shift: low
+"""Fields of an unfolding's job. positions: height * width. source, target: where the map and the operands begin. shift: low
 bits to round away."""
 
 
 SIDE = 8
-"""Bits of a map's side."""
+"""Number of bits of a map's side."""
 
 
 class Unfold(Elaboratable):
-    """``start`` for one cycle runs it, ``done`` is high for one cycle, one cycle after the last write."""
+    """The unfolding block. ``start`` for one cycle runs it; ``done`` is high for one cycle, one cycle after the last write."""
 
     def __init__(self, rows: int, cols: int, width: int, sum_width: int) -> None:
         self.rows, self.cols, self.width = rows, cols, width
@@ -36,7 +36,7 @@ class Unfold(Elaboratable):
         m = Module()
         job = self.job
         ky, kx, oy, ox, image, channel = (Signal(COUNT, name=name) for name in ("ky", "kx", "oy", "ox", "image", "channel"))
-        y, x = Signal(signed(COUNT)), Signal(signed(COUNT))  # of the pixel; outside of the map in the padding
+        y, x = Signal(signed(COUNT)), Signal(signed(COUNT))  # the pixel, which in the padding lies outside of the map
         image_base, fold_base, bank = Signal(COUNT), Signal(COUNT), Signal(8)
         row_bank, row_base, position = Signal(8), Signal(COUNT), Signal(COUNT)
         issue = Signal()

@@ -1,5 +1,5 @@
-"""The update of a layer's weights: prediction times the layer's scale, weight decay and momentum, on wide master weights; in
-Phase BP the true gradient takes the prediction's place and the two are compared. One weight a cycle.
+"""The update of a layer's weights, one a cycle: prediction times the layer's scale, weight decay and momentum, on wide master
+weights. In Phase BP the true gradient replaces the prediction, and the two are compared.
 
     gradient = prediction * scale                        (Phase BP: the true gradient)
     velocity = momentum * velocity + decay * master + gradient
@@ -17,16 +17,16 @@ UPDATE = (
     "outputs", "row", "prediction", "weight", "fold_words", "state", "prediction_shift", "scale", "scale_shift", "momentum",
     "decay", "decay_shift", "rate", "rate_shift", "true",
 )  # fmt: skip
-"""What an update needs to know. outputs, row: sides of the weight matrix. prediction, weight, state: where the predicted matrix,
-the array's weights and the master weights begin. fold_words: words of all row folds. Shifts: low bits to round away.
-true: take the true gradient, and compare."""
+"""Fields of an update's job. outputs, row: sides of the weight matrix. prediction, weight, state: where the predicted matrix,
+the array's weights and the master weights begin. fold_words: words of all row folds. Shifts: low bits to round away. true:
+use the true gradient, and compare."""
 
 STAGES = 5
 """Cycles from the first read of a weight to its write."""
 
 
 class Update(Elaboratable):
-    """``start`` for one cycle runs it, ``done`` is high in the cycle of the last write."""
+    """The update block. ``start`` for one cycle runs it; ``done`` is high in the cycle of the last write."""
 
     def __init__(self, rows: int, cols: int, depth: int, sum_width: int, widths: Widths) -> None:
         self.rows, self.cols, self.depth, self.widths = rows, cols, depth, widths
@@ -45,7 +45,7 @@ class Update(Elaboratable):
         token = data.StructLayout({"valid": 1, "bank": 8, "weight": COUNT, "state": COUNT})
         issue, last = Signal(token), Signal()
 
-        # Which weight: k along the row (innermost), n across the outputs. Banks and folds count along with both.
+        # The weight: k along the row (innermost), n across the outputs. Banks and folds are counted with both.
         n, k, n_bank, n_base, k_bank, k_base, prediction, address = (
             Signal(COUNT, name=name) for name in ("n", "k", "n_bank", "n_base", "k_bank", "k_base", "prediction", "address")
         )

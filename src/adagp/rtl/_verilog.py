@@ -1,4 +1,4 @@
-"""From Amaranth to Verilog, and running a host's script on Verilog: the generated text or a netlist of it."""
+"""Verilog from Amaranth, and simulation of a host's script on it or on its netlist."""
 
 import re
 import shutil
@@ -73,27 +73,28 @@ endmodule
 
 
 def verilog(top: Elaboratable, name: str, about: str = "part of ADA-GP's hardware extension") -> str:
-    """The design as Verilog 2001.
+    """Return the design as Verilog 2001.
 
     Args:
         top: any block of this package, with its signals as ``top.ports``.
-        name: of the top-level module.
+        name: name of the top-level module.
+        about: what the module is, for the header.
     """
     from amaranth.back import verilog as backend
 
     from .. import __version__
 
     text = backend.convert(top, ports=top.ports, name=name, emit_src=False, strip_internal_attrs=True)
-    # Combinational blocks wait for a change; one at time 0 lets Icarus evaluate each once, where an initial value does not.
+    # Combinational blocks wait for a change. One at time 0 makes Icarus evaluate each once, which an initial value does not.
     text = re.sub(r"reg (\\\$auto\$verilog_backend\S+)\s+= 0;", r"reg \1 ;\n  initial \1 <= 0;", text)
-    # A memory of zeros is a loop, not a line a word.
+    # A memory of zeros is written as a loop, not as one line for each word.
     zeros = r"  initial begin\n((?:    (\w+)\[\d+\] = \d+'h0+;\n)+)  end\n"
     text = re.sub(zeros, lambda found: CLEAR.format(name=found[2], words=found[1].count("\n")), text)
     return HEADER.format(name=name, about=about, version=__version__) + text
 
 
 def testbench(folder: Path, name: str, script: Script, stream_width: int = 64, limit: int = 50_000_000) -> Path:
-    """Write the host that plays ``script`` on module ``name``: testbench.v and the two files it reads."""
+    """Write a host that runs ``script`` on module ``name``: testbench.v and the two files that it reads."""
     kinds = {"write": 0, "read": 1, "run": 2}
     lines = [f"{kinds[kind]:x}{where:08x}{value & (2**64 - 1):016x}" for kind, where, value in script.steps]
     (folder / "steps.hex").write_text("\n".join(lines) + "\n")
@@ -107,7 +108,11 @@ def testbench(folder: Path, name: str, script: Script, stream_width: int = 64, l
 
 
 def read_answers(printed: str) -> Answers:
-    """What a testbench printed. Raises RuntimeError where the hardware was never done."""
+    """Return the answers in the text that a testbench printed.
+
+    Raises:
+        RuntimeError: the hardware was never done.
+    """
     lines = [line.split() for line in printed.splitlines()]
     if ["stuck"] in lines:
         raise RuntimeError("the hardware is not done after the limit of cycles")
@@ -143,7 +148,7 @@ def run_netlist(text: str, name: str, script: Script, *, stream_width: int = 64,
 
 
 def run_verilator(top: Elaboratable, script: Script) -> Answers:
-    """Run ``script`` on the Verilog of ``top``, compiled by Verilator: far faster than Icarus after a minute of compiling.
+    """Run ``script`` on the Verilog of ``top``, compiled by Verilator: after a minute of compiling, far faster than Icarus.
 
     Raises:
         UsageError: verilator is not installed.
@@ -154,13 +159,17 @@ def run_verilator(top: Elaboratable, script: Script) -> Answers:
         (folder / "dut.v").write_text(verilog(top, "dut"))
         testbench(folder, "dut", script, len(top.host.stream_data))
         quiet = ["-Wno-fatal", "-Wno-lint", "-Wno-INITIALDLY"]
-        command = ["verilator", "--binary", "--timing", *quiet, "--top-module", "testbench", "-o", "run", "testbench.v", "dut.v"]
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        command = ["verilator", "--binary", "--timing", *quiet, "--top-module", "testbench", "-o", "run"]
+        subprocess.run([*command, "testbench.v", "dut.v"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         ran = subprocess.run([str(folder / "obj_dir" / "run")], cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
     return read_answers(ran.stdout)
 
 
 def need(program: str) -> None:
-    """Raises UsageError where a simulator is missing."""
+    """Refuse to go on without a program.
+
+    Raises:
+        UsageError: the program is not installed.
+    """
     if not shutil.which(program):
         raise UsageError(f"{program} was not found; install it (Debian: apt-get install {program}), or simulate in pysim")

@@ -1,4 +1,4 @@
-"""The engine, the loop around it, and what is measured."""
+"""The engine ``AdaGP``, the training loop of the experiments, and the measures of prediction quality."""
 
 from ._engine import AdaGP, Step
 from ._layers import Coverage

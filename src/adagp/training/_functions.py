@@ -1,4 +1,4 @@
-"""Weights that a model hands to functions: what torch makes of them, shown to a watch."""
+"""Interception of functions, such as ``F.linear``, to which a model hands its weights."""
 
 import contextlib
 import threading
@@ -15,11 +15,11 @@ from ._layers import handed_kind
 
 
 @runtime_checkable
-class Looker(Protocol):
-    """Who is shown what functions do."""
+class Listener(Protocol):
+    """Interface of an object that is told of function calls: ``Watch`` has it."""
 
     scans: bool
-    """Whether weights are looked for; then gradients that the closure takes are shown, too."""
+    """Whether the listener looks for weights in this forward pass. It is then also told of gradients that the closure takes."""
 
     def handed_over(self, weight: Tensor, product: str, inputs: Tensor, output: Tensor, offsets: Tensor | None) -> None: ...
 
@@ -27,9 +27,9 @@ class Looker(Protocol):
 
 
 class Functions(TorchFunctionMode):
-    """Shows a watch each product that a function makes of a weight, while it is active."""
+    """Mode that, while it is active, tells a watch of each product of a tensor and a possible weight."""
 
-    def __init__(self, watch: Looker) -> None:
+    def __init__(self, watch: Listener) -> None:
         super().__init__()
         self._watch = watch
 
@@ -41,55 +41,56 @@ class Functions(TorchFunctionMode):
         if func in (Tensor.backward, torch.autograd.backward) and self._watch.scans:
             self._watch.refuse_gradients([])
         if func is F.multi_head_attention_forward:
-            # What a Python function of torch calls inside is not shown to a mode, so its product is exchanged meanwhile.
-            with _linear_shown(self._watch):
+            # A mode is not told of calls inside a Python function of torch, so F.linear is replaced while this one runs.
+            with _linear_reported(self._watch):
                 return func(*args, **kwargs)
         output = func(*args, **kwargs)
         product = _PRODUCTS.get(func)
         if product is not None and isinstance(output, Tensor):
-            self._show(product, args, kwargs, output)
+            self._report(product, args, kwargs, output)
         return output
 
-    def _show(self, product: str, args: tuple, kwargs: dict, output: Tensor) -> None:
+    def _report(self, product: str, args: tuple, kwargs: dict, output: Tensor) -> None:
         names = _ARGUMENTS[product]
-        given = [args[i] if i < len(args) else kwargs.get(name) for i, name in enumerate(names)]
-        inputs, weight = given[-2], given[-1]
+        values = [args[i] if i < len(args) else kwargs.get(name) for i, name in enumerate(names)]
+        inputs, weight = values[-2], values[-1]
         if isinstance(weight, Tensor) and isinstance(inputs, Tensor):
             self._watch.handed_over(weight, product, inputs, output, kwargs.get("offs"))
 
 
 class _Linear:
-    """Stands for torch.nn.functional.linear while some thread's attention runs; shows products to that thread's watch."""
+    """Replacement of torch.nn.functional.linear while the attention of some thread runs; it reports to that thread's watch."""
 
     def __init__(self) -> None:
-        self._lock, self._open, self._here = threading.Lock(), 0, threading.local()
+        self._lock, self._users, self._thread = threading.Lock(), 0, threading.local()
         self._linear = F.linear
 
     def __call__(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         output = self._linear(input, weight, bias)
-        watch = getattr(self._here, "watch", None)
+        watch = getattr(self._thread, "watch", None)
         if watch is not None:
             watch.handed_over(weight, "linear", input, output, None)
         return output
 
     @contextlib.contextmanager
-    def shown_to(self, watch: Looker) -> Iterator[None]:
+    def reported_to(self, watch: Listener) -> Iterator[None]:
+        """Context manager in which calls of F.linear in this thread are reported to a watch."""
         with self._lock:
-            if not self._open:
+            if not self._users:
                 self._linear, F.linear = F.linear, self  # type: ignore[assignment]
-            self._open += 1
-        self._here.watch = watch
+            self._users += 1
+        self._thread.watch = watch
         try:
             yield
         finally:
-            self._here.watch = None
+            self._thread.watch = None
             with self._lock:
-                self._open -= 1
-                if not self._open:
+                self._users -= 1
+                if not self._users:
                     F.linear = self._linear  # type: ignore[assignment]
 
 
-_linear_shown = _Linear().shown_to
+_linear_reported = _Linear().reported_to
 
 _PRODUCTS: dict[Callable, str] = {
     F.linear: "linear", torch.matmul: "matmul", Tensor.matmul: "matmul", Tensor.__matmul__: "matmul", torch.mm: "matmul",
@@ -102,15 +103,16 @@ _ARGUMENTS = {
     "addmm": ("input", "mat1", "mat2"),
     "grouped": ("input", "mat2"),
 }
-"""Names of the arguments up to the weight, which comes last, after what it is multiplied with."""
+"""Names of each product's arguments up to the weight. The weight is the last, and its input the one before."""
 
 
 def rows_of(parameter: nn.Parameter, weight: Tensor, product: str) -> tuple[LayerType, slice] | None:
-    """How a product saw a parameter, and which rows of it; None where it is no block of rows.
+    """Return how a product viewed a parameter, and which of its rows it used; None where these are not one block of rows.
 
     Args:
-        parameter: (out, in) or (in, out), or with an axis of experts before.
-        weight: the parameter or a view of it; of ``linear`` (out, in), of the other products (in, out).
+        parameter: (out, in) or (in, out), either perhaps with an axis of experts in front.
+        weight: the parameter or a view of it: (out, in) for ``linear``, (in, out) for the other products.
+        product: a key of ``_ARGUMENTS``.
     """
     if parameter.dim() not in (2, 3) or weight.dim() not in (2, 3) or not parameter.is_contiguous():
         return None
@@ -135,13 +137,20 @@ def rows_of(parameter: nn.Parameter, weight: Tensor, product: str) -> tuple[Laye
 
 
 def positions_of(weight: Tensor, inputs: Tensor, output: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """An output as (positions, rows), and the input as (positions, row) where it is the same for all rows."""
+    """Return a product's output as (positions, rows), and its input as (positions, row) or None.
+
+    The input is None where it is sparse, or where experts have different inputs.
+
+    Args:
+        weight: (out, in), (in, out) or either with an axis of experts in front.
+        offsets: of a grouped product, the number of the position at which each expert ends (exclusive).
+    """
     if weight.dim() == 2:
-        dense = inputs.layout is torch.strided  # a graph's features may be sparse
+        dense = inputs.layout is torch.strided  # the features of a graph may be sparse
         return output.reshape(-1, output.shape[-1]), inputs.reshape(-1, inputs.shape[-1]) if dense else None
-    if offsets is None:  # (experts, positions, rows of one)
+    if offsets is None:  # (experts, positions, rows of one expert)
         return output.transpose(0, 1).flatten(1), None
-    # Positions are sorted by expert, which ends before its offset.
+    # A grouped product sorts positions by expert. Every expert gets the mean over its positions.
     count, rows = len(offsets), output.shape[-1]
     expert = torch.bucketize(torch.arange(len(output), device=output.device), offsets.long(), right=True).clamp(max=count - 1)
     sums = output.new_zeros(count, rows, dtype=torch.float32).index_add_(0, expert, output.detach().float())

@@ -1,4 +1,4 @@
-"""Which weights of a model a prediction can reach, and which rest."""
+"""The weights of a model that predictions can reach, and those that Phase GP does not update."""
 
 import operator
 from collections import Counter
@@ -11,29 +11,32 @@ from torch.nn.parameter import is_lazy
 
 from ..predictors import Layer, LayerType, in_by_out, layer_types, parameter_of
 
-_INSIDE = ("_orig_mod", "_checkpoint_wrapped_module")  # of torch.compile and of activation checkpointing
+_INSIDE = ("_orig_mod", "_checkpoint_wrapped_module")  # names of wrapped modules in torch.compile and in checkpointing
 
 _WRAPPERS = (nn.parallel.DistributedDataParallel, nn.DataParallel, torch.optim.swa_utils.AveragedModel)
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What of a model Phase GP trains."""
+    """Which trained parameters of a model get predictions in Phase GP, and which are not updated in it.
+
+    ``print`` shows the share, and the parameters that are not updated, grouped by reason.
+    """
 
     predicted: dict[str, int]
-    """Numbers of each parameter that predictions reach."""
+    """{name: number of elements} of the parameters that get predictions."""
     resting: dict[str, tuple[int, str]]
-    """Numbers of each other parameter that the optimizer trains, and why Phase GP leaves it alone."""
+    """{name: (number of elements, reason)} of the parameters that the optimizer trains and Phase GP does not update."""
 
     @property
     def share(self) -> float:
-        """Share of the trained numbers that a prediction reaches, from 0 to 1."""
+        """Share of the trained numbers that get predictions, from 0 to 1."""
         resting = sum(count for count, _ in self.resting.values())
         reached = sum(self.predicted.values())
         return reached / (reached + resting) if reached + resting else 0.0
 
     def __str__(self) -> str:
-        lines = [f"predictions reach {self.share:.1%} of the trained numbers; in Phase GP these parameters rest:"]
+        lines = [f"predictions reach {self.share:.1%} of the trained numbers; Phase GP does not update these parameters:"]
         by_reason: dict[str, tuple[int, list[str]]] = {}
         for name, (count, reason) in self.resting.items():
             total, names = by_reason.get(reason, (0, []))
@@ -45,7 +48,7 @@ class Coverage:
 
 
 def modules_by_name(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules below one, each once, by names that do not change when something is wrapped around the model."""
+    """Yield (name, module) for a module and those inside it, each once. Wrapping the model does not change the names."""
     seen: set[int] = set()
 
     def walk(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
@@ -62,7 +65,7 @@ def modules_by_name(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def parameters_by_name(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
-    """Yield (name, module, name in the module, parameter), each parameter once."""
+    """Yield (name, module, name in the module, parameter) for each parameter once."""
     seen: set[int] = set()
     for prefix, module in modules_by_name(model):
         for name, parameter in module._parameters.items():
@@ -72,49 +75,50 @@ def parameters_by_name(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, 
 
 
 class Followed:
-    """The layers of a model that predictions reach, as the optimizer trains it now.
+    """The predicted layers of a model, as its optimizer trains it now.
 
-    Layers come and go: an optimizer is given more parameters, weights are unfrozen, a head is replaced. A layer whose weight
-    is frozen meanwhile stays, so that it goes on where it was when it is unfrozen.
+    Layers may be added or removed: an optimizer gets more parameters, weights are unfrozen, or a head is replaced. A layer
+    stays while its weight is frozen, so that what the predictor has learned for it is used again afterwards.
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._model, self._optimizer = model, optimizer
         self.trained: list[nn.Parameter] = []
-        """The optimizer's parameters, each once, as they were when ``changed`` was last asked."""
-        self._required: list[bool] = []
+        """The optimizer's parameters, each once, as ``changed`` last found them."""
+        self._required: list[bool] = []  # whether each of them requires a gradient
         self._weights: dict[Layer, nn.Parameter] = {}
-        self._handed: dict[int, LayerType] = {}
+        self._handed: dict[int, LayerType] = {}  # by id: parameters that the model hands to functions
         self.layers: list[Layer] = []
-        """In order of definition; each ``index`` is its position."""
+        """Predicted layers, in order of definition; each ``index`` is its position."""
         self.modules: list[tuple[nn.Module, Layer]] = []
-        """Every module that runs a layer: several, where they share a weight."""
+        """All pairs of a module and the layer that it runs. Modules that share a weight run the same layer."""
         self.parameters: list[nn.Parameter] = []
         """All parameters of the model and of the optimizer."""
         self.candidates: dict[int, tuple[str, nn.Module, str]] = {}
-        """By id of the parameter: trained weights without a layer that the model may hand to a function."""
+        """{id of the parameter: (name, module, name in the module)} of the trained weights that have no layer, but may get one:
+        the model may hand them to a function."""
         self.refused: dict[str, str] = {}
-        """Weights that could have rows, and why they are not predicted."""
+        """{name: reason} of the weights that have rows of output channels, but cannot be predicted."""
 
     def changed(self) -> bool:
-        """Find out whether the optimizer trains other parameters than when this was last asked, or layers hold other ones."""
-        now = list({id(p): p for group in self._optimizer.param_groups for p in group["params"]}.values())
-        required = [parameter.requires_grad for parameter in now]
-        # Compared by identity: tensors compare by value.
-        same = required == self._required and all(map(operator.is_, now, self.trained))
-        self.trained, self._required = now, required
+        """Update ``trained``; return whether it differs from the last call, or a layer's module holds another weight."""
+        current = list({id(p): p for group in self._optimizer.param_groups for p in group["params"]}.values())
+        required = [parameter.requires_grad for parameter in current]
+        # Compare by identity, since == compares the values of tensors.
+        same = required == self._required and all(map(operator.is_, current, self.trained))
+        self.trained, self._required = current, required
         # Pruning and parametrizations give a weight another name, or its name to another weight.
         return not same or any(layer.find_weight() is not weight for layer, weight in self._weights.items())
 
     def find(self) -> None:
-        """Look for layers anew; those that were there stay the same objects."""
+        """Search the model for layers. Layers that were found before stay the same objects."""
         self.changed()
         trained = {id(p) for p in self.trained if p.requires_grad}
         before = {id(weight): layer for layer, weight in self._weights.items()}
         wanted = {*trained, *before}
-        found: dict[int, Layer] = {}
+        layers: dict[int, Layer] = {}  # by id of the weight
         self.modules, self.refused = [], {}
-        holders: Counter[int] = Counter()
+        unseen_holders: Counter[int] = Counter()  # by id of the weight: modules that hold it and whose uses are not seen
         for prefix, module in modules_by_name(self._model):
             kinds = [(kind, parameter_of(module, kind.parameter)) for kind in layer_types(module)]
             kinds += [
@@ -129,39 +133,39 @@ class Followed:
                 if hasattr(weight, "placements") and kind.rows is not None:
                     self.refused[name] = "fully_shard splits it along its input channels"
                     continue
-                layer = found.get(id(weight))
+                layer = layers.get(id(weight))
                 if layer is None:
-                    layer = found[id(weight)] = _same_or_new(before.get(id(weight)), name, module, kind, len(found))
+                    layer = layers[id(weight)] = _same_or_new(before.get(id(weight)), name, module, kind, len(layers))
                     self._weights[layer] = weight
                 if (layer.kind.rows, layer.kind.axis, layer.kind.leading) == (kind.rows, kind.axis, kind.leading):
-                    holders[id(weight)] -= 1  # this one's uses are seen
+                    unseen_holders[id(weight)] -= 1  # the uses by this module are seen
                     if id(weight) not in self._handed:
                         self.modules.append((module, layer))
-            holders.update(id(p) for p in module._parameters.values() if p is not None)
-        self.layers = list(found.values())
-        for key, layer in found.items():
-            layer.shared = holders[key] > 0
+            unseen_holders.update(id(p) for p in module._parameters.values() if p is not None)
+        self.layers = list(layers.values())
+        for key, layer in layers.items():
+            layer.shared = unseen_holders[key] > 0
         self._weights = {layer: self._weights[layer] for layer in self.layers}
         self.parameters = list({id(p): p for p in (*self._model.parameters(), *self.trained)}.values())
-        without = trained.difference(found)
+        without_layer = trained.difference(layers)
         self.candidates = {
             id(p): (full, module, name)
             for full, module, name, p in parameters_by_name(self._model)
-            if id(p) in without and not is_lazy(p) and p.dim() in (2, 3)
+            if id(p) in without_layer and not is_lazy(p) and p.dim() in (2, 3)
             if not isinstance(module, nn.Embedding)
         }
 
     def hand(self, parameter: nn.Parameter, kind: LayerType) -> None:
-        """Make a layer of a weight that the model was seen to hand to a function; ``find`` then has it."""
+        """Note that the model hands a weight to a function, so that ``find`` makes it a layer."""
         self._handed[id(parameter)] = replace(kind, parameter=self.candidates[id(parameter)][2])
 
     def handed(self) -> dict[str, bool]:
-        """Return the names of such weights, and whether they are (in, out)."""
+        """Return {name: whether it is (in, out)} of the weights that were noted by ``hand``."""
         kinds = ((name, self._handed.get(id(parameter))) for name, _, _, parameter in parameters_by_name(self._model))
         return {name: kind.rows is not None for name, kind in kinds if kind is not None}
 
     def hand_again(self, saved: dict[str, bool]) -> None:
-        """Make layers of the weights that ``handed`` named."""
+        """Make layers of the weights that ``handed`` returned, perhaps for another engine."""
         for name, _, _, parameter in parameters_by_name(self._model):
             if name in saved and id(parameter) in self.candidates:
                 self.hand(parameter, handed_kind(saved[name], parameter.dim()))
@@ -169,18 +173,23 @@ class Followed:
 
 
 def handed_kind(transposed: bool, axes: int) -> LayerType:
-    """Return how a weight is seen that a function multiplies with: (out, in) or (in, out), perhaps with an axis of experts
-    before."""
+    """Return the type of a weight that a function multiplies with.
+
+    Args:
+        transposed: whether the weight is (in, out), not (out, in).
+        axes: 2, or 3 with an axis of experts in front.
+    """
     return LayerType(rows=in_by_out if transposed else None, leading=axes - 1)
 
 
 def _layer_name(prefix: str, kind: LayerType) -> str:
-    """A layer is called as its module; where that may have several weights, as its parameter."""
+    """Return the name of a layer: that of its module, or of its parameter where the module may have several weights."""
     base = kind.parameter.removeprefix("parametrizations.").split(".")[0].removesuffix("_v").removesuffix("_orig")
     return prefix if base == "weight" else f"{prefix}.{kind.parameter}" if prefix else kind.parameter
 
 
 def _same_or_new(before: Layer | None, name: str, module: nn.Module, kind: LayerType, index: int) -> Layer:
+    """Return the layer from before with its fields updated, or a new one where there was none."""
     if before is None:
         return Layer(name=name, module=module, index=index, kind=kind)
     before.name, before.module, before.kind, before.index = name, module, kind, index
@@ -188,11 +197,11 @@ def _same_or_new(before: Layer | None, name: str, module: nn.Module, kind: Layer
 
 
 def coverage(model: nn.Module, followed: Followed, reached: Collection[Layer], why_not: dict[Layer, str]) -> Coverage:
-    """Sort the trained parameters of a model by whether a prediction reaches them.
+    """Return the trained parameters of a model, sorted by whether they get predictions.
 
     Args:
-        reached: the layers that are predicted.
-        why_not: reasons for layers that are not.
+        reached: the predicted layers.
+        why_not: reasons for layers that are not predicted.
     """
     layers = {id(layer.weight): layer for layer in followed.layers}
     trained = {id(p): p for p in followed.trained if p.requires_grad}

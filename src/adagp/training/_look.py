@@ -1,4 +1,4 @@
-"""Looking at predictions without training."""
+"""Inspection of predictions without training."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def predictions(steps: "Steps", closure: Callable[[], Tensor]) -> dict[str, Tensor]:
-    """See ``AdaGP.predictions``."""
+    """Return what ``AdaGP.predictions`` describes."""
     with _restored(steps):
         steps.watch.run(closure, forward_only=steps.without_graph())
         with torch.no_grad(), steps.without_autocast():
@@ -25,7 +25,7 @@ def predictions(steps: "Steps", closure: Callable[[], Tensor]) -> dict[str, Tens
 
 
 def large_batch_quality(steps: "Steps", closures: list[Callable[[], Tensor]]) -> dict[str, dict[str, float]]:
-    """See ``AdaGP.large_batch_quality``."""
+    """Return what ``AdaGP.large_batch_quality`` describes."""
     if len(closures) < 2:
         raise UsageError(f"large_batch_quality needs at least two closures, got {len(closures)}")
     layers = list(steps.layers)
@@ -56,7 +56,10 @@ def large_batch_quality(steps: "Steps", closures: list[Callable[[], Tensor]]) ->
 
 @contextlib.contextmanager
 def _restored(steps: "Steps") -> Iterator[None]:
-    """Look at a batch: weights, gradients, buffers, predictor and the present group are restored afterwards."""
+    """Context manager to inspect a batch without training.
+
+    It restores weights, gradients, buffers, the predictor's state and the current group of accumulated calls on exit.
+    """
     gradients = [parameter.grad for parameter in steps.model.parameters()]
     weights = [layer.weight.detach().clone() for layer in steps.layers]
     predictor = steps.predictor.state_dict()

@@ -1,4 +1,4 @@
-"""The training loop of the experiments: epochs, evaluation, curves and checkpoints around the engine."""
+"""The training loop of the experiments: runs the engine with evaluation, curves and checkpoints."""
 
 import contextlib
 import io
@@ -19,29 +19,29 @@ from ._engine import AdaGP
 _Decay = torch.optim.lr_scheduler.LambdaLR
 _MadeBy = dict[str, Any] | None
 _AVERAGED = 5
-"""Epochs at the end whose weights are averaged: our choice; Kaddour's own range is 3 to 10."""
+"""Number of last epochs whose weights are averaged (our choice; Kaddour uses 3 to 10)."""
 
 
 @runtime_checkable
 class Batches(Protocol):
-    """What ``fit`` trains on."""
+    """Interface of the loaders that ``fit`` trains on."""
 
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Any]: ...
 
     def set_epoch(self, epoch: int) -> None:
-        """Fix the order and augmentation of the next pass."""
+        """Set the epoch, which determines the order and augmentation of the next pass."""
         ...
 
 
 class DivergedError(RuntimeError):
-    """Training left the range of finite numbers; the message says from which batch on."""
+    """Error for a loss that became NaN or infinite; the message names the first such batch."""
 
     def __init__(self, reason: str, rows: list[dict]) -> None:
         super().__init__(reason)
         self.rows = rows
-        """The finished epochs' rows, those before a resumption included."""
+        """Rows of the finished epochs, including those from before a resumption."""
 
 
 def fit(
@@ -57,22 +57,22 @@ def fit(
     made_by: _MadeBy = None,
     on_epoch: Callable[[dict], None] = lambda row: None,
 ) -> list[dict]:
-    """Train for ``epochs`` and return one row an epoch: loss, test figures, batches by phase, seconds.
+    """Train for ``epochs`` epochs and return one row per epoch: loss, test results, batches by phase, seconds.
 
-    The last row also has ``averaged``: the test figures of the mean of the weights after each of the last five epochs (LAWA,
-    Kaddour 2022, arXiv 2209.14981), with the statistics of batch normalization computed anew. The training itself is untouched
-    by it.
+    The last row also has ``averaged``: the test results of the mean of the weights after each of the last five epochs (LAWA,
+    Kaddour 2022, arXiv 2209.14981). The statistics of batch normalization are recomputed for these weights. The training itself
+    is not affected.
 
     Args:
         engine: an ``AdaGP`` around the model and its optimizer.
-        decay: a key of ``DECAYS``: how the learning rate falls to 0, a step a batch.
-        loader: yields batches, tuples of tensors; ``set_epoch(e)`` fixes their order and augmentation, so a resumed run sees
-            the same ones.
-        loss: (model, batch) -> scalar loss.
-        evaluate: model -> figures of the test set, called after every epoch with the model in eval mode.
-        skip: drop the batches that this schedule puts in Phase GP (the control 'skip').
-        checkpoint: file to continue from and to write after every epoch; at most one epoch is lost.
-        made_by: what identifies the code's behaviour; a checkpoint that another made is refused.
+        decay: a key of ``DECAYS``: how the learning rate falls to 0, one step per batch.
+        loader: yields batches, tuples of tensors. ``set_epoch(e)`` determines their order and augmentation, so that a resumed
+            run gets the same batches.
+        loss: function (model, batch) -> scalar loss.
+        evaluate: function model -> test results; called after every epoch with the model in eval mode.
+        skip: drop the batches that this schedule puts in Phase GP (the method 'skip').
+        checkpoint: file to continue from, and to write after every epoch. A stop loses at most one epoch.
+        made_by: identification of the code's behaviour; a checkpoint with another one is refused.
         on_epoch: called with each finished row.
 
     Raises:
@@ -82,7 +82,7 @@ def fit(
     model, optimizer = engine.model, engine.optimizer
     per_epoch = len(loader)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: DECAYS[decay](step / (epochs * per_epoch)))
-    # Of all epochs, for a resumed run drops the same batches.
+    # For all epochs from the first on, so that a resumed run drops the same batches.
     starts = [] if skip is None else epoch_starts(skip, epochs, per_epoch)
     rows: list[dict] = []
     average = WeightAverage(model)
@@ -111,7 +111,7 @@ def fit(
             figures = evaluate(model)
         row: dict[str, Any] = {
             "epoch": epoch + 1,
-            "train_loss": float(torch.stack(losses).float().nanmean()) if losses else None,  # NaN: not looked at
+            "train_loss": float(torch.stack(losses).float().nanmean()) if losses else None,  # NaN: no forward pass was run
             **figures,
             "batches": dict(phases),
             "train_seconds": round(seconds, 3),
@@ -130,7 +130,7 @@ def fit(
 
 
 class WeightAverage:
-    """The mean of a model's parameters over the times it was asked to ``add`` them."""
+    """Mean of a model's parameters over the calls of ``add``."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -139,7 +139,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def add(self) -> None:
-        """Take the parameters as they are now into the mean."""
+        """Include the current parameters in the mean."""
         self.count += 1
         if self.count == 1:
             self.mean = [p.detach().clone() for p in self._model.parameters()]
@@ -148,9 +148,12 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def applied(self, loader: Batches) -> Iterator[None]:
-        """The model with the mean as its parameters, in eval mode, batch normalization's statistics taken anew from ``loader``;
-        parameters, statistics and mode are as before afterwards."""
-        kept = {name: value.clone() for name, value in self._model.state_dict().items()}
+        """Context manager in which the model has the mean as its parameters and is in eval mode.
+
+        The statistics of batch normalization are recomputed from ``loader``. Parameters, statistics and mode are restored on
+        exit.
+        """
+        saved = {name: value.clone() for name, value in self._model.state_dict().items()}
         training = self._model.training
         try:
             with torch.no_grad():
@@ -160,7 +163,7 @@ class WeightAverage:
                 self._model.eval()
                 yield
         finally:
-            self._model.load_state_dict(kept)
+            self._model.load_state_dict(saved)
             self._model.train(training)
 
     def state_dict(self) -> dict:
@@ -191,12 +194,12 @@ def _save(path: Path, engine: AdaGP, decay: _Decay, average: WeightAverage, rows
 
 
 def discard_others(path: Path, made_by: _MadeBy) -> None:
-    """Remove a checkpoint that other code made, so that the run starts anew."""
+    """Remove a checkpoint that other code made, so that its run restarts."""
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)["made_by"]
-    except Exception:  # none there, or damaged: ``fit`` says so
+        saved = torch.load(path, map_location="cpu", weights_only=True)["made_by"]
+    except Exception:  # there is none, or it is damaged; ``fit`` reports that
         return
-    if found != made_by:
+    if saved != made_by:
         path.unlink()
 
 
@@ -206,20 +209,20 @@ def _restore(
     mend = "delete it to start anew"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        found = [row["epoch"] for row in state["rows"]]
+        finished = [row["epoch"] for row in state["rows"]]
         steps = state["decay"]["last_epoch"]
         state["made_by"], state["rng"], state["cuda_rng"]
-    except Exception as error:  # torch's own words advise to unpickle the file after all
+    except Exception as error:  # torch's own message would advise to unpickle the file
         raise UsageError(f"cannot continue from the checkpoint {path}: it is damaged, or not a checkpoint; {mend}") from error
     if state["made_by"] != made_by:
         raise UsageError(
             f"cannot continue from the checkpoint {path}: it was made by other code, or on another machine or version of "
-            f"torch, and would not go on as it began; {mend}"
+            f"torch, so results would differ from an uninterrupted run; {mend}"
         )
-    if found != list(range(1, len(found) + 1)) or len(found) > epochs or steps != len(found) * per_epoch:
+    if finished != list(range(1, len(finished) + 1)) or len(finished) > epochs or steps != len(finished) * per_epoch:
         raise UsageError(
-            f"cannot continue from the checkpoint {path}: {len(found)} epochs of {epochs} and {steps} batches, {per_epoch} an "
-            f"epoch, do not belong together; {mend}"
+            f"cannot continue from the checkpoint {path}: {len(finished)} epochs of {epochs} and {steps} batches, {per_epoch} "
+            f"per epoch, contradict each other; {mend}"
         )
     try:
         engine.model.load_state_dict(state["model"])

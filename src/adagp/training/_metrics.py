@@ -1,4 +1,4 @@
-"""How predictions compare with true gradients, layer by layer."""
+"""Comparison of predictions with true gradients, layer by layer."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,31 @@ from torch import Tensor
 from ..predictors import Layer
 
 NAMES = ("cosine", "sign", "mse", "mape", "norm_ratio")
-_PIECE = 2**18  # weights compared at a time: what is computed between fits a cache
+_PIECE = 2**18  # weights compared at a time on a CPU, so that intermediate results fit into a cache
 
 
 def compare(predicted: Float[Tensor, "out_ch row"], true: Float[Tensor, "out_ch row"]) -> Float[Tensor, " 5"]:
-    """The five figures of NAMES, on the tensors' device.
+    """Compare a predicted gradient with the true one.
 
-    cosine: of the angle between the two. sign: share of weights whose signs agree. mse: mean squared error over the mean
-    square of the truth. mape: mean absolute error over the mean absolute truth (the plain mean of ratios is ruled by gradients
-    near zero). norm_ratio: predicted over true norm.
+    Example:
+
+        >>> import torch
+        >>> from adagp.training import compare
+        >>> cosine, sign, mse, mape, norm_ratio = compare(torch.tensor([[1.0, 2.0]]), torch.tensor([[2.0, 4.0]]))
+        >>> round(float(cosine), 4), float(norm_ratio)
+        (1.0, 0.5)
+
+    Returns:
+        Five numbers, in the order of NAMES, on the tensors' device:
+
+        - cosine: cosine of the angle between the two.
+        - sign: share of weights whose signs agree.
+        - mse: mean squared error, divided by the mean square of the true gradient.
+        - mape: mean absolute error, divided by the mean absolute true gradient. (The plain mean of relative errors would be
+          dominated by gradients near zero.)
+        - norm_ratio: norm of the prediction, divided by that of the true gradient.
     """
-    # On an accelerator whole layers: there launches cost more than memory.
+    # On an accelerator compare whole layers: launches cost more than memory there.
     rows = max(1, _PIECE // max(1, true.shape[1]) if true.device.type == "cpu" else len(true))
     sums = true.new_zeros(6, dtype=torch.float32)
     for p, t in zip(predicted.split(rows), true.split(rows), strict=True):
@@ -40,7 +54,7 @@ def compare(predicted: Float[Tensor, "out_ch row"], true: Float[Tensor, "out_ch 
 
 
 class LayerMetrics:
-    """Running sums of ``compare`` by phase and layer; nothing leaves the device until ``summary``."""
+    """Sums of ``compare`` by phase and layer. They stay on the device until ``summary`` is called."""
 
     def __init__(self) -> None:
         self._sums: dict[tuple[str, str], Tensor] = {}
@@ -49,22 +63,22 @@ class LayerMetrics:
         self._cosines: list[Tensor] = []
 
     def start(self, phase: str) -> None:
-        """A new batch of this phase is measured."""
+        """Begin to measure a batch of this phase."""
         self._phase, self._cosines = phase, []
 
     def score(self, layer: Layer, predicted: Tensor, true: Tensor) -> None:
         """Add one layer's comparison."""
-        key, figures = (self._phase, layer.name), compare(predicted, true)
-        self._cosines.append(figures[0])
-        self._sums[key] = self._sums[key].to(figures.device) + figures if key in self._sums else figures
+        key, values = (self._phase, layer.name), compare(predicted, true)
+        self._cosines.append(values[0])
+        self._sums[key] = self._sums[key].to(values.device) + values if key in self._sums else values
         self._counts[key] = self._counts.get(key, 0) + 1
 
     def finish(self) -> Tensor | None:
-        """Mean cosine over the layers of this batch, on their device; None if none was compared."""
+        """Return the mean cosine over the layers of this batch, on their device; None if no layer was compared."""
         return torch.stack(self._cosines).mean() if self._cosines else None
 
     def summary(self, phase: str, names: Sequence[str]) -> dict[str, dict[str, float]]:
-        """Return {layer name: {figure: mean over the measured batches of this phase}}, in the order of ``names``."""
+        """Return {layer name: {name of NAMES: mean over the measured batches of this phase}}, in the order of ``names``."""
         return {
             name: dict(zip(NAMES, (self._sums[key] / self._counts[key]).tolist(), strict=True))
             for name in names

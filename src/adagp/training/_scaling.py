@@ -1,4 +1,4 @@
-"""float16's loss scaling: by a GradScaler that the engine was given, or inside the optimizer that Accelerate prepared."""
+"""Loss scaling for float16: by the GradScaler that the user gave, or by the one inside an optimizer from Accelerate."""
 
 from typing import Any, cast
 
@@ -7,17 +7,18 @@ from torch import Tensor
 
 
 class Scaling:
-    """What a scaler does between the loss and the optimizer's step; without one, nothing.
+    """Loss scaling between the loss and the optimizer's step. Without a scaler, its methods change nothing.
 
-    Accelerate's optimizer keeps the scaler to itself: its backward scales the loss, its step unscales and skips.
+    An optimizer from Accelerate uses its scaler itself: Accelerate's backward scales the loss, and the optimizer's step
+    unscales the gradients and skips the step if they overflowed.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, scaler: "torch.amp.GradScaler | None") -> None:
-        theirs = getattr(optimizer, "scaler", None)
-        self._optimizer, self._scaler = optimizer, cast(Any, scaler if theirs is None else theirs)
-        self._inside = theirs is not None
-        self.bare: torch.optim.Optimizer = cast(Any, optimizer).optimizer if self._inside else optimizer
-        """The optimizer whose step does not look at the scaler."""
+        of_optimizer = getattr(optimizer, "scaler", None)
+        self._optimizer, self._scaler = optimizer, cast(Any, scaler if of_optimizer is None else of_optimizer)
+        self._by_optimizer = of_optimizer is not None
+        self.bare: torch.optim.Optimizer = cast(Any, optimizer).optimizer if self._by_optimizer else optimizer
+        """The optimizer whose step does not use the scaler."""
 
     @property
     def active(self) -> bool:
@@ -25,11 +26,15 @@ class Scaling:
         return self._scaler is not None
 
     def scaled(self, loss: Tensor) -> Tensor:
-        """Return the loss that backward is called with."""
-        return self._scaler.scale(loss) if self.active and not self._inside else loss
+        """Return the loss with which backward is to be called."""
+        return self._scaler.scale(loss) if self.active and not self._by_optimizer else loss
 
     def unscale(self, error: Tensor | None) -> Tensor | None:
-        """Unscale the gradients in place, and return a gradient at the output, unscaled; it waits for the device."""
+        """Unscale the gradients in place and return the error, unscaled. With a scaler this waits for the device.
+
+        Args:
+            error: gradient of the scaled loss with respect to the last layer's output.
+        """
         if not self.active:
             return error
         self._scaler.unscale_(self.bare)
@@ -39,11 +44,11 @@ class Scaling:
         """Make the optimizer's step.
 
         Args:
-            true: whether gradients came from a backward pass; a predicted one was never scaled.
+            true: whether some gradients came from a backward pass. Predicted gradients were never scaled.
         """
         if not true:
             self.bare.step()
-        elif self.active and not self._inside:
+        elif self.active and not self._by_optimizer:
             self._scaler.step(self._optimizer)
             self._scaler.update()
         else:

@@ -1,4 +1,4 @@
-"""What differs between kinds of data: batches, loss and test figure."""
+"""Tasks: batches, loss and evaluation for each kind of data set."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
@@ -14,23 +14,38 @@ from ..data import Dataset, Images
 
 @runtime_checkable
 class Task(Protocol):
-    """Batches, loss and evaluation of one data set."""
+    """Interface of tasks: batches, loss and evaluation of one data set."""
 
     metric: str
-    """Key of the score in ``evaluate``'s answer: 'accuracy' (percent) or 'bleu'."""
+    """Key of the score in what ``evaluate`` returns: 'accuracy' (percent) or 'bleu'."""
 
     def loader(self, split: str, *, seed: int = 0, first: int = 0, limit: int | None = None) -> Any:
-        """Batches of a split, or of its ``limit`` samples from the ``first`` on; ``set_epoch`` fixes order and augmentation,
-        which depend on seed and epoch only."""
+        """Return a loader of the batches of a split; order and augmentation depend only on ``seed`` and its ``set_epoch``.
+
+        Args:
+            split: 'train' or 'test'.
+            seed: seed of order and augmentation.
+            first: number of the first sample that is used.
+            limit: number of samples from there on; None for all of them.
+        """
         ...
 
-    def loss(self, model: Any, batch: Any) -> Tensor: ...
+    def loss(self, model: Any, batch: Any) -> Tensor:
+        """Return the mean loss of a batch."""
+        ...
 
-    def evaluate(self, model: Any, loader: Any) -> dict[str, float]: ...
+    def evaluate(self, model: Any, loader: Any) -> dict[str, float]:
+        """Return the score, under the key ``metric``, and the loss ('test_loss') over all batches of a loader."""
+        ...
 
 
 def task_for(dataset: Dataset, *, device: str = "cpu", batch_size: int = 128) -> Task:
-    """The task of a data set, with batches on ``device``."""
+    """Return the task of a data set.
+
+    Args:
+        device: where its loaders put the batches.
+        batch_size: samples in a batch.
+    """
     if dataset.task == "translation":
         from ._translation import Translation
 
@@ -39,7 +54,7 @@ def task_for(dataset: Dataset, *, device: str = "cpu", batch_size: int = 128) ->
 
 
 class Classification:
-    """Images to classes: cross-entropy and accuracy in percent."""
+    """Classification of images, with cross-entropy as loss and accuracy in percent as score."""
 
     metric = "accuracy"
 
@@ -64,12 +79,14 @@ class Classification:
 
 
 class ImageLoader:
-    """Normalized batches (x float32 channels-last, y int64) on a device.
+    """Loader of normalized batches (x float32 channels-last, y int64) on a device.
 
     Training batches are shuffled, cropped at random from the padded image and mirrored at random, all vectorized over the
-    batch of bytes; an incomplete last batch is dropped unless it is the only one. Test batches are the images in order, cut out
-    in the middle where they are larger than the model's input. Decoded images are kept, cut and mirrored on the device: a
-    small network on an accelerator would otherwise wait for its batches.
+    batch of bytes. An incomplete last batch is dropped unless it is the only one. Test batches are the images in order. Images
+    that are larger than the model's input are cropped at the center.
+
+    Decoded images are stored and augmented on the device: a small network on an accelerator would otherwise wait for its
+    batches.
     """
 
     def __init__(
@@ -77,7 +94,7 @@ class ImageLoader:
     ) -> None:
         data: Images = dataset.split(split)
         self.images, self.labels = data.images[chosen], torch.from_numpy(data.labels[chosen]).to(device)
-        if isinstance(self.images, np.ndarray):  # those that decode on demand stay where they are
+        if isinstance(self.images, np.ndarray):  # images that are decoded on demand stay on disk
             self.images = torch.from_numpy(self.images).to(device)
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.train = split == "train"
@@ -87,7 +104,7 @@ class ImageLoader:
         self._shift = (-(torch.tensor(dataset.mean) / torch.tensor(dataset.std))).view(1, 3, 1, 1).to(device)
 
     def set_epoch(self, epoch: int) -> None:
-        """Fix the order and augmentation of the next pass."""
+        """Set the epoch, which determines the order and augmentation of the next pass."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -100,7 +117,7 @@ class ImageLoader:
         order = torch.randperm(count, generator=generator) if self.train else torch.arange(count)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             index = order[start : start + self.batch_size]
-            # Sorted reads are sequential on disk; within a batch the order means nothing.
+            # Sorted, images are read from the disk one after the other; the order within a batch does not matter.
             index = index.sort().values
             if isinstance(self.images, Tensor):
                 images = self.images[index.to(self.device)]
@@ -118,9 +135,16 @@ class ImageLoader:
 def augment(
     images: UInt8[Tensor, "n c h w"], size: int, crop: int, flip: bool, generator: torch.Generator
 ) -> UInt8[Tensor, "n c size size"]:
-    """Cut a square of ``size`` at random out of each image padded with ``crop`` zeros a side, and mirror half of them."""
+    """Crop images at random and mirror half of them.
+
+    Args:
+        size: side of the square that is cut out of each image.
+        crop: zeros with which each side of the images is padded before.
+        flip: whether to mirror images, each with a probability of one half.
+        generator: source of the random numbers.
+    """
     n, channels, height, width = images.shape
-    # The numbers are drawn where the generator is, so that every device sees the same images.
+    # The numbers are drawn on the generator's device, so that every device gets the same images.
     rows = torch.randint(height + 2 * crop - size + 1, (n, 1), generator=generator).to(images.device)
     columns = torch.randint(width + 2 * crop - size + 1, (n, 1), generator=generator).to(images.device)
     side = torch.arange(size, device=images.device)
@@ -129,6 +153,6 @@ def augment(
         mirrored = (torch.rand(n, 1, generator=generator) < 0.5).to(images.device)
         columns = torch.where(mirrored, columns.flip(1), columns)
     padded = F.pad(images, (crop, crop, crop, crop))
-    # One gather a batch: each output pixel's place in its padded image.
-    place = (rows[:, :, None] * (width + 2 * crop) + columns[:, None, :]).view(n, 1, -1).expand(-1, channels, -1)
-    return padded.flatten(2).gather(2, place).view(n, channels, size, size)
+    # One gather for the batch, with the index of each output pixel in its padded image.
+    index = (rows[:, :, None] * (width + 2 * crop) + columns[:, None, :]).view(n, 1, -1).expand(-1, channels, -1)
+    return padded.flatten(2).gather(2, index).view(n, channels, size, size)

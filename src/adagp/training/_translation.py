@@ -12,7 +12,7 @@ from ..data import BOS, EOS, PAD, Dataset, Sentences
 
 
 class Translation:
-    """Source sentences to target sentences: label-smoothed cross-entropy (0.1, Vaswani et al. 2017) and BLEU."""
+    """Translation of sentences, with label-smoothed cross-entropy (0.1, Vaswani et al. 2017) as loss and BLEU as score."""
 
     metric = "bleu"
 
@@ -39,7 +39,7 @@ class Translation:
         return {"bleu": bleu(hypotheses, references, self.dataset.bleu_tokens), "test_loss": sum(losses) / len(losses)}
 
     def text(self, tokens: Int[Tensor, "batch length"]) -> list[str]:
-        """Sentences of token rows, without the special tokens."""
+        """Return the sentences of rows of tokens, without special tokens."""
         return self.tokenizer.decode_batch([_until_end(row) for row in tokens.tolist()])
 
 
@@ -49,10 +49,10 @@ def _until_end(row: list[int]) -> list[int]:
 
 
 def bleu(hypotheses: list[str], references: list[str], tokens: str = "13a") -> float:
-    """Corpus BLEU by sacrebleu, from 0 to 100.
+    """Return the corpus BLEU by sacrebleu, from 0 to 100.
 
     Args:
-        tokens: what is counted: '13a' words, sacrebleu's default, or 'char'.
+        tokens: units that are counted: '13a' for words (sacrebleu's default) or 'char' for characters.
     """
     import sacrebleu
 
@@ -60,9 +60,10 @@ def bleu(hypotheses: list[str], references: list[str], tokens: str = "13a") -> f
 
 
 class SentenceLoader:
-    """Batches (source, target) of tokens on a device, padded with 0; a target starts with 1 and ends with 2.
+    """Loader of batches (source, target) of tokens on a device, padded with 0. A target starts with 1 and ends with 2.
 
-    Pairs of like length share a batch; in training the order of batches, and of pairs of equal length, follows seed and epoch.
+    Pairs of similar length share a batch. In training, the order of batches, and that of pairs of equal length, depends on seed
+    and epoch.
     """
 
     def __init__(self, task: Translation, split: str, *, seed: int, chosen: slice) -> None:
@@ -70,12 +71,12 @@ class SentenceLoader:
         encode = task.tokenizer.encode_batch
         self.source = [e.ids for e in encode(data.source[chosen])]
         self.target = [[BOS, *e.ids, EOS] for e in encode(data.target[chosen])]
-        self.labels = self.target  # its length is the number of samples, as for images
+        self.labels = self.target  # users of a loader take the length of ``labels`` for the number of samples
         self.batch_size, self.device, self.seed, self.train = task.batch_size, task.device, seed, split == "train"
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Fix the order of the next pass."""
+        """Set the epoch, which determines the order of the next pass."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -100,27 +101,28 @@ class SentenceLoader:
 
 @torch.no_grad()
 def decode(model: Any, source: Int[Tensor, "batch source"], *, beam: int = 1, longest: int = 64) -> Tensor:
-    """Translate by beam search; a beam of 1 is greedy decoding.
+    """Translate sentences by beam search.
 
     Args:
-        beam: hypotheses kept; the best one by mean log-probability a token is returned.
-        longest: most target tokens.
+        model: has the methods ``encode``, ``decode`` and ``no_past``.
+        beam: number of hypotheses; 1 is greedy decoding. That with the highest mean log-probability per token is returned.
+        longest: largest number of target tokens.
 
     Returns:
-        Tokens (batch, length), starting with 1; after its end a sentence is padded with 0.
+        Tokens (batch, length), starting with 1. After its end, a sentence is padded with 0.
     """
     batch = len(source)
     memory = model.encode(source).repeat_interleave(beam, 0)
     source = source.repeat_interleave(beam, 0)
     tokens = torch.full((batch * beam, 1), BOS, device=source.device)
     scores = torch.full((batch, beam), -torch.inf, device=source.device)
-    scores[:, 0] = 0.0  # all beams start equal: keep one
+    scores[:, 0] = 0.0  # all beams start equal, so only the first one counts
     ended = torch.zeros(batch * beam, dtype=torch.bool, device=source.device)
     lengths = torch.ones(batch * beam, device=source.device)
     past = model.no_past()
     for _ in range(longest - 1):
         logits = model.decode(tokens, memory, source, past)[:, -1].float().log_softmax(-1)
-        # A sentence that has ended goes on with padding, at no cost.
+        # A sentence that has ended continues with padding, which does not change its score.
         logits = logits.masked_fill(ended[:, None], -torch.inf)
         logits[:, PAD] = torch.where(ended, 0.0, -torch.inf)
         vocabulary = logits.shape[1]
@@ -128,8 +130,8 @@ def decode(model: Any, source: Int[Tensor, "batch source"], *, beam: int = 1, lo
         parent = (choice // vocabulary + torch.arange(batch, device=source.device)[:, None] * beam).flatten()
         new = (choice % vocabulary).flatten()
         tokens = torch.cat([tokens[parent], new[:, None]], 1)
-        for own, _ in past if beam > 1 else ():
-            own[:] = [kept[parent] for kept in own]
+        for cached, _ in past if beam > 1 else ():
+            cached[:] = [tensor[parent] for tensor in cached]
         lengths = lengths[parent] + ~ended[parent]
         ended = ended[parent] | (new == EOS)
         if ended.all():

@@ -1,13 +1,16 @@
-"""The model beside silicon: Eyeriss on the convolutions of AlexNet and VGG-16."""
+"""Compare the model with silicon: Eyeriss on the convolutions of AlexNet and VGG-16."""
 
-from functools import cache
+from typing import TYPE_CHECKING
 
-from ._counts import count
+from ._constants import read_table
+from ._counts import COUNTED, count
 from ._hardware import hardware
 from ._layer import LayerShape
-from ._memory import dram_traffic
-from ._table import LayerTable
-from ._tables import read_table
+from ._layer_table import LayerTable
+from ._tiling import dram_traffic
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def _layer(name: str, batch: int, groups: int, channels: int, filters: int, size: int, kernel: int, stride: int) -> LayerShape:
@@ -18,14 +21,14 @@ def _layer(name: str, batch: int, groups: int, channels: int, filters: int, size
 
 
 def alexnet(batch: int) -> list[LayerShape]:
-    """The convolutions of AlexNet with its two groups (Krizhevsky et al., NeurIPS 2012); padding counts as input."""
+    """Return the convolutions of AlexNet with its two groups (Krizhevsky et al., NeurIPS 2012); padding counts as input."""
     shapes = [(1, 3, 96, 55, 11, 4), (2, 48, 128, 27, 5, 1), (1, 256, 384, 13, 3, 1), (2, 192, 192, 13, 3, 1)]
     shapes.append((2, 192, 128, 13, 3, 1))
     return [_layer(f"conv{i}", batch, *shape) for i, shape in enumerate(shapes, 1)]
 
 
 def vgg16(batch: int) -> list[LayerShape]:
-    """The convolutions of VGG-16 (Simonyan and Zisserman, ICLR 2015); padding counts as input."""
+    """Return the convolutions of VGG-16 (Simonyan and Zisserman, ICLR 2015); padding counts as input."""
     layers, channels = [], 3
     for block, (filters, repeats, size) in enumerate(
         [(64, 2, 224), (128, 2, 112), (256, 3, 56), (512, 3, 28), (512, 3, 14)], 1
@@ -36,9 +39,8 @@ def vgg16(batch: int) -> list[LayerShape]:
     return layers
 
 
-@cache
-def eyeriss_anchors():
-    """One row a quantity (pandas.DataFrame): network, quantity, unit, silicon, model, ratio (model over silicon), why.
+def eyeriss_anchors() -> "pd.DataFrame":
+    """Return one row for each quantity: network, quantity, unit, silicon, model, ratio (model over silicon), why.
 
     The model has no stalls in the network on chip and no start-up between layers, so it is faster than the chip. It
     reads and writes DRAM uncompressed, where the chip compresses runs of zeros, so it moves more.
@@ -51,8 +53,8 @@ def eyeriss_anchors():
     for name, build in (("alexnet", alexnet), ("vgg16", vgg16)):
         silicon = {key: entry["value"] for key, entry in data["silicon"][name].items()}
         layers = build(silicon["batch"])
-        counts = count(LayerTable(layers), chip, "rs")
-        cycles, macs = counts.cycles[:, 0], counts.macs[:, 0]
+        counts = count(LayerTable.of(layers), chip, "rs")[:, 0]  # of the forward pass
+        cycles, macs = counts[:, COUNTED.index("cycles")], counts[:, COUNTED.index("mac")]
         frames = silicon["batch"] / (cycles.sum() / chip.clock_hz)
         dram = dram_traffic(layers, chip).words[:, 0].sum() / macs.sum()
         rows.append((name, "frame rate", "frames/s", silicon["frames_per_s"], frames, fast + ", DRAM transfers hidden"))

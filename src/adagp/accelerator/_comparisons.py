@@ -1,65 +1,56 @@
-"""Many simulations as one tidy frame."""
+"""Many simulations in one tidy frame."""
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 from .._work import PredictorSize
 from ..schedule import Schedule
+from ._constants import read_table
 from ._costs import prepare
-from ._cycles import DATAFLOWS
+from ._counts import DATAFLOWS
 from ._designs import DESIGNS, Design
 from ._hardware import Hardware, hardware, presets
 from ._simulate import simulate
-from ._tables import read_table
 from ._training_cost import training_cost
 from ._workload import Workload
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 ADAGP_DESIGNS = tuple(name for name in DESIGNS if name != "baseline")
 COMPARED = ("adagp", "coast", "skip", "truncated", "sampled", "control-variate", "nowcast")
-"""Methods that ``compare_methods`` compares unless told otherwise."""
+"""Methods that ``compare_methods`` compares by default."""
+_COLUMNS = (
+    "model", "dataset", "batch", "dataflow", "design", "speedup", "energy_saving", "dram_saving", "seconds", "baseline_seconds",
+)  # fmt: skip
 
 
-def sweep(
+def simulate_all(
     workloads: Iterable[Workload],
     *,
     dataflows: Iterable[str] = DATAFLOWS,
     designs: Iterable[str | Design] = ADAGP_DESIGNS,
     hardware: Hardware | None = None,
-    **settings,
-):
-    """One row for each workload, dataflow and design (pandas.DataFrame).
+    **settings: Any,
+) -> "pd.DataFrame":
+    """Simulate each workload with each dataflow and design; return one row for each.
 
     Columns: model, dataset, batch, dataflow, design, speedup, energy_saving, dram_saving, seconds, baseline_seconds.
 
     Args:
-        settings: what ``simulate`` takes besides: schedule, epochs, batches_per_epoch, predictor.
+        settings: other arguments of ``simulate``: schedule, epochs, batches_per_epoch, predictor.
     """
     import pandas as pd
 
-    keys = (
-        "model",
-        "dataset",
-        "batch",
-        "dataflow",
-        "design",
-        "speedup",
-        "energy_saving",
-        "dram_saving",
-        "seconds",
-        "baseline_seconds",
-    )
-    flows, kinds, workloads = tuple(dataflows), tuple(designs), tuple(workloads)
-    memories = {design.predictor_memory_bytes for design in map(Design.named, kinds) if design.predictor}
-    prepare(workloads, hardware or Hardware(), flows, settings.get("predictor") or PredictorSize(), memories)
-    rows = []
-    for workload in workloads:
-        for dataflow in flows:
-            for design in kinds:
-                report = simulate(workload, design=design, dataflow=dataflow, hardware=hardware, **settings)
-                found = report.to_dict()
-                rows.append({key: found[key] for key in keys})
-    return pd.DataFrame(rows)
+    works, flows, kinds = list(workloads), list(dataflows), [Design.named(design) for design in designs]
+    chip = hardware or Hardware()
+    memories = {design.predictor_memory_bytes for design in kinds if design.predictor}
+    prepare(works, chip, flows, settings.get("predictor") or PredictorSize(), memories)
+    cases = product(works, flows, kinds)
+    reports = [simulate(w, design=d, dataflow=flow, hardware=chip, **settings).to_dict() for w, flow, d in cases]
+    return pd.DataFrame(reports, columns=list(_COLUMNS))
 
 
 def explore(
@@ -68,15 +59,15 @@ def explore(
     batches: Iterable[int | None] = (None,),
     arrays: Iterable[tuple[int, int] | None] = (None,),
     hardware: Hardware | None = None,
-    **settings,
-):
-    """A ``sweep`` for each batch size and array shape too (pandas.DataFrame); its columns, and rows and cols.
+    **settings: Any,
+) -> "pd.DataFrame":
+    """Return ``simulate_all`` for each batch size and array shape: its columns, and rows and cols.
 
     Args:
         batches: batch sizes; None keeps a workload's own.
         arrays: (rows, cols) of the array; None keeps the hardware's.
-        hardware: what else the chip has.
-        settings: what ``sweep`` takes besides: dataflows, designs, schedule, epochs, batches_per_epoch, predictor.
+        hardware: the chip apart from its array.
+        settings: other arguments of ``simulate_all``: dataflows, designs, schedule, epochs, batches_per_epoch, predictor.
 
     Raises:
         UsageError: as ``simulate``, and as ``Workload.with_batch``.
@@ -89,7 +80,7 @@ def explore(
         chip = base if shape is None else replace(base, rows=shape[0], cols=shape[1])
         for batch in sizes:
             used = works if batch is None else [work.with_batch(batch) for work in works]
-            frames.append(sweep(used, hardware=chip, **settings).assign(rows=chip.rows, cols=chip.cols))
+            frames.append(simulate_all(used, hardware=chip, **settings).assign(rows=chip.rows, cols=chip.cols))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -98,9 +89,9 @@ def compare_methods(
     methods: Iterable[str] = COMPARED,
     *,
     schedule: Schedule | None = None,
-    **settings,
-):
-    """Return one row for each workload and method (pandas.DataFrame).
+    **settings: Any,
+) -> "pd.DataFrame":
+    """Simulate each workload with each method; return one row for each.
 
     Columns: model, dataset, batch, method, cost (in epochs of BP, by multiply-accumulates), and speedup, energy_saving and
     dram_saving on the accelerator, all against backpropagation in every batch. The cost counts the same predictor as the
@@ -108,7 +99,7 @@ def compare_methods(
 
     Args:
         methods: names as for ``simulate``, such as "truncated:0.5".
-        settings: what ``simulate`` takes besides: design, dataflow, hardware, epochs, batches_per_epoch, predictor.
+        settings: other arguments of ``simulate``: design, dataflow, hardware, epochs, batches_per_epoch, predictor.
     """
     import pandas as pd
 
@@ -126,10 +117,10 @@ def compare_methods(
     return pd.DataFrame(rows)
 
 
-def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dataflow: str = "ws"):
-    """How far the two headline figures move with the choices that are ours (pandas.DataFrame).
+def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dataflow: str = "ws") -> "pd.DataFrame":
+    """Return speed-up and energy saving for other values of the choices that are ours, one choice changed at a time.
 
-    One choice is changed at a time from the default. Columns: choice (preset, energy table, DRAM bandwidth, batch,
+    Columns: choice (preset, energy table, DRAM bandwidth, batch,
     epochs, dataflow, design), value, and model, dataset, speedup, energy_saving, dram_saving.
     """
     import pandas as pd
@@ -152,7 +143,7 @@ def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dat
         batch = at.pop("batch", None)
         used = [w.with_batch(batch) for w in workloads] if batch else workloads
         flow, kind = at.pop("dataflow"), at.pop("design")
-        frame = sweep(used, dataflows=[flow], designs=[kind], **at)
+        frame = simulate_all(used, dataflows=[flow], designs=[kind], **at)
         kept = frame[["model", "dataset", "batch", "speedup", "energy_saving", "dram_saving"]].copy()
         kept.insert(0, "choice", choice)
         kept.insert(1, "value", value)

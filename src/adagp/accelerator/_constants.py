@@ -1,4 +1,4 @@
-"""Data files of this package: constants, each with the source it comes from."""
+"""Constants of this package, in data files that name the source of each."""
 
 import tomllib
 from functools import cache
@@ -9,20 +9,21 @@ from .._errors import UsageError
 
 
 def read_text(name: str) -> str:
-    """A data file as text, e.g. ``"template.toml"``."""
+    """Return a data file as text, e.g. ``"template.toml"``."""
     return (files(__package__) / "data" / name).read_text(encoding="utf-8")
 
 
 @cache
 def read_table(name: str) -> dict:
-    """A data file as a table, e.g. ``"hardware.toml"``."""
+    """Return a data file as a table, e.g. ``"hardware.toml"``; each is read once."""
     return tomllib.loads(read_text(name))
 
 
 def sourced(name: str, entry: object, unit: str | None = None) -> Any:
-    """The value of an entry ``{ value = ..., source = "..." }``, which may name its unit if it has one.
+    """Return the value of an entry ``{ value = ..., source = "..." }``, which may also name its unit.
 
-    Raises UsageError for anything else, and for another unit.
+    Raises:
+        UsageError: an entry of another form, without a source, or in another unit.
     """
     if not isinstance(entry, dict) or "value" not in entry or set(entry) - {"value", "source", "unit"}:
         raise UsageError(f'{name} must be {{ value = ..., source = "..." }}, got {entry!r}')

@@ -1,0 +1,156 @@
+"""Layers as arrays, and the one cache of this package: what is computed for a layer shape is computed once.
+
+Networks repeat their layers, and a study repeats its networks. ``once_a_shape`` is put on functions of a ``LayerTable``; it
+alone remembers their results.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Concatenate, ParamSpec
+
+import numpy as np
+
+from .._errors import UsageError
+from ._layer import MIRRORED, PASSES, Convolution, LayerShape
+
+MOST = 2**53
+"""Operations of a pass, and elements of a tensor, that are counted exactly."""
+ATTRIBUTES = ("output_words", "handed_words", "window", "parameters", "weight_grad")
+"""Attributes of ``LayerShape`` that ``LayerTable.column`` gives."""
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTable:
+    """Some layers in order."""
+
+    layers: tuple[LayerShape, ...]
+    numbers: np.ndarray
+    """Number of each layer's shape (int64): equal for layers of equal cost."""
+
+    @classmethod
+    def of(cls, layers: Iterable[LayerShape]) -> "LayerTable":
+        """Return the table of some layers.
+
+        Raises:
+            UsageError: a layer too large to be counted exactly.
+        """
+        layers = tuple(layers)
+        return cls(layers, np.array([_number(layer) for layer in layers], np.int64))
+
+    @classmethod
+    def of_shapes(cls, numbers: np.ndarray) -> "LayerTable":
+        """Return a table with one layer for each of these shapes."""
+        return cls(tuple(_SHAPES[number] for number in numbers.tolist()), numbers)
+
+    @classmethod
+    def joined(cls, tables: "Iterable[LayerTable]") -> "LayerTable":
+        """Return the layers of some tables in one."""
+        tables = list(tables)
+        layers = tuple(layer for table in tables for layer in table.layers)
+        return cls(layers, np.concatenate([np.empty(0, np.int64), *(table.numbers for table in tables)]))
+
+    def distinct(self) -> "LayerTable":
+        """Return the first layer of each shape."""
+        return self.take(np.unique(self.numbers, return_index=True)[1])
+
+    def take(self, at: np.ndarray) -> "LayerTable":
+        """Return the layers at some positions."""
+        return LayerTable(tuple(self.layers[i] for i in at.tolist()), self.numbers[at])
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one of ``ATTRIBUTES`` for every layer (float64)."""
+        return _attributes(self)[:, ATTRIBUTES.index(name)]
+
+    def trained_weights(self) -> np.ndarray:
+        """Return the elements of each layer's parameter; 0 if it has none or it is frozen (float64)."""
+        return self.column("parameters") * self.column("weight_grad")
+
+
+_NUMBERS: dict[tuple[int, ...], int] = {}
+_SHAPES: list[LayerShape] = []
+_FOUND: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
+"""For each function and its settings: the row of each shape number (-1: not computed), and the rows."""
+
+
+def _number(x: LayerShape) -> int:
+    """Return the number of a layer's shape: of all that its cost depends on."""
+    key = (*x.sizes, x.input_grad, x.weight_grad, x.transposed, x.kind == "matmul", x.handed_on)
+    if key not in _NUMBERS:
+        if (most := max(x.macs, x.input_words, x.weight_words, x.output_words)) > MOST:
+            raise UsageError(f"layer {x.name!r} has {most:.3g} operations or words, more than {MOST:.3g}; give a smaller batch")
+        _NUMBERS[key] = len(_SHAPES)
+        _SHAPES.append(x)
+    return _NUMBERS[key]
+
+
+def once_a_shape(
+    function: Callable[Concatenate[LayerTable, P], np.ndarray],
+) -> Callable[Concatenate[LayerTable, P], np.ndarray]:
+    """Decorate a function of layers: it then runs only for shapes that are new with the same settings.
+
+    The function returns an array whose first axis is the layers. What it returns for a layer must depend on that layer's shape
+    and on the settings alone, which are the other, hashable arguments.
+    """
+
+    @wraps(function)
+    def remembered(table: LayerTable, *settings: P.args, **named: P.kwargs) -> np.ndarray:
+        key = (function, settings, *named.items())
+        place, rows = _FOUND.get(key, (np.empty(0, np.int64), None))
+        if len(place) < len(_SHAPES):
+            place = np.concatenate([place, np.full(len(_SHAPES) - len(place), -1)])
+        at = place[table.numbers]
+        if rows is None or at.min(initial=0) < 0:
+            new = table.take(np.flatnonzero(at < 0)).distinct()
+            made = function(new, *settings, **named)
+            place[new.numbers] = np.arange(len(new)) + (0 if rows is None else len(rows))
+            rows = made if rows is None else np.concatenate([rows, made])
+            _FOUND[key] = place, rows
+            at = place[table.numbers]
+        return rows.take(at, 0)
+
+    return remembered
+
+
+@once_a_shape
+def _attributes(table: LayerTable) -> np.ndarray:
+    """Axes: layer, ``ATTRIBUTES``."""
+    return np.array([[getattr(layer, name) for name in ATTRIBUTES] for layer in table.layers], np.float64)
+
+
+@once_a_shape
+def convolutions(table: LayerTable) -> np.ndarray:
+    """Return the convolutions of every pass. Axes: layer, pass, up to 4 convolutions, the fields of ``Convolution`` (int64).
+
+    Places without a convolution have 0 copies. A pass has at most 4 different ones: the residues of a stride leave two
+    numbers of filter taps each way.
+    """
+    found = np.zeros((len(table), len(PASSES), 4, len(Convolution._fields)), np.int64)
+    for i, layer in enumerate(table.layers):
+        for p, kind in enumerate(PASSES):
+            for c, convolution in enumerate(layer.convolutions(kind)):
+                found[i, p, c] = convolution
+    return found
+
+
+@once_a_shape
+def passes(table: LayerTable) -> np.ndarray:
+    """Return the sizes of every pass for the search for tilings (int64).
+
+    Axes: layer, pass, the fields of ``_tiling.Passes`` up to ``written``.
+    """
+    return np.array([[_pass(layer, kind) for kind in PASSES] for layer in table.layers], np.int64)
+
+
+def _pass(x: LayerShape, kind: str) -> tuple[int, ...]:
+    """Return one pass; a transposed convolution's is its mirror's. Maps of a single row are cut along their columns instead."""
+    if x.transposed:
+        return _pass(x.mirror, MIRRORED[kind])
+    turn = -1 if x.in_size[0] == x.out_size[0] == x.kernel[0] == 1 else 1
+    sizes = (*x.in_size[::turn], *x.out_size[::turn], *x.kernel[::turn], x.stride[::turn][0])
+    written = {"forward": 2, "input gradient": 0, "weight gradient": 1}[kind]
+    return (x.batch, x.groups, x.in_channels, x.out_channels, *sizes, written)
