@@ -6,19 +6,21 @@ epochs by the paper's ladder that follows from these steps. Limits are those of 
 """
 
 import argparse
-import contextlib
 import os
 import resource
 import statistics
 import subprocess
 import sys
-import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 
-from adagp import AdaGP, LadderSchedule, Phase, models
+from adagp import LadderSchedule
 from adagp import accelerator as acc
+from adagp.measuring import ONLY_GP, ONLY_WARM_UP, Bench, in_turn, ladder_seconds
+from adagp.methods import METHODS
+from adagp.running import Run, find_device
 from adagp.schedule import Segment
 
 STRICT, LOOSE = ("vgg13", "resnet50"), ("densenet121", "mobilenet_v2", "inception_v3")
@@ -29,68 +31,30 @@ GOALS = {  # (GP, BP) at most
 LADDER = {"vgg13": 1.38, "resnet50": 1.44}  # at least, float32; the others 1.28
 
 
-def steps(name: str, precision: str, device: str, batch: int) -> dict:
-    """The four kinds of step on one model, each a function without arguments."""
-    torch.manual_seed(0)
-    model = models.create(name, dataset="cifar10").to(device, memory_format=torch.channels_last)
-    x = torch.randn(batch, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
-    y = torch.randint(10, (batch,), device=device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
-
-    def loss():
-        amp = torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
-        with amp:
-            return F.cross_entropy(model(x), y)
-
-    def forward():
-        with torch.no_grad():
-            loss()
-        optimizer.step()
-
-    def plain():
-        optimizer.zero_grad(set_to_none=True)
-        loss().backward()
-        optimizer.step()
-
-    kinds = {"plain BP": plain, "forward": forward}
-    for label, schedule in (
-        ("GP", LadderSchedule(warm_up_epochs=0, rungs=(), final=(1, 0))),
-        ("BP", LadderSchedule(warm_up_epochs=10**6)),
-    ):
-        engine = AdaGP(model, optimizer, schedule=schedule)
-        engine.begin_epoch()
-        kinds[label] = lambda engine=engine: engine.step(loss)
-    engine = AdaGP(model, optimizer, schedule=LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0)), predictor="truncated")
-    for _ in range(2):  # the warm-up shows it the order of the layers
-        engine.begin_epoch()
-        engine.step(loss)
-        if engine.phase is Phase.WARM_UP:
-            engine.end_epoch()
-    kinds["truncated"] = lambda: engine.step(loss)
-    work = acc.workload(name, batch=batch)
+def steps(name: str, precision: str, device: str, batch: int) -> tuple[dict[str, Callable[[], object]], float]:
+    """Return the kinds of step on one model, and the cost of a truncated one over a plain one by multiply-accumulates."""
+    bench = Bench(Run(model=name, dataset="cifar10", method="adagp", batch_size=batch, precision=precision), device)
+    truncated = bench.engine(LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0)), METHODS["truncated"].create())
+    bench.step(truncated)  # the warm-up shows it the order of the layers
+    truncated.end_epoch()
+    truncated.begin_epoch()
+    bench.step(truncated)
+    kinds = {
+        "plain BP": bench.backpropagation,
+        "forward": bench.forward,
+        "GP": partial(bench.step, bench.engine(ONLY_GP)),
+        "BP": partial(bench.step, bench.engine(ONLY_WARM_UP)),
+        "truncated": partial(bench.step, truncated),
+    }
     every = [Segment(epochs=1, warm_up=0, bp=0, gp=1)]
-    kinds["cost"] = acc.training_cost(work, every, acc.GPWork(cut=engine.predictor.cut.name))
-    return kinds
-
-
-def measure(kinds: dict, repeats: int, device: str) -> dict[str, list[float]]:
-    """Seconds of each kind, taken in turn; the first two turns warm up."""
-    times: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for turn in range(repeats + 2):
-        for kind, run in kinds.items():
-            start = time.perf_counter()
-            run()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            if turn >= 2:
-                times[kind].append(time.perf_counter() - start)
-    return times
+    work = acc.workload(name, batch=batch)
+    return kinds, acc.training_cost(work, every, acc.GPWork(cut=truncated.predictor.cut.name))
 
 
 def peak(name: str, kind: str, batch: int) -> None:
     """Print how far one kind of step raises this process's peak memory, in MiB (CPU) or as CUDA counts it."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    run = steps(name, "float32", device, batch)[kind]
+    device = find_device()
+    run = steps(name, "float32", device, batch)[0][kind]
     if device == "cuda":
         run()
         torch.cuda.reset_peak_memory_stats()
@@ -104,7 +68,7 @@ def peak(name: str, kind: str, batch: int) -> None:
 
 
 def high_water() -> int:
-    """Peak memory of this process in KiB. Linux's rusage starts with the parent's peak, so /proc comes first."""
+    """Return the peak memory of this process in KiB. Linux's rusage starts with the parent's peak, so /proc comes first."""
     try:
         return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
     except OSError:
@@ -112,7 +76,7 @@ def high_water() -> int:
 
 
 def memory(name: str, batch: int) -> None:
-    """Each kind of step in a process of its own."""
+    """Print the peak memory of each kind of step, in a process of its own."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}  # freed memory must count as free
     mib = {
         kind: float(subprocess.run(
@@ -142,8 +106,7 @@ def main() -> None:
         peak(*options.peak, options.batch)
         return
     torch.set_num_threads(options.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    gp_share = sum(s.epochs * s.gp for s in LadderSchedule().segments(90, 1000)) / 90_000
+    device = find_device()
     print(f"batch {options.batch}, {device}, {options.threads} threads, medians of {options.repeats}; * misses its goal")
     print(
         f"{'model':14}{'precision':10}{'forward':>9}{'plain BP':>10}{'GP':>8}{'BP':>8}{'GP/fwd':>9}"
@@ -151,14 +114,13 @@ def main() -> None:
     )
     for precision in options.precisions:
         for name in options.models:
-            kinds = steps(name, precision, device, options.batch)
-            cost = kinds.pop("cost")
-            times = measure(kinds, options.repeats, device)
+            kinds, cost = steps(name, precision, device, options.batch)
+            times = in_turn(kinds, device, repeats=options.repeats, warm_up=2)
             median = {kind: statistics.median(values) for kind, values in times.items()}
             # Ratios of neighbours in time, so that drift of the machine cancels.
             gp = statistics.median(a / b for a, b in zip(times["GP"], times["forward"], strict=True))
             bp = statistics.median(a / b for a, b in zip(times["BP"], times["plain BP"], strict=True))
-            ladder = median["plain BP"] / (gp_share * median["GP"] + (1 - gp_share) * median["BP"])
+            ladder = median["plain BP"] / ladder_seconds(median["GP"], median["BP"])
             goal = GOALS[precision]["strict" if name in STRICT else "loose"]
             marks = (gp > goal[0], bp > goal[1], precision == "float32" and ladder < LADDER.get(name, 1.28))
             cells = [f"{value:.2f}{'*' if missed else ' '}" for value, missed in zip((gp, bp, ladder), marks, strict=True)]

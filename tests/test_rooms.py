@@ -12,6 +12,7 @@ FLOORS = (
     {"_simulation"},
     {"publishing"},
     {"evidence", "figures"},
+    {"measuring"},
     {"running"},
     {"rtl"},
     {"training", "accelerator"},

@@ -190,7 +190,7 @@ def pace(device: str, seconds: float) -> None:
 
 def times(device: str) -> None:
     """Record the time of each kind of step, before anything else runs."""
-    from adagp.evidence import step_times
+    from adagp.measuring import step_times
     from adagp.running import provenance
 
     found = {}

@@ -8,11 +8,11 @@ import argparse
 import sys
 from functools import partial
 
-from adagp import evidence
+from adagp import measuring
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--model", default="vgg13", help="a network without grouped convolutions")
     options = parser.parse_args()
-    evidence.record_correlations(options.model, seeds=options.seeds, report=partial(print, file=sys.stderr, flush=True))
+    measuring.record_correlations(options.model, seeds=options.seeds, report=partial(print, file=sys.stderr, flush=True))

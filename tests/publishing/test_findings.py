@@ -93,9 +93,9 @@ def test_the_card_on_the_criterion_names_the_best_that_training_can_use(monkeypa
     known = {"shared-network": 0.01, "feedback-alignment": 0.2, "error-projection": 0.5, "fitted by sample": 0.9, "ema": 0.0}
     same = {"seed": 0, "epoch": 2, "noise": 1.0, "forward": 1.0, "backward": 2.0}
     layers = [same | {"position": i, "layer": str(i)} for i in (0, 1)]
-    config = {"model": "vgg13", "width": 0.125, "dataset": "cifar10", "epochs": 2}
-    record = {"config": config, "rows": [row | known for row in layers]}
-    other = record | {"config": config | {"model": "resnet50"}}
+    run = Run(model="vgg13", dataset="cifar10", method="bp", width=0.125, epochs=2)
+    record = evidence.Correlations(run=run, rows=[row | known for row in layers])
+    other = dataclasses.replace(record, run=dataclasses.replace(run, model="resnet50"))
     monkeypatch.setattr(evidence, "recorded_correlations", lambda: {"vgg13": record, "resnet50": other})
     card = publishing.findings("smoke", ["criterion"])["criterion"].data
     assert "must exceed <b>0.33</b>" in card and "reaches <b>less than 0.001</b>" in card

@@ -14,14 +14,12 @@ from ._computed import (
 )
 from ._criterion import (
     PREDICTIONS,
+    Correlations,
     correlation_table,
     cuts,
     least_noise,
-    measure_correlations,
     mixtures,
-    record_correlations,
     recorded_correlations,
-    sample_sums,
     threshold,
     variance,
     whole_network,
@@ -45,19 +43,17 @@ from ._frames import (
 )
 from ._frontier import SIDES, better, compared, distances, frontier, regimes, tally
 from ._gains import at_measured_cost, compared_by_clock, decays, gains, savings, timings, warm_up_gains
-from ._measured import large_batch, predictor_start, step_times, way_times
 from ._regimes import Regime, Timing, budgets
 from ._rules import LEAST_UPDATES, Interval, by_network, interval, pairs, verdict, width_words
 from ._traits import SHAPE, TRAITS, Trait, model_traits
 
 __all__ = [
-    "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "SIDES", "TRAITS", "Claim", "Interval", "Measured", "Regime", "Timing", "Trait",
-    "at_measured_cost", "at_paper_schedule", "better", "broadest", "budgets", "by_method", "by_network", "check_claims",
-    "claim_value", "collection_table", "compared", "compared_by_clock", "correlation_table", "crossing_record", "curves",
-    "cuts", "decays", "deciding", "distances", "frontier", "gains", "hardware_record", "interval", "large_batch", "least_noise",
-    "mean_std", "measure_correlations", "mixtures", "model_table", "model_traits", "nearest", "page_records", "pairs",
-    "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "predictor_start", "quality", "record_correlations",
-    "record_fixed", "recorded", "recorded_correlations", "recorded_steps", "regimes", "results", "sample_sums", "savings",
-    "step_times", "study_results", "summary", "tally", "threshold", "timings", "validation_record", "variance", "variants",
-    "verdict", "warm_up_gains", "way_times", "whole_network", "width_words", "zoo_workloads",
+    "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "SIDES", "TRAITS", "Claim", "Correlations", "Interval", "Measured", "Regime",
+    "Timing", "Trait", "at_measured_cost", "at_paper_schedule", "better", "broadest", "budgets", "by_method", "by_network",
+    "check_claims", "claim_value", "collection_table", "compared", "compared_by_clock", "correlation_table", "crossing_record",
+    "curves", "cuts", "decays", "deciding", "distances", "frontier", "gains", "hardware_record", "interval", "least_noise",
+    "mean_std", "mixtures", "model_table", "model_traits", "nearest", "page_records", "pairs", "paper_value",
+    "pipeline_schedules", "pipeline_sweep", "planned", "quality", "record_fixed", "recorded", "recorded_correlations",
+    "recorded_steps", "regimes", "results", "savings", "study_results", "summary", "tally", "threshold", "timings",
+    "validation_record", "variance", "variants", "verdict", "warm_up_gains", "whole_network", "width_words", "zoo_workloads",
 ]  # fmt: skip

@@ -124,7 +124,7 @@ def hardware_record() -> dict:
 
 
 def recorded_steps() -> dict | None:
-    """What ``step_times`` gave for several models on an accelerator, as recorded; None where nothing is."""
+    """What ``measuring.step_times`` gave for several models on an accelerator, as recorded; None where nothing is."""
     path = _paths.recorded() / "steps.json"
     return read_json(path, "restore it with git checkout") if path.exists() else None
 

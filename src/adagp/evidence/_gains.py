@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from ..running import gp_work
 from ..schedule import DECAYS
 from ._frontier import best_setting, compared, distance_by_seed, distances, frontier, reference_curve
-from ._measured import way_times
 from ._regimes import Regime
 from ._rules import LEAST_PAIRS, Interval, interval
 
@@ -17,7 +16,7 @@ def at_measured_cost(runs: "pd.DataFrame", times: "pd.DataFrame") -> "pd.DataFra
     """Return the rows of one regime with each method's cost by this machine's clock, for ``distances`` at equal seconds.
 
     Args:
-        times: ``way_times`` of the same rows.
+        times: ``measuring.method_times`` of the same rows.
     """
     steps = runs[["method", "timing"]].merge(times, how="left", on=["method", "timing"]).set_index(runs.index)
     cost = runs["epochs"] * ((1 - runs["gp"]) * steps["bp"] + runs["gp"] * steps["gp"])
@@ -25,15 +24,14 @@ def at_measured_cost(runs: "pd.DataFrame", times: "pd.DataFrame") -> "pd.DataFra
 
 
 def compared_by_clock(
-    regimes: "dict[Regime, pd.DataFrame]", *, repeats: int
-) -> "tuple[dict[Regime, pd.DataFrame], dict[Regime, pd.DataFrame]]":
-    """Return ``compared`` with costs by this machine's clock, and the step times that it rests on.
+    regimes: "dict[Regime, pd.DataFrame]", times: "dict[Regime, pd.DataFrame]"
+) -> "dict[Regime, pd.DataFrame]":
+    """Return ``compared`` with costs by this machine's clock, for the regimes that have times.
 
     Args:
-        repeats: as for ``way_times``.
+        times: ``measuring.method_times`` by regime.
     """
-    times = {regime: way_times(runs, repeats=repeats) for regime, runs in regimes.items()}
-    return compared({regime: at_measured_cost(regimes[regime], times[regime]) for regime in times}), times
+    return compared({regime: at_measured_cost(regimes[regime], table) for regime, table in times.items()})
 
 
 def timings(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":

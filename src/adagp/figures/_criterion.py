@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+
 @style.drawing
 def criterion(
     table: "pd.DataFrame", cuts: "pd.DataFrame", labels: Mapping[str, str], thresholds: Mapping[str, float]
@@ -31,10 +32,11 @@ def criterion(
         figure, (left, right) = style.panels(2, 9.6, 4.2, phone=3.6)
         for rank, (name, label) in enumerate(labels.items()):
             rows = data[data["prediction"] == name]
+            color = style.COLORS.get(style.METHOD_OF.get(name, ""), style.GREEN)
             spread = [rows["mean"] - rows["min"], rows["max"] - rows["mean"]]
             left.errorbar(
                 rows["position"] + 1, rows["mean"], spread, marker="o", markersize=3.5, linewidth=1.2, elinewidth=0.8,
-                color=style.COLORS.get(style.METHOD_OF.get(name, ""), style.GREEN), label=label, zorder=3 - rank / 10,  # the first is not hidden where several are zero
+                color=color, label=label, zorder=3 - rank / 10,  # the first is not hidden where several are zero
             )  # fmt: skip
         for label, value in thresholds.items():
             left.axhline(value, color=style.BLACK, linewidth=0.9, linestyle=(0, (4, 2)))

@@ -206,7 +206,7 @@ def predictor_start(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """How far a predictor comes from its start: three panels over its updates, one line a way to start.
 
     Args:
-        table: ``evidence.predictor_start``.
+        table: ``measuring.predictor_start``.
     """
     import matplotlib.pyplot as plt
 

@@ -279,7 +279,7 @@ def seconds_table(table: "pd.DataFrame", timed: "pd.DataFrame", times: "pd.DataF
     Args:
         table: ``evidence.distances``.
         timed: the same of ``evidence.at_measured_cost``.
-        times: ``evidence.way_times``.
+        times: ``measuring.method_times``.
     """
     import pandas as pd
 

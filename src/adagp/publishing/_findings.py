@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from .. import evidence, figures
+from .. import evidence, figures, measuring
 from .._errors import UsageError
 from ..figures import Row
 from ..figures.style import LABELS, METHOD_OF
@@ -202,16 +202,16 @@ def _criterion(profile: str) -> "HTML":
         for other in others:
             rest = evidence.correlation_table(other)
             left = 100 * evidence.mixtures(rest).groupby("prediction")["noise"].mean()
-            found += f" On {other['config']['model']} (n = {rest['seed'].nunique()}): {left['shared-network']:.1f}."
+            found += f" On {other.run.model} (n = {rest['seed'].nunique()}): {left['shared-network']:.1f}."
         rows: list[Row] = [
             (textwrap.fill(evidence.PREDICTIONS[name], 20), row["mean"], row["min"], row["max"], METHOD_OF.get(str(name), "bp"))
             for name, row in means.iterrows()
         ]
         drawn = figures.compared(rows, xlabel="squared correlation", reference=least)
-        run = record["config"]
+        run = record.run
         rests = (
             f"n = {paper['count']:.0f} seeds, lines from the least to the most; the dashed line is what must be exceeded. "
-            f"{run['model']} at {run['width']:g} of its width on {run['dataset']}, after {run['epochs']} epochs."
+            f"{run.model} at {run.width:g} of its width on {run.dataset}, after {run.epochs} epochs."
         )
     return finding(
         "criterion",
@@ -226,7 +226,7 @@ def _criterion(profile: str) -> "HTML":
 
 def _untrained(profile: str) -> "HTML":
     """What a predictor applies before it has learned: measured here, at its first update."""
-    start = evidence.predictor_start(profile, updates=1, every=1).set_index("start")
+    start = measuring.predictor_start(profile, updates=1, every=1).set_index("start")
     usual, zero = start.loc["default"], start.loc["zero"]
     rows: list[Row] = [
         ("usual start: cosine\nfor two batches", usual["between_batches"], None, None, "adagp-default-init"),
