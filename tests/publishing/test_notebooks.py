@@ -2,14 +2,16 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from adagp._errors import UsageError
-from adagp.publishing import NotebookError, execute_notebooks, forecast, notebook_jobs
+from adagp.publishing import NotebookError, execute_notebooks, forecast, needed_runs, notebook_jobs
 from adagp.running import profile
 
 SMOKE = profile("smoke")
+SOURCES = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 def notebook(source):
@@ -81,3 +83,20 @@ def test_a_failing_notebook_leaves_the_last_good_one(notebooks, tmp_path):
 def test_unknown_names_are_refused_before_anything_runs(checkout, only, parameters, words):
     with pytest.raises(UsageError, match=words):
         notebook_jobs(SMOKE, only, parameters)
+
+
+@pytest.mark.parametrize("page", sorted(SOURCES.glob("*.ipynb")), ids=lambda page: page.stem)
+def test_a_notebook_says_in_its_metadata_which_runs_it_reads(page):
+    notebook = json.loads(page.read_text())
+    source = "".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    reads = "results" if "evidence.results(" in source else "study" if "evidence.study_results(" in source else None
+    assert notebook["metadata"].get("adagp", {}).get("reads") == reads
+
+
+def test_the_runs_that_a_page_needs_follow_from_its_metadata_and_parameters():
+    full = profile("quick")
+    pages = {job.page: job for job in notebook_jobs(full, ["03", "04", "09", "13", "model-vgg13"])}
+    needed = {page: needed_runs(job, full) for page, job in pages.items()}
+    assert needed["03_accuracy"] == full.runs() and needed["13_controls"] == full.study.runs() and not needed["09_overhead"]
+    assert {run.model for run in needed["04_transformer"]} == {"transformer"}
+    assert {run.model for run in needed["model-vgg13"]} == {"vgg13"}
