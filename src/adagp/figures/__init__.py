@@ -19,7 +19,7 @@ from ._compared import Row, compared
 from ._criterion import criterion
 from ._hardware import handshake, hardware_blocks, hardware_cycles, hardware_timeline
 from ._method import designs, matrices, phases, reorganization
-from ._show import glue, save, show, small
+from ._show import PAGE, glue, save, show, small
 from ._training import (
     controls,
     distances,
@@ -35,9 +35,9 @@ from ._training import (
 )
 
 __all__ = [
-    "Row", "area_and_power", "batch_size", "compared", "controls", "criterion", "designs", "distances", "energy", "explored",
-    "eyeriss", "followed", "frontier", "gantt", "glue", "handshake", "hardware_blocks", "hardware_cycles",
+    "PAGE", "Row", "area_and_power", "batch_size", "compared", "controls", "criterion", "designs", "distances", "energy",
+    "explored", "eyeriss", "followed", "frontier", "gantt", "glue", "handshake", "hardware_blocks", "hardware_cycles",
     "hardware_timeline", "layer_cycles", "learning_curves", "matrices", "phases", "pipelines", "plan", "predictor_quality",
-    "predictor_start", "quality_by_method", "reorganization", "save", "savings", "scalesim", "scores", "sensitivity", "show",
-    "small", "speedup", "style", "zigzag",
+    "predictor_start", "quality_by_method", "reorganization", "save", "savings", "scalesim", "scores", "sensitivity",
+    "show", "small", "speedup", "style", "zigzag",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from .. import _paths
 from .._errors import UsageError, reason, short, unknown
 from .._files import read_json, write_atomic
 from .._processes import kill_tools, run_tool, temporary_folder
-from ..figures._show import PAGE
+from ..figures import PAGE
 from ..running import Profile, Run, digest, free_threads, local_store, package_code, usable_cores
 
 _STAMP = {"key": str, "seconds": int | float, "finished": str}
