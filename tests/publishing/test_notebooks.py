@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from adagp._errors import UsageError
-from adagp.publishing import NotebookError, execute_notebooks, forecast, notebook_jobs
+from adagp.publishing import NotebookError, execute_notebooks, forecast, needed_runs, notebook_jobs
 from adagp.running import profile
 
 SMOKE = profile("smoke")
@@ -81,3 +81,24 @@ def test_a_failing_notebook_leaves_the_last_good_one(notebooks, tmp_path):
 def test_unknown_names_are_refused_before_anything_runs(checkout, only, parameters, words):
     with pytest.raises(UsageError, match=words):
         notebook_jobs(SMOKE, only, parameters)
+
+
+def test_a_notebook_declares_the_runs_that_it_reads():
+    """What its code asks for, so that nothing is trained while it is executed and nothing in vain before."""
+    for job in notebook_jobs(SMOKE):
+        source = job.notebook.read_text()
+        expected = []
+        if "evidence.study_results(" in source:
+            expected = SMOKE.study.runs()
+        elif "evidence.results(" in source:
+            named = "transformer" if 'results(profile, \\"transformer' in source else None
+            expected = SMOKE.runs(dict(job.parameters).get("model") or named)
+        assert needed_runs(job, SMOKE) == expected, job.page
+
+
+def test_another_word_for_what_a_notebook_reads_is_refused(notebooks):
+    wrong = notebook("1")
+    wrong["metadata"]["adagp"] = {"reads": "everything"}
+    (notebooks / "01_tiny.ipynb").write_text(json.dumps(wrong))
+    with pytest.raises(UsageError, match=r"unknown value of adagp\.reads in the metadata of .*01_tiny.ipynb 'everything'"):
+        needed_runs(notebook_jobs(SMOKE)[0], SMOKE)

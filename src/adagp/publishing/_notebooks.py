@@ -80,12 +80,23 @@ def notebook_jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[s
 
 
 def needed_runs(job: Job, profile: Profile) -> list[Run]:
-    """The runs whose records the notebook reads: one model's, all, or none."""
-    source = job.notebook.read_text()
-    if "evidence.results(" in source:
-        model = "transformer" if "transformer" in job.page else dict(job.parameters).get("model")
-        return profile.runs(model)
-    return profile.study.runs() if "evidence.study_results(" in source else []
+    """Return the runs whose records the notebook reads, which its metadata declares as ``adagp.reads``.
+
+    It is 'runs' for those of the profile (of one model where ``adagp.model`` or the page's parameter ``model`` names one),
+    'study' for those of the profile's study, and missing where the notebook reads none.
+
+    Raises:
+        UsageError: another word.
+    """
+    declared = read_notebook(job.notebook).metadata.get("adagp", {})
+    reads = declared.get("reads")
+    if reads == "runs":
+        return profile.runs(declared.get("model") or dict(job.parameters).get("model"))
+    if reads == "study":
+        return profile.study.runs()
+    if reads is not None:
+        raise unknown(f"value of adagp.reads in the metadata of {job.notebook}", reads, ("runs", "study"))
+    return []
 
 
 def results_digest(profile: Profile) -> str:
