@@ -1,4 +1,4 @@
-"""The commands of the accelerator model: ``adagp simulate``, ``explore`` and ``export``."""
+"""Commands of the accelerator model: ``adagp simulate``, ``explore`` and ``export``."""
 
 import json
 import sys
@@ -49,12 +49,12 @@ def simulate(
     epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
     method: MethodOption = "adagp",
     way: Annotated[str | None, typer.Option(hidden=True)] = None,
-    layers: Annotated[str, typer.Option(help="Also write each layer's share to this file (.csv or .json).")] = "",
+    layers: Annotated[str, typer.Option(help="Also write the cost of each layer to this file (.csv or .json).")] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")
     ] = False,
 ) -> None:
-    """Speed-up and energy of training one network on an accelerator with ADA-GP, and where the cycles go."""
+    """Simulate the training of one network on an accelerator with ADA-GP: speed-up, energy, and cycles by layer."""
     from . import accelerator as acc
 
     if layers and not layers.endswith((".csv", ".json")):
@@ -88,7 +88,7 @@ def explore(
     epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
     figure: Annotated[str, typer.Option(help="Also draw it (.svg, .png or .pdf).")] = "",
 ) -> None:
-    """Sweep dataflows, designs, batch sizes and array shapes into one tidy table, and a figure of it."""
+    """Simulate each combination of dataflow, design, batch size and array shape; write one tidy table, and a figure."""
     from . import accelerator as acc
 
     chip = _hardware(hardware)
@@ -164,7 +164,7 @@ COMMANDS = (simulate, explore, export)
 
 
 def _hardware(name: str) -> "acc.HardwareFile":
-    """A preset by name, or what a file describes."""
+    """Return a preset by name, or the chip and designs of a file."""
     from . import accelerator as acc
 
     if name.endswith(".toml"):

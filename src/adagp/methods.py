@@ -96,7 +96,7 @@ METHODS: dict[str, Method] = _table(
     ),
     Method(
         name="coast", title="coast", color="#E69F00", predictor="coast", made_by="adagp.predictors:Coast", predicts=False,
-        line="a zero gradient in Phase GP: momentum and weight decay go on; prediction must beat it",
+        line="a zero gradient in Phase GP: momentum and weight decay continue; prediction must beat it",
     ),
     Method(
         name="skip", title="skip", color="#808080", schedule="always-bp", work=_work.SKIP, predicts=False,
@@ -159,7 +159,7 @@ METHODS: dict[str, Method] = _table(
     Method(
         name="nowcast", title="nowcast", color="#999933", predictor="nowcast", made_by="adagp.predictors:Nowcast",
         work=_work.NOWCAST, studied="full",
-        line="weights extrapolated as they moved before, without a forward pass",
+        line="weights extrapolated from their last changes, without a forward pass",
     ),
     Method(
         name="feedback-alignment", title="feedback alignment", color="#6699CC", predictor="feedback-alignment",

@@ -212,9 +212,9 @@ def test_measured_cost_follows_the_batches_that_ran_and_leaves_backpropagation_a
 def test_two_cuts_of_one_method_cost_apart():
     halves = [record(80, method="truncated", predictor_options=(("share", share),)) for share in (0.9, 0.01)]
     runs = evidence.budgets([*plain(), *halves])
-    timings = sorted(set(runs[runs["method"] == "truncated"]["timing"]))
-    assert sorted(dict(timing.options)["share"] for timing in timings) == [0.01, 0.9]
-    times = pd.DataFrame({"method": "truncated", "timing": timings, "bp": 1.0, "gp": [0.4, 0.8]})
+    cuts = sorted(set(runs[runs["method"] == "truncated"]["timing"]))
+    assert [dict(timing.options)["share"] for timing in cuts] == [0.01, 0.9]
+    times = pd.DataFrame({"method": "truncated", "timing": cuts, "bp": 1.0, "gp": [0.4, 0.8]})
     timed = evidence.at_measured_cost(runs, times)
     assert timed[timed["method"] == "truncated"]["cost"].tolist() == pytest.approx([15 + 5 * 0.8, 15 + 5 * 0.4])
 

@@ -1,4 +1,4 @@
-"""The shared network against its plain reference, and tensor reorganization against its definition."""
+"""The shared network agrees with its plain reference, and tensor reorganization with its definition."""
 
 import pytest
 import torch
@@ -70,7 +70,7 @@ def test_prediction_and_learning_equal_the_reference(memory_format):
 
 
 def test_normalized_targets_are_gradients_over_their_running_scale():
-    """A layer whose gradients are a million times larger learns as fast, and its predictions are that much larger."""
+    """A layer with gradients a million times larger learns as fast, and its predictions are a million times larger."""
     layers, outputs = layers_and_outputs(torch.contiguous_format)
     sizes = []
     for scale in (1.0, 1e6):

@@ -1,4 +1,4 @@
-"""The ladder against its definition, and the adaptive schedule's decisions."""
+"""Schedules: the ladder agrees with its definition, and the adaptive schedule decides as documented."""
 
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ LETTERS = {Phase.WARM_UP: "w", Phase.BP: "B", Phase.GP: "G"}
 
 
 def epochs_of(schedule, epochs, batches):
-    """Phases as they run, a string of letters an epoch."""
+    """Return the phases in the order in which they run, as one string of letters per epoch."""
     starts = epoch_starts(schedule, epochs, batches)
     return [
         "".join(LETTERS[schedule.phase(epoch, start + batch)] for batch in range(batches)) for epoch, start in enumerate(starts)
@@ -22,13 +22,13 @@ def epochs_of(schedule, epochs, batches):
 
 
 def counted(schedule, epochs, batches):
-    """Batches by phase, one after the other."""
+    """Count the batches of each phase by asking for one after the other."""
     phases = "".join(epochs_of(schedule, epochs, batches))
     return {phase: phases.count(letter) for phase, letter in LETTERS.items()}
 
 
 def test_the_ladder_over_ninety_epochs_costs_what_arithmetic_says():
-    """With a backward pass of two forward passes and free prediction: 270 / 184.3 = 1.465, close to the paper's 1.47."""
+    """If a backward pass costs two forward passes and predictions are free: 270 / 184.3 = 1.465, close to the paper's 1.47."""
     counts = counted(LadderSchedule(), 90, 60)  # 60 batches hold whole groups of every ratio
     cost = 3 * (counts[Phase.WARM_UP] + counts[Phase.BP]) + counts[Phase.GP]
     assert 3 * 90 * 60 / cost == pytest.approx(270 / 184.3, rel=1e-3)
@@ -45,7 +45,7 @@ ladders = st.builds(LadderSchedule, warm_up_epochs=st.integers(0, 4), rungs=rung
 
 @given(ladder=ladders, epochs=st.integers(1, 15), batches=st.integers(1, 23))
 def test_segments_count_exactly_the_batches_that_run(ladder, epochs, batches):
-    """Epoch by epoch, those included that are shorter than a group."""
+    """Segments are compared epoch by epoch, including epochs that are shorter than a group."""
     segments = ladder.segments(epochs, batches)
     planned = [(s.warm_up, s.bp, s.gp) for s in segments for _ in range(s.epochs)]
     assert planned == [tuple(phases.count(x) for x in "wBG") for phases in epochs_of(ladder, epochs, batches)]
@@ -68,7 +68,7 @@ def test_short_epochs_of_one_ratio_are_cut_from_one_row_of_groups(epochs, batche
 
 
 def test_an_epoch_of_one_step_follows_the_ladder():
-    """Each rung's four epochs hold four steps; the true gradient that 4:1 made due comes first in 3:1, and so on."""
+    """The four epochs of a rung hold four steps. The BP batch that is due after 4:1 comes first in 3:1, and so on."""
     found = "".join(epochs_of(LadderSchedule(), 40, 1))
     assert found == "w" * 10 + "GGGG" + "BGGG" + "BGGB" + "GB" * 9
     assert [(s.epochs, s.warm_up, s.bp, s.gp) for s in LadderSchedule().segments(16, 1)] == [
@@ -92,7 +92,7 @@ def test_what_a_short_epoch_hands_on_ends_with_the_next_epoch_that_holds_a_group
 
 
 def test_a_late_schedule_goes_on_over_short_epochs_too():
-    """1:1, 2:1 and 4:1 for five epochs each; a true gradient is due after the first five, and the 2:1 that follows pays it."""
+    """1:1, 2:1 and 4:1 run for five epochs each. The BP batch that is due after the first five comes first in 2:1."""
     late = LateSchedule(epochs=30)
     assert "".join(epochs_of(late, 40, 1)) == "w" * 15 + "GBGBG" + "BGGBG" + "GGGBGGGGBGGGGBG"
     segments = late.segments(40, 1)
@@ -148,7 +148,7 @@ def test_a_ladder_without_batches_is_refused(change):
 
 
 def train(schedule, losses, cosine=None):
-    """Feed one loss a BP batch (after a warm-up of none); returns the phases that ran."""
+    """Report one loss per BP batch to a schedule without warm-up; return the phases that ran."""
     phases, losses = [], iter(losses)
     while True:
         phase = schedule.phase(0, len(phases))

@@ -1,4 +1,4 @@
-"""The engine on a CUDA device: the same training as on the CPU, on the shapes that fail there first."""
+"""The engine on a CUDA device trains as on the CPU, with the shapes that are most likely to fail there."""
 
 import pytest
 import torch

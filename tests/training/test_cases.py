@@ -1,6 +1,6 @@
-"""Situations that users of other tools met, as their public trackers tell: each test names its case (E1 to E31).
+"""Situations that users of similar tools reported in public issue trackers. Each test names its case (E1 to E31).
 
-What is right is what a plain torch loop does, or the same situation written in a way that cannot go wrong. Networks are tiny.
+The reference is a plain torch loop, or the same situation written in a way that cannot go wrong. Networks are tiny.
 ``test_cases_networks.py`` has the cases on kinds of networks.
 """
 
@@ -36,7 +36,7 @@ SOME = ["shared-network", "error-projection", "truncated"]
 
 
 def crossed(names, first, *others):
-    """Every predictor with the first variant, some with the others."""
+    """Parametrize a test: all predictors with the first variant, a few with each other one."""
     every = [(name, *_tuple(first)) for name in [*EVERY, "sampled by error"]]
     return pytest.mark.parametrize(f"predictor, {names}", every + [(name, *_tuple(one)) for one in others for name in SOME])
 
@@ -98,7 +98,7 @@ def weights(model):
 
 
 def same_state(one, other, path="", close=False):
-    """Equal bit for bit, or, where sums may run in another order, to rounding."""
+    """Assert that two results are equal bit for bit, or up to rounding where sums may be taken in another order."""
     assert type(one) is type(other), path
     if isinstance(one, dict):
         assert one.keys() == other.keys(), path
@@ -226,7 +226,7 @@ def quietly(how):
 @pytest.mark.parametrize("order", ["target first", "student first"])
 @crossed("how", "no_grad", "set_grad_enabled", "inference_mode")
 def test_e02_the_users_no_grad_is_as_a_target_computed_outside(predictor, order, how):
-    """A use of the model under no_grad is the same as numbers that were there before."""
+    """A use of the model under no_grad has the same effect as a target that was computed before."""
     data = [(x, x.flip(0), y) for x, y in vectors(5)]
     results = []
     for inside in (True, False):
@@ -304,7 +304,7 @@ def test_e02_truncated_has_plain_torchs_gradient_above_its_cut(share):
 
 @most_predictors
 def test_e02_a_backbone_under_no_grad_leaves_its_head_to_train(predictor):
-    """Also with the cut of 'truncated' where it would lie inside the backbone."""
+    """This includes 'truncated' with a share whose cut would lie inside the backbone."""
     backbone, head = tiny(), nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 4))
     model = nn.ModuleList([backbone, head])
 
@@ -338,7 +338,7 @@ def copies(model, kind):
 
 @crossed("kind, graph", ("deepcopy", False), ("average", False), ("deepcopy", True), ("average", True))
 def test_e04_a_copy_called_in_the_closure_is_not_the_model(predictor, kind, graph):
-    """A mean teacher. With a graph: its weights are frozen, as BYOL's, but autograd stays on."""
+    """The copy is a mean teacher. With ``graph`` its weights are frozen, as in BYOL, but autograd stays on."""
     results = []
     for inside in (True, False):
         model = tiny()
@@ -364,7 +364,7 @@ def test_e04_a_copy_called_in_the_closure_is_not_the_model(predictor, kind, grap
 
 @most_predictors
 def test_e04_a_copy_made_of_the_student_in_the_closure_is_not_seen(predictor):
-    """Its hooks were copied along: they answer for the module that they were put on."""
+    """The copy has copies of the hooks, which work only for the module that they were put on."""
     results = []
     for copied in (False, True):
         model = tiny()
@@ -399,7 +399,7 @@ def test_e04_nothing_is_left_on_a_copy_after_close():
 
 @crossed("around", "", "scaler", "accumulate")
 def test_e06_what_the_predictor_learns_from_is_what_the_optimizer_gets(predictor, around):
-    """Clipping by the engine is as clipping in the backward pass."""
+    """Clipping by the engine gives the same result as clipping in the backward pass."""
     if around == "accumulate" and uses_error(predictor):
         pytest.skip("refuses accumulated calls")
     results = []
@@ -431,7 +431,7 @@ def test_e06_what_the_predictor_learns_from_is_what_the_optimizer_gets(predictor
 
 @pytest.mark.parametrize("predictor", ["shared-network", "ema", "shuffled", "error-projection", "feedback-alignment"])
 def test_e06_an_outlier_that_clipping_tames_spoils_no_prediction(predictor):
-    """One batch of ten thousand times the loss ends the warm-up; the predictions after it are as long as without it."""
+    """The last warm-up batch has ten thousand times the usual loss. Predictions after it have the same norm as without it."""
 
     def after(outlier):
         model = tiny()
@@ -453,7 +453,7 @@ def test_e06_an_outlier_that_clipping_tames_spoils_no_prediction(predictor):
 
 
 class Poolered(nn.Module):
-    """A network with a layer beside that the loss does not depend on."""
+    """Network with an additional layer on which the loss does not depend."""
 
     def __init__(self, how):
         super().__init__()
@@ -688,7 +688,7 @@ def _names(model, parameters):
 
 @most_predictors
 def test_e11_true_phases_with_layers_coming_are_the_plain_loop(predictor):
-    """Gradual unfreezing from the top, a layer an epoch."""
+    """Layers are unfrozen from the top, one per epoch."""
     model, twin = tiny(), tiny()
     optimizers = [torch.optim.SGD(one[4:].parameters(), lr=0.1, momentum=0.9) for one in (model, twin)]
     engine = AdaGP(model, optimizers[0], schedule=WARM_UP, predictor=create(predictor))
@@ -703,7 +703,7 @@ def test_e11_true_phases_with_layers_coming_are_the_plain_loop(predictor):
 
 @most_predictors
 def test_e11_what_was_learned_of_the_layers_that_stay_is_kept(predictor):
-    """A layer that comes does not change the prediction for the others."""
+    """A layer that is added does not change the predictions for the others."""
     results = []
     for comes in (False, True):
         model = tiny()
@@ -743,7 +743,7 @@ def test_e13_a_layer_may_be_called_by_keyword(predictor):
 
 
 class Experts(nn.Module):
-    """Each sample goes to one of two experts, by a rule that leaves the second without samples where it says so."""
+    """Network that sends each sample to one of two experts; with ``empty``, the second expert gets no samples."""
 
     def __init__(self):
         super().__init__()
@@ -824,7 +824,7 @@ def test_e15_torchs_default_type_may_be_another(predictor, dtype, other):
 
 @most_predictors
 def test_e15_the_type_of_the_engines_own_numbers_is_not_torchs_default(predictor):
-    """A float32 model's predictions are the same under any default."""
+    """The predictions for a float32 model do not depend on torch's default type."""
     results, data = [], vectors(4)
     for dtype in (torch.float32, torch.float64):
         try:
@@ -945,7 +945,7 @@ def test_e19_reentrant_checkpointing_around_the_last_layers(predictor):
 
 @most_predictors
 def test_e19_reentrant_checkpointing_below_the_last_layers(predictor):
-    """The first layer runs before the part, so that the part has gradients; the last one after it."""
+    """The first layer runs before the checkpointed part, so that this part has gradients; the last layer runs after it."""
     model, twin = (Checkpointed(2, 3, reentrant=True, wrap=wrap) for wrap in (True, False))
     source = Truncated(share=0.05) if predictor == "truncated" else create(predictor)
     engine = AdaGP(model, sgd(model), schedule=WARM_THEN_BOTH, predictor=source)
@@ -1030,7 +1030,7 @@ def test_e22_truncated_has_plain_torchs_gradient_above_its_cut(kind, share):
 
 @pytest.mark.parametrize("predictor", ["shared-network", "coast", "previous", "truncated", "error-projection"])
 def test_e22_a_gradient_with_respect_to_weights_is_refused_in_words_of_ours(predictor):
-    """Meta-learning's inner step: in Phase GP weights have no graph. It is said then at the latest."""
+    """The inner step of meta-learning needs a graph of the weights. The first GP batch, at the latest, refuses it."""
     model = smooth()
 
     def loss(x, y):
@@ -1142,7 +1142,7 @@ WRAPPERS = {
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_e25_the_state_of_a_wrapped_model_is_that_of_the_model(wrapper):
-    """Names only: a compiled model is not run here (see the test in processes of its own)."""
+    """Only names are compared: a compiled model is run in a process of its own by another test."""
     model = tiny()
     engine = AdaGP(model, sgd(model), schedule=WARM_THEN_BOTH, measure_every=1)
     run(engine, cross_entropy(model), vectors(4))
@@ -1201,7 +1201,7 @@ def test_e25_a_model_with_a_part_called_module_keeps_its_names():
 
 
 class Strict(torch.optim.SGD):
-    """Takes its scale from the first gradient, as DAdaptSGD and PSGD do: that must not be zero."""
+    """Optimizer that takes its scale from the first gradient, as DAdaptSGD and PSGD do, which must not be zero."""
 
     def step(self, closure=None):
         for group in self.param_groups:
@@ -1257,7 +1257,7 @@ def test_e27_an_optimizer_whose_zero_grad_has_no_set_to_none(predictor):
 
 
 class SecondOrder(torch.optim.SGD):
-    """As AdaHessian: asks for a graph of the gradients in its step."""
+    """Optimizer that needs a graph of the gradients in its step, as AdaHessian does."""
 
     def step(self, closure=None):
         parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
@@ -1267,7 +1267,7 @@ class SecondOrder(torch.optim.SGD):
 
 
 class TwoPasses(torch.optim.SGD):
-    """As SAM: its step calls the closure itself."""
+    """Optimizer whose step calls the closure itself, as SAM's does."""
 
     def step(self, closure=None):
         assert closure is not None, "SAM requires a closure"
@@ -1319,7 +1319,7 @@ def test_e28_an_error_of_a_later_step_is_the_optimizers_own():
     (AlwaysBP(), 1, "on"), (AlwaysBP(), 1, "off"),
 )  # fmt: skip
 def test_e31_one_autocast_region_around_the_loop_is_as_one_in_each_closure(predictor, schedule, accumulate, outside):
-    """Also a region that is switched off, inside which the closure's own keeps its casts from step to step."""
+    """This includes a disabled region around the loop, inside which the closure's own region caches casts from step to step."""
     if accumulate > 1 and uses_error(predictor):
         pytest.skip("refuses accumulated calls")
     results = []
@@ -1382,7 +1382,7 @@ COMPILED += [(kind, "error-projection") for kind in ("second engine", "part", "b
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
-    """By (kind, predictor): 'same' as the eager model bit for bit, what was raised, or the difference."""
+    """Results by (kind, predictor): 'same' if equal to the eager model bit for bit, else the error or the difference."""
     file = tmp_path_factory.mktemp("compiled") / "results.pt"
     torch.multiprocessing.spawn(_compile_all, args=(file,), nprocs=1)
     return torch.load(file, weights_only=True)
@@ -1465,7 +1465,7 @@ def test_e05_close_takes_the_hooks_off_a_compiled_model(compiled):
 
 
 class Dropping(nn.Module):
-    """Residual layers; which of them run is drawn, or chosen, by rank."""
+    """Residual layers, some of which are dropped at random or by rank."""
 
     def __init__(self, how, rank):
         super().__init__()
@@ -1554,7 +1554,7 @@ def _dropping(how, predictor, rank, group):
 
 
 def _state_of_replicas():
-    """A replica's state in the plain model and back."""
+    """Load the state of a replica into the plain model, and the other way round."""
     model, other = tiny(), tiny()
     replica = nn.parallel.DistributedDataParallel(model)
     engine = AdaGP(replica, sgd(model), schedule=WARM_THEN_BOTH)
@@ -1645,7 +1645,7 @@ def _made(model, predictor, optimizer):
 
 
 def _sharded(predictor, how, optimizer, rank=None, steps=4):
-    """Weights after two epochs: of one process with the whole batch, or of one of two, each with half of it."""
+    """Return the weights after two epochs: of one process with the whole batch, or of two, each with half of it."""
     model = shardable()
     if rank is not None:
         _shard(model, how)

@@ -1,4 +1,4 @@
-"""Cases on kinds of networks: which weights are predicted, how layers are called and tied (see ``test_cases.py``)."""
+"""Cases with different networks: which weights are predicted, how layers are called and tied (see ``test_cases.py``)."""
 
 import copy
 import io
@@ -41,7 +41,7 @@ WITHOUT_PART = [name for name in EVERY if adagp.predictors.create(name).work.par
 
 
 class ConvOfTransformers(nn.Module):
-    """As GPT-2's: a linear layer whose weight is (in, out)."""
+    """Linear layer whose weight is (in, out), as in GPT-2."""
 
     def __init__(self, outputs, inputs):
         super().__init__()
@@ -55,7 +55,7 @@ ConvOfTransformers.__module__, ConvOfTransformers.__qualname__ = "transformers.p
 
 
 class ByHand(nn.Module):
-    """A parameter that the forward pass hands to a function."""
+    """Module whose forward pass hands a parameter to a function."""
 
     def __init__(self, product, *shape):
         super().__init__()
@@ -66,7 +66,7 @@ class ByHand(nn.Module):
 
 
 class Sequence(nn.Module):
-    """(batch, 6) as a sequence of three pairs through a recurrent network or attention, its last step through a head."""
+    """Network that reads (batch, 6) as three pairs, by recurrence or attention, with a head on the last step."""
 
     def __init__(self, body, width):
         super().__init__()
@@ -88,7 +88,7 @@ class Sequence(nn.Module):
 
 
 class Expert(nn.Module):
-    """Fused experts, (experts, out, in) or (experts, in, out), all on every sample."""
+    """Fused experts with a weight (experts, out, in) or (experts, in, out), all of which run on every sample."""
 
     def __init__(self, how):
         super().__init__()
@@ -102,7 +102,7 @@ class Expert(nn.Module):
 
 
 class Attention(nn.Module):
-    """Rows of one qkv weight, read by name, as Swin's and timm's."""
+    """Attention that reads the rows of one qkv weight by name, as Swin and timm do."""
 
     def __init__(self, sliced):
         super().__init__()
@@ -186,7 +186,7 @@ def network(name):
 
 
 def matrices(model):
-    """Trained parameters that have rows."""
+    """Return the names of the trained parameters that have rows of output channels."""
     return {
         name for name, p in model.named_parameters() if p.dim() >= 2 and p.numel() > max(p.shape) and "original0" not in name
     }
@@ -246,7 +246,7 @@ def test_e10_every_predictor_runs_on_every_kind(name, predictor):
 
 
 class Looks(Coast):
-    """Keeps what it is shown: by layer, the sum over positions of each row's outputs, over all uses."""
+    """Predictor that stores, by layer, the sum of each row's outputs over all positions and uses."""
 
     def see(self, layer, inputs, output, rows=None):
         channels = output.movedim(1, -1) if rows is None and layer.kind.axis == 1 else output
@@ -258,7 +258,7 @@ class Looks(Coast):
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("spectral_norm", "orthogonal")])
 def test_e10_a_row_of_the_matrix_is_what_makes_its_output_channel(name):
-    """A change of row r of a weight changes the outputs of channel r, and of no other but where states go round."""
+    """A change of row r of a weight changes only the outputs of channel r, except where a recurrent state mixes channels."""
     model, looks = network(name), Looks()
     engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.0), schedule=WARM_UP, predictor=looks, measure_every=0)
     data = vectors(1)
@@ -307,7 +307,7 @@ def test_e10_states_of_such_networks_load_bit_for_bit(predictor, name):
 
 
 class Own(nn.Module):
-    """A type that nobody knows: einsum hides the weight, (in, out)."""
+    """Module of an unknown type, whose weight (in, out) is hidden in an einsum."""
 
     def __init__(self, inputs=6, outputs=8):
         super().__init__()
@@ -412,7 +412,7 @@ def unbatched(kind):
 
 
 class Last(nn.Module):
-    """Takes the channels' numbers from a map of one position, with or without a batch axis."""
+    """Module that flattens a map of one position to its channels, with or without a batch axis."""
 
     def __init__(self, axes):
         super().__init__()
@@ -516,7 +516,7 @@ def test_e17_a_subclass_may_return_what_it_likes(kind, predictor, last):
 
 
 class TiedConv(nn.Module):
-    """An autoencoder whose decoder is the encoder's transposed convolution."""
+    """Autoencoder whose decoder is the transposed convolution with the encoder's weight."""
 
     def __init__(self, order="conv first"):
         super().__init__()
@@ -545,7 +545,7 @@ class TiedEmbedding(nn.Module):
 
 
 class TiedLinear(nn.Module):
-    """The decoder hands the encoder's weight, transposed, to a function."""
+    """Autoencoder whose decoder hands the encoder's weight, transposed, to a function."""
 
     def __init__(self):
         super().__init__()
@@ -568,7 +568,7 @@ class TiedTwice(nn.Module):
 
 
 def _named(values, layer):
-    """By a layer's name; a tied weight goes by its first one."""
+    """Return the value for a layer by its name; a tied weight has the name of its first use."""
     return values[f"{layer.name}.weight" if f"{layer.name}.weight" in values else "table.weight"]
 
 
@@ -594,7 +594,7 @@ def test_e29_tied_weights(kind, predictor):
 @pytest.mark.parametrize("kind", [TiedLinear, TiedTwice, TiedEmbedding, TiedConv])
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
 def test_e29_no_layer_has_half_of_its_gradient(kind, share):
-    """Under 'truncated' a weight has its whole gradient or none."""
+    """With 'truncated', a weight has its whole true gradient or none."""
     model, twin = kind(), kind()
     engine = AdaGP(model, sgd(model), schedule=WARM_THEN_GP, predictor=Truncated(share=share))
     data = images if kind is TiedConv else vectors
@@ -609,7 +609,7 @@ def test_e29_no_layer_has_half_of_its_gradient(kind, share):
 
 
 def test_e29_the_first_kinds_uses_make_the_prediction():
-    """The transposed convolution's maps leave the prediction alone."""
+    """The maps of the transposed convolution do not change the prediction."""
     model, other = TiedConv(), TiedConv()
     other.up.weight = nn.Parameter(other.conv.weight.detach().clone(), requires_grad=False)
     made = []

@@ -1,4 +1,4 @@
-"""The engine beside optimizers and networks of other libraries: a sample of what ``make validate`` records for all of them."""
+"""The engine with optimizers and networks of other libraries: a sample of what ``make validate`` records for all of them."""
 
 import importlib.util
 from pathlib import Path

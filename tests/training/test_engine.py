@@ -1,4 +1,4 @@
-"""The engine as a user meets it: faithful in every phase, indifferent to what surrounds it, clear about bad input."""
+"""The engine in use: each phase does what it should, the loop around it does not matter, and bad input gives a clear error."""
 
 import copy
 import io
@@ -76,7 +76,7 @@ def test_the_oracle_is_backpropagation():
 
 
 def trained_engine(predictor="shared-network", schedule=None, optimizer=sgd, net=small_net):
-    """An engine whose predictor has seen some true gradients, with Phase GP next."""
+    """Return an engine whose predictor has learned from some true gradients; its next batch is in Phase GP."""
     model = net()
     schedule = schedule or LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))
     engine = AdaGP(model, optimizer(model), schedule=schedule, predictor=predictor)
@@ -111,7 +111,7 @@ def test_phase_gp_makes_no_graph_and_calls_no_backward(monkeypatch):
 
 
 def test_phase_gp_moves_every_weight_of_a_nested_network_and_nothing_else():
-    """The re-implementation looks at children only: on VGG, whose layers are nested, it applies no prediction at all."""
+    """The re-implementation only uses the model's children: on VGG, with nested layers, it applies no prediction at all."""
 
     def vgg():
         torch.manual_seed(0)
@@ -131,7 +131,7 @@ def test_phase_gp_moves_every_weight_of_a_nested_network_and_nothing_else():
 
 
 def test_predictions_differ_between_output_channels():
-    """The re-implementation averages the channels away and repeats one vector over all weights."""
+    """The re-implementation averages over the channels and repeats one vector over all weights."""
     engine, model = trained_engine()
     train(engine, model, batches(1))
     for layer in engine.layers:
@@ -149,7 +149,7 @@ def test_phases_alternate_by_batch():
 
 
 class EveryKind(nn.Module):
-    """All predicted kinds of layer, one used twice, one never."""
+    """Network with all predicted types of layers, one of which is used twice, and one never."""
 
     def __init__(self):
         super().__init__()
@@ -307,7 +307,7 @@ def test_bad_input_is_named():
 
 
 def test_nothing_of_the_engine_is_on_the_model_between_steps():
-    """So a model can be saved, copied, pickled and scripted (E24); a step after ``close`` is refused."""
+    """The model can therefore be saved, copied, pickled and scripted (E24). A step after ``close`` is refused."""
     engine, model = trained_engine()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     for copied in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), torch.jit.script(model)):
@@ -321,7 +321,7 @@ def test_nothing_of_the_engine_is_on_the_model_between_steps():
 
 
 def test_the_model_outside_of_step_is_not_watched():
-    """Validation between batches leaves the predictor alone."""
+    """Validation between batches does not change the predictor."""
     results = []
     for look in (False, True):
         model = small_net()
@@ -431,7 +431,7 @@ def test_the_large_batch_comparison_trains_nothing(predictor):
 
 @pytest.mark.parametrize("predictor", ["shuffled", "nowcast", "coast"])
 def test_a_look_at_predictions_trains_nothing(predictor):
-    """Nor does one that fails in the middle of a group of accumulated calls."""
+    """This includes a call that fails in the middle of a group of accumulated calls."""
     results = []
     for look in (False, True):
         model = small_net()
@@ -477,7 +477,7 @@ def test_a_weight_of_any_memory_format_gets_its_prediction():
 
 @pytest.mark.parametrize("predictor", adagp.predictors.available())
 def test_fused_optimizers_take_every_gradient_as_it_lies(predictor):
-    """On CPUs PyTorch's fused steps read a gradient in its weight's memory order without checking it."""
+    """On CPUs, PyTorch's fused optimizers read a gradient in the memory order of its weight, without a check."""
     trained = []
     for fused in (False, True):
         model = small_net().to(memory_format=torch.channels_last)
@@ -512,7 +512,7 @@ def test_a_batch_agrees_with_another_like_it():
 
 
 def test_error_projection_is_exact_for_the_last_layer():
-    """There dW is the output error times the layer's input: the projection has nothing left to guess."""
+    """There dW is the output error times the layer's input, which is what the projection computes."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(300, 20), nn.ReLU(), nn.Linear(20, 5))
     engine = AdaGP(model, sgd(model), schedule=WARM_UP, predictor="error-projection", measure_every=1)
     train(engine, model, batches(40, size=32))
@@ -530,7 +530,7 @@ def test_error_projection_takes_the_channels_of_a_convolution_as_its_outputs():
 
 
 class LSTMClassifier(nn.Module):
-    """Rows of an image as a sequence; only the head can be predicted."""
+    """Network that reads the rows of an image as a sequence."""
 
     def __init__(self):
         super().__init__()
@@ -542,7 +542,7 @@ class LSTMClassifier(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """One Linear layer used once a row of the image."""
+    """Network that uses one Linear layer once per row of the image."""
 
     def __init__(self):
         super().__init__()
@@ -556,7 +556,7 @@ class Recurrent(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Grouped transposed convolutions; the loss compares images."""
+    """Autoencoder with grouped transposed convolutions; its loss compares images."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which weights are predicted, and from which outputs: layer types, and weights that a model hands to functions."""
+"""Layer types, and weights that a model hands to functions: which are predicted, and from which outputs."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ WARM_THEN_GP = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))
 
 
 class Recording(Coast):
-    """Coasts, and keeps the mean output that it was shown for each row of each layer."""
+    """Coasting predictor that stores the mean output that it has seen for each row of each layer."""
 
     needs = Needs()
 
@@ -29,7 +29,7 @@ class Recording(Coast):
 
 
 def seen_by(model, run, steps=2):
-    """What is shown to a predictor in the last of some true steps with a learning rate of zero; the engine."""
+    """Return what a predictor sees in the last of some true-gradient steps with a learning rate of zero, and the engine."""
     recording = Recording()
     engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.0), schedule=WARM_UP, predictor=recording)
     for _ in engine.epoch(range(steps)):
@@ -38,7 +38,7 @@ def seen_by(model, run, steps=2):
 
 
 class Handing(nn.Module):
-    """A Linear layer whose weight is handed to a function, as in torchvision's Swin."""
+    """Linear layer whose weight is handed to a function, as in torchvision's Swin."""
 
     def __init__(self, handed=True):
         super().__init__()
@@ -83,7 +83,7 @@ def test_attention_is_seen_by_its_projections(batch_first):
 
 
 def test_attention_between_two_sequences_is_seen_in_parts():
-    """The query's rows of the weight are handed over apart from those of key and value."""
+    """The rows of the query are handed to a function separately from those of key and value."""
     torch.manual_seed(0)
     attention = nn.MultiheadAttention(8, 2, batch_first=True)
     x, memory = torch.randn(3, 5, 8), torch.randn(3, 7, 8)
@@ -94,7 +94,7 @@ def test_attention_between_two_sequences_is_seen_in_parts():
 
 
 class Experts(nn.Module):
-    """Four experts in one weight, of which the tokens 0 to 3, 4 to 8 and 9 to 11 take the first three."""
+    """Four experts in one weight. The tokens 0 to 3, 4 to 8 and 9 to 11 go to the first three; the fourth gets none."""
 
     def __init__(self, transposed, how):
         super().__init__()
@@ -219,7 +219,7 @@ def test_a_depth_of_one_is_a_plane():
 
 
 class InByOut(nn.Module):
-    """A product whose weight is (in, out), inside a function that is not shown to the engine."""
+    """Module whose weight is (in, out), inside a function that the engine does not intercept."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A step's life: what is seen, learned and forgotten, in every loop around it. Each test was a fault once."""
+"""The data of a step: what is seen, learned and dropped, in different loops. Each test was a fault once."""
 
 import copy
 import gc
@@ -24,7 +24,7 @@ ACCUMULATES = [  # the others refuse it
 
 
 class Watching(adagp.AdaptiveSchedule):
-    """An adaptive schedule that keeps what it was told."""
+    """Adaptive schedule that stores what it observes."""
 
     def observe(self, phase, loss, quality):
         self.__dict__.setdefault("told", []).append((phase, loss, quality))
@@ -49,7 +49,7 @@ ALIKE = {
 
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory):
-    """What two processes in one gloo group come to, each with data of its own: by case, and 'alone' without the group."""
+    """Results of two processes in one gloo group, each with its own data, by case; 'alone' is without the group."""
     folder = tmp_path_factory.mktemp("replicas")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -89,7 +89,7 @@ def test_replicas_of_distributed_training_stay_equal(replicas, case):
 
 
 def _alone(rank):
-    """Two unrelated models that happen to be in one group."""
+    """Train two unrelated models in processes that happen to be in one group."""
     model = small_net()
     engine = AdaGP(model, sgd(model), schedule=LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1)))
     for _ in range(2):
@@ -105,7 +105,7 @@ def test_a_model_that_is_not_replicated_learns_from_its_own_outputs(replicas):
 
 
 def test_a_scaler_that_accelerate_keeps_does_not_reach_the_predictor():
-    """Under float16 Accelerate's backward scales the loss and its optimizer unscales: what is learned is unscaled."""
+    """With float16, Accelerate's backward scales the loss. The predictor learns from unscaled gradients."""
     accelerate = pytest.importorskip("accelerate", reason="accelerate is in the test extra")
     results = []
     for scaled in (False, True):
@@ -126,7 +126,7 @@ def test_a_scaler_that_accelerate_keeps_does_not_reach_the_predictor():
 
 @pytest.mark.parametrize("predictor", [name for name in ACCUMULATES if name != "sampled"])  # which draws a new part anyway
 def test_an_incomplete_group_leaves_nothing_behind(predictor):
-    """The epoch ends after one call of two: the next epoch starts as if it had not been made."""
+    """The epoch ends after the first of two calls. The next epoch starts as if this call had not been made."""
     results = []
     for left_over in (False, True):
         torch.manual_seed(0)
@@ -206,7 +206,7 @@ def test_a_loop_of_somebody_else_needs_no_loader():
 
 
 def test_a_shuffled_state_comes_to_the_device_of_its_model():
-    """The meta device stands for an accelerator: a checkpoint is read on the CPU."""
+    """A checkpoint is read on the CPU; here the meta device takes the place of an accelerator."""
 
     def bound(device):
         predictor = Shuffled()
@@ -227,7 +227,7 @@ def test_a_shuffled_state_comes_to_the_device_of_its_model():
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
 @pytest.mark.parametrize("padding", [2, "same", "valid"])
 def test_patch_means_are_those_of_the_layers_own_padding(mode, padding):
-    """The mean over positions of the weight's gradient for a gradient of one everywhere, by autograd, is the reference."""
+    """The reference, by autograd: the mean over positions of the weight's gradient, for an output gradient of one."""
     torch.manual_seed(0)
     module = nn.Conv2d(3, 1, 3, padding=padding, padding_mode=mode, bias=False)
     x = torch.randn(4, 3, 7, 8)
@@ -238,7 +238,7 @@ def test_patch_means_are_those_of_the_layers_own_padding(mode, padding):
 
 
 def test_phase_bp_holds_no_gradient_of_phase_gp():
-    """A predicted gradient is a copy of its weight: while true gradients are computed, none is alive."""
+    """A predicted gradient takes as much memory as its weight, so none must be alive while true gradients are computed."""
     model = small_net()
     engine = AdaGP(model, sgd(model), schedule=ALTERNATING)
     train(engine, model, batches(2))
@@ -268,7 +268,7 @@ def test_quality_is_reported_by_phase():
 
 
 class Waits(TorchDispatchMode):
-    """Counts the reads of a tensor's value, each of which waits for the device where the tensor is on one."""
+    """Mode that counts reads of a tensor's value, each of which waits for the device that the tensor is on."""
 
     def __init__(self, own):
         super().__init__()
@@ -286,7 +286,7 @@ class Waits(TorchDispatchMode):
     ids=["AlwaysBP", "warm-up", "ladder", "adaptive"],
 )
 def test_no_step_waits_for_the_device_unless_the_schedule_observes(schedule, expected):
-    """The adaptive schedule reads the loss of each of twelve steps, and the cosine where one was measured."""
+    """The adaptive schedule reads the loss of each of twelve steps, and the cosine in those where it was measured."""
     model = small_net()
     engine = AdaGP(model, sgd(model), schedule=schedule)
 
@@ -303,7 +303,7 @@ def test_no_step_waits_for_the_device_unless_the_schedule_observes(schedule, exp
 
 
 def test_a_step_after_an_abandoned_loop_counts_once():
-    """A loop left by break ends its epoch, whenever its generator is collected."""
+    """A loop that is left by break ends its epoch, no matter when its generator is collected."""
     model = small_net()
     engine = AdaGP(model, sgd(model), schedule=AlwaysBP())
     forgotten = engine.epoch(batches(4))

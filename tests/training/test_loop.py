@@ -1,4 +1,4 @@
-"""The training loop around the engine: which batches the control 'skip' drops."""
+"""The training loop around the engine: which batches the method 'skip' drops."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from adagp.training import fit
 
 
 class Loader:
-    """As many batches an epoch as asked for, always the same."""
+    """Loader with the same given number of batches in each epoch."""
 
     def __init__(self, batches):
         self.batches = batches
@@ -25,7 +25,7 @@ class Loader:
 
 
 def trained(batches, epochs, skip, checkpoint=None, stop_after=None):
-    """Rows and final weights of ``fit``; it is stopped after so many epochs where that is said."""
+    """Return rows and final weights of ``fit``; with ``stop_after``, it is interrupted after this epoch."""
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
     engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.01), schedule=AlwaysBP())
@@ -52,7 +52,7 @@ SHORT = LadderSchedule(warm_up_epochs=1, rungs=(), final=(4, 1))
 
 
 def test_skip_goes_on_over_epochs_that_are_shorter_than_a_group(tmp_path):
-    """Three batches an epoch of GGGGB: GGG, GBG, GGG, BGG, GGB, and so on; a resumed run drops the same ones."""
+    """With three batches per epoch, GGGGB becomes GGG, GBG, GGG, BGG, GGB, and so on. A resumed run drops the same batches."""
     kept = [3, 0, 1, 0, 1, 1, 0, 1, 0, 1, 1]
     rows, weight = trained(3, 11, SHORT)
     assert [row.get("bp", 0) for row in rows] == kept

@@ -1,4 +1,4 @@
-"""Loops and models as people write them, found by trying to break the engine: each was wrong, or said nothing, once."""
+"""Loops and models as people write them, found by trying to break the engine. Each once gave wrong results or no error."""
 
 import copy
 import pickle
@@ -86,7 +86,7 @@ def test_several_steps_a_batch_resume_at_the_next_batch():
 
 
 def test_a_loop_that_is_interrupted_says_where_it_was():
-    """Whoever saves the state in the handler of a KeyboardInterrupt goes on there."""
+    """A state that is saved in the handler of a KeyboardInterrupt continues at the interrupted batch."""
     model = net()
     engine = AdaGP(model, sgd(model), schedule=ALTERNATING)
     try:
@@ -193,7 +193,7 @@ def test_a_vmapped_model_is_refused_in_words():
 
 
 class Graph(nn.Module):
-    """A graph convolution: sparse features times a weight."""
+    """Graph convolution: multiplies sparse features with a weight."""
 
     def __init__(self):
         super().__init__()
@@ -235,7 +235,7 @@ def test_complex_weights_rest():
 
 
 class SkipsBadSteps(torch.optim.SGD):
-    """Leaves out a step whose gradients are not finite, as training of language models does."""
+    """Optimizer that skips a step whose gradients are not finite, as in training of language models."""
 
     def step(self, closure=None):
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
@@ -381,7 +381,7 @@ def test_a_state_of_another_predictor_is_refused_before_anything_changes(predict
 
 
 class Both(torch.optim.Optimizer):
-    """Two optimizers in one object that does not show their parameters."""
+    """Object that combines two optimizers, without ``param_groups``."""
 
     def __init__(self, *optimizers):
         self.optimizers = optimizers
@@ -460,7 +460,7 @@ def test_a_predictor_and_a_schedule_that_learns_belong_to_one_engine():
 
 
 class Heads(nn.Module):
-    """Two heads in turn."""
+    """Network that uses its two heads alternately."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The ways to fill a GP batch that run a part of backpropagation, or none and no predictor: each does what its name says."""
+"""Methods that run a part of backpropagation in Phase GP, or extrapolate without a batch: each does what its name says."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ WARM_THEN_GP = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))
 
 
 class Block(nn.Module):
-    """A residual block whose shortcut has a layer, so that the cut may lie between two paths."""
+    """Residual block whose shortcut has a layer, so that the cut may lie between two paths."""
 
     def __init__(self, channels):
         super().__init__()
@@ -102,7 +102,7 @@ def test_accumulated_calls_do_not_move_the_cut():
 
 
 class Dropped(nn.Module):
-    """A stack that leaves out the layers named in ``without``."""
+    """Stack of layers that leaves out those named in ``without``."""
 
     def __init__(self):
         super().__init__()
@@ -163,7 +163,7 @@ def no_statistics():
 
 
 class OneByOne(ControlVariate):
-    """Each sample in turn is the part, so that the mean over all parts is known exactly."""
+    """Predictor that takes each sample in turn as the part, so that the mean over all parts is known exactly."""
 
     turn = 0
 

@@ -147,7 +147,7 @@ def lookup(name: str, dataset: str) -> Workload | None:
 
 @cache
 def trace_zoo(name: str, dataset: str, width: float = 1.0) -> Workload:
-    """Build a model of the zoo on the meta device and trace it with a batch of 2; each once, for that takes long."""
+    """Build a model of the zoo on the meta device and trace it with a batch of 2. It takes long, so each is kept."""
     import torch
 
     from .. import models

@@ -1,60 +1,64 @@
-"""Pipeline parallelism with and without ADA-GP: an event schedule of stages and micro-batches.
+"""Schedule stages and micro-batches of pipeline parallelism, with and without ADA-GP.
 
 - GPipe (Huang et al., NeurIPS 2019): all forward passes, then all backward passes.
-- DAPPLE (Fan et al., PPoPP 2021; the schedule is called 1F1B): stage s of p holds at most p - s micro-batches and
-  prefers a backward pass, which bounds the memory.
+- DAPPLE (Fan et al., PPoPP 2021; the schedule is called 1F1B): stage s of p holds at most p - s micro-batches, which bounds
+  the memory, and prefers a backward pass.
 - Chimera (Li and Hoefler, SC 2021): two such pipelines in opposite directions over the same devices, half of the
   micro-batches in each; device d holds stage d of one and stage p - 1 - d of the other.
 
-A Phase-GP batch has no backward pass, so its stages stream: each predicts once its micro-batches are through and starts
-on the next batch. A stage works on the next batch when it has finished (and updated its weights for) the one before;
-where two devices hold copies of a stage, both must have finished. Communication takes no time.
+A Phase-GP batch has no backward pass, so its stages stream: each predicts when its micro-batches are through, then starts on
+the next batch. A stage starts on the next batch when it has finished the one before and updated its weights. If two devices
+hold copies of a stage, both must have finished. Communication takes no time.
 """
 
 import heapq
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._errors import UsageError, unknown
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 PIPELINES = {"gpipe": "GPipe", "dapple": "DAPPLE", "chimera": "Chimera"}
-"""Names of the schemes, and what to call them."""
+"""Names of the schemes, and their titles."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One block of the Gantt chart."""
+    """One task of a device: a block of the Gantt chart."""
 
     device: int
     stage: int
     batch: int
     micro_batch: int
     kind: str
-    """"forward", "backward" or "predictor" (the last once a batch and stage)."""
+    """"forward", "backward" or "predictor" (the last once for each batch and stage)."""
     start: float
     end: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineSchedule:
-    """When each task runs."""
+    """Start and end of each task."""
 
     tasks: tuple[Task, ...]
     devices: int
 
     @property
     def makespan(self) -> float:
-        """From the first task's start to the last one's end."""
+        """Time from the start of the first task to the end of the last one."""
         return max(task.end for task in self.tasks)
 
     @property
     def bubble(self) -> float:
-        """Share of the devices' time in which they wait."""
+        """Share of the devices' time that they spend waiting."""
         return 1 - sum(task.end - task.start for task in self.tasks) / (self.devices * self.makespan)
 
     def peak(self, device: int) -> int:
-        """Most micro-batches whose activations a device holds at once, between a forward and its backward pass."""
+        """Return the largest number of micro-batches between their forward and backward pass on a device at once."""
         events = [(t.start, 1) for t in self.tasks if t.device == device and t.kind == "forward"]
         events += [(t.end, -1) for t in self.tasks if t.device == device and t.kind == "backward"]
         held = most = 0
@@ -63,8 +67,8 @@ class PipelineSchedule:
             most = max(most, held)
         return most
 
-    def to_frame(self):
-        """One row a task (pandas.DataFrame)."""
+    def to_frame(self) -> "pd.DataFrame":
+        """Return one row for each task."""
         import pandas as pd
 
         return pd.DataFrame([vars(task) for task in self.tasks])
@@ -87,7 +91,7 @@ def pipeline(
         forward, backward: time of one micro-batch: a number for all stages, or one for each.
         predictor: time of one prediction and update, likewise; once for each Phase-GP batch and stage.
         batches: the phases in order, "B" (with a backward pass) or "G" (Phase GP), e.g. "GGGGB".
-        stages: how many, where all three times are numbers.
+        stages: number of stages, if all three times are numbers.
 
     Raises:
         UsageError: an unknown scheme or phase, fewer than 1 stage or micro-batch, negative times, or for Chimera an odd
@@ -114,7 +118,7 @@ def pipeline(
 
 
 class _Scheduler:
-    """Keys of tasks: (batch, direction, stage, kind, micro-batch)."""
+    """Event simulation of a pipeline. Keys of tasks are (batch, direction, stage, kind, micro-batch)."""
 
     def __init__(self, scheme: str, stages: int, micro_batches: int, times: dict, batches: str) -> None:
         self.scheme, self.stages, self.times, self.batches = scheme, stages, times, batches
@@ -152,7 +156,7 @@ class _Scheduler:
                     self._add((b, d, s, "predictor", 0), through)
 
     def _finish(self, b: int, s: int) -> list[tuple]:
-        """The tasks that end a stage's work on a batch."""
+        """Return the tasks that end a stage's work on a batch."""
         if self.batches[b] == "G":
             return [(b, d, s, "predictor", 0) for d in range(self.directions)]
         return [(b, d, s, "backward", m) for d in range(self.directions) for m in range(self.micro_batches)]

@@ -1,9 +1,9 @@
-"""SCALE-Sim's topology files (its version 3): networks in, passes out.
+"""Read networks from SCALE-Sim's topology files (its version 3), and write passes to them.
 
-Two formats, told apart by the number of columns. Convolutions: name, input height and width, filter height and width,
-channels, filters, stride. Products ("GEMM"): name, M, N, K. SCALE-Sim knows neither batches nor groups nor backward passes, so
-we write products, for which it computes the same cycles as for the convolutions that they come from: M counts the samples,
-and a pass that takes several equal products has one line, its name ending in "x3" for three.
+There are two formats with different numbers of columns. Convolutions: name, input height and width, filter height and width,
+channels, filters, stride. Products ("GEMM"): name, M, N, K. SCALE-Sim has neither batches nor groups nor backward passes, so
+we write products. It computes the same cycles for them as for the convolutions that they come from. M counts the samples. A
+pass of several equal products has one line, whose name ends in "x3" for three.
 """
 
 import csv
@@ -22,9 +22,10 @@ _TIMES = re.compile(r" x(\d+)$")
 
 
 def write_topology(workload: Workload, passes: Iterable[str] = PASSES) -> str:
-    """The products of some passes of every layer, as a file that SCALE-Sim reads with ``-i gemm``.
+    """Return the products of some passes of every layer, as the text of a file that SCALE-Sim reads with ``-i gemm``.
 
-    Raises UsageError for an unknown pass.
+    Raises:
+        UsageError: an unknown pass.
     """
     chosen = tuple(passes)
     for kind in chosen:
@@ -33,14 +34,14 @@ def write_topology(workload: Workload, passes: Iterable[str] = PASSES) -> str:
     lines = ["Layer, M, N, K,"]
     for layer in workload.layers:
         for kind in chosen:
-            for count, m, n, k in layer.gemms(kind):
-                times = f" x{count}" if count > 1 else ""
+            for copies, m, n, k in layer.gemms(kind):
+                times = f" x{copies}" if copies > 1 else ""
                 lines.append(f"{layer.name.replace(',', ';')} {kind.replace(' ', '-')}{times}, {m}, {n}, {k},")
     return "\n".join(lines) + "\n"
 
 
 def read_topology(path: str | Path) -> Workload:
-    """A network from a file of either format, at the batch size of the file (1 for convolutions).
+    """Read a network from a file of either format, at the batch size of the file (1 for convolutions).
 
     Sizes count padding, as SCALE-Sim's do. Products become linear layers. Backward passes follow from the
     forward ones; the first layer's input needs no gradient.

@@ -1,4 +1,4 @@
-"""From any module and an example input to its layers, on meta tensors: no weights allocated, no arithmetic done."""
+"""Find the layers of any module from an example input, on meta tensors: no weights are allocated, no arithmetic is done."""
 
 import copy
 from collections.abc import Iterator
@@ -22,7 +22,11 @@ _NORMS = {aten.native_batch_norm.default, aten.native_group_norm.default}
 
 
 def to_meta(module: nn.Module) -> nn.Module:
-    """A copy on the meta device, made without copying the weights on the way."""
+    """Return a copy on the meta device, without copying the weights.
+
+    Raises:
+        UsageError: a module with lazy parameters.
+    """
     if any(nn.parameter.is_lazy(p) for p in module.parameters()):
         raise UsageError(f"{type(module).__name__} has lazy parameters without a shape; run it on one batch first")
     memo: dict[int, Any] = {}
@@ -33,13 +37,19 @@ def to_meta(module: nn.Module) -> nn.Module:
 
 
 def describe(args: tuple) -> str:
+    """Return shapes and types of arguments, for messages."""
     return ", ".join(f"{tuple(a.shape)} {a.dtype}" if isinstance(a, Tensor) else repr(a) for a in args)
 
 
 def layers_of(module: nn.Module, args: tuple, name: str) -> tuple[LayerShape, ...]:
-    """The layers of a module on the meta device, run on ``args`` (tensors on meta); ``name`` is for messages.
+    """Return the layers of a module on the meta device.
 
-    Raises UsageError where the forward pass fails, or does no product.
+    Args:
+        args: of its forward pass (tensors on meta).
+        name: for messages.
+
+    Raises:
+        UsageError: a forward pass that fails, or has no product.
     """
     with _where_we_are(module) as stack, _Recorder(module, stack) as recorder, torch.enable_grad():
         try:
@@ -56,7 +66,7 @@ def layers_of(module: nn.Module, args: tuple, name: str) -> tuple[LayerShape, ..
 
 @contextmanager
 def _where_we_are(module: nn.Module) -> Iterator[list[str]]:
-    """A stack with the name of the module that is running, on top."""
+    """Context manager: a stack of the names of the modules that are running, the innermost last."""
     stack: list[str] = []
     handles = []
     for name, child in module.named_modules():
@@ -70,10 +80,10 @@ def _where_we_are(module: nn.Module) -> Iterator[list[str]]:
 
 
 class _Recorder(TorchDispatchMode):
-    """Notes every matrix product of a forward pass below autograd, where composite functions have been taken apart.
+    """Recorder of every matrix product of a forward pass, below autograd, where composite functions are taken apart.
 
-    That is also where torch's FlopCounterMode listens, so einsum, scaled_dot_product_attention and functional calls
-    need no cases of their own, and the two must agree.
+    So einsum, scaled_dot_product_attention and functional calls need no cases of their own. torch's FlopCounterMode records at
+    the same place, and the two must agree.
     """
 
     def __init__(self, module: nn.Module, stack: list[str]) -> None:
@@ -82,7 +92,7 @@ class _Recorder(TorchDispatchMode):
         self._weights = {p.untyped_storage()._cdata: n.rpartition(".")[0] for n, p in module.named_parameters()}
         self._stack = stack
         self.layers: list[LayerShape] = []
-        # Which layer's output a tensor holds, perhaps normalized or reshaped; kept alive so that ids are unique.
+        # The layer whose output a tensor holds, perhaps normalized or reshaped. Tensors are kept, so that ids stay unique.
         self._holds: dict[int, tuple[int, Tensor]] = {}
         self._needed_whole: set[int] = set()
         self._pooled: dict[int, int] = {}
@@ -106,7 +116,7 @@ class _Recorder(TorchDispatchMode):
         return out
 
     def finished(self) -> tuple[LayerShape, ...]:
-        """The layers, each with what a forward pass alone has to hand on of its output."""
+        """Return the layers, with ``handed_on`` set where only pooling follows."""
         return tuple(
             replace(layer, handed_on=self._pooled[i])
             if i not in self._needed_whole and 0 < self._pooled.get(i, 0) < layer.output_words
@@ -115,9 +125,9 @@ class _Recorder(TorchDispatchMode):
         )
 
     def _follow(self, func, args: tuple, out: Any, *, is_product: bool) -> None:
-        """Follow each layer's output through operations that keep its size, to see whether pooling is its only use.
+        """Follow each layer's output through operations that keep its size, to find out whether pooling is its only use.
 
-        A norm with statistics of whole maps has to see all of them before it passes any on, so they leave the chip first.
+        A norm that takes statistics of whole maps needs all of them first, so the maps leave the chip.
         """
         inputs = [t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(t, Tensor)]
         held = sorted({self._holds[id(t)][0] for t in inputs if id(t) in self._holds})
@@ -159,7 +169,7 @@ class _Recorder(TorchDispatchMode):
         return tensor.untyped_storage()._cdata in self._weights
 
     def _product(self, a: Tensor, b: Tensor) -> None:
-        """([groups,] M, K) by ([groups,] K, N): a linear layer if one operand is a parameter, else a product of activations."""
+        """Record ([groups,] M, K) by ([groups,] K, N): a linear layer if one operand is a parameter, else a ``matmul``."""
         groups, (rows, inner), out = prod(a.shape[:-2]), a.shape[-2:], b.shape[-1]
         weight, x = b, a
         if self._is_parameter(a) and not self._is_parameter(b):  # W @ x is x^T @ W^T
@@ -176,5 +186,5 @@ class _Recorder(TorchDispatchMode):
 
 
 def _takes_statistics(func: Any, args: tuple) -> bool:
-    """Whether a norm takes its statistics from the batch; batch norm in evaluation has them already."""
+    """Return whether a norm takes its statistics from the batch; batch norm in evaluation does not."""
     return func is not aten.native_batch_norm.default or bool(args[5])

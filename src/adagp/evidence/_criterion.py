@@ -8,19 +8,18 @@ import numpy as np
 from .. import _paths
 from .._errors import UsageError
 from .._files import read_json
+from ..methods import METHODS
 from ..running import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PREDICTIONS = {
-    "shared-network": "shared network (the paper's)",
-    "feedback-alignment": "feedback alignment",
-    "error-projection": "error projection",
-    "fitted by sample": "error projection, fitted to single samples",
-    "ema": "moving average",
+    **{METHODS[name].predictor: METHODS[name].title for name in ("adagp", "feedback-alignment", "error-projection")},
+    "fitted by sample": f"{METHODS['error-projection'].title}, fitted to single samples",
+    "ema": METHODS["ema"].title,
 }
-"""Predictions whose correlations are measured, and their titles."""
+"""Predictors whose correlation is measured, and what to call them; the fitted one needs every sample's true gradient."""
 
 
 def variance(part, squared_correlation):

@@ -26,12 +26,12 @@ def at_measured_cost(runs: "pd.DataFrame", times: "pd.DataFrame") -> "pd.DataFra
 def compared_by_clock(
     regimes: "dict[Regime, pd.DataFrame]", times: "dict[Regime, pd.DataFrame]"
 ) -> "dict[Regime, pd.DataFrame]":
-    """Return ``compared`` with costs by this machine's clock, of the regimes with step times.
+    """Return ``compared`` with costs by this machine's clock, for the regimes that have times.
 
     Args:
-        times: ``measuring.method_times`` of each.
+        times: ``measuring.method_times`` by regime.
     """
-    return compared({regime: at_measured_cost(regimes[regime], steps) for regime, steps in times.items()})
+    return compared({regime: at_measured_cost(regimes[regime], table) for regime, table in times.items()})
 
 
 def timings(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":

@@ -9,11 +9,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_COLORS = {
-    "shared-network": style.BLUE, "feedback-alignment": style.ORANGE, "error-projection": style.VERMILION,
-    "fitted by sample": style.GREEN, "ema": style.PURPLE,
-}  # fmt: skip
-
 
 @style.drawing
 def criterion(
@@ -37,10 +32,11 @@ def criterion(
         figure, (left, right) = style.panels(2, 9.6, 4.2, phone=3.6)
         for rank, (name, label) in enumerate(labels.items()):
             rows = data[data["prediction"] == name]
+            color = style.COLORS.get(style.METHOD_OF.get(name, ""), style.GREEN)
             spread = [rows["mean"] - rows["min"], rows["max"] - rows["mean"]]
             left.errorbar(
                 rows["position"] + 1, rows["mean"], spread, marker="o", markersize=3.5, linewidth=1.2, elinewidth=0.8,
-                color=_COLORS[name], label=label, zorder=3 - rank / 10,  # the first is not hidden where several are zero
+                color=color, label=label, zorder=3 - rank / 10,  # the first is not hidden where several are zero
             )  # fmt: skip
         for label, value in thresholds.items():
             left.axhline(value, color=style.BLACK, linewidth=0.9, linestyle=(0, (4, 2)))

@@ -55,6 +55,9 @@ LABELS = {
     "warm-up": "warm-up",
 }
 
+METHOD_OF = {method.predictor: name for name, method in reversed(METHODS.items())}
+"""The first method with each predictor, whose colour stands for it."""
+
 METRICS = {"accuracy": "test accuracy (%)", "bleu": "test BLEU"}
 
 _SETTINGS = {

@@ -61,7 +61,7 @@ matrix."""
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a predictor needs from the engine. The engine reads it anew for each batch."""
+    """What a predictor needs from the engine. The engine reads it for each batch."""
 
     outputs: bool = True
     """Call ``see`` for every use of a layer. Without it, the forward pass runs without hooks."""
@@ -186,10 +186,10 @@ class PartChooser(Protocol):
 
 
 def named(values: Mapping[Layer, object]) -> dict[str, object]:
-    """Return values with layers as keys as a state, with the layers' names as keys."""
+    """Return a state: the same values, with the layers' names as keys in place of the layers."""
     return {layer.name: value for layer, value in values.items()}
 
 
 def by_layer(layers: Sequence[Layer], values: dict) -> dict:
-    """Return a state with names as keys as values with layers as keys; names without a layer are left out."""
+    """Return the values of a state with the layers as keys in place of their names; names without a layer are left out."""
     return {layer: values[layer.name] for layer in layers if layer.name in values}

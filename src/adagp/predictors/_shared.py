@@ -379,7 +379,7 @@ class SharedNetwork(GradientPredictor):
             self.gain[layer.index].lerp_(products, 1 - self._decay)
 
     def _update_scale(self, reached: Sequence[Layer]) -> None:
-        """Update the running mean squares of the layers' gradients; layers whose gradient is not finite keep theirs."""
+        """Update the running mean squares of the layers' gradients; they stay the same for gradients that are not finite."""
         squares, counted = torch.zeros_like(self.mean_square), torch.zeros_like(self.mean_square)
         for layer in reached:
             flat = self._true(layer).reshape(-1)

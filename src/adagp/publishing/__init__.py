@@ -22,7 +22,6 @@ from ._display import (
     large_batch_table,
     networks_table,
     nothing_recorded,
-    overhead_table,
     quality_table,
     recorded_scale,
     score_table,
@@ -53,16 +52,34 @@ from ._notebooks import (
     notebook_jobs,
     results_digest,
 )
+from ._overhead import (
+    component_cycles,
+    component_table,
+    cycle_account,
+    cycle_table,
+    format_table,
+    fpga_table,
+    gate_table,
+    layer_table,
+    overhead_numbers,
+    overhead_table,
+    simulated_products,
+    unit_table,
+    width_errors,
+    width_table,
+)
 from ._templates import basis, difference
 from ._times import forecast
 
 __all__ = [
     "BookError", "NotebookError", "accuracy_table", "available_notebooks", "basis", "better_table", "build_book",
-    "claims_in_readme", "claims_page", "claims_table", "coasting_summary", "coasting_table", "confirmation_table",
-    "control_table", "coverage_summary", "coverage_table", "criterion_table", "criterion_verdict", "crossing_counts",
-    "decay_table", "describe", "difference", "execute_notebooks", "finding", "findings", "forecast", "frontier_table",
-    "gains_table", "html_table", "large_batch_table", "model_story", "needed_runs", "networks_table", "noise_table",
-    "notebook_jobs", "nothing_recorded", "overhead_table", "quality_table", "recorded_scale", "refused_table", "regime_scale",
-    "resting_table", "results_digest", "score_table", "seconds_table", "show_models", "steps_table", "sweep_table",
-    "tally_table", "timing_table", "traits_table", "variant_table", "warm_up_table", "what_pays",
+    "claims_in_readme", "claims_page", "claims_table", "coasting_summary", "coasting_table", "component_cycles",
+    "component_table", "confirmation_table", "control_table", "coverage_summary", "coverage_table", "criterion_table",
+    "criterion_verdict", "crossing_counts", "cycle_account", "cycle_table", "decay_table", "describe", "difference",
+    "execute_notebooks", "finding", "findings", "forecast", "format_table", "fpga_table", "frontier_table", "gains_table",
+    "gate_table", "html_table", "large_batch_table", "layer_table", "model_story", "needed_runs", "networks_table",
+    "noise_table", "notebook_jobs", "nothing_recorded", "overhead_numbers", "overhead_table", "quality_table", "recorded_scale",
+    "refused_table", "regime_scale", "resting_table", "results_digest", "score_table", "seconds_table", "show_models",
+    "simulated_products", "steps_table", "sweep_table", "tally_table", "timing_table", "traits_table", "unit_table",
+    "variant_table", "warm_up_table", "what_pays", "width_errors", "width_table",
 ]  # fmt: skip

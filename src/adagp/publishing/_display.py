@@ -276,14 +276,6 @@ def sweep_table(sweep: "pd.DataFrame", quantity: str, by: str = "model") -> "HTM
     return html_table(table.map(form.format).reset_index(), caption=caption)
 
 
-def overhead_table(table: "pd.DataFrame") -> "HTML":
-    """Return the area and power of each design as ``accelerator.area_power`` gives them."""
-    shown = table.copy()
-    for column in shown.select_dtypes("number"):
-        shown[column] = shown[column].map("{:.3g}".format)
-    return html_table(shown)
-
-
 def claims_table(claims: Iterable[Claim]) -> str:
     """Return the claims as text for a terminal."""
     rows = [("claim", "paper", "recorded", "this run", "verdict")]

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import evidence, figures, measuring
 from .._errors import UsageError
 from ..figures import Row
-from ..figures.style import LABELS
-from ..methods import METHODS
+from ..figures.style import LABELS, METHOD_OF
 from ._templates import (
     CARDS,
     NOTHING_BASIS,
@@ -205,7 +204,7 @@ def _criterion(profile: str) -> "HTML":
             left = 100 * evidence.mixtures(rest).groupby("prediction")["noise"].mean()
             found += f" On {other.run.model} (n = {rest['seed'].nunique()}): {left['shared-network']:.1f}."
         rows: list[Row] = [
-            (textwrap.fill(evidence.PREDICTIONS[name], 20), row["mean"], row["min"], row["max"], _COLOR.get(str(name), "bp"))
+            (textwrap.fill(evidence.PREDICTIONS[name], 20), row["mean"], row["min"], row["max"], METHOD_OF.get(str(name), "bp"))
             for name, row in means.iterrows()
         ]
         drawn = figures.compared(rows, xlabel="squared correlation", reference=least)
@@ -223,10 +222,6 @@ def _criterion(profile: str) -> "HTML":
         basis=rests,
         more="What a prediction must be worth",
     )
-
-
-_COLOR = {row.predictor: name for name, row in reversed(METHODS.items())}
-"""The first method with each predictor, whose colour stands for it."""
 
 
 def _untrained(profile: str) -> "HTML":

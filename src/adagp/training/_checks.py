@@ -94,7 +94,7 @@ def check_averaged(model: nn.Module, trained: Sequence[nn.Parameter]) -> None:
 
 
 def check_gradients(trained: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-    """Refuse gradients with a graph, as second-order optimizers need them: in Phase GP there are none.
+    """Refuse gradients with a graph, as second-order optimizers need them: predicted gradients have none.
 
     Raises:
         UsageError: a gradient has a graph.

@@ -356,7 +356,7 @@ class AdaGP:
         return large_batch_quality(self._steps, list(closures))
 
     def state_dict(self) -> dict:
-        """Return the state of position, predictor, schedule and counts. Save those of model and optimizer besides.
+        """Return the state of position, predictor, schedule and counts. The states of model and optimizer are not part of it.
 
         Inside a group of ``accumulate`` calls, the gradients collected so far are included.
         """
@@ -375,7 +375,7 @@ class AdaGP:
         Raises:
             UsageError: the state is of another model, predictor or version.
         """
-        self._steps.check_state(state, besides={"position", "gradients", "counts", "schedule"})
+        self._steps.check_state(state, additional={"position", "gradients", "counts", "schedule"})
         self._steps.load_state_dict(state)
         self._inside, self._loop, self._batch_number, self._first_bad = False, None, None, None
         self._at = Position(**{**state["position"], "phase": Phase(state["position"]["phase"])})

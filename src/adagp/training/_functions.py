@@ -16,10 +16,10 @@ from ._layers import handed_kind
 
 @runtime_checkable
 class Listener(Protocol):
-    """Interface of an object that is told of function calls: ``Watch`` has it."""
+    """Interface of an object to which function calls are reported; ``Watch`` has it."""
 
     scans: bool
-    """Whether the listener looks for weights in this forward pass. It is then also told of gradients that the closure takes."""
+    """Whether this forward pass is searched for weights. Gradients that the closure takes are then reported as well."""
 
     def handed_over(self, weight: Tensor, product: str, inputs: Tensor, output: Tensor, offsets: Tensor | None) -> None: ...
 
@@ -27,7 +27,7 @@ class Listener(Protocol):
 
 
 class Functions(TorchFunctionMode):
-    """Mode that, while it is active, tells a watch of each product of a tensor and a possible weight."""
+    """Mode that, while it is active, reports to a watch each product of a tensor and a possible weight."""
 
     def __init__(self, watch: Listener) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Functions(TorchFunctionMode):
         if func in (Tensor.backward, torch.autograd.backward) and self._watch.scans:
             self._watch.refuse_gradients([])
         if func is F.multi_head_attention_forward:
-            # A mode is not told of calls inside a Python function of torch, so F.linear is replaced while this one runs.
+            # A mode does not see calls inside a Python function of torch, so F.linear is replaced while this one runs.
             with _linear_reported(self._watch):
                 return func(*args, **kwargs)
         output = func(*args, **kwargs)

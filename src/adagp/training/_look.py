@@ -35,7 +35,7 @@ def large_batch_quality(steps: "Steps", closures: list[Callable[[], Tensor]]) ->
     predicted: list[Tensor | None] = mean
     with _restored(steps):
         for number, closure in enumerate(closures):
-            loss = closure() if number else steps.watch.run(closure)
+            loss = closure() if number else steps.watch.run(closure).loss
             steps.watch.request_error()
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)
             if number:

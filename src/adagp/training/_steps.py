@@ -215,11 +215,11 @@ class Steps:
             "metrics": self.metrics.state_dict(),
         }
 
-    def check_state(self, state: dict, besides: set[str]) -> None:
+    def check_state(self, state: dict, additional: set[str]) -> None:
         """Refuse a state of another predictor or version.
 
         Args:
-            besides: keys that the state must have in addition to those of this object.
+            additional: keys that the state must have besides those of this object.
 
         Raises:
             UsageError: the predictor is another one, or a key is missing.
@@ -230,10 +230,10 @@ class Steps:
                 "engine with the same predictor and a schedule of the same kind"
             )
         keys = {"layers", "channels_last", "found", "taught", "true_steps", "kind", "predictor", "metrics"}
-        missing = (keys | besides | self.watch.state_dict().keys()) - state.keys()
+        missing = (keys | additional | self.watch.state_dict().keys()) - state.keys()
         if missing:
             raise UsageError(
-                f"this state lacks {', '.join(sorted(missing))}: it was made by another version; restart the training"
+                f"this state lacks {', '.join(sorted(missing))}: it was made by another version; begin the training anew"
             )
 
     def load_state_dict(self, state: dict) -> None:
@@ -266,7 +266,7 @@ class Steps:
         return {layer.name: list(layer.weight.shape) for layer in self.layers}
 
     def coverage(self) -> Coverage:
-        """See ``AdaGP.coverage``."""
+        """Return what ``AdaGP.coverage`` describes."""
         watch = self.watch
         why_not = {layer: "it had no gradient when it ran last" for layer in watch.ran} | watch.why_not
         reached = set(self.layers)
@@ -377,7 +377,7 @@ class Steps:
         # DistributedDataParallel's reducer cannot deal with a forward pass whose graph is missing or begins inside the model.
         # It is turned off here, and ``update`` averages the gradients.
         with contextlib.nullcontext() if replica is None else replica.no_sync():
-            loss = self.watch.run(
+            forward_pass = self.watch.run(
                 closure,
                 first=first,
                 # fully_shard computes with gathered copies of the weights, for which requires_grad is set elsewhere: only
@@ -389,9 +389,10 @@ class Steps:
             )
         if self._sharded:
             self._reshard()
+        loss = forward_pass.loss
         self.watch.error_of(loss, keep_graph=cut is not None)
         # If the layer of the cut did not run (it was dropped at random, say), the whole batch coasts.
-        graph = cut is not None and self.watch.cut_ran and loss.requires_grad
+        graph = cut is not None and forward_pass.cut_ran and loss.requires_grad
         return self._backpropagate(loss) if graph else loss.detach()
 
     def _reshard(self) -> None:
@@ -406,11 +407,11 @@ class Steps:
                 module.reshard()
 
     def _with_backward(self, closure: Callable[[], Tensor], first: bool) -> Tensor:
-        loss = self.watch.run(closure, first=first)
-        if self.watch.added_layers:
+        forward_pass = self.watch.run(closure, first=first)
+        if forward_pass.added_layers:
             self.rebind(scan=False)
         self.watch.request_error()
-        return self._backpropagate(loss)
+        return self._backpropagate(forward_pass.loss)
 
     def _backpropagate(self, loss: Tensor) -> Tensor:
         if not loss.requires_grad:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,18 @@ from .._errors import UsageError
 from ..predictors import GradientPredictor, Layer, LayerType
 from ._functions import Functions, positions_of, rows_of
 from ._layers import Followed
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """What the caller of ``Watch.run`` needs to know of the forward pass."""
+
+    loss: Tensor
+    """The closure's loss."""
+    cut_ran: bool
+    """Whether the layer of the cut ran, so that the loss has a graph from this layer on."""
+    added_layers: bool
+    """Whether layers were added whose weights the model hands to functions. The predictor must be bound to them."""
 
 
 class Watch:
@@ -56,8 +69,6 @@ class Watch:
         """Whether the current forward pass is."""
         self.just_scanned = False
         """Whether the last forward pass was."""
-        self.added_layers = False
-        """Whether that search has added layers, to which the predictor must still be bound."""
         self.last: Layer | None = None
         """The layer at whose output the error is taken: the last one that ran in the forward pass before."""
         self.final: Layer | None = None
@@ -117,7 +128,6 @@ class Watch:
         self.release()
         self._hooks = [(module, self._hook(module, layer)) for module, layer in self._followed.modules]
         self.scanning = scan and not self.compiled and bool(self._followed.layers or self._followed.candidates)
-        self.added_layers = False
         self.handed &= set(self._followed.layers)
         if self.last not in self._followed.layers:
             self.last = self._followed.layers[-1] if self._followed.layers else None
@@ -148,8 +158,8 @@ class Watch:
         quiet: bool = False,
         cut: Layer | None = None,
         at_cut: Callable[[], None] = lambda: None,
-    ) -> Tensor:
-        """Run the closure with hooks on the layers and return its loss.
+    ) -> ForwardPass:
+        """Run the closure with hooks on the layers.
 
         Args:
             first: whether this is the first call for its optimizer step.
@@ -165,16 +175,17 @@ class Watch:
         self._quiet, self._inside_gp = quiet, forward_only is not None
         self._seeing = needs.outputs and not (needs.first and not first)
         self._wants_error = needs.error
-        self._cut, self._at_cut, self.cut_ran = cut, at_cut, False
-        self._latest: Layer | None = None  # the last layer that has run so far
-        self._leaf: Tensor | None = None  # its output in Phase GP, from where autograd is on
-        self._output: Tensor | None = None  # its output in the phases with true gradients
-        self._use = 0  # uses of that layer so far; the error is that of the last one
+        self._cut, self._at_cut, self._cut_ran = cut, at_cut, False
+        self._latest: Layer | None = None  # the last layer that has run in this pass
+        self._leaf: Tensor | None = None  # in Phase GP: output of the layer ``last``, from where a graph to the loss is built
+        self._output: Tensor | None = None  # else: output of the layer ``last``
+        self._use = 0  # uses of the layer ``last`` in this pass; the error is taken at the latest use
         self._single = False  # whether its output is of one sample, without a batch axis
-        self._running: list[Layer] = []  # layers whose modules run now, outermost first; kept while scanning
-        self._pending: set[Layer] = set()  # layers whose module runs now and has handed its weight to a function
-        self._newly_handed: set[Layer] = set()  # layers found to be handed to functions
-        self._fresh: dict[int, tuple[nn.Parameter, LayerType]] = {}  # weights found so that have no layer yet, by id
+        # While the pass is searched for functions that get a weight of the model:
+        self._running: list[Layer] = []  # layers whose modules run now
+        self._pending: set[Layer] = set()  # those of them whose weight was handed to a function
+        self._newly_handed: set[Layer] = set()  # layers whose uses will be seen in functions
+        self._fresh: dict[int, tuple[nn.Parameter, LayerType]] = {}  # by id: weights that have no layer yet
         scan = self.scanning and not self._inside_gp and self._seeing and not self._disabled
         watched = not self._disabled and (needs.outputs or needs.error or cut is not None)
         if watched and not self.compiled:
@@ -199,9 +210,7 @@ class Watch:
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise UsageError(f"the closure must return the loss as a scalar tensor, got {got}")
-        if scan:
-            self._add_handed()
-        return loss
+        return ForwardPass(loss, self._cut_ran, added_layers=scan and self._add_handed())
 
     def error_of(self, loss: Tensor, keep_graph: bool) -> Tensor | None:
         """Compute the error after a forward pass of Phase GP, by backpropagation from the loss to the last layer's output."""
@@ -224,7 +233,7 @@ class Watch:
             if ran is not module or not self._watching:
                 return
             if self._cut is layer and (torch.is_grad_enabled() or self._quiet):
-                self.cut_ran = True
+                self._cut_ran = True
                 self._at_cut()
             if self.scans:
                 self._running.append(layer)
@@ -379,8 +388,8 @@ class Watch:
         positions, rows_of_input = positions_of(weight, inputs, output, offsets)
         self._see(layer, rows_of_input, positions, rows)
 
-    def _add_handed(self) -> None:
-        """Follow the weights that the last forward pass was found to hand to functions."""
+    def _add_handed(self) -> bool:
+        """Follow the weights that this forward pass has handed to functions; return whether layers were added for them."""
         self.scanning = False
         for parameter, kind in self._fresh.values():
             self._followed.hand(parameter, kind)
@@ -390,7 +399,7 @@ class Watch:
         self.handed |= self._newly_handed
         for layer in self._newly_handed:
             self.why_not.pop(layer, None)
-        self.added_layers = bool(self._fresh)
+        return bool(self._fresh)
 
 
 _SETS, _USES = ("handed", "hidden"), ("reached", "shown", "quiet")
