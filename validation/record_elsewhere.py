@@ -246,8 +246,7 @@ def collect(out: Path) -> None:
 
 def keep(state: Path) -> None:
     """Records become recorded, with the behaviour of the code that made them; the whole state goes along with the next run."""
-    from adagp._files import write_json
-    from adagp.running import Record, behaviour, recorded_store
+    from adagp.running import Record, behaviour, recorded_store, write_recorded
 
     CARRY.mkdir(exist_ok=True)
     (CARRY / "state.tar").write_bytes(state.read_bytes())
@@ -257,8 +256,8 @@ def keep(state: Path) -> None:
     rates = files.pop("steps/concurrency.json", [])
     steps = files.pop("steps/steps.json", None)
     if steps is not None:
-        steps |= {"concurrency": rates, "provenance": steps["provenance"] | {"commit": commit}}
-        write_json(ROOT / "artifact" / "recorded" / "steps.json", steps)
+        origin = steps.pop("provenance") | {"commit": commit}
+        write_recorded("steps.json", steps | {"concurrency": rates}, origin)
     for name, document in files.items():
         record = Record.from_document(document, name)
         recorded_store().put(record.with_provenance(commit=commit, behaviour=behaviour(record.run)))

@@ -784,7 +784,6 @@ def make_rows() -> None:
     import timm  # noqa: F401  (before the forks, so that each does not import it again)
     import transformers
 
-    from adagp._files import write_atomic
     from adagp.running import provenance
 
     torch.set_num_threads(1)
@@ -793,7 +792,10 @@ def make_rows() -> None:
     rows = finished(key)
     done = {identity(row) for row in rows}
     spent = sum(row["seconds"] for row in rows if row["part"] == "networks")
-    write_atomic(ROWS, "".join(json.dumps(row) + "\n" for row in rows))  # without those of other code
+    kept = ROWS.with_suffix(".kept")  # without those of other code; a stop in between loses nothing
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept.replace(ROWS)
     with ROWS.open("a") as file:
         for about, work in plan():
             if identity(about) in done:
@@ -846,7 +848,7 @@ def sample() -> list[dict]:
 def main() -> int:
     from environments import interpreter
 
-    from adagp._files import write_json
+    from adagp.running import write_recorded
 
     environment = os.environ | {
         "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"
@@ -863,7 +865,7 @@ def main() -> int:
     }
     limits = {"seconds": SECONDS, "gigabytes": GIGABYTES, "parameters": LARGEST, "networks_seconds": NETWORKS_SECONDS}
     steps = {"true": TRUE_STEPS, "coasting": COASTING_STEPS, "stops": STOPS, "fades": FADES, "grows": GROWS}
-    write_json(RECORD, record | {"limits": limits, "steps": steps, "provenance": origin["provenance"]})
+    write_recorded(RECORD.name, record | {"limits": limits, "steps": steps}, origin["provenance"])
     for part, made in record.items():
         print(part, dict(Counter(row["result"] for row in made)))
     return 1 if any(row["result"] == "differs" for row in rows) else 0

@@ -18,9 +18,8 @@ import numpy as np
 import torch
 
 from adagp import AdaGP, LadderSchedule, data, models, rtl
-from adagp._files import write_json
 from adagp.predictors import SharedNetwork
-from adagp.running import provenance
+from adagp.running import write_recorded
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".venv-hardware"
@@ -330,7 +329,7 @@ def main() -> int:
         found = make() | {"sources": sources}
         print(found, file=sys.stderr, flush=True)
         record.setdefault(group, {})[name] = found
-        write_json(file, record | {"tools": versions(), "provenance": provenance()})
+        write_recorded(file.name, record | {"tools": versions()})
     wrong = [name for name, found in record["runs"].items() if not found["equal"]]
     print(f"differ from the golden model: {', '.join(wrong)}" if wrong else f"all runs equal the golden model: {file.name}")
     return 1 if wrong else 0

@@ -16,8 +16,7 @@ from environments import interpreter
 
 from adagp import accelerator as acc
 from adagp import models
-from adagp._files import write_json
-from adagp.running import provenance
+from adagp.running import write_recorded
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGEST = 1_500_000  # multiply-accumulates; SCALE-Sim does a few million a second
@@ -78,9 +77,8 @@ def main() -> int:
         "seconds": {"scalesim": round(their_seconds, 2), "model": round(seconds, 6)},
         "layers": layers,
         "exported": EXPORTED | TOPOLOGY_ARRAY | {"products": len(ours), "equal": network_equal},
-        "provenance": provenance(),
     }
-    write_json(ROOT / "artifact" / "recorded" / "validation_scalesim.json", record)
+    write_recorded("validation_scalesim.json", record)
     print(f"{equal} of {len(layers)} runs equal SCALE-Sim's figure + 1; {their_seconds / seconds:,.0f} times as fast as it")
     print(f"the exported network of {len(ours)} products: {'equal to the cycle' if network_equal else 'different'}")
     return 0 if equal == len(layers) and network_equal else 1

@@ -17,14 +17,10 @@ import sys
 from math import prod
 from pathlib import Path
 
-import numpy as np
 from environments import interpreter
 
 from adagp import accelerator as acc
-from adagp._files import write_json
-from adagp.accelerator._layer_table import LayerTable, passes
-from adagp.accelerator._tiling import LOOPS, STILL, LoopNest, Passes, traffic
-from adagp.running import provenance
+from adagp.running import write_recorded
 
 ROOT = Path(__file__).resolve().parents[1]
 CASES = 200
@@ -54,7 +50,7 @@ def sizes(x: acc.LayerShape) -> dict[str, int]:
 
 def random_case(draw: random.Random) -> tuple[dict, list[int], dict]:
     """A question for ZigZag, our answer, and what it is about. Every loop has at least two turns."""
-    turns = {loop: draw.choice((2, 3, 4)) for loop in LOOPS}
+    turns = {loop: draw.choice((2, 3, 4)) for loop in acc.LOOPS}
     tile = {"n": draw.choice((1, 2, 3, 4)), "c": draw.choice((1, 2, 3, 4))}
     by_rows = draw.random() < 0.5
     batch, images, rows = draw.choice((2, 3)), draw.choice((1, 2)), draw.choice((2, 3, 4))
@@ -66,8 +62,8 @@ def random_case(draw: random.Random) -> tuple[dict, list[int], dict]:
     x = shape(
         batch, tile["c"] * turns["c"], tile["n"] * turns["n"], out_rows, draw.choice((2, 3)), kernel, draw.choice((1, kernel))
     )
-    order = draw.sample(LOOPS, 3)
-    inside = {tensor: order[order.index(still) + 1 :] for tensor, still in STILL.items()}
+    order = draw.sample(acc.LOOPS, 3)
+    inside = {tensor: order[order.index(still) + 1 :] for tensor, still in acc.STILL.items()}
     covered = {tensor: "".join(loops) if draw.random() < 0.5 else "" for tensor, loops in inside.items()}
 
     own = {"FX": kernel, "FY": kernel, "OX": x.out_size[1], "OY": rows, "B": images, "C": tile["c"], "K": tile["n"]}
@@ -85,10 +81,9 @@ def random_case(draw: random.Random) -> tuple[dict, list[int], dict]:
         "sizes": sizes(x), "stride": x.stride[0], "loops": loops,
         "inside": dict(zip("IWO", (held[t] for t in "XWY"), strict=True)),
     }  # fmt: skip
-    nest = LoopNest.of("".join(order), tuple(covered[t] for t in "XWY"))
-    forward = Passes.of(passes(LayerTable.of([x]))[:, 0])
-    words = traffic(nest, forward, *(np.array([v]) for v in (tile["n"], tile["c"], images, rows if by_rows else out_rows)))
-    return question, [int(w[0]) for w in words], {"order": nest.order, "covered": covered, "by_rows": by_rows}
+    about = {"order": "".join(order), "covered": covered, "by_rows": by_rows}
+    size = tile["n"], tile["c"], images, rows if by_rows else out_rows
+    return question, acc.tiling_words(x, about["order"], tuple(covered[t] for t in "XWY"), size), about
 
 
 def searched() -> list[tuple[str, acc.LayerShape]]:
@@ -143,9 +138,8 @@ def main() -> int:
         "buffer_words": BUFFER_WORDS,
         "mappings": mappings,
         "searches": searches,
-        "provenance": provenance(),
     }
-    write_json(ROOT / "artifact" / "recorded" / "validation_zigzag.json", record)
+    write_recorded("validation_zigzag.json", record)
     equal = sum(case["model"] == case["zigzag"] for case in mappings)
     print(f"{equal} of {len(mappings)} mappings cost the same words of X, W and Y in ZigZag")
     for row in searches:

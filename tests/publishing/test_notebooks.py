@@ -85,12 +85,25 @@ def test_unknown_names_are_refused_before_anything_runs(checkout, only, paramete
         notebook_jobs(SMOKE, only, parameters)
 
 
-@pytest.mark.parametrize("page", sorted(SOURCES.glob("*.ipynb")), ids=lambda page: page.stem)
-def test_a_notebook_says_in_its_metadata_which_runs_it_reads(page):
-    notebook = json.loads(page.read_text())
-    source = "".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
-    reads = "results" if "evidence.results(" in source else "study" if "evidence.study_results(" in source else None
-    assert notebook["metadata"].get("adagp", {}).get("reads") == reads
+def test_a_notebook_declares_the_runs_that_it_reads():
+    """What its code asks for, so that nothing is trained while it is executed and nothing in vain before."""
+    for job in notebook_jobs(SMOKE):
+        source = job.notebook.read_text()
+        expected = []
+        if "evidence.study_results(" in source:
+            expected = SMOKE.study.runs()
+        elif "evidence.results(" in source:
+            named = "transformer" if 'results(profile, \\"transformer' in source else None
+            expected = SMOKE.runs(dict(job.parameters).get("model") or named)
+        assert needed_runs(job, SMOKE) == expected, job.page
+
+
+def test_another_word_for_what_a_notebook_reads_is_refused(notebooks):
+    wrong = notebook("1")
+    wrong["metadata"]["adagp"] = {"reads": "everything"}
+    (notebooks / "01_tiny.ipynb").write_text(json.dumps(wrong))
+    with pytest.raises(UsageError, match=r"unknown value of adagp\.reads in the metadata of .*01_tiny.ipynb 'everything'"):
+        needed_runs(notebook_jobs(SMOKE)[0], SMOKE)
 
 
 def test_the_runs_that_a_page_needs_follow_from_its_metadata_and_parameters():

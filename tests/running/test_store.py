@@ -11,7 +11,7 @@ from pydantic import ValidationError
 import adagp
 from adagp._errors import UsageError
 from adagp._files import write_atomic
-from adagp.running import Record, Run, Store, provenance, recorded_store
+from adagp.running import Record, Run, Store, provenance, recorded_store, write_recorded
 from adagp.running._store import read
 
 RUN = Run(model="vgg13", dataset="digits", method="bp", epochs=1)
@@ -117,3 +117,11 @@ def test_a_bare_checkout_on_the_path_says_its_version(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert provenance()["versions"]["adagp"] == adagp.__version__
+
+
+def test_recorded_results_say_where_they_come_from(checkout):
+    path = write_recorded("x.json", {"rows": [1]})
+    assert path == checkout / "artifact" / "recorded" / "x.json"
+    kept = json.loads(path.read_text())
+    assert kept["rows"] == [1] and kept["provenance"]["versions"]["adagp"] == adagp.__version__
+    assert json.loads(write_recorded("x.json", {}, {"commit": "of old"}).read_text()) == {"provenance": {"commit": "of old"}}

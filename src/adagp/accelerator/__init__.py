@@ -14,17 +14,16 @@ from ._pipeline_schedule import PIPELINES, PipelineSchedule, pipeline
 from ._pipeline_training import simulate_pipeline
 from ._report import Report
 from ._simulate import ladder_bound, simulate
-from ._tiling import dram_traffic
+from ._tiling import LOOPS, STILL, dram_traffic, tiling_words
 from ._topology import read_topology, write_topology
 from ._training_cost import batch_macs, training_cost
 from ._workload import Workload
 
 __all__ = [
-    "DATAFLOWS", "DESIGNS", "LEVELS", "PASSES", "PIPELINES", "SYSTOLIC",
-    "Component", "Design", "EnergyTable", "GPWork", "Hardware", "HardwareFile", "LayerShape",
-    "PipelineSchedule", "Report", "Workload",
-    "area", "area_power", "batch_macs", "compare_methods", "datasets", "dram_traffic", "explore", "eyeriss_anchors",
+    "DATAFLOWS", "DESIGNS", "LEVELS", "LOOPS", "PASSES", "PIPELINES", "STILL", "SYSTOLIC", "Component", "Design",
+    "EnergyTable", "GPWork", "Hardware", "HardwareFile", "LayerShape", "PipelineSchedule", "Report", "Workload", "area",
+    "area_power", "batch_macs", "compare_methods", "datasets", "dram_traffic", "explore", "eyeriss_anchors",
     "find_workload", "gemm_cycles", "hardware", "hardware_template", "ladder_bound", "pipeline", "presets", "read_hardware",
-    "read_topology", "sensitivity", "simulate", "simulate_all", "simulate_pipeline", "training_cost", "workload",
-    "write_topology",
+    "read_topology", "sensitivity", "simulate", "simulate_all", "simulate_pipeline", "tiling_words", "training_cost",
+    "workload", "write_topology",
 ]  # fmt: skip

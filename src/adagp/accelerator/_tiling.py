@@ -227,6 +227,20 @@ def traffic(nest: LoopNest, p: Passes, n, c, images, rows) -> list[np.ndarray]:
     return words
 
 
+def tiling_words(
+    layer: LayerShape, order: str, covered: tuple[str, str, str], tile: tuple[int, int, int, int]
+) -> list[int]:
+    """Return the words of X, W and Y that the forward pass of a layer moves by one tiling, good or bad.
+
+    Args:
+        order: the loops of ``LOOPS``, outermost first.
+        covered: for X, W and Y, as in ``LoopNest``.
+        tile: filters, channels, images and rows, as for ``traffic``.
+    """
+    forward = Passes.of(passes(LayerTable.of([layer]))[:, 0])
+    return [int(words[0]) for words in traffic(LoopNest.of(order, covered), forward, *(np.array([size]) for size in tile))]
+
+
 def search(shapes: np.ndarray, capacity: int, side: int) -> np.ndarray:
     """Return the best tiling of each pass: total words, words of X, W and Y, and the tile's images, rows, n and c (int64).
 

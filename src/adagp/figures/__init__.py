@@ -38,6 +38,6 @@ __all__ = [
     "PAGE", "Row", "area_and_power", "batch_size", "compared", "controls", "criterion", "designs", "distances", "energy",
     "explored", "eyeriss", "followed", "frontier", "gantt", "glue", "handshake", "hardware_blocks", "hardware_cycles",
     "hardware_timeline", "layer_cycles", "learning_curves", "matrices", "phases", "pipelines", "plan", "predictor_quality",
-    "predictor_start", "quality_by_method", "reorganization", "save", "savings", "scalesim", "scores", "sensitivity", "show",
-    "small", "speedup", "style", "zigzag",
+    "predictor_start", "quality_by_method", "reorganization", "save", "savings", "scalesim", "scores", "sensitivity",
+    "show", "small", "speedup", "style", "zigzag",
 ]  # fmt: skip

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _paths
 from .._errors import UsageError
-from .._files import read_json, write_json
-from ..running import Run, provenance, setup
+from .._files import read_json
+from ..running import Run, setup, write_recorded
 
 if TYPE_CHECKING:
     import torch
@@ -270,4 +270,4 @@ def record_correlations(model: str = "vgg13", *, seeds: Sequence[int] = (0, 1, 2
     for seed in seeds:
         if seed not in {row["seed"] for row in rows}:
             rows += measure_correlations(replace(run, seed=seed), at=(2, 10), report=report)
-            write_json(path, {"config": run.config(), "rows": rows, "provenance": provenance()})
+            write_recorded(path.name, {"config": run.config(), "rows": rows})

@@ -80,14 +80,23 @@ def notebook_jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[s
 
 
 def needed_runs(job: Job, profile: Profile) -> list[Run]:
-    """Return the runs whose records the notebook reads, as its metadata says.
+    """Return the runs whose records the notebook reads, which its metadata declares as ``adagp.reads``.
 
-    There ``adagp.reads`` is "results" (of the profile, or of the model that ``adagp.model`` or a parameter names) or "study".
+    It is 'runs' for those of the profile (of one model where ``adagp.model`` or the page's parameter ``model`` names one),
+    'study' for those of the profile's study, and missing where the notebook reads none.
+
+    Raises:
+        UsageError: another word.
     """
-    said = json.loads(job.notebook.read_text(encoding="utf-8"))["metadata"].get("adagp", {})
-    if said.get("reads") == "results":
-        return profile.runs(said.get("model") or dict(job.parameters).get("model"))
-    return profile.study.runs() if said.get("reads") == "study" else []
+    declared = read_notebook(job.notebook).metadata.get("adagp", {})
+    reads = declared.get("reads")
+    if reads == "runs":
+        return profile.runs(declared.get("model") or dict(job.parameters).get("model"))
+    if reads == "study":
+        return profile.study.runs()
+    if reads is not None:
+        raise unknown(f"value of adagp.reads in the metadata of {job.notebook}", reads, ("runs", "study"))
+    return []
 
 
 def results_digest(profile: Profile) -> str:

@@ -8,7 +8,7 @@ from ._cost import cost_epochs, gp_work, planned_cost
 from ._frontier import confirmation_runs, fine_tuning_runs, frontier_runs
 from ._machine import find_device, free_threads, usable_cores
 from ._profiles import PROFILES, Profile, profile
-from ._provenance import digest, package_code, provenance
+from ._provenance import digest, package_code, provenance, write_recorded
 from ._record import Epoch, Provenance, Record, Result
 from ._setup import Setup, make_optimizer, make_predictor, setup
 from ._store import Store, local_store, recorded_store
@@ -20,5 +20,5 @@ __all__ = [
     "Setup", "Store", "agrees", "behaviour", "confirmation_runs", "cost_epochs", "digest", "find_device",
     "fine_tuning_runs", "free_threads", "frontier_runs", "gp_work", "is_current", "local_store", "make_optimizer",
     "make_predictor", "outcome", "package_code", "planned_cost", "profile", "progress_line", "provenance", "record",
-    "recorded_store", "recording_plan", "run_all", "run_on_ray", "run_one", "setup", "train", "usable_cores",
+    "recorded_store", "recording_plan", "run_all", "run_on_ray", "run_one", "setup", "train", "usable_cores", "write_recorded",
 ]  # fmt: skip

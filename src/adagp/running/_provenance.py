@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from .. import __version__, _paths
+from .._files import write_json
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A result depends on these; a change of the accelerator, a figure or the command line does not touch it.
@@ -21,7 +22,7 @@ _TRAINING = (
 
 
 def digest(paths: list[Path]) -> str:
-    """A short hash of the files' names and contents, folders searched for Python and data files."""
+    """Return a short hash of the files' names and contents, folders searched for Python and data files."""
     files = []
     for path in paths:
         files += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.exists() else []
@@ -34,7 +35,7 @@ def digest(paths: list[Path]) -> str:
 
 @cache
 def training_code() -> str:
-    """Hash of the code that a training result depends on: its statements, without comments and docstrings."""
+    """Return a hash of the code that a training result depends on: its statements, without comments and docstrings."""
     total = hashlib.sha256()
     for part in _TRAINING:
         path = _PACKAGE / part
@@ -54,7 +55,7 @@ def _statements(source: str) -> str:
 
 @cache
 def package_code() -> str:
-    """Hash of the whole package."""
+    """Return a hash of the whole package."""
     return digest([_PACKAGE])
 
 
@@ -81,7 +82,7 @@ def _processor() -> str:
 
 
 def provenance(device: str = "cpu") -> dict:
-    """Code, versions, machine and date of a result made now on ``device``."""
+    """Return code, versions, machine and date of a result made now on ``device``."""
     import torch
 
     return {
@@ -101,3 +102,19 @@ def provenance(device: str = "cpu") -> dict:
             "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         },
     }
+
+
+def write_recorded(name: str, content: dict, origin: dict | None = None) -> Path:
+    """Write a JSON file of recorded results in one step, with where they come from, and return its path.
+
+    Args:
+        name: of the file in artifact/recorded.
+        content: what was measured.
+        origin: its ``provenance``; that of this machine and code unless given.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
+    path = _paths.recorded() / name
+    write_json(path, content | {"provenance": origin or provenance()})
+    return path
