@@ -55,7 +55,7 @@ class Cost:
         return self.counts[:, DRAM]
 
     def time(self, hardware: Hardware) -> np.ndarray:
-        """Return each layer's time in cycles: the larger of computing and DRAM time, since both run at once (double buffers)."""
+        """Return each layer's time in cycles: the larger of computing and DRAM time, which overlap (double buffers)."""
         return np.maximum(self.cycles, self.dram_words / hardware.dram_words_per_cycle)
 
     def energy(self, table: EnergyTable) -> np.ndarray:
