@@ -234,7 +234,7 @@ def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", table: "pd.DataFrame")
     """Accuracy over cost: backpropagation at its best at each budget as a line, each method with its timing as a point.
 
     Args:
-        runs: ``evidence.budgets`` of one regime.
+        runs: ``evidence.scored_runs`` of one regime.
         curve: ``evidence.frontier`` of them.
         table: ``evidence.distances`` of them.
     """

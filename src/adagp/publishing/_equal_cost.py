@@ -21,7 +21,7 @@ def regime_scale(runs: "pd.DataFrame") -> "Markdown":
     """Return the scale at which a frontier was recorded.
 
     Args:
-        runs: ``evidence.budgets`` of one regime.
+        runs: ``evidence.scored_runs`` of one regime.
     """
     regime, curve = runs["regime"].iloc[0], frontier(runs)
     plain = runs[(runs["method"] == "bp") & runs["cost"].isin(curve["cost"])]

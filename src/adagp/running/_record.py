@@ -18,7 +18,7 @@ _Count = Annotated[int, Field(ge=0)]
 
 
 class _Part(BaseModel):
-    """A part of a record. Unknown fields are kept, since other versions may write them. Fields that came later have a default."""
+    """A part of a record. Unknown fields are kept, since other versions may write them. Later fields have a default."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
