@@ -1,4 +1,4 @@
-"""The plans behind the page "Does prediction matter?": backpropagation at many budgets, and every way to fill a GP batch."""
+"""The plans behind the page "Does prediction matter?": backpropagation at many budgets, and every method."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
