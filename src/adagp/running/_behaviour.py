@@ -53,7 +53,10 @@ def is_current(record: Record) -> bool:
 
 
 def _probe(run: Run) -> Run:
-    """Return the tiny run: a warm-up epoch and one of GP and BP in turn, eight batches of four samples each, at 1/8 width, on embedded data."""
+    """Return the tiny run: an epoch of warm-up and one of GP and BP in turn, on embedded data.
+
+    Each epoch has eight batches of four samples; the network has 1/8 of its width.
+    """
     return replace(
         run,
         dataset="numbers" if run.model == "transformer" else "digits",

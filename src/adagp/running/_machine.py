@@ -29,7 +29,7 @@ def find_device(name: str = "") -> str:
 
 
 def usable_cores() -> int:
-    """Return the number of cores this process may run on, by its affinity, and by the limit of its control group (containers, batch systems)."""
+    """Return how many cores this process may use, by its affinity and its control group (containers, batch systems)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
     return cores if quota is None else max(1, min(cores, round(quota)))
