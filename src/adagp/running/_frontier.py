@@ -146,8 +146,8 @@ _SETTLED = {
 def confirmation_runs() -> list[Run]:
     """Return runs that repeat what helped in fine-tuning, with other networks and images and with nothing left to choose.
 
-    There is one method for each architecture. The settings, the seeds and their number were committed before the first of these runs, but
-    for the decay 'wsd' of backpropagation.
+    There is one method for each architecture. The settings, the seeds and their number were committed before the first of
+    these runs, but for the decay 'wsd' of backpropagation.
     """
     made: list[Run] = []
     for model, settled in _SETTLED.items():
