@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from adagp.publishing import NotebookError, execute_notebooks, forecast, needed_
 from adagp.running import profile
 
 SMOKE = profile("smoke")
+SOURCES = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 def notebook(source):
@@ -102,3 +104,12 @@ def test_another_word_for_what_a_notebook_reads_is_refused(notebooks):
     (notebooks / "01_tiny.ipynb").write_text(json.dumps(wrong))
     with pytest.raises(UsageError, match=r"unknown value of adagp\.reads in the metadata of .*01_tiny.ipynb 'everything'"):
         needed_runs(notebook_jobs(SMOKE)[0], SMOKE)
+
+
+def test_the_runs_that_a_page_needs_follow_from_its_metadata_and_parameters():
+    full = profile("quick")
+    pages = {job.page: job for job in notebook_jobs(full, ["03", "04", "09", "13", "model-vgg13"])}
+    needed = {page: needed_runs(job, full) for page, job in pages.items()}
+    assert needed["03_accuracy"] == full.runs() and needed["13_controls"] == full.study.runs() and not needed["09_overhead"]
+    assert {run.model for run in needed["04_transformer"]} == {"transformer"}
+    assert {run.model for run in needed["model-vgg13"]} == {"vgg13"}

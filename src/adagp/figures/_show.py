@@ -13,6 +13,7 @@ from . import style
 
 if TYPE_CHECKING:
     import pandas as pd
+    from IPython.display import HTML
     from matplotlib.figure import Figure
 
 PAGE = "ADAGP_PAGE"
@@ -27,7 +28,7 @@ def save(figure: "Figure", path: str) -> None:
     write_atomic(Path(path), buffer.getvalue())
 
 
-def show(name: str, drawn: "tuple[Figure, pd.DataFrame]", *, alt: str, profile: str = "quick"):
+def show(name: str, drawn: "tuple[Figure, pd.DataFrame]", *, alt: str, profile: str = "quick") -> "HTML":
     """Save a figure and its data under artifact/output/PROFILE/figures and return it for display.
 
     Below it are links to its data and its picture, and the command that makes its page again. A page that is as narrow as a
@@ -61,13 +62,13 @@ def show(name: str, drawn: "tuple[Figure, pd.DataFrame]", *, alt: str, profile: 
 
 
 def small(name: str, drawn: Any, *, alt: str) -> str:
-    """The phone's rendering of a figure as SVG for a page; the figure itself where it has none."""
+    """Return the phone's rendering of a figure as SVG for a page; the figure itself where it has none."""
     figure = drawn.for_phone() if isinstance(drawn, style.Drawing) else drawn[0]
     return _inline(_written(figure, "svg"), f"{name}-narrow", alt)
 
 
 def again(profile: str) -> str:
-    """The command that makes the present page again; empty where the page is not known."""
+    """Return the command that makes the present page again; empty where the page is not known."""
     page = os.environ.get(PAGE) or Path(os.environ.get("JPY_SESSION_NAME", "")).stem
     if not page:
         return ""
@@ -82,7 +83,7 @@ def _written(figure: "Figure", ending: str) -> bytes:
 
 
 def _inline(drawing: bytes, name: str, alt: str) -> str:
-    """Inline SVG keeps its text selectable; the role and label make it one image to a screen reader."""
+    """Return inline SVG, which keeps its text selectable; the role and label make it one image to a screen reader."""
     text = drawing.decode()
     text = text[text.index("<svg") :].replace(
         "<svg", f'<svg role="img" aria-label="{html.escape(alt)}" style="max-width:100%;height:auto;background:white"', 1

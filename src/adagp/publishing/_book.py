@@ -40,7 +40,7 @@ class BookError(RuntimeError):
 
 
 def build_book(executed: Path) -> tuple[Path, bool]:
-    """Build the HTML book; returns its first page and whether anything had to be done.
+    """Build the HTML book and return its first page and whether anything had to be done.
 
     Chapters and executed notebooks are put together under ``book/_build/source``, with a table of contents that
     names the notebooks this profile has. Warnings are errors, but for links to pages that have not been executed yet.
@@ -104,7 +104,7 @@ def build_book(executed: Path) -> tuple[Path, bool]:
 
 
 def _linked(text: str, page: Path) -> str:
-    """A page whose links to figures' files, to the appendix and to other pages are right in the book, wherever it lies."""
+    """Return a page whose links to figures' files, to the appendix and to other pages work in the book, wherever it lies."""
     top = "../" * (len(page.parts) - 1)
     text = re.sub(r'href="\.\./artifact/output/[^/"]+/figures/', f'href="{top}_static/figures/', text)
     text = re.sub(r'href="page:([^"]+)"', rf'href="{top}notebooks/\1.html"', text)
@@ -112,7 +112,7 @@ def _linked(text: str, page: Path) -> str:
 
 
 def _as_cards(found: re.Match[str]) -> str:
-    """A table whose cells know their column, so that a phone can show each row as a card of its own.
+    """Return a table whose cells know their column, so that a phone can show each row as a card of its own.
 
     How wide it is in characters, if it breaks lines between words only, decides from which width on it does.
     """
@@ -164,7 +164,7 @@ def _yaml(path: Path) -> dict:
 
 
 def _settings(path: Path) -> dict:
-    """The book's configuration, by Jupyter Book's own schema.
+    """Return the book's configuration, checked by Jupyter Book's own schema.
 
     Raises:
         UsageError: it is missing, or damaged.
@@ -179,7 +179,7 @@ def _settings(path: Path) -> dict:
 
 
 def _contents(path: Path) -> dict:
-    """The table of contents, as Sphinx's extension for it reads it.
+    """Return the table of contents, as Sphinx's extension for it reads it.
 
     Raises:
         UsageError: it is missing, or damaged.
@@ -210,7 +210,7 @@ def _with_repository(config: dict) -> dict:
 
 
 def _present(node: Any, staged: Path) -> Any:
-    """The table of contents without the notebooks that this profile did not make, and without emptied parts."""
+    """Return the table of contents without the notebooks that this profile did not make, and without emptied parts."""
     if isinstance(node, list):
         kept = [_present(item, staged) for item in node if _exists(item, staged)]
         return [item for item in kept if not (isinstance(item, dict) and "caption" in item and "chapters" not in item)]

@@ -7,6 +7,7 @@ from ._display import html_table
 
 if TYPE_CHECKING:
     import pandas as pd
+    from IPython.display import HTML
 
 _COASTING = {
     "stops": "stops at once",
@@ -63,8 +64,8 @@ def crossing_counts(record: dict) -> dict:
     }
 
 
-def coasting_summary(record: dict):
-    """How many optimizers behave in each way under a zero gradient, with the range of their updates' lengths."""
+def coasting_summary(record: dict) -> "HTML":
+    """Return how many optimizers stop, fade, go on or grow under a zero gradient, with the range of their updates' lengths."""
     import pandas as pd
 
     table, last = _coasting(record), f"at the {record['steps']['coasting']}th"
@@ -80,8 +81,8 @@ def coasting_summary(record: dict):
     return html_table(pd.DataFrame(rows), caption=caption)
 
 
-def coasting_table(record: dict):
-    """Every optimizer's update lengths under a zero gradient, harmless ones first."""
+def coasting_table(record: dict) -> "HTML":
+    """Return every optimizer's update lengths under a zero gradient, harmless ones first."""
     table = _coasting(record)
     last = table.columns[-2]
     table["order"] = table["kind"].map(list(_COASTING).index)
@@ -106,8 +107,8 @@ def _coasting(record: dict) -> "pd.DataFrame":
     )
 
 
-def coverage_summary(record: dict):
-    """Networks of each library: how many hold, and which share of their trained numbers predictions reach."""
+def coverage_summary(record: dict) -> "HTML":
+    """Return for each library how many networks pass every check, and which share of their parameters is predicted."""
     import pandas as pd
 
     rows = []
@@ -125,8 +126,8 @@ def coverage_summary(record: dict):
     return html_table(pd.DataFrame(rows))
 
 
-def resting_table(record: dict):
-    """What Phase GP does not predict: kinds of parameters, in how many networks, and their share of those networks' numbers."""
+def resting_table(record: dict) -> "HTML":
+    """Return what Phase GP does not predict: kinds of parameters, how many networks have them, and their share there."""
     import pandas as pd
 
     shares: dict[str, list[float]] = {}
@@ -145,8 +146,8 @@ def resting_table(record: dict):
     return html_table(pd.DataFrame(rows))
 
 
-def coverage_table(record: dict, below: float = 1.0):
-    """The networks whose predictions reach the smallest share, embeddings left aside, and what is not predicted.
+def coverage_table(record: dict, below: float = 1.0) -> "HTML":
+    """Return the networks whose predictions reach the smallest share, embeddings left aside, and what is not predicted.
 
     Args:
         below: only networks with a smaller share than this.
@@ -175,8 +176,8 @@ def _networks(record: dict) -> "pd.DataFrame":
     return pd.DataFrame([row for row in record["networks"] if "share" in row])
 
 
-def refused_table(record: dict):
-    """What was not judged or does not hold, by reason."""
+def refused_table(record: dict) -> "HTML":
+    """Return what was not judged or does not hold, by reason."""
     import pandas as pd
 
     names: dict[tuple[str, str], list[str]] = {}

@@ -70,13 +70,13 @@ def finding(name: str, sentence: str, drawn: Any, *, alt: str, page: str, basis:
 
 
 def _accuracy(profile: str) -> "HTML":
-    """ADA-GP beside backpropagation, coasting, and backpropagation of equal cost; coasting beside backpropagation."""
+    """Compare ADA-GP with backpropagation, coasting and backpropagation of equal cost, and coasting with backpropagation."""
     records = evidence.deciding()
     compared = {
-        "ADA-GP minus BP": ("adagp", "bp"),
-        "ADA-GP minus coast": ("adagp", "coast"),
-        "ADA-GP minus BP of equal cost": ("adagp", "equal-cost"),
-        "coast minus BP": ("coast", "bp"),
+        "ADA-GP\nminus BP": ("adagp", "bp"),
+        "ADA-GP\nminus coast": ("adagp", "coast"),
+        "ADA-GP\nminus BP of equal cost": ("adagp", "equal-cost"),
+        "coast\nminus BP": ("coast", "bp"),
     }
     tables = {label: evidence.pairs(records, *methods) for label, methods in compared.items()}
     found = {label: evidence.interval(table["difference"]) for label, table in tables.items()}
@@ -87,15 +87,15 @@ def _accuracy(profile: str) -> "HTML":
         if len(raw):
             literal = evidence.interval(raw["difference"])
             width = evidence.width_words(share, runs[0].run.precision)
-            label = f"raw targets minus coast,\n{width}"
+            label = f"raw targets\nminus coast,\n{width}"
             compared[label], found[label] = ("adagp-literal", "coast"), literal
             break
     rows: list[Row] = [
-        (label.replace(" minus", "\nminus"), one.mean, one.low, one.high, compared[label][0])
+        (label, one.mean, one.low, one.high, compared[label][0])
         for label, one in found.items()
         if one
     ]
-    scale = _scale(records, sorted(set(tables["ADA-GP minus BP"]["model"])))
+    scale = _scale(records, sorted(set(tables["ADA-GP\nminus BP"]["model"])))
     bp, coast, cheaper, coasting = (difference(one) for one in list(found.values())[:4])
     broad = evidence.broadest()
     over_bp, over_coast = (evidence.interval(evidence.by_network(broad, "adagp", other)) for other in ("bp", "coast"))
@@ -111,7 +111,7 @@ def _accuracy(profile: str) -> "HTML":
         figures.compared(rows, xlabel="points, paired over seeds", reference=0.0) if rows else None,
         alt="Paired differences in accuracy with their intervals; zero is a dashed line",
         page="13_controls",
-        basis=basis(found["ADA-GP minus coast"], scale),
+        basis=basis(found["ADA-GP\nminus coast"], scale),
         more="Does prediction matter?",
     )  # fmt: skip
 
@@ -127,7 +127,7 @@ def _surest(table: "pd.DataFrame") -> float:
 
 
 def _pays(profile: str) -> "HTML":
-    """Which variants reach a higher accuracy than backpropagation of their own cost."""
+    """Name the variants that reach a higher accuracy than backpropagation of their own cost."""
     kept = evidence.recorded()
     regimes = evidence.regimes(kept)
     compared = evidence.compared(regimes)
@@ -180,7 +180,7 @@ def what_pays(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.Data
 
 
 def _criterion(profile: str) -> "HTML":
-    """What a prediction's correlation with single samples' gradients must exceed to be worth its cost, and what it is."""
+    """Compare each prediction's correlation with single samples' gradients with the least that pays."""
     least = evidence.threshold(1 - 1e-9)  # the larger the part of the batch with true gradients, the less is asked
     drawn, rests, found = None, NOTHING_BASIS, "No prediction has been measured yet."
     try:
@@ -225,7 +225,7 @@ def _criterion(profile: str) -> "HTML":
 
 
 def _untrained(profile: str) -> "HTML":
-    """What a predictor applies before it has learned: measured here, at its first update."""
+    """Measure what a predictor applies before it has learned, at its first update."""
     start = measuring.predictor_start(profile, updates=1, every=1).set_index("start")
     usual, zero = start.loc["default"], start.loc["zero"]
     rows: list[Row] = [
@@ -245,7 +245,7 @@ def _untrained(profile: str) -> "HTML":
 
 
 def _quality(profile: str) -> "HTML":
-    """What the predictor has learned at the end of a recorded run."""
+    """Say what the predictor has learned at the end of a recorded run."""
     kept = [r for r in evidence.nearest() if r.run.model == "vgg13"]
     table = evidence.quality(kept)
     means = table.groupby(["method", "seed"])["cosine"].mean().groupby("method").agg(["mean", "min", "max", "count"])
@@ -276,14 +276,14 @@ def _swept() -> "pd.DataFrame":
 
 
 def _means(quantity: str) -> "tuple[int, pd.Series]":
-    """How many models, and the mean over them for each dataflow and design."""
+    """Return how many models there are, and the mean over them for each dataflow and design."""
     table = _swept()
     means = table.groupby(["dataflow", "design", "model"])[quantity].mean().groupby(["dataflow", "design"]).mean()
     return table["model"].nunique(), means
 
 
 def _ladder(profile: str) -> "HTML":
-    """What the schedule alone gives, and what the accelerator makes of it."""
+    """Compare the speed-up of the schedule alone with that on the accelerator."""
     from .. import accelerator as acc
 
     models, means = _means("speedup")
@@ -310,7 +310,7 @@ def _ladder(profile: str) -> "HTML":
 
 
 def _energy(profile: str) -> "HTML":
-    """The energy saving beside the paper's, and what it could be at most."""
+    """Compare the energy saving with the paper's, and with the most that it could be."""
     from .. import accelerator as acc
 
     models, means = _means("energy_saving")
@@ -337,7 +337,7 @@ def _energy(profile: str) -> "HTML":
 
 
 def _moves(profile: str) -> "HTML":
-    """How far the two headline figures move with a choice of ours."""
+    """Say how far the two headline figures change with a choice of ours."""
     from .. import accelerator as acc
 
     table = acc.sensitivity(evidence.zoo_workloads())
@@ -367,7 +367,7 @@ def _moves(profile: str) -> "HTML":
 
 
 def _hardware(profile: str) -> "HTML":
-    """What the description in hardware says of the closed form and of the estimate of area."""
+    """Compare the description in hardware with the closed form and with the estimate of area."""
     from .. import accelerator as acc
 
     record = evidence.hardware_record()
@@ -399,7 +399,7 @@ def _hardware(profile: str) -> "HTML":
 
 
 def _checked(profile: str) -> "HTML":
-    """How the accelerator's counts compare with two independent tools."""
+    """Compare the accelerator's counts with those of two independent tools."""
     scalesim, zigzag = evidence.validation_record("scalesim"), evidence.validation_record("zigzag")
     drawn = figures.scalesim(scalesim)
     equal, runs = int((drawn[1]["difference"] == 0).sum()), len(drawn[1])

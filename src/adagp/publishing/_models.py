@@ -1,14 +1,19 @@
 """What is special about a model, in sentences and beside the others."""
 
+from typing import TYPE_CHECKING
+
 from ..evidence import SHAPE, TRAITS, model_traits
 from ._display import html_table
+
+if TYPE_CHECKING:
+    from IPython.display import HTML, Markdown
 
 _TOLD = 5
 """So many of a model's traits become sentences: those in which it stands nearest to an end of the ranking."""
 
 
-def model_story(model: str):
-    """The traits that set a model apart most, in sentences, with its rank among all models."""
+def model_story(model: str) -> "Markdown":
+    """Return the traits that set a model apart most, in sentences, with its rank among all models."""
     from IPython.display import Markdown
 
     table = model_traits()
@@ -26,8 +31,8 @@ def model_story(model: str):
     return Markdown("\n".join(f"- {told[i][1]}" for i in sorted(chosen)))
 
 
-def traits_table(model: str):
-    """A model's traits beside the median, the least and the most of all models."""
+def traits_table(model: str) -> "HTML":
+    """Return a model's traits beside the median, the least and the most of all models."""
     import pandas as pd
 
     table = model_traits()

@@ -41,12 +41,12 @@ class Job:
 
 
 def available_notebooks() -> dict[str, Path]:
-    """Notebook sources by name, in the order of their numbers."""
+    """Return notebook sources by name, in the order of their numbers."""
     return {path.stem: path for path in sorted(_paths.notebooks().glob("*.ipynb"))}
 
 
 def notebook_jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[str, Any] | None = None) -> list[Job]:
-    """The executions that a profile makes: every notebook once, ``PER_MODEL`` once a model.
+    """Return the executions that a profile makes: every notebook once, ``PER_MODEL`` once a model.
 
     Args:
         only: notebook names, the numbers they start with, or a model's page such as 'model-vgg13'; none means all.
@@ -100,14 +100,14 @@ def needed_runs(job: Job, profile: Profile) -> list[Run]:
 
 
 def results_digest(profile: Profile) -> str:
-    """Hash of every result that a notebook may read: this machine's of the profile, the committed ones, the claims."""
+    """Return a hash of every result that a notebook may read: this machine's of the profile, the committed ones, the claims."""
     store = local_store()
     artifact = _paths.root() / "artifact"
     return digest([*(store.path(run) for run in profile.runs()), _paths.recorded(), artifact / "claims.yml"])
 
 
 def _find(name: str, sources: dict[str, Path]) -> tuple[str, dict[str, Any]]:
-    """The notebook that a page's name, or its number, means, and the parameters that the name gives."""
+    """Return the notebook that a page's name, or its number, means, and the parameters that the name gives."""
     if name.startswith(f"{PER_MODEL}-"):
         return PER_MODEL, {"model": name.removeprefix(f"{PER_MODEL}-")}
     matches = [known for known in sources if known == name or known.split("_")[0] == name]
@@ -117,7 +117,7 @@ def _find(name: str, sources: dict[str, Path]) -> tuple[str, dict[str, Any]]:
 
 
 def declared_parameters(notebook: Path) -> dict[str, Any]:
-    """What the notebook's ``parameters`` cell assigns, by name: papermill only warns about other parameters.
+    """Return what the notebook's ``parameters`` cell assigns, by name: papermill only warns about other parameters.
 
     Raises:
         UsageError: not a notebook, or one without such a cell, or a cell that assigns anything but constants.
@@ -140,7 +140,7 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
 
 
 def read_notebook(path: Path) -> Any:
-    """A notebook (``nbformat.NotebookNode``), validated.
+    """Return a validated notebook (``nbformat.NotebookNode``).
 
     Raises:
         UsageError: it is missing, unreadable or not a notebook.
@@ -175,7 +175,7 @@ def execute_notebooks(
     report: Callable[[str], None],
     inputs: str = "",
 ) -> list[Job]:
-    """Execute what is out of date into ``folder``; returns the jobs that ran.
+    """Execute what is out of date into ``folder`` and return the jobs that ran.
 
     A notebook is up to date while its source, parameters, the package and ``inputs`` (a hash of the results it reads)
     are those of its last execution.
@@ -220,7 +220,7 @@ def execute_notebooks(
 
 
 def is_stale(job: Job, folder: Path, inputs: str = "") -> bool:
-    """Whether ``execute_notebooks`` would execute this one."""
+    """Return whether ``execute_notebooks`` would execute this one."""
     return stamp(folder, job.page).get("key") != _key(job, inputs)
 
 
@@ -231,7 +231,7 @@ def _key(job: Job, inputs: str) -> str:
 
 
 def stamp(folder: Path, page: str) -> dict:
-    """What is known of a page's last execution: key, seconds, finished (UTC); empty where there was none."""
+    """Return what is known of a page's last execution: key, seconds, finished (UTC); empty where there was none."""
     try:
         found = read_json(folder / f"{page}.json", "")
         read_json(folder / f"{page}.ipynb", "")["cells"]  # a damaged page is executed again
@@ -241,7 +241,7 @@ def stamp(folder: Path, page: str) -> dict:
 
 
 def _papermill(job: Job, folder: Path, threads: int) -> None:
-    """One notebook in a process of its own; the result takes its place only when it is whole."""
+    """Execute one notebook in a process of its own; the result takes its place only when it is complete."""
     import yaml
 
     folder.mkdir(parents=True, exist_ok=True)

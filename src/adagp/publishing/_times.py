@@ -4,6 +4,7 @@ import html
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import _paths
 from .._errors import UsageError
@@ -13,9 +14,12 @@ from ..running import PROFILES, Profile, Record, local_store
 from ._display import html_table
 from ._notebooks import Job, is_stale, needed_runs, stamp
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def forecast(plan: Sequence[Job], profile: Profile, folder: Path, inputs: str, *, each: bool) -> list[str]:
-    """What a reproduction will do, and how long it took last time.
+    """Return what a reproduction will do and how long it took last time, a line each.
 
     Args:
         folder: of the executed notebooks.
@@ -45,13 +49,13 @@ def forecast(plan: Sequence[Job], profile: Profile, folder: Path, inputs: str, *
 
 
 def _took_before(runs: Iterable, store) -> str:
-    """Seconds of earlier records of these runs, which the code has outdated."""
+    """Return how long outdated records of these runs took, in words; empty without any."""
     old = [record.result.seconds for run in runs if (record := store.get(run)) is not None]
     return f" ({duration(sum(old))} last time)" if old else ""
 
 
 def built() -> dict:
-    """What is known of the book's last build: key and seconds; empty where there was none."""
+    """Return what is known of the book's last build: key and seconds; empty where there was none."""
     try:
         found = read_json(_paths.book() / "_build" / "built", "")
         return found if isinstance(found["key"], str) and isinstance(found["seconds"], int | float) else {}
@@ -60,7 +64,7 @@ def built() -> dict:
 
 
 def duration(seconds: float) -> str:
-    """'7 s', '2 min 5 s' or '1 h 3 min'."""
+    """Return seconds as "7 s", "2 min 5 s" or "1 h 3 min"."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -68,7 +72,7 @@ def duration(seconds: float) -> str:
 
 
 def times(executed: Path) -> str:
-    """The appendix's tables, as HTML: seconds of every page, of every run of the profile, and of every recorded run."""
+    """Return the appendix's tables as HTML: seconds of every page, of every run of the profile, and of every recorded run."""
     import pandas as pd
 
     pages = []
@@ -91,7 +95,7 @@ def times(executed: Path) -> str:
     return "\n\n".join(table.replace("\n", "") for table in shown)
 
 
-def _runs(records: list[Record]):
+def _runs(records: list[Record]) -> "pd.DataFrame":
     import pandas as pd
 
     rows = summary(records)
@@ -108,7 +112,7 @@ def _runs(records: list[Record]):
 
 
 def _title(page: Path) -> str:
-    """The page's first heading."""
+    """Return the page's first heading."""
     for cell in json.loads(page.read_text())["cells"]:
         for line in "".join(cell["source"]).splitlines() if cell["cell_type"] == "markdown" else ():
             if line.startswith("# "):

@@ -1,6 +1,8 @@
 """Checks of models, optimizers and predictors: what the engine does not support is refused with an error of one line."""
 
+import contextlib
 import inspect
+import weakref
 from collections.abc import Collection, Sequence
 from typing import Any, cast
 
@@ -125,6 +127,24 @@ def check_work(predictor: GradientPredictor) -> None:
         raise UsageError(f"{name} asks for {work}, expected a part of the batch to go backward through all layers (backward=1)")
     if work.part < 1 and not isinstance(predictor, PartChooser):
         raise UsageError(f"{name} trains on a part of the batch: give it a method choose that returns the samples")
+
+
+def claim(engine: Any, part: object, kind: str) -> None:
+    """Mark a predictor or schedule as this engine's; refuse one of another engine, since both would train it.
+
+    Args:
+        kind: what to call it in an error.
+
+    Raises:
+        UsageError: another engine, which is not closed, has it.
+    """
+    owner, marked = getattr(part, "_adagp_owner", (None, 0))
+    # A deep copy of a part copies its mark, too; the mark is then of another object, and the copy has no owner.
+    other = owner() if owner is not None and marked == id(part) else None
+    if other is not None and not other.closed:
+        raise UsageError(f"this {kind} belongs to another engine: give each engine its own, or close the other engine")
+    with contextlib.suppress(AttributeError):
+        part._adagp_owner = weakref.ref(engine), id(part)  # type: ignore[attr-defined]
 
 
 def check_cut(

@@ -1,8 +1,6 @@
 """The drop-in engine: keeps a user's model, optimizer and loop, and updates some batches from predicted gradients."""
 
-import contextlib
 import warnings
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from .. import predictors
 from .._errors import UsageError
 from ..predictors import GradientPredictor, Layer
 from ..schedule import LadderSchedule, Phase, Schedule
-from ._checks import check_optimizer, check_work
+from ._checks import check_optimizer, check_work, claim
 from ._layers import Coverage
 from ._look import large_batch_quality, predictions
 from ._steps import NOTICES, Steps
@@ -143,26 +141,18 @@ class AdaGP:
             measure_every=measure_every,
             process_group=process_group,
         )
-        self._claim(self.predictor, "predictor")
+        claim(self, self.predictor, "predictor")
         if self.schedule.observes:
-            self._claim(self.schedule, "schedule")
+            claim(self, self.schedule, "schedule")
         self.counts: Counter[str] = Counter()
         self._at = Position()
-        self._inside = self._closed = False  # inside: between the begin and the end of an epoch
+        self.closed = False
+        """Whether ``close`` was called."""
+        self._inside = False  # between the begin and the end of an epoch
         self._interrupted = False  # whether the last step raised an exception
         self._loop: object = None  # identifies the current call of ``epoch``
         self._batch_number: int | None = None  # of the current batch in that call
         self._first_bad: Tensor | None = None  # number of the epoch's first batch whose loss is not finite, else infinity
-
-    def _claim(self, part: object, kind: str) -> None:
-        """Mark a predictor or schedule as this engine's; refuse one of another engine, since both would train it."""
-        owner, marked = getattr(part, "_adagp_owner", (None, 0))
-        # A deep copy of a part copies its mark, too; the mark is then of another object, and the copy has no owner.
-        other = owner() if owner is not None and marked == id(part) else None
-        if other is not None and not other._closed:
-            raise UsageError(f"this {kind} belongs to another engine: give each engine its own, or close the other engine")
-        with contextlib.suppress(AttributeError):
-            part._adagp_owner = weakref.ref(self), id(part)  # type: ignore[attr-defined]
 
     @property
     def layers(self) -> list[Layer]:
@@ -260,7 +250,7 @@ class AdaGP:
             UsageError: called outside of an epoch or after ``close``, the closure returned no scalar tensor, the predictor
                 needs the batch, or predictions cannot be made for this model, optimizer or closure.
         """
-        if self._closed:
+        if self.closed:
             raise UsageError("step was called after close: build a new engine around the model")
         if not self._inside:
             raise UsageError("step was called outside of epoch: iterate with `for batch in engine.epoch(loader)`")
@@ -396,7 +386,7 @@ class AdaGP:
     def close(self) -> None:
         """Close the engine: remove the hooks of a compiled model and refuse further steps."""
         self._steps.watch.release()
-        self._closed = True
+        self.closed = True
 
     def _discard_step(self) -> None:
         """Discard an unfinished optimizer step, after an exception or at the end of an epoch."""
