@@ -203,7 +203,7 @@ def controls(runs: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
 
 @style.drawing
 def predictor_start(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
-    """How far a predictor comes from its start: three panels over its updates, one line a way to start.
+    """How far a predictor comes from its start: three panels over its updates, one line for each initialization.
 
     Args:
         table: ``measuring.predictor_start``.

@@ -147,7 +147,7 @@ def _pays(profile: str) -> "HTML":
         "pays",
         CARDS["pays"].format(found=what_pays(compared, again)),
         drawn,
-        alt="Accuracy over cost: a line for backpropagation at each budget, a point for each way to fill a GP batch",
+        alt="Accuracy over cost: a line for backpropagation at each budget, a point for each variant",
         page="13_controls",
         basis=rests,
         more="The frontier",
