@@ -76,8 +76,8 @@ def noise_table(table: "pd.DataFrame", cuts: "pd.DataFrame", batch: int) -> "HTM
     totals = table.groupby("seed")[["noise", "signal"]].sum()
     share = (totals["noise"] / batch / (totals["noise"] / batch + totals["signal"])).mean()
     row = {
-        "best cut lies above": layer,
+        "lowest layer above the best cut": layer,
         "its fraction of the noise minus that of the cost (points)": cell(interval(gains.get_group(layer))),
-        f"noise in the expected square of a gradient of {batch} samples": f"{100 * share:.1f} %",
+        f"noise in the expected squared norm of the gradient of {batch} samples": f"{100 * share:.1f} %",
     }
     return html_table(pd.DataFrame([row]))

@@ -25,6 +25,7 @@ def regime_scale(runs: "pd.DataFrame") -> "Markdown":
     """
     regime, curve = runs["regime"].iloc[0], frontier(runs)
     plain = runs[(runs["method"] == "bp") & runs["cost"].isin(curve["cost"])]
+    tried = plain["epochs"]
     settings = plain.groupby("epochs")[["decay", "lr"]].apply(lambda rows: len(rows.drop_duplicates()))
     best = curve.groupby("cost")["lr"].first()
     largest = int((best == plain["lr"].max()).sum()) if plain["lr"].nunique() > 1 and not regime.confirming else 0
@@ -33,7 +34,7 @@ def regime_scale(runs: "pd.DataFrame") -> "Markdown":
         f"{regime.model}, {width_words(regime.width, regime.precision)}",
         f"{regime.samples:,} training samples of {regime.data}, in batches of {regime.batch_size}",
         f"{regime.epochs} epochs (fewer for smaller budgets of backpropagation)",
-        f"budgets of backpropagation: {plain['epochs'].nunique()}, {plain['epochs'].min()} to {plain['epochs'].max()} epochs",
+        f"budgets of backpropagation: {tried.nunique()}, from {tried.min()} to {tried.max()} epochs",
         f"settings of decay and learning rate at a budget: {spread(settings)} ({chosen})",
         f"seeds: {spread(curve.groupby('cost')['seed'].nunique())}",
     ]
@@ -41,7 +42,7 @@ def regime_scale(runs: "pd.DataFrame") -> "Markdown":
         facts.append(f"budgets at which the best learning rate is the largest that was tried: {largest}")
     if regime.start is not None:
         source = FACTS[regime.start.dataset]
-        samples = "others for each seed" if len({run.train_first for run in plain["run"]}) > 1 else "the same for all seeds"
+        samples = "different for each seed" if len({run.train_first for run in plain["run"]}) > 1 else "the same for all seeds"
         facts += [
             f"pretrained networks: {len({run.start for run in plain['run']})}, all layers but the last, by "
             f"{regime.start.epochs} epochs of backpropagation on {source.train_samples:,} samples of {source.title}",
@@ -260,11 +261,11 @@ def warm_up_table(regimes: "Tables") -> "HTML | Markdown":
     """
     import pandas as pd
 
-    compared = {"best": "best decay with it minus best without", "cosine": "cosine with it minus cosine without"}
+    compared = {"best": "best decay with a warm-up minus best without", "cosine": "cosine with a warm-up minus cosine without"}
     rows = [
         {
             "setting": regime.title,
-            "learning-rate warm-up": compared[row["decay"]],
+            "comparison": compared[row["decay"]],
             "budgets (epochs)": ", ".join(f"{epochs:g}" for epochs in row["epochs"]),
             "points": cell(row["gain"]),
             "n": row["gain"].pairs,
@@ -274,7 +275,8 @@ def warm_up_table(regimes: "Tables") -> "HTML | Markdown":
     ]
     if not rows:
         return nothing_recorded()
-    return html_table(pd.DataFrame(rows), caption="Accuracy of plain backpropagation, mean of the budgets, paired by seed")
+    caption = "Gain of plain backpropagation from a learning-rate warm-up, mean over the budgets, paired by seed"
+    return html_table(pd.DataFrame(rows), caption=caption)
 
 
 def seconds_table(table: "pd.DataFrame", timed: "pd.DataFrame", times: "pd.DataFrame") -> "HTML | Markdown":
