@@ -52,6 +52,11 @@ class Method:
         """Whether the batches that the schedule puts in Phase GP are dropped."""
         return isinstance(self.work, GPWork) and not self.work.updates
 
+    @property
+    def has_gp_batches(self) -> bool:
+        """Whether some batches are in Phase GP, those that are dropped included."""
+        return self.schedule != "always-bp" or self.drops
+
     def create(self, **options: Any) -> Any:
         """Return a new predictor of this method, with its own options and these. A given option overrides the method's own.
 
@@ -210,7 +215,7 @@ def named_work(name: str | GPWork) -> GPWork:
         return name
     word, colon, number = name.partition(":")
     method = find(word)
-    if method.schedule == "always-bp" and not method.drops:
+    if not method.has_gp_batches:
         raise UsageError(f"method {word} has no batches of Phase GP; choose another, such as coast or skip")
     if not colon:
         return method.gp_work()

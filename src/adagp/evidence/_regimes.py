@@ -31,7 +31,7 @@ class Timing:
     def of(cls, run: Run) -> "Timing | None":
         """Return the timing of a run; None if it has no batch of Phase GP."""
         method = METHODS[run.method]
-        if method.schedule == "always-bp" and not method.drops:
+        if not method.has_gp_batches:
             return None
         start = run.warm_up_epochs / run.epochs
         if method.schedule == "adaptive":
