@@ -19,7 +19,8 @@ RESULT = {
     "diverged": None, "metric": "accuracy", "score": 1.0, "parameters": 1, "predictor_parameters": 0, "train_samples": 1,
     "seconds": 1.0, "quality": {},
 }  # fmt: skip
-ROW = {"epoch": 1, "batches": {"bp": 1}, "train_loss": 1.0, "test_loss": None, "train_seconds": 1.0, "seconds": 1.0}
+ROW = {"epoch": 1, "batches": {"bp": 1}, "train_loss": 1.0, "test_loss": None, "train_seconds": 1.0, "seconds": 1.0,
+       "accuracy": 1.0}  # fmt: skip
 ORIGIN = {"machine": {"processor": "a", "device": "cpu"}, "data": {"name": "digits", "fingerprint": "0"}}
 
 
@@ -88,7 +89,7 @@ def test_a_part_of_a_record_knows_figures_that_only_some_runs_have():
 def test_a_run_that_diverged_counts_at_the_cost_of_its_whole_schedule():
     run = dataclasses.replace(RUN, epochs=12)
     cut = {"config": run.config(), "name": run.name}
-    assert record(**cut, result=RESULT | {"diverged": "early", "train_samples": 1280}).cost == pytest.approx(12)
+    assert record(**cut, result=RESULT | {"diverged": "early", "score": None, "train_samples": 1280}).cost == pytest.approx(12)
     assert record(result=RESULT | {"cost_epochs": 0.5}).cost == 0.5
     assert record(result=RESULT).cost == pytest.approx(1)  # one batch, an epoch of its own
 
