@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from adagp import cli
+from adagp import cli, evidence
+from adagp._errors import UsageError
+from adagp.running import profile
 
 
 def run(capsys, *arguments):
@@ -141,3 +143,24 @@ def test_check_compares_with_the_recorded_values(checkout, capsys):
     path.write_text(json.dumps(values))
     code, out, err = run(capsys, "check", "--profile", "smoke")
     assert code == 1 and "(moved!)" in out and "moved away from their recorded ones: mean-speedup" in err
+
+
+def test_check_names_every_record_that_it_refuses_and_judges_by_the_others(checkout, capsys):
+    before = run(capsys, "check", "--profile", "smoke", "--json")[1]
+    kept = checkout / "artifact" / "recorded" / "runs"
+    adagp, plain, *_ = sorted(kept.glob("vgg13-cifar10-adagp-s0-*")) + sorted(kept.glob("vgg13-cifar10-bp-s0-*"))
+    copies = [path.with_name(path.name.replace("-s0-", "-s7-")) for path in (adagp, plain)]
+    for path, copy in zip((adagp, plain), copies, strict=True):
+        copy.write_bytes(path.read_bytes())
+    mine = checkout / "artifact" / "runs" / f"{profile('smoke').runs()[0].name}.json"
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("[]")
+    readme = (checkout / "README.md").read_bytes()
+    code, out, err = run(capsys, "check", "--profile", "smoke", "--json", "--keep")
+    assert code == 1 and json.loads(out) == json.loads(before)
+    for path in (*copies, mine):
+        assert sum(str(path) in line for line in err.splitlines()) == 1
+    assert "adagp: 3 records were refused; the claims rest on the others, and nothing was kept" in err
+    assert (checkout / "README.md").read_bytes() == readme
+    with pytest.raises(UsageError, match="is the record of another run"):
+        evidence.recorded()

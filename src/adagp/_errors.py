@@ -20,7 +20,7 @@ def require_whole(name: str, value: Any, least: int, most: int) -> None:
     Raises:
         UsageError: naming the field, the value and the bounds.
     """
-    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    is_whole = type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))  # the first is fast
     if not is_whole or not least <= value <= most:
         raise UsageError(f"{name} must be a whole number from {least:,} to {most:,}, got {short(value)}")
 
@@ -31,7 +31,7 @@ def require_number(name: str, value: Any, most: float, *, zero: bool = False) ->
     Raises:
         UsageError: naming the field, the value and the bounds.
     """
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    is_number = type(value) is float or (isinstance(value, Real) and not isinstance(value, bool))
     if not is_number or not (0 < value <= most or (zero and value == 0)):
         raise UsageError(f"{name} must be a number {'from 0' if zero else 'above 0 and'} up to {most:g}, got {short(value)}")
 

@@ -213,11 +213,17 @@ def check(
         bool, typer.Option("--keep", help="Record the current deterministic values, and write the README's table.")
     ] = False,
 ) -> None:
-    """Compare each claim with its recorded value and with the last run; exit 1 if a deterministic value has changed."""
+    """Compare each claim with its recorded value and with the last run.
+
+    Exit 1 if a deterministic value has changed, or if a record was refused: then --keep keeps nothing.
+    """
     from . import evidence, publishing, running
 
-    claims = evidence.check_claims(running.profile(profile))
-    if keep:
+    refused: list[UsageError] = []
+    claims = evidence.check_claims(running.profile(profile), refuse=refused.append)
+    for error in refused:
+        say(f"adagp: refused: {error}")
+    if keep and not refused:
         evidence.record_fixed(claims)
         claims = evidence.check_claims(running.profile(profile))
         publishing.claims_in_readme(claims)
@@ -225,6 +231,10 @@ def check(
     moved = [claim.id for claim in claims if claim.moved]
     if moved:
         say(f"adagp: deterministic values moved away from their recorded ones: {', '.join(moved)}")
+    if refused:
+        number = "1 record was" if len(refused) == 1 else f"{len(refused)} records were"
+        say(f"adagp: {number} refused; the claims rest on the others{', and nothing was kept' if keep else ''}")
+    if moved or refused:
         raise typer.Exit(1)
 
 

@@ -11,7 +11,7 @@ RESULT = {
 
 
 def record_of(run, score, *, batches=None, last=None, origin=None, **result):
-    """A record of a run with this score.
+    """A record of a run with this score, or with none where it diverged.
 
     Args:
         batches: by phase, of each epoch.
@@ -19,9 +19,10 @@ def record_of(run, score, *, batches=None, last=None, origin=None, **result):
         origin: more of its provenance.
         result: more of its result.
     """
-    result = RESULT | {"score": score, "train_samples": 1280} | result
-    batches = batches or [{"bp": 10}] * run.trained_epochs()
-    figure = {result["metric"]: score if last is None else last}
+    samples = min(1280, run.train_limit or 1280)
+    result = RESULT | {"score": None if result.get("diverged") else score, "train_samples": samples} | result
+    batches = batches or [{"bp": min(10, -(-samples // run.batch_size))}] * run.trained_epochs()
+    figure = {result["metric"]: (score or 0.0) if last is None else last}
     rows = [ROW | figure | {"epoch": epoch, "batches": counts} for epoch, counts in enumerate(batches, 1)]
     document = {"schema": 2, "name": run.name, "config": run.config(), "result": result, "curves": rows}
     return Record.from_document(document | {"provenance": ORIGIN | (origin or {})}, "a test")

@@ -17,7 +17,9 @@ BASE = Run(model="vgg13", dataset="digits", method="bp", width=0.125, epochs=20,
 
 def record(score, cost=None, averaged=None, run=BASE, diverged=None, origin=None, **changes):
     run = dataclasses.replace(run, **changes)
-    batches = [{"bp": 10} if run.method == "bp" or epoch < 10 else {"gp": 5, "bp": 5} for epoch in range(run.trained_epochs())]
+    half = min(10, (run.train_limit or 1280) // run.batch_size) // 2  # of the batches of an epoch
+    plain = {"bp": 2 * half}
+    batches = [plain if run.method == "bp" or epoch < 10 else {"gp": half, "bp": half} for epoch in range(run.trained_epochs())]
     result = {"averaged_score": averaged, "diverged": diverged, "cost_epochs": cost}
     return record_of(run, score, batches=batches, last=score + 1, origin=origin, **result)
 

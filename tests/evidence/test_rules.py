@@ -8,6 +8,7 @@ from records import record_of
 from scipy.stats import ttest_1samp
 
 from adagp import evidence, models, publishing
+from adagp.data import FACTS
 from adagp.evidence import Claim, Measured, interval, pairs, verdict
 from adagp.evidence._claims import accuracy_gap
 from adagp.evidence._rules import largest
@@ -119,7 +120,7 @@ def test_verdicts_rest_on_planned_runs_at_the_one_scale_nearest_to_the_papers(mo
             record_of(
                 run,
                 1.0,
-                train_samples=run.train_limit or 50_000,
+                train_samples=run.train_limit or FACTS[run.dataset].train_samples,
                 metric="bleu" if run.model == "transformer" else "accuracy",
             )
             for run in [*plan, *late]

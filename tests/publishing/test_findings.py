@@ -25,6 +25,7 @@ def records(differences):
         for record, score in ((plain, 80.0), (other, 80.0 + difference)):
             one = copy.deepcopy(record.document)
             one["config"]["seed"], one["result"]["score"] = seed, score
+            one["name"] = Run.from_config(one["config"]).name
             one["provenance"]["code"] = "the same"
             made.append(Record.from_document(one, "a test"))
     return made

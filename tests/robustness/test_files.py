@@ -313,9 +313,9 @@ def test_a_damaged_page_or_stamp_is_made_again(tmp_path, how):
 # ------------------------------------------------------------------ places that cannot be written to
 
 
-@pytest.mark.parametrize("place", ["runs", "work", "output"])
+@pytest.mark.parametrize("place", ["runs", "checkpoints", "output"])
 def test_an_output_that_is_a_plain_file_is_named(home, capsys, place):
-    folder = home / "artifact" / {"runs": "runs", "work": "runs/work", "output": "output"}[place]
+    folder = home / "artifact" / {"runs": "runs", "checkpoints": "runs/checkpoints", "output": "output"}[place]
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.write_text("a file")
     command = ["train", "vgg13", "--width", "0.125", "--epochs", "1", "--train-limit", "16"]

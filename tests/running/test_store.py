@@ -19,7 +19,8 @@ RESULT = {
     "diverged": None, "metric": "accuracy", "score": 1.0, "parameters": 1, "predictor_parameters": 0, "train_samples": 1,
     "seconds": 1.0, "quality": {},
 }  # fmt: skip
-ROW = {"epoch": 1, "batches": {"bp": 1}, "train_loss": 1.0, "test_loss": None, "train_seconds": 1.0, "seconds": 1.0}
+ROW = {"epoch": 1, "batches": {"bp": 1}, "train_loss": 1.0, "test_loss": None, "train_seconds": 1.0, "seconds": 1.0,
+       "accuracy": 1.0}  # fmt: skip
 ORIGIN = {"machine": {"processor": "a", "device": "cpu"}, "data": {"name": "digits", "fingerprint": "0"}}
 
 
@@ -68,6 +69,120 @@ def test_a_record_of_not_a_number_is_refused():
         record(result=RESULT | {"score": float("nan")})
 
 
+OTHER = dataclasses.replace(RUN, seed=1)
+STARTED = dataclasses.replace(RUN, start=OTHER)
+WORDS = Run(model="transformer", dataset="numbers", method="bp", epochs=1)
+
+
+def changed(name, value):
+    """A change of a record: a new value at a place such as "result.score"."""
+
+    def change(made):
+        *parts, last = name.split(".")
+        for part in parts:
+            made = made[int(part) if isinstance(made, list) else part]
+        made[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (changed("name", OTHER.name), f"its name is '{OTHER.name}', its configuration is that of {RUN.name}"),
+        (changed("config.seed", 1), f"its name is '{RUN.name}', its configuration is that of {OTHER.name}"),
+        (changed("config.lr", 0.2), "its configuration is that of"),
+        (changed("result.metric", "f1"), "its metric is 'f1', that of digits is 'accuracy'"),
+        (changed("result.metric", "bleu"), "its metric is 'bleu', that of digits is 'accuracy'"),
+        (changed("result.score", -5), "its score must be a number from 0 to 100, got -5"),
+        (changed("result.score", 250.0), "its score must be a number from 0 to 100, got 250.0"),
+        (changed("result.score", 1e308), "its score must be a number from 0 to 100, got 1e"),
+        (changed("result.averaged_score", 101.0), "its averaged_score must be a number from 0 to 100, got 101.0"),
+        (changed("result.score", None), "it has no score and did not diverge"),
+        (changed("result.diverged", "early"), "it diverged and has a score"),
+        (changed("curves.0.accuracy", 100.1), "its accuracy of an epoch must be a number from 0 to 100, got 100.1"),
+        (changed("curves.0.accuracy", "high"), "its accuracy of an epoch must be a number from 0 to 100, got 'high'"),
+        (changed("curves.0.accuracy", None), "its accuracy of an epoch must be a number from 0 to 100, got None"),
+        (changed("curves.0.batches", {"bp": 2}), "epoch 1 has 2 batches, expected 1 to 1"),
+        (changed("curves.0.batches", {}), "epoch 1 has 0 batches, expected 1 to 1"),
+        (changed("curves.0.seconds", -1.0), r"seconds: input should be greater than or equal to 0, got -1\.0"),
+        (changed("result.cost_epochs", -0.5), r"cost_epochs: input should be greater than or equal to 0, got -0\.5"),
+        (changed("result.seconds", -1.0), "result.seconds: input should be greater than or equal to 0"),
+        (changed("result.predictor_parameters", -1), "predictor_parameters: input should be greater than or equal to 0"),
+        (changed("result.train_samples", 1_438), "its train_samples are 1,438, at most 1,437 are there for the run"),
+        (changed("provenance.start", {"name": OTHER.name}), f"starts from '{OTHER.name}', its .* random weights"),
+        (lambda made: made["curves"].append(ROW | {"epoch": 2}), "its curves have epochs 1, 2, expected 1 to 1"),
+    ],
+)  # fmt: skip
+def test_values_that_the_run_cannot_have_are_refused(tmp_path, change, words):
+    store, made = Store(tmp_path), json.loads(json.dumps(document()))
+    path = store.path(RUN)
+    path.write_text(json.dumps(made))
+    assert len(list(store)) == 1
+    change(made)
+    path.write_text(json.dumps(made))
+    for read_it in (lambda: store.get(RUN), lambda: list(store), lambda: store.missing([RUN])):
+        with pytest.raises(UsageError, match=words) as caught:
+            read_it()
+        assert str(caught.value).startswith(str(path)) and str(caught.value).endswith("delete the file to run it again")
+
+
+@pytest.mark.parametrize(
+    ("run", "changes", "words"),
+    [
+        (dataclasses.replace(RUN, train_limit=100), {"train_samples": 101}, "101, at most 100 are there"),
+        (dataclasses.replace(RUN, train_first=1_400), {"train_samples": 38}, "38, at most 37 are there"),
+        (WORDS, {"metric": "accuracy"}, "its metric is 'accuracy', that of numbers is 'bleu'"),
+        (WORDS, {"metric": "bleu"}, "its bleu of an epoch must be a number from 0 to 100, got None"),
+    ],
+)
+def test_values_are_held_against_the_configuration(run, changes, words):
+    with pytest.raises(UsageError, match=words):
+        record(name=run.name, config=run.config(), result=RESULT | changes)
+
+
+def test_what_a_run_can_be_is_no_fault():
+    record(result=RESULT | {"score": 100.0, "averaged_score": 0.0})
+    bleu = 100.00000000000004  # sacrebleu's, where every sentence is right
+    words = {"name": WORDS.name, "config": WORDS.config(), "curves": [ROW | {"bleu": bleu}]}
+    record(**words, result=RESULT | {"metric": "bleu", "score": bleu})
+    record(result=RESULT | {"diverged": "in its first epoch", "score": None}, curves=[])
+    mine = {"name": STARTED.name, "config": STARTED.config()}
+    record(**mine)  # its provenance has no start: such a field may have come later
+    record(**mine, provenance=ORIGIN | {"start": {"name": OTHER.name, "score": 50.0, "weights": "0"}})
+    with pytest.raises(UsageError, match=f"starts from '{RUN.name}', its configuration from {OTHER.name}"):
+        record(**mine, provenance=ORIGIN | {"start": {"name": RUN.name}})
+
+
+@pytest.mark.parametrize("name", ["a copy", "another seed", "upper case", "link"])
+def test_a_run_counts_once_under_whatever_names_it_lies(tmp_path, name):
+    store = Store(tmp_path)
+    path = store.put(record())
+    stem = {"a copy": f"{RUN.name} (copy)", "another seed": OTHER.name, "upper case": RUN.name.upper(), "link": "z"}[name]
+    copy = path.with_name(f"{stem}.json")
+    copy.symlink_to(path) if name == "link" else copy.write_bytes(path.read_bytes())
+    refused = []
+    assert [kept.name for kept in store.records(refused.append)] == [RUN.name]
+    (error,) = refused
+    assert str(error).startswith(f"{copy} is the record of another run, {RUN.name}; delete this copy")
+    with pytest.raises(UsageError, match="is the record of another run"):
+        list(store)
+
+
+def test_all_that_is_refused_is_named_and_the_rest_is_read(tmp_path):
+    store = Store(tmp_path)
+    store.put(record())
+    for name, content in (("a", "{"), ("z", "[]")):
+        (tmp_path / f"{name}.json").write_text(content)
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "dangling.json").symlink_to(tmp_path / "nowhere")
+    refused = []
+    assert list(store.records(refused.append)) == [record()]
+    assert [str(error).count("\n") for error in refused] == [0] * 4
+    for error, name in zip(refused, ("a", "dangling", "folder", "z"), strict=True):
+        assert f"{name}.json" in str(error)
+
+
 def test_every_recorded_file_is_written_as_it_was_read(tmp_path):
     store = Store(tmp_path)
     for path in sorted(recorded_store().folder.glob("*.json")):
@@ -88,7 +203,7 @@ def test_a_part_of_a_record_knows_figures_that_only_some_runs_have():
 def test_a_run_that_diverged_counts_at_the_cost_of_its_whole_schedule():
     run = dataclasses.replace(RUN, epochs=12)
     cut = {"config": run.config(), "name": run.name}
-    assert record(**cut, result=RESULT | {"diverged": "early", "train_samples": 1280}).cost == pytest.approx(12)
+    assert record(**cut, result=RESULT | {"diverged": "early", "score": None, "train_samples": 1280}).cost == pytest.approx(12)
     assert record(result=RESULT | {"cost_epochs": 0.5}).cost == 0.5
     assert record(result=RESULT).cost == pytest.approx(1)  # one batch, an epoch of its own
 

@@ -53,7 +53,7 @@ def test_a_run_stopped_after_an_epoch_continues_to_the_same_bits(tmp_path, refer
     epochs = []
     record = run_one(RUN, store, on_epoch=lambda row: epochs.append(row["epoch"]))
     assert epochs == [2, 3] and without_times(record) == without_times(reference)
-    assert [path.suffix for path in (tmp_path / "work").iterdir()] in ([], [".lock"])
+    assert [path.suffix for path in (tmp_path / "checkpoints").iterdir()] in ([], [".lock"])
 
 
 def test_a_run_starts_from_the_weights_of_another_which_is_trained_once(tmp_path):
@@ -98,15 +98,15 @@ def test_a_killed_worker_is_replaced_and_its_run_finished(tmp_path, reference):
 
 
 def test_a_run_that_another_process_holds_is_left_to_it_and_names_it(tmp_path):
-    (tmp_path / "work").mkdir()
+    (tmp_path / "checkpoints").mkdir()
     with held(RUN, Store(tmp_path)), pytest.raises(HeldError, match=f"is being trained by process {os.getpid()} on .* since"):
         run_one(RUN, Store(tmp_path))
-    assert not list((tmp_path / "work").glob("*.held"))
+    assert not list((tmp_path / "checkpoints").glob("*.held"))
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work" / f"{RUN.name}.pt").write_bytes(b"not a checkpoint")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / f"{RUN.name}.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(UsageError, match=r"cannot continue from the checkpoint .*delete it to start anew"):
         run_one(RUN, Store(tmp_path))
 

@@ -25,6 +25,11 @@ class Facts:
     part_of: tuple[str, int, int] | None = None
     """(data set, first, end): it holds the classes of that data set from ``first`` up to, but not including, ``end``."""
 
+    @property
+    def metric(self) -> str:
+        """What a run on it is scored by: 'accuracy' or 'bleu', both from 0 to 100."""
+        return "bleu" if self.kind == "translation" else "accuracy"
+
 
 FACTS = {
     "digits": Facts(

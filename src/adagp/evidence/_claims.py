@@ -15,7 +15,7 @@ from .._errors import UsageError, first_problem, reason, unknown
 from .._files import read_json, write_json
 from ..running import Profile, Record, local_store
 from ._computed import zoo_workloads
-from ._frames import deciding
+from ._frames import deciding, recorded
 from ._rules import LEAST_PAIRS, LEAST_UPDATES, Interval, by_network, interval, pairs, verdict, width_words
 
 _Rule = Literal["within", "at_least", "at_most"]
@@ -131,11 +131,16 @@ class _Fixed(BaseModel, extra="forbid"):
     missing: str
 
 
-def check_claims(profile: Profile) -> list[Claim]:
-    """Measure every claim: at the recorded scale nearest to the paper's, and on this machine's runs of ``profile``."""
-    store = local_store()
-    mine = [record for run in profile.runs() if (record := store.get(run, current=True))]
-    kept, fixed = deciding(), _read_fixed()
+def check_claims(profile: Profile, refuse: Callable[[UsageError], None] | None = None) -> list[Claim]:
+    """Measure every claim: at the recorded scale nearest to the paper's, and on this machine's runs of ``profile``.
+
+    Args:
+        refuse: called with the error of each record that is refused; the others are measured.
+
+    Raises:
+        UsageError: a record is refused, without ``refuse``; or a file of claims is damaged.
+    """
+    kept, mine, fixed = deciding(recorded(refuse)), _mine(profile, refuse), _read_fixed()
     claims = []
     for entry in _entries():
         measure = MEASURES[entry.pop("measure")]
@@ -146,6 +151,18 @@ def check_claims(profile: Profile) -> list[Claim]:
             values = {"recorded": measure(kept), "current": measure(mine)}
         claims.append(Claim(**(entry | values)))
     return claims
+
+
+def _mine(profile: Profile, refuse: Callable[[UsageError], None] | None) -> list[Record]:
+    store, mine = local_store(), []
+    for run in profile.runs():
+        try:
+            mine.append(store.get(run, current=True))
+        except UsageError as error:
+            if refuse is None:
+                raise
+            refuse(error)
+    return [record for record in mine if record is not None]
 
 
 def record_fixed(claims: Iterable[Claim]) -> None:

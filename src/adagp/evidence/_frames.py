@@ -1,8 +1,9 @@
 """Records as tidy tables: one row a run, an epoch, or a layer."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from .._errors import UsageError
 from ..running import Record, Run, find_device, local_store, recorded_store, run_all
 from ..running import profile as find_profile
 from ..schedule import Phase
@@ -27,9 +28,16 @@ def _made(runs: list[Run]) -> list[Record]:
     return [record for run in runs if (record := store.get(run)) is not None]
 
 
-def recorded() -> list[Record]:
-    """Return the committed records. Those of other behaviour than today's pair among themselves."""
-    return list(recorded_store())
+def recorded(refuse: Callable[[UsageError], None] | None = None) -> list[Record]:
+    """Return the committed records. Those of other behaviour than today's pair among themselves.
+
+    Args:
+        refuse: called with the error of each file that is refused (``running.Store.records``).
+
+    Raises:
+        UsageError: a file is refused, without ``refuse``.
+    """
+    return list(recorded_store().records(refuse))
 
 
 def planned(records: Iterable[Record]) -> list[Record]:
@@ -38,17 +46,24 @@ def planned(records: Iterable[Record]) -> list[Record]:
     return [record for record in records if record.name in names]
 
 
-def nearest() -> list[Record]:
-    """Return the committed records of the profiles, each model's at its recorded scale nearest to the paper's."""
-    return largest(planned(recorded()))
+def nearest(records: Iterable[Record] | None = None) -> list[Record]:
+    """Keep the records of the profiles, each model's at its recorded scale nearest to the paper's.
+
+    Args:
+        records: to choose from; the committed ones unless given.
+    """
+    return largest(planned(recorded() if records is None else records))
 
 
-def deciding() -> list[Record]:
-    """Return the records that verdicts on accuracy rest on: of ``nearest``, the models that were recorded at the largest scale.
+def deciding(records: Iterable[Record] | None = None) -> list[Record]:
+    """Keep the records that verdicts on accuracy rest on: of ``nearest``, the models that were recorded at the largest scale.
 
     BLEU has points of another size, so the Transformer is left out; its page has the figures.
+
+    Args:
+        records: to choose from; the committed ones unless given.
     """
-    records = [record for record in nearest() if record.result.metric == "accuracy"]
+    records = [record for record in nearest(records) if record.result.metric == "accuracy"]
     top = max((record.scale for record in records), default=0.0)
     return [record for record in records if record.scale == top]
 

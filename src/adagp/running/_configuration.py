@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from .._errors import UsageError, require_number, require_whole, short, unknown
@@ -141,11 +142,10 @@ class Run:
         """All fields, as JSON holds them."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Readable and unique: the same configuration always has the same name."""
-        defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        changed = {k: v for k, v in dataclasses.asdict(self).items() if v != defaults[k]}
+        changed = {k: v for k, default in _DEFAULTS.items() if (v := getattr(self, k)) != default}
         if self.start is not None:
             changed["start"] = self.start.name
         digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:10]
@@ -158,22 +158,27 @@ class Run:
         Raises:
             UsageError: an unknown key, a missing one, or a value out of range.
         """
-        known = {f.name for f in dataclasses.fields(cls)}
         for key in ("model", "dataset", "method"):
             if key not in config:
                 raise UsageError(f"a run needs its {key}; got settings for {', '.join(map(str, config)) or 'nothing'}")
         for key in config:
-            if key not in known:
-                raise unknown("run setting", key, known)
-        values = {k: _tuples(v) for k, v in config.items()}
-        if isinstance(values.get("start"), dict):
-            values["start"] = cls.from_config(values["start"])
+            if key not in _DEFAULTS:
+                raise unknown("run setting", key, _DEFAULTS)
+        values = {k: _tuples(v) if isinstance(v, list) else v for k, v in config.items()}
+        if isinstance(start := values.get("start"), dict):
+            text = repr(start)
+            values["start"] = _STARTS[text] = _STARTS.get(text) or cls.from_config(start)
         return cls(**values)
+
+
+_DEFAULTS = {f.name: f.default for f in dataclasses.fields(Run)}
+_STARTS: dict[str, Run] = {}
+"""Runs that others start from, by their configuration: thousands of records name the same few."""
 
 
 def _tuples(value: Any) -> Any:
     """JSON's lists as the tuples they were."""
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+    return tuple([_tuples(v) if isinstance(v, list) else v for v in value]) if isinstance(value, list) else value
 
 
 def _plain(value: object) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from .._errors import UsageError, first_problem
+from .._errors import UsageError, first_problem, short
 from ..data import FACTS
 from ._configuration import Run
 from ._cost import cost_epochs, planned_cost
@@ -15,6 +15,8 @@ from ._cost import cost_epochs, planned_cost
 SCHEMA = 2  # version of the records' format; 2 added prediction quality by phase and the accuracy of averaged weights
 
 _Count = Annotated[int, Field(ge=0)]
+_Amount = Annotated[FiniteFloat, Field(ge=0)]
+_FULL = 100 * (1 + 1e-9)  # sacrebleu gives 100.00000000000004 where every sentence is right
 
 
 class _Part(BaseModel):
@@ -31,8 +33,8 @@ class Epoch(_Part):
     """Number of batches by phase; 'skipped' are those of Phase GP that were dropped."""
     train_loss: FiniteFloat | None
     test_loss: FiniteFloat | None
-    seconds: FiniteFloat
-    train_seconds: FiniteFloat
+    seconds: _Amount
+    train_seconds: _Amount
 
     def metric(self, name: str) -> float | None:
         """Return a metric of the test samples by its name, such as 'accuracy' or 'bleu'."""
@@ -56,9 +58,9 @@ class Result(_Part):
     train_samples: _Count
     cut: str | None = None
     """Name of the lowest layer with a true gradient in Phase GP, of a truncated run."""
-    cost_epochs: FiniteFloat | None = None
+    cost_epochs: _Amount | None = None
     """``running.cost_epochs`` of the epochs that were trained."""
-    seconds: FiniteFloat
+    seconds: _Amount
     quality: dict[str, dict[str, dict[str, FiniteFloat | None]]]
     """Prediction quality: {phase: {layer: {quantity: mean}}}, as ``AdaGP.metrics`` returns it."""
 
@@ -139,15 +141,11 @@ class Record:
         try:
             checked = _Document.model_validate(document)
             run = Run.from_config(checked.config)
+            _require_of_run(checked, run)
         except ValidationError as error:
             raise UsageError(f"{source}: {first_problem(error)}; delete the file to run it again") from error
         except UsageError as error:
             raise UsageError(f"{source}: {error}; delete the file to run it again") from error
-        epochs, planned = [row.epoch for row in checked.curves], run.trained_epochs()
-        if epochs != list(range(1, len(epochs) + 1)) or (checked.result.diverged is None and len(epochs) != planned):
-            raise UsageError(
-                f"{source}: its curves have epochs {_range(epochs)}, expected 1 to {planned}; delete the file to run it again"
-            )
         return cls(name=checked.name, run=run, document=document)
 
     def with_provenance(self, **facts: Any) -> "Record":
@@ -212,6 +210,44 @@ class Record:
         """Fraction of the batches that were in Phase GP, dropped ones included."""
         counts = self.batches
         return (counts["gp"] + counts["skipped"]) / max(1, counts.total())
+
+
+def _require_of_run(record: _Document, run: Run) -> None:
+    """Refuse a record with values that no record of the run has: they come from a mistake or a forgery.
+
+    Raises:
+        UsageError: naming the first of them.
+    """
+    if record.name != run.name:
+        raise UsageError(f"its name is {short(record.name)}, its configuration is that of {run.name}")
+    result, facts, planned = record.result, FACTS[run.dataset], run.trained_epochs()
+    epochs, diverged = [row.epoch for row in record.curves], result.diverged is not None
+    if epochs != list(range(1, len(epochs) + 1)) or len(epochs) > planned or (len(epochs) < planned and not diverged):
+        raise UsageError(f"its curves have epochs {_range(epochs)}, expected 1 to {planned}")
+    if result.metric != facts.metric:
+        raise UsageError(f"its metric is {short(result.metric)}, that of {run.dataset} is {facts.metric!r}")
+    if diverged != (result.score is None) or (diverged and result.averaged_score is not None):
+        raise UsageError(f"it {'diverged and has a score' if diverged else 'has no score and did not diverge'}")
+    _require_percent("score", 0.0 if result.score is None else result.score)
+    _require_percent("averaged_score", 0.0 if result.averaged_score is None else result.averaged_score)
+    most = -(-result.train_samples // run.batch_size)
+    for row in record.curves:
+        _require_percent(f"{facts.metric} of an epoch", (row.model_extra or {}).get(facts.metric))
+        if not 0 < (count := sum(row.batches.values())) <= most:
+            raise UsageError(f"epoch {row.epoch} has {count:,} batches, expected 1 to {most:,}")
+    samples = min(run.train_limit or facts.train_samples, facts.train_samples - run.train_first)
+    if result.train_samples > samples:
+        raise UsageError(f"its train_samples are {result.train_samples:,}, at most {samples:,} are there for the run")
+    if record.provenance.start is not None:
+        expected = run.start.name if run.start else "random weights"
+        if run.start is None or record.provenance.start.get("name") != expected:
+            found = short(record.provenance.start.get("name"))
+            raise UsageError(f"its provenance says that it starts from {found}, its configuration from {expected}")
+
+
+def _require_percent(name: str, value: object) -> None:
+    if type(value) not in (int, float) or not 0 <= value <= _FULL:  # type: ignore[operator]
+        raise UsageError(f"its {name} must be a number from 0 to 100, got {short(value)}")
 
 
 def _range(epochs: list[int]) -> str:

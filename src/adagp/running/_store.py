@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from .. import _paths
@@ -24,11 +24,11 @@ class Store:
 
         Args:
             folder: of the records.
-            work: for locks and checkpoints; ``folder``/work unless given.
+            work: for locks and checkpoints, of this store alone; ``folder``/checkpoints unless given.
             lasting: records are kept while code changes, so they carry the behaviour of the code that made them.
         """
         self.folder, self.lasting = folder, lasting
-        self.work = folder / "work" if work is None else work
+        self.work = folder / "checkpoints" if work is None else work
 
     def prepare(self) -> None:
         """Create the folders.
@@ -55,14 +55,12 @@ class Store:
             current: count a record of a method that behaves otherwise today as missing (see ``behaviour``).
 
         Raises:
-            UsageError: the file is not a record, or the record of another run.
+            UsageError: the file is refused (``read``).
         """
         path = self.path(run)
         if not path.exists():
             return None
         record = read(path)
-        if record.name != run.name:
-            raise UsageError(f"{path} is the record of another run, {record.name}; delete it to make this run")
         return None if current and not is_current(record) else record
 
     def put(self, record: Record) -> Path:
@@ -79,9 +77,22 @@ class Store:
         """Return the runs, in order, whose record is not here yet."""
         return [run for run in runs if self.get(run, current=current) is None]
 
+    def records(self, refuse: Callable[[UsageError], None] | None = None) -> Iterator[Record]:
+        """Yield the folder's records in the order of their names.
+
+        Args:
+            refuse: called with the error of each file that is refused (``read``). Without it, the first one is raised.
+        """
+        for path in sorted(self.folder.glob("*.json"), key=lambda path: path.name):
+            try:
+                yield read(path)
+            except UsageError as error:
+                if refuse is None:
+                    raise
+                refuse(error)
+
     def __iter__(self) -> Iterator[Record]:
-        for path in sorted(self.folder.glob("*.json")):
-            yield read(path)
+        return self.records()
 
 
 def local_store(folder: Path | None = None) -> Store:
@@ -90,14 +101,17 @@ def local_store(folder: Path | None = None) -> Store:
 
 
 def recorded_store() -> Store:
-    """Return the store of the committed records; locks and checkpoints stay outside git."""
+    """Return the store of the committed records; its locks and checkpoints stay outside git, apart from ``local_store``'s."""
     return Store(_paths.recorded() / "runs", work=_paths.runs() / "work", lasting=True)
 
 
 def read(path: Path) -> Record:
-    """Read one record from its file.
+    """Read one record from its file, whose name is that of the run. A copy under another name would count twice.
 
     Raises:
-        UsageError: not JSON, from a newer version, or not of the schema.
+        UsageError: not JSON, from a newer version, not of the schema, or with values that no run has.
     """
-    return Record.from_document(read_json(path, "delete it to run it again"), path)
+    record = Record.from_document(read_json(path, "delete it to run it again"), path)
+    if path.name != f"{record.name}.json":
+        raise UsageError(f"{path} is the record of another run, {record.name}; delete this copy, or call it {record.name}.json")
+    return record
