@@ -4,7 +4,6 @@ import contextlib
 import os
 import platform
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .. import _processes
+from .. import _escape, _processes
 from .._errors import UsageError, reason
 from .._files import sweep, write_atomic
 from ._behaviour import behaviour
@@ -117,7 +116,7 @@ def run_all(
     if not todo:
         return []
     store.prepare()
-    report = report or (lambda line: print(line, file=sys.stderr, flush=True))
+    report = report or _escape.say
     jobs = max(1, min(jobs or (usable_cores() if device == "cpu" else 1), len(todo)))
     threads, why = free_threads(threads, jobs=jobs)
     report(f"{_count(jobs, 'worker process', 'worker processes')}, {_count(threads, 'thread', 'threads')} each ({why})")
