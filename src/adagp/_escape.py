@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Controls other than tab and newline, what turns the direction of writing, line separators, and halves of characters.
 _UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _TEX = re.compile(r"[$\\]")
-_STRUCTURE = re.compile(r"[`*\[\]|~{}!]|(?<!\w)_|_(?!\w)")
+_STRUCTURE = re.compile(r"[`*\[\]|~{}!]|(?<![^\W_])_|_(?![^\W_])")
 _FORMULA = ("=", "+", "-", "@", "\t")
 
 
@@ -44,7 +44,7 @@ def as_html(value: Any) -> Any:
     if value is None or isinstance(value, Html | Number):
         return value
     escaped = html.escape(visible(str(value)), quote=False)
-    return Html(_TEX.sub(lambda found: f'<span class="tex2jax_ignore mathjax_ignore">{found[0]}</span>', escaped))
+    return Html(_TEX.sub(lambda found: f'<span class="tex2jax_ignore mathjax_ignore">&#{ord(found[0])};</span>', escaped))
 
 
 def fill_html(template: str, **values: Any) -> Html:

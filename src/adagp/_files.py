@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import stat
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ MOST_BYTES = 64 * 2**20
 MOST_DIGITS = 1000
 """Longest number that is read; Python itself takes none of over 4,300 digits."""
 _DEEPEST = 100  # levels of lists and tables within each other
+_QUOTED = re.compile(rb'"(?:[^"\\]+|\\.?)*(?:"|\Z)|\'[^\'\n]*\'', re.DOTALL)
 _BRACKETS = b"[]{}"
 _OTHERS = bytes(set(range(256)) - set(_BRACKETS))
 _DIGITS = bytes.maketrans(b"123456789_", b"0" * 10)
@@ -190,12 +192,12 @@ def _require_plain(text: str) -> None:
     content = text.encode(errors="replace")
     if b"0" * (MOST_DIGITS + 1) in content.translate(_DIGITS):
         raise ValueError(f"it has a number of more than the {MOST_DIGITS} digits that are read at most")
-    left = content.translate(None, _OTHERS)
+    left = _QUOTED.sub(b"", content).translate(None, _OTHERS)
     for _ in range(_DEEPEST):  # each time the innermost pairs go
         left, before = left.replace(b"[]", b"").replace(b"{}", b""), left
         if left == before:
             break
-    if len(left) > 2 * _DEEPEST:  # some brackets within texts have no partner
+    if len(left) > _DEEPEST:  # a parser names the place where a single bracket is missing
         raise ValueError(_too_deep())
 
 

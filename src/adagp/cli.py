@@ -50,6 +50,7 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "threads of each process, where --threads is not given; unless set, as many as cores are free",
 }
 """The variables that a user may set. (``ADAGP_PAGE`` is set by ``adagp reproduce`` for the page that it executes.)"""
+_LARGEST = 4096  # size of a matrix product that is simulated
 _LONGEST_WORD, _LONGEST_VALUE, _LONGEST_LINE = 4096, 1000, 600  # characters of an argument, of --param's value, of an error
 
 _CommandLineError: Any = typer.BadParameter.__base__  # typer carries a click of its own and does not export this one
@@ -249,7 +250,10 @@ def write_or_simulate_rtl(
         write_atomic(Path(verilog), rtl.verilog(unit, "adagp_unit", f"design {design}, {rows} x {cols} PEs"))
         facts |= {"design": design, "verilog": verilog}
     if gemm:
-        facts |= rtl.compare_gemm(_sizes(gemm), rows=rows, cols=cols)
+        sizes = _sizes(gemm)
+        if (largest := max(rows, cols, *sizes)) > _LARGEST:
+            raise UsageError(f"--rows, --cols and the sizes of --gemm are at most {_LARGEST:,}, got {short(largest)}")
+        facts |= rtl.compare_gemm(sizes, rows=rows, cols=cols)
     tell(json.dumps(facts) if as_json else "\n".join(f"{name:13} {value}" for name, value in facts.items()))
     if facts.get("equal") is False:
         raise typer.Exit(1)
@@ -322,7 +326,7 @@ def _sizes(text: str) -> tuple[int, int, int]:
 def _seconds(text: str) -> float:
     """Return a time such as '90', '90s', '25m' or '2h' in seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if not match or float(match[1]) <= 0:
+    if not match or not 0 < float(match[1]) < 1e9:
         raise UsageError(f"a time budget is a positive number with s, m or h, such as 25m; got {short(text)}")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 

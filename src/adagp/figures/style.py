@@ -181,14 +181,19 @@ def _literal(figure: "Figure") -> "Figure":
     from matplotlib.text import Text
     from matplotlib.ticker import FixedFormatter, FuncFormatter
 
-    def shown(formatter: Any) -> Any:
-        return FuncFormatter(lambda value, place: visible(formatter(value, place)).replace("$", r"\$"))
+    class Literal(FuncFormatter):
+        """Writes what another formatter of names gives."""
 
+        def __init__(self, names: Any) -> None:
+            super().__init__(lambda value, place: visible(names(value, place)).replace("$", r"\$"))
+
+    named = FixedFormatter | FuncFormatter | StrCategoryFormatter
     texts = [*figure.texts, *(text for legend in figure.legends for text in legend.findobj(Text))]
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
-            if isinstance(axis.get_major_formatter(), FixedFormatter | StrCategoryFormatter):
-                axis.set_major_formatter(shown(axis.get_major_formatter()))
+            formatter = axis.get_major_formatter()
+            if isinstance(formatter, named) and not isinstance(formatter, Literal):
+                axis.set_major_formatter(Literal(formatter))  # of all axes that share it
             texts.append(axis.label)
         texts += [child for child in axes.get_children() if isinstance(child, Text)]  # its titles too
         texts += [text for child in axes.get_children() if isinstance(child, Legend) for text in child.findobj(Text)]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .. import _paths
-from .._errors import UsageError
+from .._errors import UsageError, short
 from .._escape import as_html, as_markdown, fill_html, fill_markdown
 from .._files import read_text, write_atomic
 from ..evidence import (
@@ -381,6 +381,9 @@ def steps_table() -> "HTML | Markdown":
     record = recorded_steps()
     if record is None:
         return markdown(NOTHING)
+    for model, found in record["models"].items():
+        if "plain backpropagation" not in [step["step"] for step in found["table"]]:
+            raise UsageError(f"steps.json: {short(model)} has no step 'plain backpropagation'; restore it with git checkout")
     rows = []
     for model, found in record["models"].items():
         row = {"model": model}
