@@ -34,7 +34,7 @@ except KeyboardInterrupt:
 
 
 def facts(store: Store, run: Run) -> tuple:
-    """What of a record must not depend on whether its run was stopped."""
+    """Return the parts of a record that must not depend on whether its run was stopped."""
     record = store.get(run)
     assert record is not None
     curves = [row.model_dump(exclude={"seconds", "train_seconds"}) for row in record.curves]

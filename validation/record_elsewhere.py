@@ -57,7 +57,7 @@ def pack(images: Path, sentences: Path) -> None:
 
 
 def ready() -> None:
-    """This process and its children import the project, and find the data."""
+    """Let this process and its children import the project and find the data."""
     wheels = sorted((CARRY / "wheels").glob("*.whl"))
     if wheels and not SITE.exists():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", SITE, *wheels]
@@ -74,7 +74,7 @@ def ready() -> None:
 
 
 def plan() -> list:
-    """Runs that are not recorded yet, in the order in which they say something.
+    """Return the runs that are not recorded yet, the most informative first.
 
     VGG13 at full width by the paper's schedule in bfloat16 autocast, three seeds; one seed of every network by the reduced
     plan; VGG13 with raw targets and its other controls; then the Transformer's other seeds, and the networks'.
@@ -202,7 +202,7 @@ def times(device: str) -> None:
 
 
 def run(out: Path, minutes: float, device: str, jobs: int) -> None:
-    """Go on with the plan for so long; everything that is needed to continue comes back in one file."""
+    """Continue the plan for so many minutes; everything that is needed to continue comes back in one file."""
     import torch
 
     from adagp import data
@@ -245,7 +245,7 @@ def collect(out: Path) -> None:
 
 
 def keep(state: Path) -> None:
-    """Records become recorded, with the behaviour of the code that made them; the whole state goes along with the next run."""
+    """Keep the records with the project, with the behaviour of the code that made them, and the state for the next run."""
     from adagp.running import Record, behaviour, recorded_store, write_recorded
 
     CARRY.mkdir(exist_ok=True)

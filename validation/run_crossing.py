@@ -295,7 +295,7 @@ def build(cls: type, model: nn.Module, parameters: list, **options: Any) -> torc
 
 
 def optimizer_row(cls: type, **options: Any) -> dict:
-    """How the engine and an optimizer get on, and what a zero gradient does to it."""
+    """Return what the engine does under an optimizer, and what a zero gradient does to it."""
     row: dict = {}
     for way in WAYS.get(cls.__name__, tuple(groups(small_network()))):
 
@@ -378,7 +378,7 @@ def distance(model: nn.Module, inputs: dict, label: int) -> Tensor:
 
 
 def network_row(model: nn.Module, inputs: Callable[[int], dict]) -> dict:
-    """How the engine and a network get on.
+    """Return what the engine does around a network.
 
     Args:
         inputs: the arguments of the model's forward for a seed; the one named "" has no name.
@@ -822,7 +822,7 @@ def identity(row: dict) -> tuple:
 
 
 def finished(key: str) -> list[dict]:
-    """Rows that were made with the present code; a line that a kill cut short is passed over."""
+    """Rows that were made with the present code; a line that a kill cut short is skipped."""
     rows = []
     for line in ROWS.read_text().splitlines() if ROWS.exists() else ():
         with contextlib.suppress(ValueError):

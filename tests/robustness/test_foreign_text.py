@@ -14,6 +14,7 @@ from adagp import cli, evidence, figures, publishing
 from adagp._escape import as_cell, as_csv, as_html, as_markdown, fill_html, visible
 from adagp.publishing import _findings, _notebooks, _times
 from adagp.running import profile
+from adagp.running._store import read
 
 BAD = "=1+1 <u>x</u> \x07\x1b[0m $\\frac$ *a* `b` | &lt; \u202e"
 """No page of ours underlines anything, so a tag u is live markup; matplotlib refuses the formula between the dollar signs."""
@@ -127,7 +128,9 @@ def test_commands_print_through_one_place():
 def records(home):
     """A checkout whose committed records have such a text wherever a record may hold any text."""
     folder = home / "artifact" / "recorded" / "runs"
-    chosen = [record for record in evidence.deciding() if record.run.method in ("adagp", "bp", "coast")]
+    runs = {run.name for run in profile("reduced").runs() if run.method in ("adagp", "bp", "coast") and run.seed < 3}
+    chosen = [read(path) for path in sorted(folder.glob("vgg13-*-s[012]-*.json")) if path.stem in runs]
+    assert len(chosen) >= 9
     for path in folder.iterdir():
         path.unlink()
     for record in chosen:
@@ -161,7 +164,7 @@ def test_records_on_the_terminal_and_in_the_readme(records, home, capsys):
     publishing.claims_in_readme(claims)
     assert "<u>" not in (home / "README.md").read_text()
     inert(publishing.claims_page(claims).data, shows=False)
-    assert cli.main(["check", "--profile", "smoke"]) in (0, 1)
+    cli.tell(publishing.claims_table(claims))
     assert "<u>x</u>" in plain(capsys.readouterr().out)
 
 
@@ -217,6 +220,7 @@ def test_a_topology_on_the_terminal_and_in_csv(topology, tmp_path, capsys):
     assert acc.read_topology("out.csv").macs("forward") == acc.read_topology(topology).macs("forward")
 
 
+@pytest.mark.filterwarnings("ignore:constrained_layout not applied")  # such names leave a phone's figure no room
 def test_a_topology_in_a_figure(topology, home, monkeypatch):
     monkeypatch.chdir(home.parent)
     drawn = figures.layer_cycles(acc.simulate(acc.read_topology(topology)))

@@ -101,7 +101,7 @@ class Claim:
         return not math.isclose(self.recorded.value, self.current.value, rel_tol=_SAME)
 
     def to_dict(self) -> dict:
-        """For JSON, with the verdict."""
+        """Return the claim for JSON, with the verdict."""
         return asdict(self) | {"verdict": self.verdict, "would_change": self.would_change, "moved": self.moved}
 
 
@@ -148,7 +148,7 @@ def check_claims(profile: Profile) -> list[Claim]:
 
 
 def record_fixed(claims: Iterable[Claim]) -> None:
-    """Commit-to-be: the deterministic values as they are now, which later checks compare with."""
+    """Write the deterministic values as they are now, which later checks compare with."""
     write_json(_fixed_path(), {claim.id: asdict(claim.current) for claim in claims if claim.deterministic and claim.current})
 
 
@@ -164,7 +164,7 @@ def _read_fixed() -> dict:
 
 
 def _checked(kind: Any, content: object, path: Path, mend: str) -> Any:
-    """The content as pydantic reads it; a UsageError names the file and the first field that is wrong."""
+    """Return the content as pydantic reads it; a UsageError names the file and the first field that is wrong."""
     try:
         return TypeAdapter(kind).validate_python(content, strict=True)
     except ValidationError as error:
@@ -172,9 +172,9 @@ def _checked(kind: Any, content: object, path: Path, mend: str) -> Any:
 
 
 def _paired_gap(records: list[Record], method: str, reference: str) -> Measured | None:
-    """Paired differences in accuracy, method minus reference: of one model seed by seed, of several each model once.
+    """Return the paired difference in accuracy, method minus reference: of one model by seed, of several each model once.
 
-    BLEU has points of another size, so the Transformer stays out of the mean; its page has the figures.
+    BLEU has points of another size, so the Transformer is left out of the mean; its page has the figures.
     """
     accuracies = [record for record in records if record.result.metric == "accuracy"]
     gaps = pairs(accuracies, method, reference)
@@ -250,7 +250,7 @@ def mean_energy_saving() -> Measured:
 
 
 def claim_value(claim: str) -> float:
-    """The value of a deterministic claim as the code gives it now, by the claim's id."""
+    """Return the value of a deterministic claim as the code gives it now, by the claim's id."""
     measured = MEASURES[_entry(claim)["measure"]]()
     if measured is None:
         raise UsageError(f"claim {claim} has no value without recorded runs; ask for a deterministic one")
@@ -258,7 +258,7 @@ def claim_value(claim: str) -> float:
 
 
 def paper_value(claim: str) -> float:
-    """The paper's value for a claim, by the claim's id, in the claim's unit.
+    """Return the paper's value for a claim, by the claim's id, in the claim's unit.
 
     Raises:
         UsageError: no such claim, or one that the paper gives no value for.

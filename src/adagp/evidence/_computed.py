@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @cache
 def zoo_workloads(model: str | None = None) -> "tuple[Workload, ...]":
-    """The paper's pairs of model and data set at batch 128: 13 networks on three, the Transformer on Multi30k."""
+    """Return the paper's pairs of model and data set at batch 128: 13 networks on three, the Transformer on Multi30k."""
     from .. import accelerator as acc
     from .. import models
 
@@ -28,7 +28,7 @@ def zoo_workloads(model: str | None = None) -> "tuple[Workload, ...]":
 
 
 def model_table(dataset: str) -> "pd.DataFrame":
-    """One row a model at the shape of ``dataset`` (the Transformer always at Multi30k's): counts for one input."""
+    """Return one row a model at the shape of ``dataset`` (the Transformer always at Multi30k's): counts for one input."""
     import pandas as pd
 
     from .. import accelerator as acc
@@ -71,7 +71,7 @@ _COLLECTION = {
 
 
 def collection_table() -> "pd.DataFrame":
-    """Parameters at CIFAR-100 shape in millions: ours, those of a public collection, and the reason for a difference."""
+    """Return parameters at CIFAR-100 shape in millions: ours, those of a public collection, and the reason for a difference."""
     import pandas as pd
 
     from .. import models
@@ -86,7 +86,7 @@ def collection_table() -> "pd.DataFrame":
 
 
 def pipeline_sweep(stages: Iterable[int] = (2, 4, 8), micro_batches: int = 4) -> "pd.DataFrame":
-    """Speed-up of each pipeline by ADA-GP over itself: columns model, scheme, stages, speedup (CIFAR-10 shape)."""
+    """Return the speed-up of each pipeline by ADA-GP over itself: columns model, scheme, stages, speedup (CIFAR-10 shape)."""
     import pandas as pd
 
     from .. import accelerator as acc
@@ -103,7 +103,7 @@ def pipeline_sweep(stages: Iterable[int] = (2, 4, 8), micro_batches: int = 4) ->
 
 
 def pipeline_schedules(stages: int, micro_batches: int) -> "dict[str, PipelineSchedule]":
-    """Two batches on each scheme, without ADA-GP (two BP batches) and with it (one GP and one BP batch)."""
+    """Return two batches on each scheme, without ADA-GP (two BP batches) and with it (one GP and one BP batch)."""
     from .. import accelerator as acc
 
     settings: dict[str, Any] = {"stages": stages, "micro_batches": micro_batches, "forward": 1.0, "backward": 2.0}
@@ -115,7 +115,7 @@ def pipeline_schedules(stages: int, micro_batches: int) -> "dict[str, PipelineSc
 
 
 def hardware_record() -> dict:
-    """The recorded synthesis of the RTL.
+    """Return the recorded synthesis of the RTL.
 
     Raises:
         UsageError: it is not there.
@@ -124,13 +124,13 @@ def hardware_record() -> dict:
 
 
 def recorded_steps() -> dict | None:
-    """What ``measuring.step_times`` gave for several models on an accelerator, as recorded; None where nothing is."""
+    """Return what ``measuring.step_times`` gave for several models on an accelerator; None where nothing is recorded."""
     path = _paths.recorded() / "steps.json"
     return read_json(path, "restore it with git checkout") if path.exists() else None
 
 
 def validation_record(simulator: str) -> dict:
-    """The recorded comparison with another simulator, "scalesim" or "zigzag".
+    """Return the recorded comparison with another simulator, "scalesim" or "zigzag".
 
     Raises:
         UsageError: it is not there.

@@ -57,7 +57,7 @@ def interval(differences: "pd.Series", level: float = 0.95) -> Interval | None:
 
 
 def verdict(low: float | None, high: float | None, rule: str, bound: float, paper: float | None = None) -> str:
-    """'holds' where the interval lies on the right side of the bound, 'differs' where it lies on the wrong side, else 'open'.
+    """Return 'holds' where the interval lies on the right side of the bound, 'differs' on the wrong side, else 'open'.
 
     Args:
         low: end of the interval; None, as ``high``, where too little was measured.

@@ -64,7 +64,7 @@ SHAPE = "CIFAR-10 (the Transformer: Multi30k)"
 
 @cache
 def model_traits() -> "pd.DataFrame":
-    """One row a model, one column a trait; shares in percent. Shape ``SHAPE``, batch 128, Efficient, weight stationary."""
+    """Return a row a model, a column a trait, shares in percent: shape ``SHAPE``, batch 128, Efficient, weight stationary."""
     import pandas as pd
 
     works = [work for work in zoo_workloads() if work.dataset in ("cifar10", "multi30k")]

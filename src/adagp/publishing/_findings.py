@@ -84,11 +84,11 @@ def _accuracy(profile: str) -> "HTML":
     found = {label: evidence.interval(table["difference"]) for label, table in tables.items()}
     # Raw targets: at the widest network that has them, by the same schedule.
     literal, width = None, ""
-    for share, runs in evidence.at_paper_schedule().items():
+    for wide, runs in evidence.at_paper_schedule().items():
         raw = evidence.pairs(runs, "adagp-literal", "coast")
         if len(raw):
             literal = evidence.interval(raw["difference"])
-            width = evidence.width_words(share, runs[0].run.precision)
+            width = evidence.width_words(wide, runs[0].run.precision)
             label = f"raw targets\nminus coast,\n{width}"
             compared[label], found[label] = ("adagp-literal", "coast"), literal
             break
@@ -150,7 +150,7 @@ def _pays(profile: str) -> "HTML":
         "pays",
         fill_html(CARDS["pays"], found=what_pays(compared, again)),
         drawn,
-        alt="Accuracy over cost: a line for backpropagation at each budget, a point for each way to fill a GP batch",
+        alt="Accuracy over cost: a line for backpropagation at each budget, a point for each variant",
         page="13_controls",
         basis=rests,
         more="The frontier",

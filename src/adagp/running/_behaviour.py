@@ -1,4 +1,4 @@
-"""Whether a record is of today's method: a tiny fixed run whose figures are its behaviour, compared to three digits.
+"""The behaviour of a method: the figures of a tiny fixed run, by which a record is compared with today's code.
 
 A hash of files would outdate every record with each comment or new predictor. A record is current while the same method on the
 same model, run now for a few batches, does what it did when the record was made.
@@ -22,15 +22,18 @@ Behaviour = dict[str, list[float]]
 
 
 def behaviour(run: Run) -> Behaviour:
-    """What the code does now with this run's model and method; under a second mostly, then kept until the code changes."""
+    """Return what the code does now with this run's model and method.
+
+    The first call mostly takes less than a second; the figures are then kept until the code changes.
+    """
     plain = replace(_probe(run), method="bp", predictor_options=())  # options of a predictor that plain training has not
     return {probe.method: _figures(probe) for probe in (plain, _probe(run))}
 
 
 def agrees(one: Behaviour | None, other: Behaviour | None) -> bool:
-    """Whether two behaviours are the same to three digits, which is more than machines and versions of torch differ by.
+    """Return whether two behaviours are the same to three digits. Machines and versions of torch differ by less.
 
-    Small figures to three decimals: a sum of cosines of either sign loses relative precision.
+    Small figures are compared to three decimals: a sum of cosines of either sign loses relative precision.
     """
     if not one or not other or one.keys() != other.keys():
         return False
@@ -50,7 +53,10 @@ def is_current(record: Record) -> bool:
 
 
 def _probe(run: Run) -> Run:
-    """A warm-up epoch and one of GP and BP in turn, eight batches of four samples each, at 1/8 width, on embedded data."""
+    """Return the tiny run: an epoch of warm-up and one of GP and BP in turn, on embedded data.
+
+    Each epoch has eight batches of four samples; the network has 1/8 of its width.
+    """
     return replace(
         run,
         dataset="numbers" if run.model == "transformer" else "digits",
@@ -73,7 +79,7 @@ def _probe(run: Run) -> Run:
 
 @cache
 def _figures(probe: Run) -> list[float]:
-    """The tiny run's curve, the norm of its weights, and its predictions' quality; from the file while the code is the same."""
+    """Return the tiny run's curve, weight norm and prediction quality; from the file while the code is the same."""
     path = _paths.runs() / "work" / "behaviour.json"
     try:
         kept = read_json(path, "")

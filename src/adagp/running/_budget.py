@@ -1,4 +1,4 @@
-"""The next missing runs of a plan, as many as fit a time budget, kept with the project."""
+"""Recording: the next missing runs of a plan, as many as fit a time budget, kept with the project."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ PLANS = {"frontier": frontier_runs, "fine-tuning": fine_tuning_runs, "confirmati
 
 
 def recording_plan(name: str) -> list[Run]:
-    """The runs of a profile, cheapest first, or of one of ``PLANS``, in the order in which they are to be recorded.
+    """Return the runs of a profile, cheapest first, or of one of ``PLANS``, in the order in which they are recorded.
 
     Raises:
         UsageError: none is called so.
@@ -32,7 +32,7 @@ def record(
     threads: int | None = None,
     report: Callable[[str], None] | None = None,
 ) -> list[Run]:
-    """Make missing runs of a plan, in its order, until the budget is spent; returns the runs that are left.
+    """Make missing runs of a plan, in its order, until the budget is spent, and return the runs that are left.
 
     A run that the budget cuts off keeps its checkpoint and continues in the next session. Records of earlier behaviour
     count as made: what they may still say is decided where they are read.
@@ -49,7 +49,7 @@ def record(
 
 
 def _cost(run: Run) -> tuple[int, float]:
-    """Seeds in turn, so that every method has n runs before one has n + 1; within a seed by the work to do."""
+    """Return the sorting key: by seed, so that every method has n runs before one has n + 1; then by the work to do."""
     from .. import accelerator as acc
 
     macs = acc.workload(run.model, dataset=run.dataset, batch=1).macs()

@@ -21,7 +21,7 @@ _RETRIES = 3  # of a task whose worker or node is lost
 def run_on_ray(
     runs: Sequence[Run], store: Store, *, address: str, gpus: float = 0.0, report: Callable[[str], None]
 ) -> list[Run]:
-    """Make every missing run on a Ray cluster; returns the runs that another runner of this store holds.
+    """Make every missing run on a Ray cluster and return the runs that another runner of this store holds.
 
     Each node needs this version of adagp and the data. Records come back to this process, which writes them, so they appear
     once however often a task was started. A lost worker or node costs at most the epoch it was in, where the retry
@@ -86,7 +86,7 @@ def run_on_ray(
 
 
 def require_address(address: str) -> None:
-    """Refuse what cannot be a cluster's address; Ray itself would wait for some of it for good.
+    """Refuse what cannot be a cluster's address; for some of it Ray itself would wait for ever.
 
     Raises:
         UsageError: it is neither 'auto' nor [ray://]HOST:PORT.

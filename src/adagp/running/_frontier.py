@@ -1,4 +1,4 @@
-"""The plans behind the page "Does prediction matter?": backpropagation at many budgets, and every way to fill a GP batch."""
+"""The plans behind the page "Does prediction matter?": backpropagation at many budgets, and every method."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -17,38 +17,38 @@ _RESIDUAL = "mobilenet_v2"
 decay that are best on VGG13."""
 
 
-def _turned_round(start: float, ratios: tuple[tuple[int, int], ...]) -> dict[str, Any]:
+def _late(start: float, ratios: tuple[tuple[int, int], ...]) -> dict[str, Any]:
     ladder = LateSchedule(epochs=_EPOCHS, start=start, ratios=ratios).ladder
     return {"warm_up_epochs": ladder.warm_up_epochs, "rungs": ladder.rungs, "final": ladder.final}
 
 
 SCHEDULES: dict[str, dict[str, Any]] = {
-    "late": _turned_round(0.5, ((1, 1),)),
+    "late": _late(0.5, ((1, 1),)),
     "ladder": {"warm_up_epochs": 3, "rungs": ((2, 4, 1), (2, 3, 1), (2, 2, 1)), "final": (1, 1)},
     "throughout": {"warm_up_epochs": 3, "rungs": (), "final": (1, 1)},
-    "turned round": _turned_round(0.55, ((1, 1), (2, 1), (4, 1))),
+    "reversed ladder": _late(0.55, ((1, 1), (2, 1), (4, 1))),
 }
 """When there is prediction: in every other batch of the second half, by the paper's ladder, in every other batch after the
-warm-up, or by the ladder turned round."""
+warm-up, or by the reversed ladder."""
 
 _FIRST = ("adagp", "coast", "skip", "truncated")
 _REST = ("error-projection", "sampled", "sampled-hardest", "control-variate", "nowcast", "feedback-alignment", "ema")
 
 
 def frontier_runs(seeds: int = 3) -> list[Run]:
-    """Short runs on 10,000 images, what decides first, and every seed of that before anything else; then long ones.
+    """Return short runs on 10,000 images, the most informative first and with every seed, then long ones.
 
-    First the four ways that say most with the late schedule, and the budgets around their costs, on VGG13 and then on a
-    residual network, both with the same decays, since a decay alone can be worth more than a way; then, on VGG13, the
-    paper's ladder and the other ways with the late schedule; then the rest. Warm-up-stable-decay is backpropagation's best
-    there; the cosine of all schedules was recorded before that was known. Last comes that decay by the paper's own schedule.
+    First come the four methods that say most with the late schedule, and the budgets around their costs. VGG13 and a residual
+    network have the same decays, since a decay alone can be worth more than a method. Then, on VGG13, come the paper's ladder
+    and the other methods with the late schedule, then the rest. Warm-up-stable-decay is backpropagation's best there; the
+    cosine of all schedules was recorded before that was known. Last comes that decay by the paper's own schedule.
     """
     base = replace(REDUCED.base, epochs=_EPOCHS)
 
     def plain(seed: int, budgets: tuple[int, ...], decays: tuple[str, ...], base: Run = base) -> list[Run]:
         return [replace(base, seed=seed, method="bp", epochs=n, decay=decay) for n in budgets for decay in decays]
 
-    def ways(
+    def methods(
         seed: int, when: str, names: tuple[str, ...], decays: tuple[str, ...] = ("cosine",), base: Run = base
     ) -> list[Run]:
         return [replace(base, seed=seed, method=name, decay=decay, **SCHEDULES[when]) for decay in decays for name in names]
@@ -57,15 +57,15 @@ def frontier_runs(seeds: int = 3) -> list[Run]:
     both = ("wsd", "cosine")
     made: list[Run] = []
     for seed in range(seeds):
-        made += ways(seed, "late", _FIRST, usual) + plain(seed, _NEAR, usual)
+        made += methods(seed, "late", _FIRST, usual) + plain(seed, _NEAR, usual)
     for seed in range(seeds):
         residual = replace(base, model=_RESIDUAL)
-        made += ways(seed, "late", _FIRST, ("wsd", "late", "cosine"), residual)
+        made += methods(seed, "late", _FIRST, ("wsd", "late", "cosine"), residual)
         made += plain(seed, (15, 18, 20), ("wsd", "late"), residual)
     for seed in range(seeds):
-        made += ways(seed, "ladder", _FIRST, both) + plain(seed, (12,), usual) + ways(seed, "late", _REST, both)
+        made += methods(seed, "ladder", _FIRST, both) + plain(seed, (12,), usual) + methods(seed, "late", _REST, both)
     for seed in range(seeds):
-        made += [run for when in ("throughout", "turned round") for run in ways(seed, when, _FIRST, both)]
+        made += [run for when in ("throughout", "reversed ladder") for run in methods(seed, when, _FIRST, both)]
         made += plain(seed, BUDGETS, tuple(DECAYS))
     for seed in range(seeds):
         paper = replace(REDUCED.study.base, seed=seed, decay="wsd")
@@ -80,12 +80,13 @@ _RATES = {"vgg13": (0.01, 0.02, 0.04, 0.08), _RESIDUAL: (0.04, 0.08, 0.16)}
 
 
 def fine_tuning_runs(seeds: int = 10, networks: int = 6) -> list[Run]:
-    """Fine-tuning on few images: VGG13, then the residual network, pretrained on five classes of CIFAR-10, then trained on 100
-    images of the other five.
+    """Return runs of fine-tuning on few images: networks pretrained on five classes of CIFAR-10, then trained on 100 images of
+    the other five.
 
-    All seeds start from one pretrained network, as users do; each has its own images and last layer. The ways begin with the
-    second epoch; truncated keeps half of the backward pass, in every other batch or in all, which is called freezing, or a
-    quarter in all. Then what pays there, on VGG13, with more seeds that start from a pretrained network each.
+    VGG13 comes first, then the residual network. All seeds start from one pretrained network, as users do; each has its own
+    images and last layer. Phase GP begins with the second epoch. Truncated keeps half of the backward pass, in every other
+    batch or in all, which is called freezing, or a quarter in all. Last come the methods that help there, on VGG13, with more
+    seeds that start from a pretrained network each.
     """
     often, always = (1, 1), (1, 0)
     made: list[Run] = []
@@ -93,7 +94,7 @@ def fine_tuning_runs(seeds: int = 10, networks: int = 6) -> list[Run]:
         for seed in range(seeds):
             own = _few(model, seed)
             for lr in _RATES[model]:
-                made += [_kept(own, lr, *way) for way in ((0.5, always), (0.5, often), (0.25, always))]
+                made += [_kept(own, lr, *kept) for kept in ((0.5, always), (0.5, often), (0.25, always))]
                 made += _tuned_plain(own, lr)
             if model == "vgg13":
                 made += [replace(own, lr=lr, method=method) for lr in _RATES[model] for method in ("adagp", "coast", "skip")]
@@ -105,7 +106,7 @@ def fine_tuning_runs(seeds: int = 10, networks: int = 6) -> list[Run]:
 
 
 class _Settled(NamedTuple):
-    """What the runs of ``fine_tuning_runs`` chose for an architecture."""
+    """The settings that the runs of ``fine_tuning_runs`` chose for an architecture."""
 
     share: float
     lr: float
@@ -143,10 +144,10 @@ _SETTLED = {
 
 
 def confirmation_runs() -> list[Run]:
-    """What paid in fine-tuning once more, with networks and images that had no part in finding it, and nothing left to choose.
+    """Return runs that repeat what helped in fine-tuning, with other networks and images and with nothing left to choose.
 
-    One way for each architecture. The settings, the seeds and their number were committed before the first of these runs, but
-    for the decay 'wsd' of backpropagation.
+    There is one method for each architecture. The settings, the seeds and their number were committed before the first of
+    these runs, but for the decay 'wsd' of backpropagation.
     """
     made: list[Run] = []
     for model, settled in _SETTLED.items():
@@ -159,7 +160,7 @@ def confirmation_runs() -> list[Run]:
 
 
 def _few(model: str, seed: int, network: int = 0) -> Run:
-    """Backpropagation on the seed's own images, from the pretrained network of that seed."""
+    """Return backpropagation on the seed's own images, from a pretrained network."""
     first = replace(
         REDUCED.base, model=model, dataset="cifar10-0to4", epochs=15, train_limit=None, test_limit=None, seed=network
     )  # fmt: skip
@@ -175,7 +176,7 @@ def _kept(own: Run, lr: float, share: float, final: tuple[int, int]) -> Run:
 
 
 def _tuned_plain(own: Run, lr: float) -> list[Run]:
-    """Every budget at this rate; with those between the outermost the other shapes of decay too."""
+    """Return every budget at this learning rate; at rates between the outermost also with the other shapes of decay."""
     made = [replace(own, lr=lr, epochs=epochs) for epochs in (20, 16, 14, 12, 10, 8)]
     if lr in _RATES[own.model][1:-1]:
         made += [replace(own, lr=lr, epochs=n, decay=decay) for decay in ("late", "cosine") for n in (12, 14, 16, 20)]

@@ -7,7 +7,7 @@ from .._errors import UsageError, short
 
 
 def find_device(name: str = "") -> str:
-    """A device to train on by name, or the best there is.
+    """Return a device to train on: the one of this name, or the best there is.
 
     Raises:
         UsageError: no such device, or none on this machine.
@@ -29,17 +29,17 @@ def find_device(name: str = "") -> str:
 
 
 def usable_cores() -> int:
-    """Cores this process may run on: its affinity, and the limit of its control group (containers, batch systems)."""
+    """Return how many cores this process may use, by its affinity and its control group (containers, batch systems)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
     return cores if quota is None else max(1, min(cores, round(quota)))
 
 
 def free_threads(asked: int | None = None, *, jobs: int = 1) -> tuple[int, str]:
-    """Threads for each of ``jobs`` processes, and in words why.
+    """Return the threads for each of ``jobs`` processes, and in words why.
 
-    What is asked for wins, then ``$OMP_NUM_THREADS``. Otherwise cores that others keep busy are left to them: threads that wait
-    for each other on a busy machine make training many times slower.
+    The number asked for comes first, then ``$OMP_NUM_THREADS``. Otherwise cores that others keep busy are left to them: threads
+    that wait for each other on a busy machine make training many times slower.
     """
     if asked:
         return asked, "as asked for"
@@ -52,7 +52,7 @@ def free_threads(asked: int | None = None, *, jobs: int = 1) -> tuple[int, str]:
 
 
 def _quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Cores that the control group allows, version 2 or 1; None without a limit."""
+    """Return the cores that the control group allows, version 2 or 1; None without a limit."""
     try:
         limit, period = (root / "cpu.max").read_text().split()
         return None if limit == "max" else int(limit) / int(period)

@@ -20,10 +20,12 @@ class Store:
     """
 
     def __init__(self, folder: Path, work: Path | None = None, *, lasting: bool = False) -> None:
-        """Args:
-        folder: where the records are.
-        work: for locks and checkpoints; ``folder``/work unless given.
-        lasting: records are kept while code changes, so they carry the behaviour of the code that made them.
+        """Name the folders of a store.
+
+        Args:
+            folder: of the records.
+            work: for locks and checkpoints; ``folder``/work unless given.
+            lasting: records are kept while code changes, so they carry the behaviour of the code that made them.
         """
         self.folder, self.lasting = folder, lasting
         self.work = folder / "work" if work is None else work

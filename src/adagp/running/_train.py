@@ -145,7 +145,7 @@ def _pretrained(
 
 
 def _numbers(value):
-    """JSON has neither infinity nor NaN: what left the range of numbers is recorded as null."""
+    """Replace infinity and NaN, which JSON has not, by None."""
     if isinstance(value, dict):
         return {key: _numbers(item) for key, item in value.items()}
     if isinstance(value, list):

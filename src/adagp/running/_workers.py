@@ -1,4 +1,4 @@
-"""Runs on this machine: worker processes that share a store and outlive each other's crashes."""
+"""Runs on this machine: worker processes that share a store and survive each other's crashes."""
 
 import contextlib
 import os
@@ -64,7 +64,7 @@ class HeldError(RuntimeError):
 
 @contextlib.contextmanager
 def held(run: Run, store: Store) -> Iterator[None]:
-    """Hold the run, and remove what an earlier holder that was killed left half written."""
+    """Context manager that holds the run, and removes what an earlier holder that was killed left half written."""
     holder = store.work / f"{run.name}.held"
     lock = FileLock(store.work / f"{run.name}.lock")
     try:
@@ -98,7 +98,7 @@ def run_all(
     current: bool = True,
     threads: int | None = None,
 ) -> list[Run]:
-    """Make every missing run; progress goes to ``report`` (default: standard error). Returns the runs left undone.
+    """Make every missing run and return the runs left undone; progress goes to ``report`` (default: standard error).
 
     Two runners on one store share the work: a run is held by a file lock, which its holder's death releases.
 
@@ -258,7 +258,7 @@ def title(run: Run) -> str:
 
 
 def progress_line(run: Run, row: dict) -> str:
-    """An epoch's row of the curves, or of those of the run that it starts from, for a terminal."""
+    """Return an epoch's row of the curves, or of those of the run that it starts from, as a line for a terminal."""
     before = run.start if row.get("start") else None
     figures = ", ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float) and k != "train_seconds")
     epochs = (before or run).trained_epochs()
