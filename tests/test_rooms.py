@@ -20,7 +20,7 @@ FLOORS = (
     {"predictors", "schedule", "data"},
     {"methods"},
     {"_files", "_paths", "_work", "_processes", "_torchvision"},
-    {"_predictor_size"},
+    {"_predictor_size", "_escape"},
     {"_errors"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -3,11 +3,27 @@
 import contextlib
 import json
 import os
+import re
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from ._errors import UsageError, reason
+
+MOST_BYTES = 64 * 2**20
+"""Largest file that is read; the largest of this project's own has half a megabyte."""
+MOST_DIGITS = 1000
+"""Longest number that is read; Python itself takes none of over 4,300 digits."""
+_DEEPEST = 100  # levels of lists and tables within each other
+_QUOTED = re.compile(rb'"(?:[^"\\]+|\\.?)*(?:"|\Z)|\'[^\'\n]*\'', re.DOTALL)
+_BRACKETS = b"[]{}"
+_OTHERS = bytes(set(range(256)) - set(_BRACKETS))
+_DIGITS = bytes.maketrans(b"123456789_", b"0" * 10)
+_KINDS = {
+    stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}  # fmt: skip
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -49,6 +65,47 @@ def write_json(path: Path, content: object) -> None:
     write_atomic(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
+def read_bytes(path: Path, mend: str, *, most: int = MOST_BYTES) -> bytes:
+    """Return the content of a file. Nothing else is opened: reading a pipe or a device may never end.
+
+    Args:
+        mend: what a user can do about a damaged file, as the end of the message.
+        most: bytes.
+
+    Raises:
+        UsageError: it is missing, unreadable, too large, or no regular file.
+    """
+    try:
+        _require_file(os.stat(path))
+        with open(path, "rb", opener=_open_at_once) as file:
+            found = os.fstat(file.fileno())
+            _require_file(found)
+            if found.st_size > most:
+                raise ValueError(f"it has {found.st_size:,} bytes, expected at most {most:,}")
+            content = file.read(most + 1) or b""
+        if len(content) > most:  # a file that grows
+            raise ValueError(f"it has more than the {most:,} bytes that are read at most")
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte too
+        raise UsageError(f"cannot read {path}: {reason(error)}; {mend}") from error
+    return content
+
+
+def read_text(path: Path, mend: str, *, most: int = MOST_BYTES, encoding: str = "utf-8") -> str:
+    """Return the text of a file, with newlines for all ends of lines.
+
+    Args:
+        mend, most: as for ``read_bytes``.
+
+    Raises:
+        UsageError: as ``read_bytes``, or it is not text.
+    """
+    content = read_bytes(path, mend, most=most)
+    try:
+        return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    except ValueError as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}; {mend}") from error
+
+
 def read_json(path: Path, mend: str) -> Any:
     """Return the content of a JSON file.
 
@@ -56,9 +113,93 @@ def read_json(path: Path, mend: str) -> Any:
         mend: what a user can do about a damaged file, as the end of the message.
 
     Raises:
-        UsageError: it is missing, unreadable or not JSON.
+        UsageError: it cannot be read (``read_bytes``), is not JSON, or has too deep lists or too long numbers.
     """
+    text = read_text(path, mend)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        _require_plain(text)
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"cannot read {path}: {reason(error)}; {mend}") from error
+
+
+def read_toml(path: Path, mend: str) -> dict[str, Any]:
+    """Return the content of a TOML file of at most 256 KiB.
+
+    Raises:
+        UsageError: it cannot be read (``read_bytes``), is not TOML, or has too deep tables or too long numbers.
+    """
+    import tomllib
+
+    text = read_text(path, mend, most=2**18)
+    try:
+        _require_plain(text)
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.count(".") > _DEEPEST:  # the parser's time grows with the square of the parts of a key
+                raise ValueError(f"line {number} has {line.count('.'):,} dots, expected at most {_DEEPEST}")
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not TOML: {reason(error)}; {mend}") from error
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the value of a text in YAML, without its anchors, aliases and tags, which can stand for more than they show.
+
+    Raises:
+        ValueError: it is not such YAML; the message says in a few words why.
+    """
+    import yaml
+
+    _require_plain(text)
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if getattr(event, "anchor", None) or getattr(event, "tag", None):
+                raise ValueError("it has an anchor, an alias or a tag; write the value out")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise ValueError(_too_deep())
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ArithmeticError, RecursionError) as error:  # ArithmeticError: numbers such as 1:59:59.5
+        raise ValueError(reason(error)) from error
+
+
+def read_yaml(path: Path, mend: str) -> Any:
+    """Return the content of a YAML file of at most 256 KiB, as ``parse_yaml``.
+
+    Raises:
+        UsageError: it cannot be read (``read_bytes``), or is not such YAML.
+    """
+    text = read_text(path, mend, most=2**18)
+    try:
+        return parse_yaml(text)
+    except ValueError as error:
+        raise UsageError(f"{path} is not YAML: {reason(error)}; {mend}") from error
+
+
+def _require_file(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"it is {_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}, expected a file")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting, should it have become a pipe since it was looked at."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _require_plain(text: str) -> None:
+    """Refuse, before a parser sees it, what is nested too deep or has a number of too many digits."""
+    content = text.encode(errors="replace")
+    if b"0" * (MOST_DIGITS + 1) in content.translate(_DIGITS):
+        raise ValueError(f"it has a number of more than the {MOST_DIGITS} digits that are read at most")
+    left = _QUOTED.sub(b"", content).translate(None, _OTHERS)
+    for _ in range(_DEEPEST):  # each time the innermost pairs go
+        left, before = left.replace(b"[]", b"").replace(b"{}", b""), left
+        if left == before:
+            break
+    if len(left) > _DEEPEST:  # a parser names the place where a single bracket is missing
+        raise ValueError(_too_deep())
+
+
+def _too_deep() -> str:
+    return f"its lists and tables are nested deeper than {_DEEPEST}, or do not end"

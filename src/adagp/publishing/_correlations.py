@@ -58,7 +58,7 @@ def criterion_verdict(table: "pd.DataFrame") -> "Markdown":
     """
     whole = whole_network(table)
     own = whole[whole["prediction"] == "shared-network"]["rho2"]
-    return markdown(CORRELATION.format(mean=own.mean(), most=own.max(), n=len(own), least=LEAST))
+    return markdown(CORRELATION, mean=own.mean(), most=own.max(), n=len(own), least=LEAST)
 
 
 def noise_table(table: "pd.DataFrame", cuts: "pd.DataFrame", batch: int) -> "HTML":

@@ -48,7 +48,7 @@ def regime_scale(runs: "pd.DataFrame") -> "Markdown":
             f"{regime.start.epochs} epochs of backpropagation on {source.train_samples:,} samples of {source.title}",
             f"training samples: {samples}",
         ]
-    return markdown(f"**Scale:** {'; '.join(facts)}.")
+    return markdown("**Scale:** {facts}.", facts="; ".join(facts))
 
 
 def tally_table(tables: "Tables") -> "HTML | Markdown":

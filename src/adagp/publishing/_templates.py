@@ -26,6 +26,7 @@ TALLY = _flowing(
     All variants that could be judged: {judged}. Better: {better}. Worse: {worse}. Within noise: {noise}.
     """
 )
+OTHER = "On {model} (n = {n}): {noise:.1f}."
 VARIANT = "{side}: {variant}, {regime}: {points} points, n = {n}."
 CORRELATION = (
     "**Squared correlation of the paper's predictor, over the whole network: {mean:.1g} (at most {most:.1g}, n = {n} seeds). "

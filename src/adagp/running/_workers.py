@@ -4,7 +4,6 @@ import contextlib
 import os
 import platform
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .. import _processes
+from .. import _escape, _processes
 from .._errors import UsageError, reason
 from .._files import sweep, write_atomic
 from ._behaviour import behaviour
@@ -50,6 +49,8 @@ def run_one(
         record = store.get(run, current=current)
         if record is None:
             checkpoint = store.work / f"{run.name}.pt"
+            if checkpoint.exists() and not checkpoint.is_file():  # reading a pipe would hang
+                raise UsageError(f"the checkpoint {checkpoint} is no file; remove it to start anew")
             kept = behaviour if store.lasting else None
             record = train(run, device=device, checkpoint=checkpoint, behaviour_of=kept, on_epoch=on_epoch)
             store.put(record)
@@ -117,7 +118,7 @@ def run_all(
     if not todo:
         return []
     store.prepare()
-    report = report or (lambda line: print(line, file=sys.stderr, flush=True))
+    report = report or _escape.say
     jobs = max(1, min(jobs or (usable_cores() if device == "cpu" else 1), len(todo)))
     threads, why = free_threads(threads, jobs=jobs)
     report(f"{_count(jobs, 'worker process', 'worker processes')}, {_count(threads, 'thread', 'threads')} each ({why})")
