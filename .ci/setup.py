@@ -18,8 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PIP = [str(VENV / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-BUILD = ("pip", "setuptools", "wheel")
-"""What installs the rest, and comes first: an older pip reads no hashes in constraints, and builds fetch no setuptools again."""
+BUILD = ("pip", "setuptools")
+"""What installs and builds the rest, and comes first: an older pip reads no hashes in constraints."""
 
 
 def main(kind: str) -> None:
@@ -81,7 +81,7 @@ def install_build_tools() -> None:
 def install_cpu_torch() -> None:
     """Install the CPU build of torch where pip's settings name a source of it; else the registry's, by hash, comes later.
 
-    The public registry refuses such versions. So the build comes from a source that the user named, and its hash is not compared.
+    The public registry refuses such versions. So the build comes from a source that the user named, and has no hash to match.
     """
     version = re.search(r"^torch==([\w.]+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
     wanted = ["--no-deps", "--no-compile", "--only-binary", "torch", f"torch=={version}+cpu"]
