@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and read with an error that names a damaged one."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -29,6 +30,7 @@ _KINDS = {
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write ``content`` to ``path`` in one step: a crash or a full disk leaves the old file as it was, or none.
 
+    Once this returns, the file survives a power cut: it, its name and new folders are on the disk, which costs about 20 ms.
     A process that is killed in between leaves a file ``.NAME.*`` beside it, which ``sweep`` removes.
 
     Raises:
@@ -37,7 +39,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = file.name
             file.write(data)
@@ -45,6 +47,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        _sync(path.parent)
     except BaseException as error:  # Ctrl-C too
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -52,6 +55,33 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         if isinstance(error, OSError | ValueError):  # ValueError: a name with a zero byte
             raise UsageError(f"cannot write {path}: {reason(error)}; free space there or choose another folder") from error
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it, so that they survive a power cut.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        _sync(place.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Write a folder's entries to the disk, where its file system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # it may be written to, but not listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems sync files alone
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def sweep(path: Path) -> None:

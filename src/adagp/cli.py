@@ -83,13 +83,14 @@ def reproduce(
     running.run_all(
         runs, store, jobs=jobs or None, threads=threads or None, device=running.find_device(), report=say
     )
-    say(f"2/4 notebooks: {len(plan)}, into {folder}")
-    publishing.execute_notebooks(
-        plan, folder, jobs=jobs or None, threads=threads or None, report=say, inputs=publishing.results_digest(chosen)
-    )
-    say("3/4 book")
-    page, built = publishing.build_book(folder)
-    say(f"    {'built' if built else 'nothing changed'}: {page}")
+    with publishing.hold_pages(f"adagp reproduce --profile {profile}", say):
+        say(f"2/4 notebooks: {len(plan)}, into {folder}")
+        publishing.execute_notebooks(
+            plan, folder, jobs=jobs or None, threads=threads or None, report=say, inputs=publishing.results_digest(chosen)
+        )
+        say("3/4 book")
+        page, built = publishing.build_book(folder)
+        say(f"    {'built' if built else 'nothing changed'}: {page}")
     say(f"4/4 claims ({time.monotonic() - began:.0f} s so far)")
     tell(publishing.claims_table(evidence.check_claims(chosen)))
     say(f"open {page}")
@@ -103,7 +104,8 @@ def book(profile: ProfileOption = "quick") -> None:
     folder = _paths.output() / running.profile(profile).name / "executed"
     if not list(folder.glob("*.ipynb")):
         raise UsageError(f"no executed notebooks in {folder}: run adagp reproduce --profile {profile} first")
-    tell(publishing.build_book(folder)[0])
+    with publishing.hold_pages(f"adagp book --profile {profile}", say):
+        tell(publishing.build_book(folder)[0])
 
 
 @app.command()
