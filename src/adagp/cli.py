@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import _processes, _simulation
-from ._errors import UsageError, reason, unknown
+from ._errors import UsageError, reason, require_whole, unknown
+from ._processes import say  # to standard error, so that standard output holds results only
 from .methods import METHODS
 from .schedule import LadderSchedule
 
@@ -28,8 +29,19 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _bounded(threads: int) -> int:
+    from . import running
+
+    require_whole("--threads", threads, 0, running.most_threads())
+    return threads
+
+
 ThreadsOption = Annotated[
-    int, typer.Option(help="Threads of each process; 0: OMP_NUM_THREADS, or as many as cores are free.", min=0, max=1024)
+    int,
+    typer.Option(
+        help="Threads of each process; 0: OMP_NUM_THREADS, or as many as cores are free.", min=0, callback=_bounded
+    ),
 ]
 StoreOption = Annotated[
     str, typer.Option(help="Folder of the records; by default that of the checkout, or adagp-runs in the current folder.")
@@ -50,11 +62,6 @@ ENVIRONMENT = {
 """The variables that a user may set. (``ADAGP_PAGE`` is set by ``adagp reproduce`` for the page that it executes.)"""
 
 _CommandLineError: Any = typer.BadParameter.__base__  # typer carries a click of its own and does not export this one
-
-
-def say(line: str) -> None:
-    """Print a line of progress to standard error, so that standard output holds results only."""
-    print(line, file=sys.stderr, flush=True)
 
 
 @app.command()
@@ -351,6 +358,10 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"adagp {words[0]} is now called adagp {RENAMED[words[0]]}")
         words[0] = RENAMED[words[0]]
     try:
+        if any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")):
+            from . import running
+
+            running.require_threads_of_environment()
         # Not app(), which handles Ctrl-C itself, without a line, and takes a file that ends too early for Ctrl-D.
         command = typer.main.get_command(app)
         with command.make_context("adagp", words) as context:
@@ -370,7 +381,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _processes.stopped()
     except BrokenPipeError:  # | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _processes.silence(sys.stdout)
         return 1
     except RuntimeError as error:  # a run, a notebook or the book failed; its message says which
         say(f"adagp: {error}")
