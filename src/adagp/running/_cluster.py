@@ -241,4 +241,6 @@ def _why(ray: Any, error: BaseException) -> str:
         return reason(error.cause)
     if isinstance(error, ray.exceptions.WorkerCrashedError):
         return f"its process died {_RETRIES + 1} times; is memory short?"
+    if isinstance(error, ray.exceptions.LocalRayletDiedError):
+        return "the Ray process of its machine (raylet) died; its log, raylet.out, may say why; start Ray there again"
     return reason(error)
