@@ -6,9 +6,10 @@ and are never taken for markup, for a command to the terminal or for a formula.
 
 import html
 import re
-import sys
 from numbers import Number
 from typing import TYPE_CHECKING, Any
+
+from . import _processes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ def tell(text: object, *, end: str = "\n") -> None:
 
 def say(line: object) -> None:
     """Print a line of progress on standard error, so that standard output holds results only."""
-    print(visible(str(line)), file=sys.stderr, flush=True)
+    _processes.say(visible(str(line)))
 
 
 def as_html(value: Any) -> Any:

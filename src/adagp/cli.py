@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import _processes, _simulation
-from ._errors import UsageError, reason, short, unknown
+from ._errors import UsageError, reason, require_whole, short, unknown
 from ._escape import say, tell
 from ._files import MOST_DIGITS, parse_yaml
 from .methods import METHODS
@@ -30,8 +30,19 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _bounded(threads: int) -> int:
+    from . import running
+
+    require_whole("--threads", threads, 0, running.most_threads())
+    return threads
+
+
 ThreadsOption = Annotated[
-    int, typer.Option(help="Threads of each process; 0: OMP_NUM_THREADS, or as many as cores are free.", min=0, max=1024)
+    int,
+    typer.Option(
+        help="Threads of each process; 0: OMP_NUM_THREADS, or as many as cores are free.", min=0, callback=_bounded
+    ),
 ]
 StoreOption = Annotated[
     str, typer.Option(help="Folder of the records; by default that of the checkout, or adagp-runs in the current folder.")
@@ -383,6 +394,10 @@ def main(arguments: list[str] | None = None) -> int:
         words[0] = RENAMED[words[0]]
     try:
         _require_words(words)
+        if any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")):
+            from . import running
+
+            running.require_threads_of_environment()
         # Not app(), which handles Ctrl-C itself, without a line, and takes a file that ends too early for Ctrl-D.
         command = typer.main.get_command(app)
         with command.make_context("adagp", words) as context:
@@ -402,7 +417,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _processes.stopped()
     except BrokenPipeError:  # | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _processes.silence(sys.stdout)
         return 1
     except RuntimeError as error:  # a run, a notebook or the book failed; its message says which
         say(f"adagp: {error}")
