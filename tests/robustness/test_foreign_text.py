@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from adagp import accelerator as acc
 from adagp import cli, evidence, figures, publishing
 from adagp._escape import as_cell, as_csv, as_html, as_markdown, fill_html, visible
-from adagp.publishing import _findings, _notebooks, _times
+from adagp.publishing import _book, _findings, _notebooks, _times
 from adagp.running import profile
 from adagp.running._store import read
 
@@ -188,8 +188,11 @@ def test_recorded_steps_on_a_page(home):
     for found, own in zip(record["models"].values(), plain_step, strict=True):
         found["table"][1]["step"] = own["step"]
     path.write_text(json.dumps(record))
-    page = inert(publishing.steps_table().data)
-    assert page.text.count("<u>x</u>") > 5
+    page = publishing.steps_table().data
+    assert inert(page).text.count("<u>x</u>") > 5
+    cards = _book._TABLE.sub(_book._as_cards, page)
+    assert "data-label" in cards
+    inert(cards)
 
 
 @pytest.fixture

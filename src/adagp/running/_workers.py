@@ -52,7 +52,7 @@ def run_one(
         if record is None:
             checkpoint = store.work / f"{run.name}.pt"
             if checkpoint.exists() and not checkpoint.is_file():  # reading a pipe would hang
-                raise UsageError(f"the checkpoint {checkpoint} is no file; remove it to start anew")
+                raise UsageError(f"the checkpoint {checkpoint} is no file; delete it to start anew")
             kept = behaviour if store.lasting else None
             record = train(run, device=device, checkpoint=checkpoint, behaviour_of=kept, on_epoch=on_epoch)
             store.put(record)
