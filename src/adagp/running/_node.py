@@ -49,7 +49,7 @@ def train_on_node(config: dict, device: str, code: str, progress=None) -> dict:
     if (own := code_of_node()) != code:
         raise RuntimeError(f"node {node} has training code {own}, the driver {code}; install the driver's version there")
 
-    from adagp import UsageError
+    from adagp._errors import UsageError
     from adagp.running._configuration import Run
     from adagp.running._train import train
 
