@@ -138,7 +138,7 @@ def test_who_listens_but_is_no_cluster_is_named_at_once(tmp_path, monkeypatch, s
 
         threading.Thread(target=serve, daemon=True).start()
         place = f"127.0.0.1:{server.getsockname()[1]}"
-        monkeypatch.setenv("RAY_ADDRESS", place if scheme == "auto" else "")
+        monkeypatch.setattr("ray._private.services.canonicalize_bootstrap_address", lambda address: place)  # for auto
         with pytest.raises(UsageError, match=rf"^no Ray cluster answers at .*{words}"):
             run_on_ray(RUNS, Store(tmp_path), address="auto" if scheme == "auto" else scheme + place, report=print)
         lines[0].close()
