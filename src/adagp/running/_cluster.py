@@ -155,14 +155,15 @@ def _require_code(ray: Any, nodes: list[dict]) -> None:
         look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(): node
         for node in nodes
     }
-    ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER)
+    ready = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER)[0]
     wrong = []
     for reference, node in asked.items():
         name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-        try:
-            theirs = ray.get(reference, timeout=0)
-        except ray.exceptions.GetTimeoutError:
+        if reference not in ready:
             wrong.append(f"node {name} did not say within {_ANSWER:g} s")
+            continue
+        try:
+            theirs = ray.get(reference)
         except ray.exceptions.RayError as error:
             wrong.append(f"node {name} cannot say: {_why(ray, error)}")
         else:
@@ -241,4 +242,6 @@ def _why(ray: Any, error: BaseException) -> str:
         return reason(error.cause)
     if isinstance(error, ray.exceptions.WorkerCrashedError):
         return f"its process died {_RETRIES + 1} times; is memory short?"
+    if isinstance(error, ray.exceptions.LocalRayletDiedError):
+        return "the Ray process of its machine (raylet) died; its log, raylet.out, may say why; start Ray there again"
     return reason(error)

@@ -43,12 +43,13 @@ def train_on_node(config: dict, device: str, code: str, progress=None) -> dict:
         progress: a handle of ``Progress``.
 
     Raises:
-        RuntimeError: this node has other training code.
+        RuntimeError: this node has other training code, or the run failed here.
     """
     node = platform.node()
     if (own := code_of_node()) != code:
         raise RuntimeError(f"node {node} has training code {own}, the driver {code}; install the driver's version there")
 
+    from adagp._errors import UsageError
     from adagp.running._configuration import Run
     from adagp.running._train import train
 
@@ -59,8 +60,12 @@ def train_on_node(config: dict, device: str, code: str, progress=None) -> dict:
             progress.put.remote(run.name, node, row)
 
     tell(None)
-    checkpoint = checkpoint_folder() / f"{run.name}.pt"
-    record = train(run, device=device, checkpoint=checkpoint, on_epoch=tell)
+    try:
+        checkpoint = checkpoint_folder() / f"{run.name}.pt"
+        record = train(run, device=device, checkpoint=checkpoint, on_epoch=tell)
+    except Exception as error:
+        kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
+        raise RuntimeError(f"on node {node}: {kind}{error}") from error
     checkpoint.unlink(missing_ok=True)
     machine = record.provenance.machine.model_dump(exclude_unset=True)
     return record.with_provenance(machine=machine | {"node": node}).document
