@@ -395,7 +395,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _require_words(words)
         if any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")):
-            from . import running
+            from . import running  # only then: it takes a third of a second
 
             running.require_threads_of_environment()
         # Not app(), which handles Ctrl-C itself, without a line, and takes a file that ends too early for Ctrl-D.

@@ -155,14 +155,15 @@ def _require_code(ray: Any, nodes: list[dict]) -> None:
         look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(): node
         for node in nodes
     }
-    ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER)
+    ready = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER)[0]
     wrong = []
     for reference, node in asked.items():
         name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-        try:
-            theirs = ray.get(reference, timeout=0)
-        except ray.exceptions.GetTimeoutError:
+        if reference not in ready:
             wrong.append(f"node {name} did not say within {_ANSWER:g} s")
+            continue
+        try:
+            theirs = ray.get(reference)
         except ray.exceptions.RayError as error:
             wrong.append(f"node {name} cannot say: {_why(ray, error)}")
         else:
