@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from adagp._errors import UsageError
-from adagp.running import HeldError, Store, _workers, profile, progress_line, run_all, run_one, train
+from adagp.running import HeldError, Store, _workers, local_store, profile, progress_line, recorded_store, run_all, run_one, train
 from adagp.running._workers import end_sweep, held
 
 pytestmark = pytest.mark.xdist_group("runner")
@@ -55,6 +55,30 @@ def test_a_run_stopped_after_an_epoch_continues_to_the_same_bits(tmp_path, refer
     record = run_one(RUN, store, on_epoch=lambda row: epochs.append(row["epoch"]))
     assert epochs == [2, 3] and without_times(record) == without_times(reference)
     assert [path.suffix for path in (tmp_path / "checkpoints").iterdir()] in ([], [".lock"])
+
+
+@pytest.mark.parametrize("first", ["local", "recorded"])
+def test_a_local_run_and_a_recording_of_it_leave_each_others_checkpoint_alone(checkout, first):
+    def stop(row):
+        raise KeyboardInterrupt
+
+    stores = {"local": local_store(), "recorded": recorded_store()}
+    assert stores["recorded"].work == checkout / "artifact" / "runs" / "work"  # where interrupted recordings always were
+    begun = stores.pop(first)
+    (other,) = stores.values()
+    start = dataclasses.replace(RUN, method="bp", epochs=1, seed=3)
+    run = dataclasses.replace(RUN, start=start)
+    with pytest.raises(KeyboardInterrupt):
+        run_one(run, begun, on_epoch=lambda row: None if row.get("start") else stop(row))
+    kept = {path: path.read_bytes() for path in begun.work.glob("*.pt")}
+    assert [path.name for path in sorted(kept)] == sorted([f"{run.name}.pt", f"{start.name}.start.pt"])
+    epochs = []
+    with held(run, begun):
+        run_one(run, other, on_epoch=lambda row: epochs.append(row["epoch"]))
+    assert epochs == [1, 1, 2, 3]  # of the run that it starts from, and its own
+    assert {path: path.read_bytes() for path in begun.work.glob("*.pt")} == kept
+    run_one(run, begun, on_epoch=lambda row: epochs.append(row["epoch"]))
+    assert epochs[4:] == [2, 3]
 
 
 def test_a_run_starts_from_the_weights_of_another_which_is_trained_once(tmp_path):

@@ -315,3 +315,54 @@ def test_a_step_after_an_abandoned_loop_counts_once():
     assert engine.position == (2, 0)
     plain(other, sgd(other), batches(3))
     assert_same(model, other)
+
+
+def hooks(model):
+    return sum(len(getattr(module, name)) for module in model.modules() for name in vars(module) if name.endswith("_hooks"))
+
+
+def test_many_engines_on_one_model_leave_no_hooks_on_it():
+    model = small_net()
+    for number in range(50):
+        predictor = ("shared-network", "error-projection")[number % 2]
+        engine = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor=predictor)
+        train(engine, model, batches(4))
+        assert hooks(model) == 0
+        if number % 3:
+            engine.close()
+    assert hooks(model) == 0
+
+
+def test_a_closed_engine_refuses_a_step():
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING)
+    train(engine, model, batches(4))
+    engine.close()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(adagp.UsageError, match="step was called after close: build a new engine"):
+        train(engine, model, batches(1))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def same(one, other):
+    """Whether two states are equal, bit for bit; NaN equals itself."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one.isnan(), other.isnan()) and torch.equal(one.nan_to_num(), other.nan_to_num())
+    return one == other or one != one
+
+
+@pytest.mark.parametrize("schedule", [ALTERNATING, adagp.AdaptiveSchedule(warm_up_epochs=1)], ids=["ladder", "adaptive"])
+@pytest.mark.parametrize("predictor", adagp.predictors.available())
+def test_a_state_that_is_kept_does_not_change_while_training_goes_on(predictor, schedule):
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=copy.deepcopy(schedule), predictor=predictor, measure_every=1)
+    for _ in range(2):
+        train(engine, model, batches(4))
+    kept = engine.state_dict()
+    copied = copy.deepcopy(kept)
+    train(engine, model, batches(4))
+    assert same(kept, copied) and not same(kept, engine.state_dict())
