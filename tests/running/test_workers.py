@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from adagp._errors import UsageError
-from adagp.running import HeldError, Store, _workers, local_store, profile, progress_line, recorded_store, run_all, run_one, train
+from adagp.running import (  # fmt: skip
+    HeldError, Store, _workers, local_store, profile, progress_line, recorded_store, run_all, run_one, train,
+)
 from adagp.running._workers import end_sweep, held
 
 pytestmark = pytest.mark.xdist_group("runner")
