@@ -11,7 +11,16 @@ import torch
 
 from adagp._errors import UsageError
 from adagp.running import (  # fmt: skip
-    HeldError, Store, _workers, local_store, profile, progress_line, recorded_store, run_all, run_one, train,
+    HeldError,
+    Store,
+    _workers,
+    local_store,
+    profile,
+    progress_line,
+    recorded_store,
+    run_all,
+    run_one,
+    train,
 )
 from adagp.running._workers import end_sweep, held
 
