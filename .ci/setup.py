@@ -82,8 +82,11 @@ def install_cpu_torch() -> None:
     """Install the CPU build of torch where pip's settings name a source of it; else the registry's, by hash, comes later.
 
     The public registry refuses such versions. So the build comes from a source that the user named, and has no hash to match.
+    A build that is installed stays.
     """
     version = re.search(r"^torch==([\w.]+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+    if list(VENV.glob(f"lib/python*/site-packages/torch-{version}*")):
+        return
     wanted = ["--no-deps", "--no-compile", "--only-binary", "torch", f"torch=={version}+cpu"]
     if not subprocess.run([*PIP, "install", *wanted], capture_output=True).returncode:
         print(f"torch {version}+cpu comes from a source in pip's settings and is not compared with a hash", flush=True)

@@ -149,3 +149,9 @@ def test_everything_is_installed_by_hash_but_a_cpu_build_that_the_user_named(sta
     assert "--no-deps" in torch and torch.endswith("+cpu")
     assert f"-c {original}/constraints.txt" in rest and "--no-build-isolation" in rest
     assert "--no-deps" in own and "--no-build-isolation" in own
+    version = torch.rpartition("==")[2]
+    (original / ".venv" / "lib" / "python3" / "site-packages" / f"torch-{version}.dist-info").mkdir(parents=True)
+    (original / ".venv" / ".ready").unlink()
+    stand_ins.write_text("")
+    make(original, "setup")
+    assert "+cpu" not in stand_ins.read_text() and installed(stand_ins, original)
