@@ -179,7 +179,7 @@ def what_pays(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.Data
         )
         for row in evidence.better(tables, again).to_dict("records")
     ]  # fmt: skip
-    return Html(" ".join([text, *lines]))
+    return Html("<br>".join([text, *lines]))  # a line for each
 
 
 def _criterion(profile: str) -> "HTML":
