@@ -7,34 +7,31 @@ VENV := .venv
 # Python compiles what it imports, once, even where the environment says otherwise; to compile all that is installed would cost
 # nearly half of the set-up's time.
 unexport PYTHONDONTWRITEBYTECODE
-INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+# Whether .venv was made for this path: a copied or moved one is not.
+OWN := $(shell test "$$(cat $(VENV)/.ready 2>/dev/null)" = "$$(pwd -P)" && echo yes)
 RUN := $(VENV)/bin/adagp
 REPRODUCE_FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce lint test book check record bench validate rtl lock clean
+.PHONY: help setup reproduce lint test book check record bench validate rtl lock clean elsewhere
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready  ## install the pinned dependencies into .venv (the other targets call it)
 
-$(VENV)/.ready: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else "adagp needs Python 3.11 or 3.12, found %s: make setup PYTHON=python3.11" % sys.version.split()[0])'
-	@echo "setting up $(VENV): a few minutes the first time"
-	@$(PYTHON) -m venv $(VENV)
-	@$(INSTALL) -e '.[rtl]'
-	@touch $@
+$(VENV)/.ready: pyproject.toml constraints.txt $(if $(OWN),,elsewhere)
+	@$(or $(PYTHON),python3) -c 'import sys; sys.exit(0 if (3, 11, 5) <= sys.version_info < (3, 13) else "adagp needs Python 3.11 (from 3.11.5) or 3.12, found %s: make setup PYTHON=python3.11" % sys.version.split()[0])'
+	@$(PYTHON) .ci/setup.py
 
 $(VENV)/.test: $(VENV)/.ready
-	@$(INSTALL) -e '.[test]'
-	@touch $@
+	@$(PYTHON) .ci/setup.py test
 
 reproduce: setup  ## train, model the accelerator, execute the notebooks, build the book, print the claims
 	@$(RUN) reproduce $(REPRODUCE_FLAGS)
 
 lint: $(VENV)/.test  ## ruff and mypy, as pyproject.toml configures them
-	@$(VENV)/bin/ruff check src tests benchmarks examples validation
+	@$(VENV)/bin/ruff check src tests benchmarks examples validation .ci
 	@$(VENV)/bin/mypy src/adagp
 
 test: $(VENV)/.test  ## everything a change can break
@@ -62,8 +59,8 @@ validate: setup  ## run SCALE-Sim, ZigZag, and other libraries' optimizers and n
 rtl: setup  ## synthesize the RTL in an environment of its own; needs iverilog, verilator and opensta
 	@$(VENV)/bin/python validation/run_hardware.py
 
-lock: $(VENV)/.test  ## write constraints.txt from the installed environment
-	@$(VENV)/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+lock:  ## write constraints.txt, with hashes, and the licences in NOTICE from pyproject.toml
+	@$(PYTHON) .ci/lock.py
 
 clean:  ## remove what runs have written; recorded results and .venv stay
 	@rm -rf artifact/runs artifact/output book/_build

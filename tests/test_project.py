@@ -13,6 +13,7 @@ import yaml
 import adagp
 
 ROOT = Path(__file__).resolve().parents[1]
+CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 
 
 def test_environment_repeats_the_pins():
@@ -24,13 +25,38 @@ def test_environment_repeats_the_pins():
     assert all("==" in pin for pin in pins)
 
 
+def plain(name):
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+def locked():
+    """Versions and hashes in constraints.txt, by package."""
+    entries = re.findall(r"^([\w.-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", CONSTRAINTS, re.MULTILINE)
+    return {plain(name): (version, hashes.split("sha256:")[1:]) for name, version, hashes in entries}
+
+
 def test_constraints_agree_with_the_pins():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    locked = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
-    normal = {re.sub("[-_.]+", "-", name).lower(): version for name, version in locked.items()}
-    for pin in project["dependencies"]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    pins = [*project["project"]["dependencies"], *project["build-system"]["requires"], *project["dependency-groups"]["tools"]]
+    pins += [pin for extra in project["project"]["optional-dependencies"].values() for pin in extra]
+    for pin in pins:
         name, version = pin.split("==")
-        assert normal[re.sub("[-_.]+", "-", name).lower()] == version
+        assert locked()[plain(name)][0] == version
+
+
+def test_every_locked_package_has_hashes_and_nothing_else():
+    """A line that is no entry would be one that pip reads and this test does not; torch has files for all platforms."""
+    lines = [line for line in CONSTRAINTS.splitlines() if not line.startswith("#")]
+    assert len(lines) == sum(1 + len(hashes) for _, hashes in locked().values()) and "://" not in CONSTRAINTS
+    assert len(locked()["torch"][1]) >= 6 and {"triton", "appnope"} <= locked().keys()
+
+
+def test_the_notice_lists_what_is_locked_with_its_licence():
+    listed = re.findall(r"^([\w.-]+) (\S+): (.+)$", (ROOT / "NOTICE").read_text(), re.MULTILINE)
+    assert {name: version for name, version, _ in listed} == {name: version for name, (version, _) in locked().items()}
+    licences = {name: licence for name, _, licence in listed}
+    assert "LGPL" in licences["num2words"] and "MPL" in licences["certifi"] and "GPL" in licences["docutils"]
+    assert [name for name, licence in licences.items() if licence == "not stated"] == ["cuda-toolkit"]
 
 
 def test_the_version_stands_in_one_place():

@@ -19,8 +19,9 @@ FLOORS = (
     {"models"},
     {"predictors", "schedule", "data"},
     {"methods"},
-    {"_files", "_paths", "_work", "_processes", "_torchvision"},
-    {"_predictor_size"},
+    {"_files", "_paths", "_work", "_torchvision"},
+    {"_predictor_size", "_escape"},
+    {"_processes"},
     {"_errors"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

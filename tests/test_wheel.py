@@ -1,4 +1,4 @@
-"""The wheel, installed somewhere without a checkout: what needs no notebooks, claims or book works there."""
+"""The wheel, installed somewhere without a checkout: what needs no notebooks, claims or book works there. And the sdist."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def installed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--no-cache-dir"]
     offline = ["--no-index", "--no-deps"]
@@ -70,3 +70,26 @@ def test_the_wheel_carries_its_data_and_its_command(installed):
     assert (package / "accelerator" / "data" / "hardware.toml").exists() and (package / "py.typed").exists()
     entries = installed / f"adagp-{adagp.__version__}.dist-info" / "entry_points.txt"
     assert "adagp = adagp.__main__:main" in entries.read_text()
+    assert {path.name for path in (entries.parent / "licenses").iterdir()} == {"LICENSE", "NOTICE"}
+
+
+def test_the_sdist_holds_what_is_tracked_and_its_tests_run(tmp_path):
+    asked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if asked.returncode != 0:
+        pytest.skip("not a clone: only git knows what belongs to the project")
+    tracked = {name for name in asked.stdout.split("\0") if name and (ROOT / name).exists()}
+    for name in tracked:
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, tmp_path / "source" / name)
+    build = f"from setuptools import build_meta; build_meta.build_sdist({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", build], cwd=tmp_path / "source", check=True, capture_output=True)
+    shutil.unpack_archive(tmp_path / f"adagp-{adagp.__version__}.tar.gz", tmp_path)
+    home = tmp_path / f"adagp-{adagp.__version__}"
+    held = {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file() and "adagp.egg-info" not in path.parts}
+    assert tracked - held == {".gitignore"} and held - tracked == {"PKG-INFO", "setup.cfg"}
+    environment = os.environ | {"PYTHONPATH": str(home / "src")}
+    environment.pop("ADAGP_HOME", None)
+    tests = [f"tests/{name}" for name in ("test_project.py", "test_rooms.py")]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'temporary'}", *tests]
+    answer = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout[-3000:]

@@ -4,10 +4,12 @@ import os
 import sys
 
 from . import _processes
+from ._errors import reason
 
 
 def main() -> int:
     """Catch signals before anything slow is imported, then run the command line and return its exit code."""
+    _processes.open_streams()
     try:
         _processes.catch_signals()
         from .cli import main as run
@@ -15,8 +17,14 @@ def main() -> int:
         code = run()
     except KeyboardInterrupt:
         code = _processes.stopped()
-    if _processes.is_stopped():  # with torch, an interpreter takes a second to shut down
+    try:  # now, not while the interpreter shuts down, where an error would be a traceback and exit code 120
         sys.stdout.flush()
+    except OSError as error:
+        if not code and not isinstance(error, BrokenPipeError):
+            _processes.say(f"adagp: cannot write to standard output: {reason(error)}")
+        _processes.silence(sys.stdout)
+        code = code or 1
+    if _processes.is_stopped():  # with torch, an interpreter takes a second to shut down
         os._exit(code)
     return code
 

@@ -1,18 +1,36 @@
 """Files that are written whole or not at all, and read with an error that names a damaged one."""
 
 import contextlib
+import errno
 import json
 import os
+import re
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from ._errors import UsageError, reason
 
+MOST_BYTES = 64 * 2**20
+"""Largest file that is read; the largest of this project's own has half a megabyte."""
+MOST_DIGITS = 1000
+"""Longest number that is read; Python itself takes none of over 4,300 digits."""
+_DEEPEST = 100  # levels of lists and tables within each other
+_QUOTED = re.compile(rb'"(?:[^"\\]+|\\.?)*(?:"|\Z)|\'[^\'\n]*\'', re.DOTALL)
+_BRACKETS = b"[]{}"
+_OTHERS = bytes(set(range(256)) - set(_BRACKETS))
+_DIGITS = bytes.maketrans(b"123456789_", b"0" * 10)
+_KINDS = {
+    stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}  # fmt: skip
+
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write ``content`` to ``path`` in one step: a crash or a full disk leaves the old file as it was, or none.
 
+    Once this returns, the file survives a power cut: it, its name and new folders are on the disk, which costs about 20 ms.
     A process that is killed in between leaves a file ``.NAME.*`` beside it, which ``sweep`` removes.
 
     Raises:
@@ -21,7 +39,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = file.name
             file.write(data)
@@ -29,6 +47,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        _sync(path.parent)
     except BaseException as error:  # Ctrl-C too
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -36,6 +55,33 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         if isinstance(error, OSError | ValueError):  # ValueError: a name with a zero byte
             raise UsageError(f"cannot write {path}: {reason(error)}; free space there or choose another folder") from error
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it, so that they survive a power cut.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        _sync(place.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Write a folder's entries to the disk, where its file system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # it may be written to, but not listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems sync files alone
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def sweep(path: Path) -> None:
@@ -49,6 +95,47 @@ def write_json(path: Path, content: object) -> None:
     write_atomic(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
+def read_bytes(path: Path, mend: str, *, most: int = MOST_BYTES) -> bytes:
+    """Return the content of a file. Nothing else is opened: reading a pipe or a device may never end.
+
+    Args:
+        mend: what a user can do about a damaged file, as the end of the message.
+        most: bytes.
+
+    Raises:
+        UsageError: it is missing, unreadable, too large, or no regular file.
+    """
+    try:
+        _require_file(os.stat(path))
+        with open(path, "rb", opener=_open_at_once) as file:
+            found = os.fstat(file.fileno())
+            _require_file(found)
+            if found.st_size > most:
+                raise ValueError(f"it has {found.st_size:,} bytes, expected at most {most:,}")
+            content = file.read(most + 1) or b""
+        if len(content) > most:  # a file that grows
+            raise ValueError(f"it has more than the {most:,} bytes that are read at most")
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte too
+        raise UsageError(f"cannot read {path}: {reason(error)}; {mend}") from error
+    return content
+
+
+def read_text(path: Path, mend: str, *, most: int = MOST_BYTES, encoding: str = "utf-8") -> str:
+    """Return the text of a file, with newlines for all ends of lines.
+
+    Args:
+        mend, most: as for ``read_bytes``.
+
+    Raises:
+        UsageError: as ``read_bytes``, or it is not text.
+    """
+    content = read_bytes(path, mend, most=most)
+    try:
+        return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    except ValueError as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}; {mend}") from error
+
+
 def read_json(path: Path, mend: str) -> Any:
     """Return the content of a JSON file.
 
@@ -56,9 +143,93 @@ def read_json(path: Path, mend: str) -> Any:
         mend: what a user can do about a damaged file, as the end of the message.
 
     Raises:
-        UsageError: it is missing, unreadable or not JSON.
+        UsageError: it cannot be read (``read_bytes``), is not JSON, or has too deep lists or too long numbers.
     """
+    text = read_text(path, mend)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        _require_plain(text)
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"cannot read {path}: {reason(error)}; {mend}") from error
+
+
+def read_toml(path: Path, mend: str) -> dict[str, Any]:
+    """Return the content of a TOML file of at most 256 KiB.
+
+    Raises:
+        UsageError: it cannot be read (``read_bytes``), is not TOML, or has too deep tables or too long numbers.
+    """
+    import tomllib
+
+    text = read_text(path, mend, most=2**18)
+    try:
+        _require_plain(text)
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.count(".") > _DEEPEST:  # the parser's time grows with the square of the parts of a key
+                raise ValueError(f"line {number} has {line.count('.'):,} dots, expected at most {_DEEPEST}")
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not TOML: {reason(error)}; {mend}") from error
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the value of a text in YAML, without its anchors, aliases and tags, which can stand for more than they show.
+
+    Raises:
+        ValueError: it is not such YAML; the message says in a few words why.
+    """
+    import yaml
+
+    _require_plain(text)
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if getattr(event, "anchor", None) or getattr(event, "tag", None):
+                raise ValueError("it has an anchor, an alias or a tag; write the value out")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise ValueError(_too_deep())
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ArithmeticError, RecursionError) as error:  # ArithmeticError: numbers such as 1:59:59.5
+        raise ValueError(reason(error)) from error
+
+
+def read_yaml(path: Path, mend: str) -> Any:
+    """Return the content of a YAML file of at most 256 KiB, as ``parse_yaml``.
+
+    Raises:
+        UsageError: it cannot be read (``read_bytes``), or is not such YAML.
+    """
+    text = read_text(path, mend, most=2**18)
+    try:
+        return parse_yaml(text)
+    except ValueError as error:
+        raise UsageError(f"{path} is not YAML: {reason(error)}; {mend}") from error
+
+
+def _require_file(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"it is {_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}, expected a file")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting, should it have become a pipe since it was looked at."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _require_plain(text: str) -> None:
+    """Refuse, before a parser sees it, what is nested too deep or has a number of too many digits."""
+    content = text.encode(errors="replace")
+    if b"0" * (MOST_DIGITS + 1) in content.translate(_DIGITS):
+        raise ValueError(f"it has a number of more than the {MOST_DIGITS} digits that are read at most")
+    left = _QUOTED.sub(b"", content).translate(None, _OTHERS)
+    for _ in range(_DEEPEST):  # each time the innermost pairs go
+        left, before = left.replace(b"[]", b"").replace(b"{}", b""), left
+        if left == before:
+            break
+    if len(left) > _DEEPEST:  # a parser names the place where a single bracket is missing
+        raise ValueError(_too_deep())
+
+
+def _too_deep() -> str:
+    return f"its lists and tables are nested deeper than {_DEEPEST}, or do not end"

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 _GRACE = 1.0  # seconds
 _POLL = 0.5  # seconds between looks at whether a parent is there
@@ -36,6 +36,35 @@ class _Stop:
     number = 0
     said = False
     held = pending = False  # whether a signal must wait (see in_one_piece), and whether one is waiting
+
+
+def open_streams() -> None:
+    """Open the null device in place of each standard stream that is closed.
+
+    A file opened later would take the stream's number, and a library that writes to that number would damage it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            os.set_inheritable(null, True)
+            setattr(sys, name, os.fdopen(null, "w" if number else "r", closefd=False))
+
+
+def say(line: str) -> None:
+    """Print a line to standard error. Where nobody can read it the command goes on in silence."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """Send what a stream still holds, and all that follows, nowhere: its reader is gone or its disk is full."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def catch_signals() -> None:
@@ -76,7 +105,7 @@ def stopped() -> int:
     """Print the line about the stop, once, and return the exit code: 128 + the signal's number."""
     if not _Stop.said:
         _Stop.said = True
-        print("adagp: stopped; what was finished is kept, run the same command to continue", file=sys.stderr, flush=True)
+        say("adagp: stopped; what was finished is kept, run the same command to continue")
     return 128 + (_Stop.number or signal.SIGINT)
 
 

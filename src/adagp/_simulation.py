@@ -1,13 +1,13 @@
 """Commands of the accelerator model: ``adagp simulate``, ``explore`` and ``export``."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._errors import UsageError, unknown
+from ._errors import UsageError, short, unknown
+from ._escape import as_csv, say, tell
 
 if TYPE_CHECKING:
     from . import accelerator as acc
@@ -58,11 +58,11 @@ def simulate(
     from . import accelerator as acc
 
     if layers and not layers.endswith((".csv", ".json")):
-        raise UsageError(f"--layers takes a file that ends in .csv or .json, got {layers!r}")
+        raise UsageError(f"--layers takes a file that ends in .csv or .json, got {short(layers)}")
     if way is not None:
         word, colon, number = way.partition(":")
         method = _WAYS.get(word, word) + colon + number
-        print(f"adagp: --way {way} is now --method {method}", file=sys.stderr)
+        say(f"adagp: --way {way} is now --method {method}")
     chip = _hardware(hardware)
     work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
     report = acc.simulate(
@@ -70,9 +70,8 @@ def simulate(
     )
     if layers:
         table = report.mean_layers()
-        as_csv = layers.endswith(".csv")
-        _write(layers, table.to_csv(index=False) if as_csv else table.to_json(orient="records", indent=1) + "\n")
-    print(json.dumps(report.to_dict()) if as_json else report)
+        _write(layers, as_csv(table) if layers.endswith(".csv") else table.to_json(orient="records", indent=1) + "\n")
+    tell(json.dumps(report.to_dict()) if as_json else report)
 
 
 def explore(
@@ -93,9 +92,9 @@ def explore(
 
     chip = _hardware(hardware)
     if not out.endswith(".csv"):
-        raise UsageError(f"--out takes a file that ends in .csv, got {out!r}")
+        raise UsageError(f"--out takes a file that ends in .csv, got {short(out)}")
     if figure and not figure.endswith((".svg", ".png", ".pdf")):
-        raise UsageError(f"--figure takes a file that ends in .svg, .png or .pdf, got {figure!r}")
+        raise UsageError(f"--figure takes a file that ends in .svg, .png or .pdf, got {short(figure)}")
     batches: list[int | None] = [_whole("--batch", text) for text in _listed("--batch", batch)] if batch else [None]
     arrays: list[tuple[int, int] | None] = [_array(text) for text in _listed("--array", array)] if array else [None]
     flows, designs = _listed("--dataflow", dataflow), [chip.design(name) for name in _listed("--design", design)]
@@ -119,10 +118,10 @@ def explore(
         designs=designs,
         epochs=epochs,
     )
-    _write(out, table.to_csv(index=False))
+    _write(out, as_csv(table))
     best = table.loc[table["speedup"].idxmax()]
-    print(f"{len(table)} simulations in {out}")
-    print(
+    tell(f"{len(table)} simulations in {out}")
+    tell(
         f"fastest against its baseline: {best['model']}, {best['dataflow']}, {best['design']}, batch {best['batch']}, "
         f"{best['rows']}x{best['cols']} PEs: {best['speedup']:.3f}x, energy saving {best['energy_saving']:.1%}"
     )
@@ -130,7 +129,7 @@ def explore(
         from . import figures
 
         figures.save(figures.explored(table)[0], figure)
-        print(f"figure in {figure}")
+        tell(f"figure in {figure}")
 
 
 def export(
@@ -154,10 +153,10 @@ def export(
             raise unknown("pass", name, known)
     text = acc.write_topology(work, [known[name] for name in wanted])
     if not out:
-        print(text, end="")
+        tell(text, end="")
         return
     _write(out, text)
-    print(f"{text.count(chr(10)) - 1} products in {out}")
+    tell(f"{text.count(chr(10)) - 1} products in {out}")
 
 
 COMMANDS = (simulate, explore, export)
@@ -181,18 +180,18 @@ def _write(path: str, text: str) -> None:
 def _listed(option: str, text: str) -> list[str]:
     words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     if not words:
-        raise UsageError(f"{option} takes one or more words with commas between them, got {text!r}")
+        raise UsageError(f"{option} takes one or more words with commas between them, got {short(text)}")
     return words
 
 
 def _whole(option: str, text: str) -> int:
     if not text.isascii() or not text.isdigit() or not text.strip("0") or len(text) > 15:
-        raise UsageError(f"{option} takes whole numbers above 0, got {text!r}")
+        raise UsageError(f"{option} takes whole numbers above 0, got {short(text)}")
     return int(text)
 
 
 def _array(text: str) -> tuple[int, int]:
     rows, x, cols = text.partition("x")
     if not x:
-        raise UsageError(f"an array's shape is ROWSxCOLS, such as 12x15; got {text!r}")
+        raise UsageError(f"an array's shape is ROWSxCOLS, such as 12x15; got {short(text)}")
     return _whole("--array", rows), _whole("--array", cols)

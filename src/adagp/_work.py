@@ -12,10 +12,10 @@ from ._predictor_size import PredictorSize
 
 
 class PredictorCost(Protocol):
-    """Cost of a predictor's arithmetic, for predictors other than the paper's network."""
+    """Arithmetic of a predictor that is not the paper's network."""
 
     def macs(self, layer: Any, samples: int, classes: int) -> tuple[float, float]:
-        """Return the multiply-accumulates of one prediction for a layer, and those that learning from a batch adds to it.
+        """Return the multiply-accumulates of one prediction for a layer, and those that learning from one batch adds.
 
         Args:
             layer: an ``adagp.accelerator.LayerShape`` with a weight.
@@ -27,10 +27,11 @@ class PredictorCost(Protocol):
 
 @dataclass(frozen=True)
 class ProjectionCost:
-    """Cost of a prediction from the output error: statistics of the batch, a solve of the size of the classes, one product."""
+    """Arithmetic of a prediction from the output error: statistics of the batch, a linear system as large as the number of
+    classes, and one matrix product. Feedback alignment, which solves no system, is charged the same."""
 
     def macs(self, layer: Any, samples: int, classes: int) -> tuple[float, float]:
-        """Return what ``PredictorCost.macs`` describes. Grouped and transposed layers coast, which costs nothing."""
+        """Return the two numbers of ``PredictorCost.macs``; 0 for grouped and transposed layers, which coast."""
         if layer.groups > 1 or layer.transposed:
             return 0.0, 0.0
         out, row = layer.out_channels, layer.window
@@ -43,7 +44,7 @@ class GPWork:
     """Work that is done with a batch of Phase GP instead of a whole backward pass.
 
     Backpropagation starts at the last layer and stops at a cut, which is given by ``backward`` or ``cut``. With neither, no
-    layer gets a true gradient. Every other layer gets a prediction, or a zero gradient where ``predictor`` is None. The
+    layer gets a true gradient. Each layer without one gets a prediction, or a zero gradient if ``predictor`` is None. The
     default, ``GPWork()``, is coasting: a forward pass, and zero gradients for all layers.
 
     Example:
@@ -61,14 +62,14 @@ class GPWork:
     """
 
     forward: float = 1.0
-    """Part of the batch that goes forward. With 0 there is no forward pass, and the closure is not called."""
+    """Fraction of the samples that go forward. With 0 there is no forward pass, and the closure is not called."""
     backward: float = 0.0
-    """Share of the backward pass's multiply-accumulates that is spent, from the last layer down. Above 0, at least one layer is
-    included; 1 is the whole backward pass."""
+    """Share of the backward cost that is spent, from the last layer down. Above 0, at least one layer is included; 1 is the
+    whole backward pass."""
     cut: str | None = None
-    """Name of the lowest layer with a true gradient, once it is known. It then determines the cut instead of ``backward``."""
+    """Name of the lowest layer with a true gradient, once it is known. If given, ``backward`` is ignored."""
     part: float = 1.0
-    """Part of the batch for which backpropagation is done."""
+    """Fraction of the samples that go backward."""
     predictor: PredictorSize | PredictorCost | None = None
     """Cost of a prediction; None where no prediction is computed."""
     updates: bool = True
@@ -92,7 +93,7 @@ class GPWork:
 
     @staticmethod
     def samples(part: float, batch: int) -> int:
-        """Return the number of samples in a part of a batch, rounded, and at least 1 unless the part is 0."""
+        """Return the number of samples in a part of a batch, rounded: at least 1, or 0 if the part is 0."""
         return max(1, round(part * batch)) if part else 0
 
 
@@ -105,12 +106,12 @@ SKIP = GPWork(forward=0.0, updates=False)
 
 
 def shared_network(**options: Any) -> GPWork:
-    """Return the work of the paper's predictor. Of its options, only the sizes (``pool``, ``channels``) change the work."""
+    """Return the work of the paper's predictor. Only its sizes (``pool``, ``channels``) matter; other options are ignored."""
     return GPWork(predictor=PredictorSize(**{k: v for k, v in options.items() if k in ("pool", "channels")}))
 
 
 def truncated(share: float | str = 0.25, cut: str | None = None) -> GPWork:
-    """Return the work of backpropagation down to a cut. With ``share='auto'`` it is coasting until the cut is known."""
+    """Return the work of backpropagation down to a cut. With ``share='auto'`` it is coasting until ``cut`` is given."""
     return GPWork(backward=0.0 if isinstance(share, str) else share, cut=cut)
 
 

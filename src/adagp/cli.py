@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import _processes, _simulation
-from ._errors import UsageError, reason, unknown
+from ._errors import UsageError, reason, require_whole, short, unknown
+from ._escape import say, tell
+from ._files import MOST_DIGITS, parse_yaml
 from .methods import METHODS
 from .schedule import LadderSchedule
 
@@ -28,8 +30,19 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _bounded(threads: int) -> int:
+    from . import running
+
+    require_whole("--threads", threads, 0, running.most_threads())
+    return threads
+
+
 ThreadsOption = Annotated[
-    int, typer.Option(help="Threads of each process; 0: OMP_NUM_THREADS, or as many as cores are free.", min=0, max=1024)
+    int,
+    typer.Option(
+        help="Threads of each process; 0: OMP_NUM_THREADS, or as many as cores are free.", min=0, callback=_bounded
+    ),
 ]
 StoreOption = Annotated[
     str, typer.Option(help="Folder of the records; by default that of the checkout, or adagp-runs in the current folder.")
@@ -48,13 +61,10 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "threads of each process, where --threads is not given; unless set, as many as cores are free",
 }
 """The variables that a user may set. (``ADAGP_PAGE`` is set by ``adagp reproduce`` for the page that it executes.)"""
+_LARGEST = 4096  # size of a matrix product that is simulated
+_LONGEST_WORD, _LONGEST_VALUE, _LONGEST_LINE = 4096, 1000, 600  # characters of an argument, of --param's value, of an error
 
 _CommandLineError: Any = typer.BadParameter.__base__  # typer carries a click of its own and does not export this one
-
-
-def say(line: str) -> None:
-    """Print a line of progress to standard error, so that standard output holds results only."""
-    print(line, file=sys.stderr, flush=True)
 
 
 @app.command()
@@ -84,15 +94,16 @@ def reproduce(
     running.run_all(
         runs, store, jobs=jobs or None, threads=threads or None, device=running.find_device(), report=say
     )
-    say(f"2/4 notebooks: {len(plan)}, into {folder}")
-    publishing.execute_notebooks(
-        plan, folder, jobs=jobs or None, threads=threads or None, report=say, inputs=publishing.results_digest(chosen)
-    )
-    say("3/4 book")
-    page, built = publishing.build_book(folder)
-    say(f"    {'built' if built else 'nothing changed'}: {page}")
+    with publishing.hold_pages(f"adagp reproduce --profile {profile}", say):
+        say(f"2/4 notebooks: {len(plan)}, into {folder}")
+        publishing.execute_notebooks(
+            plan, folder, jobs=jobs or None, threads=threads or None, report=say, inputs=publishing.results_digest(chosen)
+        )
+        say("3/4 book")
+        page, built = publishing.build_book(folder)
+        say(f"    {'built' if built else 'nothing changed'}: {page}")
     say(f"4/4 claims ({time.monotonic() - began:.0f} s so far)")
-    print(publishing.claims_table(evidence.check_claims(chosen)))
+    tell(publishing.claims_table(evidence.check_claims(chosen)))
     say(f"open {page}")
 
 
@@ -104,7 +115,8 @@ def book(profile: ProfileOption = "quick") -> None:
     folder = _paths.output() / running.profile(profile).name / "executed"
     if not list(folder.glob("*.ipynb")):
         raise UsageError(f"no executed notebooks in {folder}: run adagp reproduce --profile {profile} first")
-    print(publishing.build_book(folder)[0])
+    with publishing.hold_pages(f"adagp book --profile {profile}", say):
+        tell(publishing.build_book(folder)[0])
 
 
 @app.command()
@@ -151,9 +163,9 @@ def train(
         run, records, device=running.find_device(), on_epoch=lambda row: say(running.progress_line(run, row))
     )
     if as_json:
-        print(json.dumps(record.document))
+        tell(json.dumps(record.document))
     else:
-        print(f"{run.name}: {running.outcome(record)}\n{records.path(run)}")
+        tell(f"{run.name}: {running.outcome(record)}\n{records.path(run)}")
 
 
 @app.command()
@@ -178,7 +190,7 @@ def train_all(
         left = running.run_all(
             runs, records, jobs=jobs or None, threads=threads or None, device=running.find_device(), report=say
         )
-    print(f"{len(runs) - len(left)} of {len(runs)} runs are in {records.folder}")
+    tell(f"{len(runs) - len(left)} of {len(runs)} runs are in {records.folder}")
 
 
 @app.command()
@@ -200,9 +212,9 @@ def record(
     left = running.record(
         plan, time_budget=budget, jobs=jobs or None, threads=threads or None, device=device, report=say
     )
-    print(f"{len(plan) - len(left)} of {len(plan)} runs of plan {name} are recorded; {len(left)} left")
+    tell(f"{len(plan) - len(left)} of {len(plan)} runs of plan {name} are recorded; {len(left)} left")
     for run in left[:5]:
-        print(f"  {run.model} {run.dataset} {run.method} seed {run.seed}")
+        tell(f"  {run.model} {run.dataset} {run.method} seed {run.seed}")
 
 
 @app.command()
@@ -227,7 +239,7 @@ def check(
         evidence.record_fixed(claims)
         claims = evidence.check_claims(running.profile(profile))
         publishing.claims_in_readme(claims)
-    print(json.dumps([claim.to_dict() for claim in claims]) if as_json else publishing.claims_table(claims))
+    tell(json.dumps([claim.to_dict() for claim in claims]) if as_json else publishing.claims_table(claims))
     moved = [claim.id for claim in claims if claim.moved]
     if moved:
         say(f"adagp: deterministic values moved away from their recorded ones: {', '.join(moved)}")
@@ -261,8 +273,11 @@ def write_or_simulate_rtl(
         write_atomic(Path(verilog), rtl.verilog(unit, "adagp_unit", f"design {design}, {rows} x {cols} PEs"))
         facts |= {"design": design, "verilog": verilog}
     if gemm:
-        facts |= rtl.compare_gemm(_sizes(gemm), rows=rows, cols=cols)
-    print(json.dumps(facts) if as_json else "\n".join(f"{name:13} {value}" for name, value in facts.items()))
+        sizes = _sizes(gemm)
+        if (largest := max(rows, cols, *sizes)) > _LARGEST:
+            raise UsageError(f"--rows, --cols and the sizes of --gemm are at most {_LARGEST:,}, got {short(largest)}")
+        facts |= rtl.compare_gemm(sizes, rows=rows, cols=cols)
+    tell(json.dumps(facts) if as_json else "\n".join(f"{name:13} {value}" for name, value in facts.items()))
     if facts.get("equal") is False:
         raise typer.Exit(1)
 
@@ -278,7 +293,7 @@ def info(
             raise unknown("template", template, ["hardware"])
         from .accelerator import hardware_template
 
-        print(hardware_template(), end="")
+        tell(hardware_template(), end="")
         return
     import adagp
 
@@ -300,15 +315,15 @@ def info(
         "environment": {name: f"{os.environ.get(name, 'not set')} ({text})" for name, text in ENVIRONMENT.items()},
     }
     if as_json:
-        print(json.dumps(facts))
+        tell(json.dumps(facts))
         return
     for key, value in facts.items():
         if isinstance(value, dict):
-            print(f"{key}:")
+            tell(f"{key}:")
             for name, text in value.items():
-                print(f"  {name:18} {text}")
+                tell(f"  {name:18} {text}")
         else:
-            print(f"{key}: {(', '.join(value) if isinstance(value, list) else value) or 'none'}")
+            tell(f"{key}: {(', '.join(value) if isinstance(value, list) else value) or 'none'}")
 
 
 for _command in _simulation.COMMANDS:
@@ -327,31 +342,48 @@ def _sizes(text: str) -> tuple[int, int, int]:
     try:
         m, n, k = (int(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"--gemm takes three integers M,N,K, e.g. 7,11,13, got {text!r}") from None
+        raise UsageError(f"--gemm takes three integers M,N,K, e.g. 7,11,13, got {short(text)}") from None
     return m, n, k
 
 
 def _seconds(text: str) -> float:
     """Return a time such as '90', '90s', '25m' or '2h' in seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if not match or float(match[1]) <= 0:
-        raise UsageError(f"a time budget is a positive number with s, m or h, such as 25m; got {text!r}")
+    if not match or not 0 < float(match[1]) < 1e9:
+        raise UsageError(f"a time budget is a positive number with s, m or h, such as 25m; got {short(text)}")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def _pairs(texts: list[str]) -> dict[str, object]:
-    import yaml
-
-    pairs = {}
+    pairs: dict[str, object] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
-            raise UsageError(f"--param takes NAME=VALUE, got {text!r}")
+            raise UsageError(f"--param takes NAME=VALUE, got {short(text)}")
+        if len(value) > _LONGEST_VALUE:
+            raise UsageError(f"--param {name} takes at most {_LONGEST_VALUE:,} characters, got {len(value):,}; shorten it")
         try:
-            pairs[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UsageError(f"--param {name} takes a value in YAML, such as 3, vgg13 or [1, 2], got {value!r}") from None
+            pairs[name] = parse_yaml(value)
+        except ValueError as error:
+            raise UsageError(
+                f"--param {name} takes a value in plain YAML, such as 3, vgg13 or [1, 2], got {short(value)}: {reason(error)}"
+            ) from None
     return pairs
+
+
+def _require_words(words: list[str]) -> None:
+    """Refuse what no option takes, before it is read as a number or printed."""
+    for number, word in enumerate(words, 1):
+        if len(word) > _LONGEST_WORD:
+            raise UsageError(f"argument {number} has {len(word):,} characters, expected at most {_LONGEST_WORD:,}; shorten it")
+        if re.search(rf"\d{{{MOST_DIGITS + 1}}}", word):
+            raise UsageError(f"argument {number} is {short(word)}, expected numbers of at most {MOST_DIGITS} digits")
+
+
+def _cut(message: str) -> str:
+    """Return a message on one line, without the middle of one that quotes something long."""
+    line = " ".join(message.split("\n"))
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 3:]}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -361,6 +393,11 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"adagp {words[0]} is now called adagp {RENAMED[words[0]]}")
         words[0] = RENAMED[words[0]]
     try:
+        _require_words(words)
+        if any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")):
+            from . import running  # only then: it takes a third of a second
+
+            running.require_threads_of_environment()
         # Not app(), which handles Ctrl-C itself, without a line, and takes a file that ends too early for Ctrl-D.
         command = typer.main.get_command(app)
         with command.make_context("adagp", words) as context:
@@ -375,12 +412,12 @@ def main(arguments: list[str] | None = None) -> int:
         return end.exit_code
     except (_CommandLineError, UsageError) as error:
         message = error.format_message() if isinstance(error, _CommandLineError) else str(error)
-        say(message if message.startswith("Usage:") else f"adagp: {message}")  # the help text, where no command was given
+        say(message if message.startswith("Usage:") else f"adagp: {_cut(message)}")  # the help text, where no command was given
         return 2
     except KeyboardInterrupt:
         return _processes.stopped()
     except BrokenPipeError:  # | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _processes.silence(sys.stdout)
         return 1
     except RuntimeError as error:  # a run, a notebook or the book failed; its message says which
         say(f"adagp: {error}")

@@ -15,7 +15,7 @@ from ._work import GPWork
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A way to train: the schedule, the source of gradients in Phase GP, and the work of a batch of Phase GP."""
+    """One row of the table: the schedule of a method, its predictor, and its work in a batch of Phase GP."""
 
     name: str
     """Name that ``adagp train --method`` takes."""
@@ -26,32 +26,39 @@ class Method:
     color: str
     """Color in figures, as #rrggbb."""
     predictor: str | None = None
-    """Name for ``adagp.predictors.create``. Several methods may share one; ``create`` then uses the options of the first row.
-    None where no GP batch is run."""
+    """Name for ``adagp.predictors.create``; None for a method that runs no batch of Phase GP. If several rows have the same
+    name, ``create`` uses the options of the first."""
     made_by: str = "adagp.predictors:Coast"
-    """The predictor's class, as module:class."""
+    """The predictor's class, as module:class. Methods that run no batch of Phase GP keep the default, which they do not use."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of that class."""
     work: GPWork | Callable[..., GPWork] = _work.COAST
-    """The work of a batch of Phase GP, or a function of the predictor's options that returns it."""
+    """The work of a batch of Phase GP, or a function of the predictor's options that returns it. A method without such batches
+    does not use it."""
     dial: str | None = None
     """Name of the option that a number after the method's name sets, as in "truncated:0.5"."""
     schedule: Literal["ladder", "adaptive", "always-bp"] = "ladder"
-    """Kind of schedule that decides which batches are in Phase GP."""
+    """Kind of schedule that the engine follows. A method that ``drops`` batches has "always-bp": the loop leaves out those that
+    the ladder puts in Phase GP, and the engine sees the others only."""
     equal_cost: bool = False
-    """Whether it is plain BP for as many epochs as ADA-GP's saved time buys, with the learning-rate decay fitted to them."""
+    """Whether it is plain BP for as many epochs as the ladder costs with a free predictor (see ``Run.trained_epochs``)."""
     predicts: bool = True
-    """Whether it estimates gradients that the batch did not compute; False for methods that only leave out work."""
+    """Whether it estimates gradients that are not computed for the batch; False for methods that only leave out work."""
     studied: Literal["always", "full", "never"] = "always"
-    """Whether a study of one model in depth trains it: in every profile, only in the full one, or in none."""
+    """Profiles in which the one model that is studied in depth is trained by this method: all, only the full one, or none."""
 
     @property
     def drops(self) -> bool:
         """Whether the batches that the schedule puts in Phase GP are dropped."""
         return isinstance(self.work, GPWork) and not self.work.updates
 
+    @property
+    def has_gp_batches(self) -> bool:
+        """Whether some batches are in Phase GP, those that are dropped included."""
+        return self.schedule != "always-bp" or self.drops
+
     def create(self, **options: Any) -> Any:
-        """Return a new predictor of this method. The options are added to the method's own and override them.
+        """Return a new predictor of this method, with its own options and these. A given option overrides the method's own.
 
         Raises:
             UsageError: the class does not take one of the options.
@@ -92,7 +99,7 @@ METHODS: dict[str, Method] = _table(
     ),
     Method(
         name="adagp", title="ADA-GP", color="#0072B2", **_SHARED,
-        line="the paper's: one small network predicts for all layers, from their outputs (targets normalized, our choice)",
+        line="the paper's predictor: one small network for all layers sees their outputs (targets normalized, our choice)",
     ),
     Method(
         name="coast", title="coast", color="#E69F00", predictor="coast", made_by="adagp.predictors:Coast", predicts=False,
@@ -100,11 +107,11 @@ METHODS: dict[str, Method] = _table(
     ),
     Method(
         name="skip", title="skip", color="#808080", schedule="always-bp", work=_work.SKIP, predicts=False,
-        line="the same BP batches; the batches of Phase GP are dropped",
+        line="the batches of Phase GP are dropped; the others are trained by backpropagation",
     ),
     Method(
         name="equal-cost", title="equal-cost BP", color="#009E73", schedule="always-bp", equal_cost=True, predicts=False,
-        line="backpropagation for as many epochs as ADA-GP's time buys",
+        line="backpropagation for as many epochs as ADA-GP costs, if predictions are free",
     ),
     Method(
         name="ema", title="EMA", color="#CC79A7", predictor="ema", made_by="adagp.predictors:MovingAverage",
@@ -126,20 +133,20 @@ METHODS: dict[str, Method] = _table(
     ),
     Method(
         name="adagp-gate", title="ADA-GP, gated", color="#004C78", options={"gate": True}, **_SHARED,
-        line="ADA-GP with our least-squares gate",
+        line="ADA-GP whose predictions are scaled by a gate, fitted by least squares (ours)",
     ),
     Method(
         name="adagp-literal", title="ADA-GP, raw targets", color="#8DB9D8", options={"normalize": False}, **_SHARED,
-        line="ADA-GP taken literally: raw targets",
+        line="the paper taken literally: the predictor learns gradients as they are",
     ),
     Method(
         name="adagp-default-init", title="ADA-GP, default start", color="#3E6E91", options={"zero_start": False}, **_SHARED,
-        line="ADA-GP whose predictor starts as PyTorch starts a layer, not at zero",
+        line="ADA-GP whose predictor starts with PyTorch's random weights, not with its last layer at zero",
     ),
     Method(
         name="truncated", title="truncated", color="#009E73", predictor="truncated", made_by="adagp.predictors:Truncated",
         work=_work.truncated, dial="share", predicts=False,
-        line="true gradients of the layers near the loss; those below coast",
+        line="true gradients for the layers near the loss, zero for those below",
     ),
     Method(
         name="sampled", title="random part", color="#882255", predictor="sampled", made_by="adagp.predictors:Sampled",
@@ -168,7 +175,7 @@ METHODS: dict[str, Method] = _table(
     ),
     Method(
         name="adaptive", title="ADA-GP, adaptive", color="#117733", schedule="adaptive", **_SHARED,
-        line="ADA-GP whose ratio follows what it measures",
+        line="ADA-GP that chooses the number of GP batches from the loss and the prediction quality it measures",
     ),
     Method(
         name="oracle", title="oracle", color="#000080", predictor="oracle", made_by="adagp.predictors:Oracle",
@@ -190,7 +197,7 @@ def find(name: str) -> Method:
 
 
 def named_work(name: str | GPWork) -> GPWork:
-    """Return the work of a batch of Phase GP of the named method, such as "coast" or "truncated:0.5".
+    """Return the work of a method in a batch of Phase GP, by the method's name, such as "coast" or "truncated:0.5".
 
     Example:
 
@@ -199,7 +206,7 @@ def named_work(name: str | GPWork) -> GPWork:
         0.5
 
     Args:
-        name: the name, perhaps with a number for the method's ``dial``. A ``GPWork`` is returned unchanged.
+        name: the name, and perhaps a number for the option ``dial``. A ``GPWork`` is returned unchanged.
 
     Raises:
         UsageError: the name is unknown, the method has no GP batches or takes no number, or the number is out of range.
@@ -208,7 +215,7 @@ def named_work(name: str | GPWork) -> GPWork:
         return name
     word, colon, number = name.partition(":")
     method = find(word)
-    if method.schedule == "always-bp" and not method.drops:
+    if not method.has_gp_batches:
         raise UsageError(f"method {word} has no batches of Phase GP; choose another, such as coast or skip")
     if not colon:
         return method.gp_work()

@@ -35,23 +35,23 @@ def plain(seeds=(0, 1, 2)):
 
 
 def test_the_frontier_takes_the_best_decay_at_each_budget():
-    curve = evidence.frontier(evidence.budgets(plain()))
+    curve = evidence.frontier(evidence.scored_runs(plain()))
     assert set(curve["decay"]) == {"linear"} and sorted(set(curve["cost"])) == [12, 16, 20]
     assert curve[curve["cost"] == 16]["accuracy"].tolist() == [83, 84, 85]  # the last epoch's: a point more than the mean
 
 
 def test_backpropagation_and_ways_alike_have_the_best_of_several_learning_rates():
     faster = [record(53 + 2 * n + seed, epochs=n, decay="linear", seed=seed, lr=0.2) for n in (16, 20) for seed in range(3)]
-    curve = evidence.frontier(evidence.budgets([*plain(), *faster]))
+    curve = evidence.frontier(evidence.scored_runs([*plain(), *faster]))
     assert curve.groupby("cost")["lr"].first().tolist() == [0.1, 0.2, 0.2]
     ways = [record(70 + 10 * lr + s, method="coast", lr=lr, seed=s, cost=16.0) for lr in (0.2, 0.4) for s in range(3)]
-    found = evidence.distances(evidence.budgets([*plain(), *faster, *ways]))
+    found = evidence.distances(evidence.scored_runs([*plain(), *faster, *ways]))
     assert found["lr"].tolist() == [0.4] and found["distance"][0].mean == pytest.approx(74 - 85)
 
 
 def test_a_seed_that_backpropagation_lacks_is_no_pair():
     ways = [record(80 + seed, method="coast", seed=seed, cost=16.0) for seed in (0, 1, 2, 7)]
-    found = evidence.distances(evidence.budgets([*plain(), *ways]))
+    found = evidence.distances(evidence.scored_runs([*plain(), *ways]))
     assert found["n"][0] == 4 and found["distance"][0].pairs == 3 and found["against_whole"][0].pairs == 3
 
 
@@ -59,7 +59,7 @@ def test_who_may_spend_more_may_stop_earlier():
     """A way that costs 18 epochs is held against 12 epochs of backpropagation where those do better."""
     falling = [record(90 - epochs, epochs=epochs, seed=seed) for epochs in (12, 16, 20) for seed in range(3)]
     ways = [record(80, method="coast", seed=seed, cost=18.0) for seed in range(3)]
-    found = evidence.distances(evidence.budgets([*falling, *ways]))
+    found = evidence.distances(evidence.scored_runs([*falling, *ways]))
     assert found["distance"][0].mean == pytest.approx(80 - 78) and found["against_whole"][0].mean == pytest.approx(80 - 70)
 
 
@@ -125,7 +125,7 @@ def test_what_confirms_is_shown_by_network_where_seeds_share_one():
 
 def test_joint_intervals_are_for_all_ways_of_all_regimes():
     ways = [record(82 + s * s, method=name, decay="linear", seed=s, cost=16.0) for name in ("coast", "ema") for s in range(3)]
-    runs = evidence.budgets([*plain(), *ways])
+    runs = evidence.scored_runs([*plain(), *ways])
     alone, both = evidence.distances(runs), evidence.compared({"one": runs, "other": runs})["other"]
     differences = pd.Series([0.0, 0.0, 2.0])  # s * s beside the frontier's s
     for table, tried in ((alone, 2), (both, 4)):
@@ -139,18 +139,18 @@ def test_a_way_without_backpropagations_decay_is_not_said_to_lie_below():
 
     once = ways("cosine", 3) + ways("linear", 1)  # with it on one seed of three only
     for made, side in ((ways("linear", 3), "worse"), (ways("cosine", 3), "open"), (once, "open")):
-        assert evidence.distances(evidence.budgets([*plain(), *made]))["side"].tolist() == [side]
+        assert evidence.distances(evidence.scored_runs([*plain(), *made]))["side"].tolist() == [side]
 
 
 def test_a_diverged_way_counts_at_the_cost_of_its_whole_run():
     lost = record(40, method="coast", seed=0, cost=1.0, diverged="the loss is not finite")
-    cost = evidence.budgets([lost])["cost"].item()
+    cost = evidence.scored_runs([lost])["cost"].item()
     assert cost > 12
 
 
 def test_a_decay_with_fewer_seeds_does_not_count():
     lucky = record(99, epochs=16, decay="late")
-    curve = evidence.frontier(evidence.budgets([*plain(), lucky]))
+    curve = evidence.frontier(evidence.scored_runs([*plain(), lucky]))
     assert "late" not in set(curve["decay"])
 
 
@@ -158,7 +158,7 @@ def test_a_budget_of_one_seed_is_no_bar_for_that_seed_alone():
     """Seed 0 alone has more budgets, one of them badly run and one longer: neither moves what seed 0 is held against."""
     extra = [record(10, epochs=14, seed=0), record(99, epochs=24, seed=0)]
     ways = [record(50 + 2 * 15 + seed, method="coast", seed=seed, cost=15.0) for seed in (0, 1, 2)]
-    runs, more = (evidence.budgets([*plain(), *ways, *added]) for added in ([], extra))
+    runs, more = (evidence.scored_runs([*plain(), *ways, *added]) for added in ([], extra))
     pd.testing.assert_frame_equal(evidence.frontier(more), evidence.frontier(runs), check_like=True)
     found = evidence.distances(more)
     assert dataclasses.astuple(found["distance"][0]) == pytest.approx((0.0, 0.0, 0.0, 3))
@@ -167,14 +167,14 @@ def test_a_budget_of_one_seed_is_no_bar_for_that_seed_alone():
 
 def test_a_way_is_held_against_its_own_cost_and_its_own_seed():
     ways = [record(50 + 2 * 17 + seed + 1.5, method="coast", seed=seed, cost=17.0) for seed in (0, 1, 2)]
-    table = evidence.distances(evidence.budgets([*plain(), *ways]))
+    table = evidence.distances(evidence.scored_runs([*plain(), *ways]))
     assert len(table) == 1 and table["timing"][0] == Timing(0.5, ((1, 1),))
     found = table["distance"][0]
     assert (found.mean, found.low, found.pairs) == pytest.approx((1.5, 1.5, 3))
     assert table["against_whole"][0].mean == pytest.approx(1.5 - 6)
     alone = [made for made in plain() if made.run.epochs == 16 or made.run.seed < 2]
     same = [record(60 + seed, method="coast", seed=seed, cost=16.0) for seed in (0, 1, 2)]
-    found = evidence.distances(evidence.budgets([*alone, *same]))["distance"][0]
+    found = evidence.distances(evidence.scored_runs([*alone, *same]))["distance"][0]
     assert found.pairs == 3  # the third seed's only budget is the way's very cost
 
 
@@ -187,22 +187,22 @@ def test_the_best_of_many_ways_must_clear_what_chance_gives_the_best_of_many():
 
     others = [run for name in list(METHODS)[4:13] for run in way(name, 0.0)]
     lucky = way("coast", 1.1)
-    alone = evidence.distances(evidence.budgets([*plain(range(5)), *lucky]))
+    alone = evidence.distances(evidence.scored_runs([*plain(range(5)), *lucky]))
     assert alone["side"].tolist() == ["better"]
-    among = evidence.distances(evidence.budgets([*plain(range(5)), *lucky, *others]))
+    among = evidence.distances(evidence.scored_runs([*plain(range(5)), *lucky, *others]))
     assert among.set_index("method").at["coast", "distance"].low > 0
     assert "better" not in set(among["side"]) and among.set_index("method").at["coast", "alone"] == "better"
-    large = evidence.distances(evidence.budgets([*plain(range(5)), *way("coast", 4.0), *others]))
+    large = evidence.distances(evidence.scored_runs([*plain(range(5)), *way("coast", 4.0), *others]))
     assert large[large["side"] == "better"]["method"].tolist() == ["coast"]
 
 
 def test_a_way_dearer_than_every_budget_has_no_distance():
-    assert evidence.distances(evidence.budgets([*plain(), record(90, method="coast", cost=21.0)]))["distance"][0] is None
+    assert evidence.distances(evidence.scored_runs([*plain(), record(90, method="coast", cost=21.0)]))["distance"][0] is None
 
 
 def test_measured_cost_follows_the_batches_that_ran_and_leaves_backpropagation_alone():
     ways = [record(80, method="coast", cost=16.7), record(80, method="skip", cost=15.0)]
-    runs = evidence.budgets([*plain(), *ways])
+    runs = evidence.scored_runs([*plain(), *ways])
     times = pd.DataFrame({"method": ["coast", "skip"], "timing": Timing(0.5, ((1, 1),)), "bp": [1.1, 1.0], "gp": [0.4, 0.0]})
     timed = evidence.at_measured_cost(runs, times)
     assert timed[timed["method"] == "coast"]["cost"].item() == pytest.approx(15 * 1.1 + 5 * 0.4)
@@ -213,7 +213,7 @@ def test_measured_cost_follows_the_batches_that_ran_and_leaves_backpropagation_a
 
 def test_two_cuts_of_one_method_cost_apart():
     halves = [record(80, method="truncated", predictor_options=(("share", share),)) for share in (0.9, 0.01)]
-    runs = evidence.budgets([*plain(), *halves])
+    runs = evidence.scored_runs([*plain(), *halves])
     cuts = sorted(set(runs[runs["method"] == "truncated"]["timing"]))
     assert [dict(timing.options)["share"] for timing in cuts] == [0.01, 0.9]
     times = pd.DataFrame({"method": "truncated", "timing": cuts, "bp": 1.0, "gp": [0.4, 0.8]})
@@ -230,7 +230,7 @@ def test_the_same_way_early_and_late_is_compared_at_one_decay_and_each_at_its_ow
     ways += [record(50, method="coast", seed=seed, decay="late", **when) for when in (early, late) for seed in range(3)]
     ways += [record(90, method="skip", seed=seed, **late) for seed in range(3)]  # one schedule
     ways += [record(90, method="ema", seed=seed, **when) for when in (early, late) for seed in range(2)]  # too few seeds
-    runs = evidence.budgets([*plain(), *ways])
+    runs = evidence.scored_runs([*plain(), *ways])
     found = evidence.timings(runs)
     linear = found[found["decay"] == "linear"]
     assert set(found["method"]) == {"coast"} and set(found["decay"]) == {"linear", "late"}
@@ -254,7 +254,7 @@ def test_what_a_decay_is_worth_is_told_by_budget_and_a_warm_up_apart_from_the_sh
     runs += [record(60 + seed, epochs=12, decay="wsd", seed=seed, lr=0.2) for seed in range(3)]  # a worse learning rate
     runs += [record(90, epochs=20, decay="wsd", seed=seed) for seed in range(2)] + [record(99, method="coast", decay="wsd")]
     runs += [record(74, epochs=12, seed=0)]  # once more, which is no fourth seed
-    made = evidence.budgets(runs)
+    made = evidence.scored_runs(runs)
     gains = evidence.warm_up_gains(made).to_dict("records")
     assert [(row["decay"], row["epochs"], row["gain"].text(), row["gain"].pairs) for row in gains] == [
         ("best", (12, 16), "+5.00 [+5.00, +5.00]", 3),
@@ -268,7 +268,7 @@ def test_what_a_decay_is_worth_is_told_by_budget_and_a_warm_up_apart_from_the_sh
         ["warm-up-cosine", "81.0 (n=3)", "–", "–"],
         ["wsd", "82.0 (n=3)", "86.0 (n=3)", "91.0 (n=2)"],
     ]
-    assert evidence.warm_up_gains(evidence.budgets(plain())).empty
+    assert evidence.warm_up_gains(evidence.scored_runs(plain())).empty
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_what_a_decay_is_worth_is_told_by_budget_and_a_warm_up_apart_from_the_sh
         ({"warm_up_epochs": 1, "final": (1, 0), "predictor_options": (("share", 0.5),)}, False,
          "every batch from 5% on, share 0.5"),
         ({"warm_up_epochs": 3, "rungs": ((2, 4, 1), (2, 2, 1))}, False, "paper's ladder, from 15% on"),
-        ({"warm_up_epochs": 3, "rungs": ((2, 1, 1), (2, 2, 1)), "final": (4, 1)}, True, "ladder turned round, from 15% on"),
+        ({"warm_up_epochs": 3, "rungs": ((2, 1, 1), (2, 2, 1)), "final": (4, 1)}, True, "reversed ladder, from 15% on"),
         ({"method": "adaptive"}, True, "adaptive"),
     ],
 )  # fmt: skip
@@ -298,7 +298,7 @@ def test_backpropagation_has_no_timing_and_timings_sort_by_when_they_begin():
 
 def test_regimes_do_not_mix():
     other = record(10, origin={"data": {"name": "digits", "fingerprint": "of other images"}})
-    assert evidence.budgets([*plain(), other])["regime"].nunique() == 2
+    assert evidence.scored_runs([*plain(), other])["regime"].nunique() == 2
 
 
 def test_a_regime_with_too_few_seeds_decides_nothing_and_is_left_out():
@@ -308,7 +308,7 @@ def test_a_regime_with_too_few_seeds_decides_nothing_and_is_left_out():
 
 def test_shorter_backpropagation_saves_its_share_of_energy_and_ways_save_less_than_they_drop():
     ways = [record(80, method=method, seed=seed) for method in ("coast", "skip") for seed in (0, 1, 2)]
-    table = evidence.savings(evidence.budgets([*plain(), *ways])).set_index("method")
+    table = evidence.savings(evidence.scored_runs([*plain(), *ways])).set_index("method")
     assert table.loc["bp", "energy_saving"].tolist() == pytest.approx([40, 20, 0])
     # Half of the batches of the second half are dropped: a quarter of the energy.
     assert table.loc["skip", "energy_saving"] == pytest.approx(25, abs=0.5)

@@ -184,7 +184,7 @@ def test_step_times_on_an_accelerator_say_in_how_many_models_the_schedule_is_slo
     found = {"models": {"vgg13": steps(0.4), "vgg16": steps(1.2)}, "concurrency": rates, "provenance": origin}
     monkeypatch.setattr("adagp.publishing._display.recorded_steps", lambda: found)
     page = publishing.steps_table().data
-    assert "0.40 to 1.20 times as fast as plain backpropagation. It is slower in 1 of 2 models." in page
+    assert "0.40 to 1.20 times as fast as plain backpropagation. It is slower for 1 of 2 models." in page
     assert "a card" in page and page.count("0.50") == 2 and "100,000" in page
     monkeypatch.setattr("adagp.publishing._display.recorded_steps", lambda: None)
     assert "No recorded run" in publishing.steps_table().data

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from adagp import cli, evidence, publishing
+from adagp import _files, cli, evidence, publishing
 from adagp.running import Run, Store, profile, run_one
 from robustness.conftest import bounded, refused, refused_command
 
@@ -332,6 +332,36 @@ def test_a_file_system_that_refuses_is_named(home, capsys, monkeypatch, error):
     monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
     said = refused_command(capsys, "export", "vgg13", "--out", "out.csv")
     assert os.strerror(error) in said and "out.csv" in said
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
+def test_a_written_file_and_its_new_folders_are_on_the_disk(tmp_path, monkeypatch):
+    """A power cut after the write would otherwise leave an empty file, or none: what is synced is read from the descriptors."""
+    synced, real = [], os.fsync
+
+    def seen(descriptor):
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        synced.append(".part" if os.path.basename(path).startswith(".record.json.") else os.path.relpath(path, tmp_path))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    _files.write_atomic(tmp_path / "a" / "b" / "record.json", "{}")
+    assert set(synced[:-2]) == {".", "a"} and synced[-2:] == [".part", "a/b"]
+    synced.clear()
+    Store(tmp_path / "store").prepare()
+    assert set(synced) == {".", "store"}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
+@pytest.mark.parametrize("error", [22, 95])  # EINVAL, ENOTSUP: file systems that sync files alone
+def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch, error):
+    def files_alone(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "fsync", files_alone)
+    _files.write_atomic(tmp_path / "new" / "file", "text")
+    assert (tmp_path / "new" / "file").read_text() == "text"
 
 
 def test_a_file_that_ends_too_early_is_not_taken_for_a_stop(home, capsys):

@@ -3,6 +3,11 @@
 import dataclasses
 import json
 import math
+import os
+import re
+import shlex
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -59,6 +64,56 @@ def test_hardware_refuses_the_value_and_names_it(field, value):
 @pytest.mark.parametrize("config", [{}, {"model": "vgg13"}, {"model": "vgg13", "dataset": "digits", "method": "bp", "x": 1}])
 def test_a_configuration_without_its_fields_is_refused(config):
     refused(Run.from_config, config)
+
+
+def started(command, redirection, **environment):
+    """The shell's exit code for a command with its streams redirected, and what it said."""
+    line = f"exec {shlex.quote(sys.executable)} -m adagp {command} {redirection}"
+    return subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, env=os.environ | environment)
+
+
+@pytest.mark.parametrize(("command", "code"), [("simulate vgg13 --json", 0), ("train vgg12", 2)])
+@pytest.mark.parametrize("redirection", ["2>&-", ">&-", "<&- >&- 2>&-", "2>/dev/full"])
+def test_a_closed_stream_changes_neither_the_exit_code_nor_the_other_stream(command, code, redirection):
+    done = started(command, redirection)
+    assert done.returncode == code
+    if not code and ">&-" not in redirection.replace("2>&-", ""):
+        assert json.loads(done.stdout)
+    else:
+        assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == (1 if code and redirection == ">&-" else 0)
+
+
+def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
+    """What a library writes to the number of standard error would stand in the file otherwise."""
+    program = (
+        "import os, sys; from adagp import _processes; _processes.open_streams(); file = open('kept', 'w'); "
+        "os.write(2, b'noise'); file.write('content'); print('said', file=sys.stderr)"
+    )
+    line = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(program)} 2>&-"
+    assert subprocess.run(["sh", "-c", line], cwd=tmp_path, timeout=60).returncode == 0
+    assert (tmp_path / "kept").read_text() == "content"
+
+
+def test_a_reader_that_left_is_no_news_and_a_full_disk_is():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "adagp", "simulate", "vgg13"]
+    gone = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(write)
+    assert gone.returncode == 1 and gone.stderr == ""
+    full = started("simulate vgg13", ">/dev/full")
+    assert full.returncode == 1 and re.fullmatch(r"adagp: .*No space left on device\n", full.stderr)
+
+
+def test_too_many_threads_are_refused_before_torch_is_imported():
+    program = (
+        "import sys; from adagp.__main__ import main; sys.argv[1:] = ['train', 'vgg13']; code = main(); "
+        "sys.exit(9 if 'torch' in sys.modules else code)"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "99999"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 2 and done.stderr.startswith("adagp: OMP_NUM_THREADS must be a whole number from 1 to ")
 
 
 def test_the_largest_hardware_and_the_smallest_give_finite_figures():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adagp import UsageError, cli
-from adagp.running import _machine, find_device, free_threads, usable_cores
+from adagp.running import _machine, find_device, free_threads, require_threads_of_environment, usable_cores
 
 
 @pytest.fixture
@@ -47,6 +47,35 @@ def test_what_is_asked_for_wins_then_the_environment(machine, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert free_threads() == (3, "by OMP_NUM_THREADS")
     assert free_threads(5) == (5, "as asked for")
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
+@pytest.mark.parametrize("value", ["99999", "9" * 20, "33", "0", "-1", "1.5", "abc", "4,99999", "1,", "²"])
+def test_threads_in_the_environment_that_hang_or_kill_are_refused(machine, monkeypatch, capsys, name, value):
+    machine(8, 0.0)
+    monkeypatch.setenv(name, value)
+    assert cli.main(["info"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err == (
+        f"adagp: {name} must be a whole number from 1 to 32 (4 for each core), got {value!r}; unset it, or set it to 8\n"
+    )
+
+
+@pytest.mark.parametrize(("value", "threads"), [("", 8), (" 2 ", 2), ("4,2", 4), ("32", 32)])
+def test_threads_in_the_environment_that_openmp_takes_are_taken(machine, monkeypatch, value, threads):
+    machine(8, 0.0)
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    require_threads_of_environment()
+    assert free_threads()[0] == threads
+
+
+def test_too_many_threads_asked_for_are_refused(machine, capsys):
+    machine(8, 0.0)
+    with pytest.raises(UsageError, match="threads must be a whole number from 1 to 32, got 33"):
+        free_threads(33)
+    for command in ("train vgg13", "train-all", "record", "reproduce"):
+        assert cli.main([*command.split(), "--threads", "33"]) == 2
+        assert capsys.readouterr().err == "adagp: --threads must be a whole number from 0 to 32, got 33\n"
 
 
 @pytest.mark.parametrize(

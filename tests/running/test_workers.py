@@ -1,6 +1,7 @@
 """Runs survive being stopped, and are never made twice."""
 
 import dataclasses
+import errno
 import multiprocessing
 import os
 import signal
@@ -9,8 +10,19 @@ import pytest
 import torch
 
 from adagp._errors import UsageError
-from adagp.running import HeldError, Store, local_store, profile, progress_line, recorded_store, run_all, run_one, train
-from adagp.running._workers import held
+from adagp.running import (  # fmt: skip
+    HeldError,
+    Store,
+    _workers,
+    local_store,
+    profile,
+    progress_line,
+    recorded_store,
+    run_all,
+    run_one,
+    train,
+)
+from adagp.running._workers import end_sweep, held
 
 pytestmark = pytest.mark.xdist_group("runner")
 RUN = dataclasses.replace(profile("smoke").run("vgg13", "adagp"), train_limit=128, test_limit=64, epochs=3, batch_size=64)
@@ -119,6 +131,47 @@ def test_a_killed_worker_is_replaced_and_its_run_finished(tmp_path, reference):
     # Bits depend on the number of threads, which a worker sets by the machine; batches by phase do not.
     assert [row.batches for row in store.get(RUN).curves] == [row.batches for row in reference.curves]
     assert run_all([RUN], store, report=lambda line: pytest.fail(f"ran again: {line}")) == []
+
+
+def test_a_run_that_fails_does_not_end_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADAGP_DATA", str(tmp_path / "data"))
+    lost = dataclasses.replace(RUN, dataset="imagenet", width=1.0)  # its images are not there
+    lines, store = [], Store(tmp_path / "store")
+    with pytest.raises(RuntimeError, match=r"^vgg13 imagenet adagp seed 0 failed: .*imagenet"):
+        run_all([lost, dataclasses.replace(RUN, epochs=1)], store, jobs=1, threads=1, report=lines.append)
+    assert len(list(store)) == 1 and sum(": failed: " in line for line in lines) == 1
+
+
+def test_failures_are_named_at_the_end():
+    lines = []
+    other = dataclasses.replace(RUN, seed=1)
+    with pytest.raises(RuntimeError, match=r"^2 of 5 runs failed for the reasons above"):
+        end_sweep([(RUN, "no data"), (other, "no memory")], 5, lines.append)
+    assert lines == ["failed: vgg13 digits adagp seed 0: no data", "failed: vgg13 digits adagp seed 1: no memory"]
+    end_sweep([], 5, pytest.fail)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, "full"), (errno.EROFS, "full"), (errno.ENOENT, "error")])
+def test_a_full_disk_ends_all_runs_and_missing_data_one(tmp_path, monkeypatch, number, kind):
+    def fail(*_, **__):
+        raise UsageError("cannot") from OSError(number, "why")
+
+    class Pipe(list):
+        asked = iter([])
+        send = list.append
+
+        def recv(self):
+            try:
+                return next(self.asked)
+            except StopIteration:
+                raise EOFError from None
+
+    monkeypatch.setattr(_workers, "run_one", fail)
+    monkeypatch.setattr("adagp._processes.end_with", lambda parent: None)
+    pipe = Pipe()
+    pipe.asked = iter([RUN])
+    _workers._work(0, pipe, Store(tmp_path), "cpu", torch.get_num_threads(), True)
+    assert pipe == [(kind, "cannot")]
 
 
 def test_a_run_that_another_process_holds_is_left_to_it_and_names_it(tmp_path):

@@ -5,7 +5,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from .._errors import UsageError
+from .._errors import UsageError, short
 
 
 def read_text(name: str) -> str:
@@ -26,10 +26,10 @@ def sourced(name: str, entry: object, unit: str | None = None) -> Any:
         UsageError: an entry of another form, without a source, or in another unit.
     """
     if not isinstance(entry, dict) or "value" not in entry or set(entry) - {"value", "source", "unit"}:
-        raise UsageError(f'{name} must be {{ value = ..., source = "..." }}, got {entry!r}')
+        raise UsageError(f'{name} must be {{ value = ..., source = "..." }}, got {short(entry)}')
     if entry.get("unit", unit) != unit:
-        raise UsageError(f"{name} {f'is in {unit}' if unit else 'takes no unit'}, got unit {entry['unit']!r}")
+        raise UsageError(f"{name} {f'is in {unit}' if unit else 'takes no unit'}, got unit {short(entry['unit'])}")
     source = entry.get("source")
     if not isinstance(source, str) or not source.strip():
-        raise UsageError(f"{name} has no source; name where {entry['value']!r} comes from")
+        raise UsageError(f"{name} has no source; name where {short(entry['value'])} comes from")
     return entry["value"]

@@ -1,10 +1,10 @@
 """What each component of a training step costs: cycles, accesses and energy, layer by layer.
 
-Choices that hold for every design, the baseline too. Of the choices there were, each is the one that favours ADA-GP least:
+Assumptions that hold for every design, the baseline too. Wherever there was a choice, we took what favours ADA-GP least:
 
-- A weight gradient is applied as it leaves the array. It is written and read again only if a prediction is compared with it.
-  SGD with momentum reads and writes a weight and its momentum.
-- Normalization, activation and pooling cost nothing here: they work on data that pass by anyway.
+- A weight gradient updates its weight as it leaves the array. It is written to DRAM and read again only if a prediction is
+  compared with it. The update, SGD with momentum, reads and writes each weight and its momentum.
+- Normalization, activation and pooling cost nothing: they work on data on their way between array and buffer.
 - An output is written to DRAM and read again by the next layer, even if the buffer could hold it.
 """
 
@@ -24,10 +24,11 @@ from ._tiling import traffic_of
 from ._workload import Workload
 
 COLUMNS = (*COUNTED, "dram")
-"""Columns of ``Cost.counts``: the array's busy cycles, and the accesses of each level in the order of LEVELS."""
+"""Columns of ``Cost.counts``: the array's busy cycles, then the accesses of each memory level, in the order of
+``_hardware.LEVELS``."""
 MAC, BUFFER, DRAM = (COLUMNS.index(name) for name in ("mac", "buffer", "dram"))
 FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = range(len(PASSES))
-W, Y = 1, 2  # of the tensors X, W and Y
+W, Y = 1, 2  # places of the weights and the outputs among the tensors X, W, Y of a pass
 _NETWORK = tuple(Component)[: len(PASSES) + 1]  # the three passes and the update
 
 
@@ -45,7 +46,7 @@ class Cost:
 
     @property
     def accesses(self) -> np.ndarray:
-        """Axes: layer, level (in the order of LEVELS)."""
+        """Axes: layer, level (in the order of ``_hardware.LEVELS``)."""
         return self.counts[:, 1:]
 
     @property
@@ -54,11 +55,11 @@ class Cost:
         return self.counts[:, DRAM]
 
     def time(self, hardware: Hardware) -> np.ndarray:
-        """Return the cycles until done: the larger of compute and DRAM time, since both work at once (double-buffered)."""
+        """Return each layer's time in cycles: the larger of computing and DRAM time, which overlap (double buffers)."""
         return np.maximum(self.cycles, self.dram_words / hardware.dram_words_per_cycle)
 
     def energy(self, table: EnergyTable) -> np.ndarray:
-        """Return the energy in the table's unit. Axes: layer, level."""
+        """Return the energy in the unit of the energy table. Axes: layer, level."""
         return self.accesses * table.prices
 
     def take(self, layers: slice) -> "Cost":
@@ -90,7 +91,8 @@ class PredictorCosts(NamedTuple):
     compared: Cost
     """A prediction beside the true gradient."""
     correction: Cost
-    """Predictions for a batch and for a part of it; their difference corrects the true gradient of the part."""
+    """Predictions for a batch and for a part of it, whose difference corrects the true gradient of the part (the method
+    ``control-variate``)."""
     learning: Cost
     """A step of the predictor's training."""
 
@@ -101,7 +103,7 @@ def prepare(
     """Compute the costs of all layers of many workloads at once, which is faster than one workload after the other.
 
     Args:
-        memories: on-chip memory for the predictor's weights in the designs to come, in bytes.
+        memories: bytes of on-chip memory for the predictor's weights, of each design that will be simulated.
     """
     table = LayerTable.joined(work.table for work in workloads).distinct()
     for dataflow, memory in product(dataflows, memories):
@@ -121,21 +123,22 @@ def predictor_costs(
     """Return the costs of the predictor's components, charged to the layers it predicts for.
 
     - applied: averaging the output over the batch (one addition, and one read and write of the buffer, for each element), the
-      convolution and the fully connected layer. The prediction is applied as it leaves the array, so it never reaches DRAM.
-    - compared: the same, but the pooled averages wait in DRAM for the true gradient. The difference between prediction and true
-      gradient is written, since training needs it twice.
-    - correction: two predictions as in Phase GP, but the pooled averages and the true gradient wait in DRAM for them.
-    - learning: the true gradient waits in DRAM for the comparison. The gradients of both predictor layers are added to those of
-      the layers before (a read and a write of every gradient). One step of Adam follows for the whole batch, as
-      ``adagp.predictors``' shared network takes it; it reads and writes the weights and two moments. It is charged to the first
-      layer with a prediction, whose backward pass is the last.
+      convolution and the fully connected layer. The prediction updates the weights as it leaves the array, so it never reaches
+      DRAM.
+    - compared: the same, but the pooled averages are kept in DRAM until the true gradient is there. The difference between
+      prediction and true gradient is written, since training needs it twice.
+    - correction: two predictions as in Phase GP, with the pooled averages and the true gradient kept in DRAM until then.
+    - learning: the true gradient is kept in DRAM until it is compared. The gradients of both predictor layers are added to
+      those from the layers handled before (a read and a write of every gradient). One step of Adam follows for the whole batch,
+      as in ``predictors.SharedNetwork``; it reads and writes the weights and two moments. It is charged to the first layer with
+      a prediction, whose backward pass is the last.
 
     Weights that fit ``memory_bytes`` stay on the chip; Adam's moments do not.
     """
     counts = predictor_counts(workload.table, hardware, dataflow, size, memory_bytes)
     applied, compared, correction, learning, adam = np.moveaxis(counts, 1, 0)
     if len(predicted := np.flatnonzero(adam[:, MAC])):
-        learning[predicted[0]] += adam.max(0)  # the network has one predictor, with outputs for its longest row of weights
+        learning[predicted[0]] += adam.max(0)  # the one predictor is as large as the layer with the longest row needs it
     return PredictorCosts(Cost(applied), Cost(compared), Cost(correction), Cost(learning))
 
 
@@ -150,9 +153,9 @@ def network_counts(table: LayerTable, hardware: Hardware, dataflow: str) -> np.n
     weights = table.trained_weights()
     dram[:, WEIGHT_GRADIENT] -= weights
     update = _extra(len(table), dram=4 * weights, macs=2 * weights)
-    # No backward pass asks for the whole output: if only pooling follows, only the pooled map leaves the chip.
-    kept = table.column("output_words") - table.column("handed_words")
-    forward_alone = _with_dram(counts[:, FORWARD], dram[:, FORWARD] - kept)
+    # Without a backward pass nobody needs the whole output: if only pooling follows, only the pooled map leaves the chip.
+    unwritten = table.column("output_words") - table.column("handed_words")
+    forward_alone = _with_dram(counts[:, FORWARD], dram[:, FORWARD] - unwritten)
     return np.concatenate([_with_dram(counts, dram), np.stack([update, forward_alone], 1)], 1)
 
 
@@ -162,7 +165,8 @@ def predictor_counts(
 ) -> np.ndarray:
     """Return the counts of the predictor's work; 0 for layers without a prediction.
 
-    Axes: layer; those of ``PredictorCosts`` without Adam, and a step of Adam for a predictor of this layer alone; ``COLUMNS``.
+    Axes: layer; the fields of ``PredictorCosts`` (learning without Adam), then a step of Adam for a predictor of this layer
+    alone; ``COLUMNS``.
     """
     weights = table.trained_weights()
     at = np.flatnonzero(weights)
@@ -177,14 +181,14 @@ def predictor_counts(
     compared = applied + _extra(n, dram=2 * pooled)
     waiting = _extra(n, dram=2 * weights[at])
     learning, adam = waiting, np.zeros((n, len(COLUMNS)))
-    for part, own in ((conv, np.full(n, size.channels * size.kernel**2)), (dense, size.features * layers.column("window"))):
-        counts = count(part, hardware, dataflow)
-        words = _words(part, hardware, counts)
+    for half, own in ((conv, np.full(n, size.channels * size.kernel**2)), (dense, size.features * layers.column("window"))):
+        counts = count(half, hardware, dataflow)  # own: the words of its weights
+        words = _words(half, hardware, counts)
         words[:, :WEIGHT_GRADIENT, W] *= (1 - np.minimum(on_chip / own, 1.0))[:, None]
         words[:, WEIGHT_GRADIENT, W] += own
         dram = words.sum(-1)
-        # The fully connected layer's output is the prediction; the convolution's goes on to that layer.
-        stays = words[:, FORWARD, Y] if part is dense else 0.0
+        # The fully connected layer's output is the prediction, which stays on the chip if it is applied.
+        stays = words[:, FORWARD, Y] if half is dense else 0.0
         applied = applied + _with_dram(counts[:, FORWARD], dram[:, FORWARD] - stays)
         compared = compared + _with_dram(counts[:, FORWARD], dram[:, FORWARD])
         for kind in (INPUT_GRADIENT, WEIGHT_GRADIENT):
@@ -199,7 +203,8 @@ def predictor_counts(
 def _predictor_shapes(table: LayerTable, size: PredictorSize) -> np.ndarray:
     """Return the shapes of each layer's predictor.
 
-    Axes: layer; number of the convolution's shape, number of the fully connected layer's shape, words of the pooled maps.
+    Axes: layer; number of the convolution's shape (see ``LayerTable``), number of the fully connected layer's shape, words of
+    the pooled averages.
     """
     pairs = [predictor_layers(size, layer) for layer in table.layers]
     conv, dense = (LayerTable.of(layers) for layers in zip(*pairs, strict=True))
@@ -207,20 +212,20 @@ def _predictor_shapes(table: LayerTable, size: PredictorSize) -> np.ndarray:
 
 
 def _words(table: LayerTable, hardware: Hardware, counts: np.ndarray) -> np.ndarray:
-    """Return the words over DRAM of the passes that take place. Axes: layer, pass, tensor."""
+    """Return the words over DRAM; 0 for a pass that does not take place. Axes: layer, pass, tensor."""
     takes_place = counts[..., MAC] > 0
     return traffic_of(table, hardware).words * takes_place[..., None].astype(np.float64)
 
 
 def _with_dram(counts: np.ndarray, dram: np.ndarray) -> np.ndarray:
-    """Add words over DRAM to counts in the columns of ``COUNTED``: each is also written to, or read from, the buffer."""
+    """Add the column of words over DRAM to counts with the columns ``COUNTED``. Each word is an access of the buffer, too."""
     found = np.concatenate([counts, dram[..., None]], -1)
     found[..., BUFFER] += dram
     return found
 
 
 def _extra(n: int, *, dram=0.0, macs=0.0, buffer=0.0) -> np.ndarray:
-    """Return the counts of work beside the array, for n layers: in adders at its edge, in the buffer, over DRAM."""
+    """Return the counts of work outside the array, for n layers: arithmetic at its edge, accesses of buffer and DRAM."""
     counts = np.zeros((n, len(COLUMNS)))
     counts[:, MAC], counts[:, BUFFER], counts[:, DRAM] = macs, np.add(buffer, dram), dram
     return counts

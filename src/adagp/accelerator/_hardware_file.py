@@ -1,12 +1,12 @@
 """Read an accelerator from a file; ``adagp info --template hardware`` prints one to start from."""
 
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._errors import UsageError, unknown
+from .._errors import UsageError, short, unknown
+from .._files import read_toml
 from ._constants import read_text, sourced
 from ._designs import DESIGNS, Design
 from ._hardware import LEVELS, UNITS, EnergyTable, Hardware
@@ -45,15 +45,11 @@ def read_hardware(path: str | Path) -> HardwareFile:
     """Read and check a hardware file.
 
     Raises:
-        UsageError: no such file, not TOML, an unknown section or field, a value of the wrong kind, or one without a source.
+        UsageError: a file that ``read_toml`` refuses, an unknown section or field, a value of the wrong kind, or one without
+            a source.
     """
     path = Path(path)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # not TOML, not UTF-8, or an integer of thousands of digits
-        raise UsageError(f"{path} is not TOML: {error}") from error
+    content = read_toml(path, "adagp info --template hardware prints one to start from")
     _known(path, "section", content, ("hardware", "energy", "designs"))
     fields = content.get("hardware", {})
     _known(path, "field of [hardware]", fields, (*UNITS, "energy"))
@@ -61,7 +57,7 @@ def read_hardware(path: str | Path) -> HardwareFile:
     values = {name: _value(path, f"hardware.{name}", entry, UNITS[name]) for name, entry in fields.items()}
     if energy is not None:
         if not isinstance(energy, str):
-            raise UsageError(f"{path}: hardware.energy must be the name of a table, got {energy!r}")
+            raise UsageError(f"{path}: hardware.energy must be the name of a table, got {short(energy)}")
         values["energy"] = EnergyTable.named(energy).name
     if "energy" in content:
         if energy is not None:
@@ -80,7 +76,7 @@ def read_hardware(path: str | Path) -> HardwareFile:
             found[key] = value = _value(path, f"designs.{name}.{key}", entry, unit)
             if type(value) is not kind or (isinstance(value, int) and value < 0):
                 what = "true or false" if kind is bool else "a whole number of at least 0"
-                raise UsageError(f"{path}: designs.{name}.{key} must be {what}, got {value!r}")
+                raise UsageError(f"{path}: designs.{name}.{key} must be {what}, got {short(value)}")
         if not found.get("predictor") and any(found.values()):
             raise UsageError(f"{path}: designs.{name} has a memory or an array for a predictor, so predictor must be true")
         designs[name] = Design(name=name, **found)
@@ -93,7 +89,7 @@ def read_hardware(path: str | Path) -> HardwareFile:
 def _known(path: Path, kind: str, entries: object, valid: Iterable[str] | None = None) -> None:
     """Refuse what is no table, or has a name that is not in ``valid``; None: any name is valid."""
     if not isinstance(entries, dict):
-        raise UsageError(f"{path}: expected a table with every {kind}, got {entries!r}")
+        raise UsageError(f"{path}: expected a table with every {kind}, got {short(entries)}")
     for name in entries:
         if valid is not None and name not in valid:
             raise UsageError(f"{path}: {unknown(kind, name, valid)}")

@@ -10,7 +10,7 @@ from .._work import PredictorSize
 
 
 class Component(StrEnum):
-    """A part of the work of a batch. The first three are the passes of a layer."""
+    """A kind of work in a batch, of which costs are counted. The first three are the passes of a layer."""
 
     FORWARD = "forward"
     INPUT_GRADIENT = "input gradient"
@@ -21,7 +21,7 @@ class Component(StrEnum):
 
     @property
     def group(self) -> str:
-        """One of ``GROUPS``, for tables and figures with few columns or colours."""
+        """One of ``GROUPS``, for tables and figures with few columns or colours. The update counts as backward."""
         if self is Component.FORWARD:
             return "forward"
         return "predictor" if self in (Component.PREDICTION, Component.LEARNING) else "backward"
@@ -61,12 +61,13 @@ class LayerShape:
     input_grad: bool = True
     """False where nothing upstream needs a gradient, as in a network's first layer."""
     weight_grad: bool = True
-    """False for a frozen parameter (or a second operand that needs no gradient)."""
+    """False for a frozen parameter, or for a second operand that needs no gradient."""
     transposed: bool = False
     """True for a transposed convolution: its forward pass is the input gradient of its ``mirror``, and the other way round."""
     handed_on: int = 0
-    """Elements that a forward pass without a backward pass writes. They are fewer than ``output_words`` if only pooling
-    follows: then the pooled map leaves the chip instead. 0 stands for ``output_words``."""
+    """Elements of the output that the next layer reads, which is all that a forward pass without a backward pass writes. They
+    are fewer than ``output_words`` if only pooling follows: then only the pooled map leaves the chip. 0 stands for
+    ``output_words``."""
 
     def __post_init__(self) -> None:
         if min(self.sizes) > 0:
@@ -76,7 +77,7 @@ class LayerShape:
                 raise UsageError(f"layer {self.name!r}: {field} must be 1 or more, got {getattr(self, field)}")
         for field in ("in_size", "out_size", "kernel", "stride"):
             if min(getattr(self, field)) < 1:
-                raise UsageError(f"layer {self.name!r}: {field} must be 1 or more each way, got {getattr(self, field)}")
+                raise UsageError(f"layer {self.name!r}: both numbers of {field} must be 1 or more, got {getattr(self, field)}")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -97,8 +98,8 @@ class LayerShape:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one pass, the same for all three passes."""
-        placed = self.in_size if self.transposed else self.out_size  # the positions of the kernel
-        return self.groups * self.batch * placed[0] * placed[1] * self.out_channels * self.window
+        height, width = self.in_size if self.transposed else self.out_size  # positions of the kernel
+        return self.groups * self.batch * height * width * self.out_channels * self.window
 
     @property
     def input_words(self) -> int:
@@ -117,7 +118,7 @@ class LayerShape:
 
     @property
     def handed_words(self) -> int:
-        """Elements of the output that a forward pass without a backward pass writes."""
+        """Elements of the output that a forward pass without a backward pass writes (see ``handed_on``)."""
         return self.handed_on or self.output_words
 
     @property
@@ -137,14 +138,14 @@ class LayerShape:
         """Return the convolutions of one pass, equal ones as one entry; none for a pass that does not take place.
 
         - forward: the layer's own, one for each group.
-        - input gradient: in gather form. With stride s the transposed convolution falls apart into s*s convolutions of
-          stride 1, one for each residue of the input position, each with its share of the kernel. So no inserted zeros are
-          multiplied; a dilated convolution would do s*s times the work. Each has as many outputs as the forward pass. The
-          total is the useful work, as torch's FlopCounterMode counts it.
+        - input gradient: with stride s, up to s*s convolutions of stride 1, one for each remainder of the input position
+          modulo s. Each has the filter taps that reach these positions, and as many outputs as the forward pass. So no inserted
+          zeros are multiplied; one convolution over an output gradient with zeros between its elements would do s*s times the
+          work. The total is the useful work, as torch's FlopCounterMode counts it.
         - weight gradient: batch and channels change places. The input has the samples as its channels, the output gradient
           is the filter, and the kernel's positions are the output.
 
-        A transposed convolution has the convolutions of its mirror, with forward and input gradient exchanged.
+        A transposed convolution has the convolutions of its ``mirror``, with forward and input gradient exchanged.
         """
         if self.transposed:
             return self.mirror.convolutions(MIRRORED[kind]) if self.input_grad or kind != "input gradient" else []
@@ -174,10 +175,10 @@ class LayerShape:
 
 
 class Convolution(NamedTuple):
-    """Some equal convolutions of a pass."""
+    """Equal convolutions of a pass, as one entry."""
 
     copies: int
-    """How many there are."""
+    """Number of these convolutions."""
     images: int
     channels: int
     filters: int
@@ -196,7 +197,7 @@ def predictor_layers(size: PredictorSize, layer: LayerShape) -> tuple[LayerShape
 
     The layer's output, averaged over the batch, is one sample for each output channel: (out_ch, 1, h, w). It is pooled and
     convolved to a few maps, from which the fully connected layer computes the in_ch*kh*kw gradients of that channel's weights.
-    Of its outputs only these are computed, and only their weights are fetched.
+    Its other outputs, which only longer rows need, are not computed, and their weights are not fetched.
     """
     samples = layer.groups * layer.out_channels
     conv = LayerShape(

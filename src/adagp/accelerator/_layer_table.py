@@ -1,7 +1,7 @@
-"""Layers as arrays, and the one cache of this package: what is computed for a layer shape is computed once.
+"""Layers as arrays, and the cache of all that is computed for each layer: every shape is computed once.
 
-Networks repeat their layers, and a study repeats its networks. ``once_a_shape`` is put on functions of a ``LayerTable``; it
-alone remembers their results.
+Networks repeat their layers, and a study repeats its networks. The decorator ``once_a_shape`` turns a function of a
+``LayerTable`` into one that computes new shapes only. Whole batches are cached in ``_designs``.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,19 +15,19 @@ from .._errors import UsageError
 from ._layer import MIRRORED, PASSES, Convolution, LayerShape
 
 MOST = 2**53
-"""Operations of a pass, and elements of a tensor, that are counted exactly."""
+"""Largest number of operations of a pass, or of elements of a tensor, that float64 counts exactly."""
 ATTRIBUTES = ("output_words", "handed_words", "window", "parameters", "weight_grad")
-"""Attributes of ``LayerShape`` that ``LayerTable.column`` gives."""
+"""Attributes of ``LayerShape`` that ``LayerTable.column`` returns."""
 P = ParamSpec("P")
 
 
 @dataclass(frozen=True, eq=False)
 class LayerTable:
-    """Some layers in order."""
+    """Layers in order, with the number of each one's shape. The module numbers the shapes as it meets them."""
 
     layers: tuple[LayerShape, ...]
     numbers: np.ndarray
-    """Number of each layer's shape (int64): equal for layers of equal cost."""
+    """Number of each layer's shape (int64). Layers of one shape cost the same."""
 
     @classmethod
     def of(cls, layers: Iterable[LayerShape]) -> "LayerTable":
@@ -41,22 +41,22 @@ class LayerTable:
 
     @classmethod
     def of_shapes(cls, numbers: np.ndarray) -> "LayerTable":
-        """Return a table with one layer for each of these shapes."""
+        """Return a table with one layer for each of these numbers of shapes."""
         return cls(tuple(_SHAPES[number] for number in numbers.tolist()), numbers)
 
     @classmethod
     def joined(cls, tables: "Iterable[LayerTable]") -> "LayerTable":
-        """Return the layers of some tables in one."""
+        """Return one table with the layers of several, in order."""
         tables = list(tables)
         layers = tuple(layer for table in tables for layer in table.layers)
         return cls(layers, np.concatenate([np.empty(0, np.int64), *(table.numbers for table in tables)]))
 
     def distinct(self) -> "LayerTable":
-        """Return the first layer of each shape."""
+        """Return the table of the first layer of each shape."""
         return self.take(np.unique(self.numbers, return_index=True)[1])
 
     def take(self, at: np.ndarray) -> "LayerTable":
-        """Return the layers at some positions."""
+        """Return the table of the layers at these positions."""
         return LayerTable(tuple(self.layers[i] for i in at.tolist()), self.numbers[at])
 
     def __len__(self) -> int:
@@ -72,13 +72,15 @@ class LayerTable:
 
 
 _NUMBERS: dict[tuple[int, ...], int] = {}
+"""Number of each shape, by all that the cost depends on."""
 _SHAPES: list[LayerShape] = []
+"""A layer of each shape, by its number."""
 _FOUND: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
-"""For each function and its settings: the row of each shape number (-1: not computed), and the rows."""
+"""Cached results by function and settings: for each number of a shape the index of its row (-1: not computed), and the rows."""
 
 
 def _number(x: LayerShape) -> int:
-    """Return the number of a layer's shape: of all that its cost depends on."""
+    """Return the number of a layer's shape, a new one for a shape that was not met before."""
     key = (*x.sizes, x.input_grad, x.weight_grad, x.transposed, x.kind == "matmul", x.handed_on)
     if key not in _NUMBERS:
         if (most := max(x.macs, x.input_words, x.weight_words, x.output_words)) > MOST:
@@ -91,10 +93,10 @@ def _number(x: LayerShape) -> int:
 def once_a_shape(
     function: Callable[Concatenate[LayerTable, P], np.ndarray],
 ) -> Callable[Concatenate[LayerTable, P], np.ndarray]:
-    """Decorate a function of layers: it then runs only for shapes that are new with the same settings.
+    """Decorate a function of a table, so that it computes each shape once for the same settings.
 
-    The function returns an array whose first axis is the layers. What it returns for a layer must depend on that layer's shape
-    and on the settings alone, which are the other, hashable arguments.
+    The function returns an array whose first axis is the layers. Its other arguments are the settings, which must be hashable.
+    What it returns for a layer may depend on that layer's shape and on the settings only.
     """
 
     @wraps(function)
@@ -118,7 +120,7 @@ def once_a_shape(
 
 @once_a_shape
 def _attributes(table: LayerTable) -> np.ndarray:
-    """Axes: layer, ``ATTRIBUTES``."""
+    """Return the ``ATTRIBUTES`` of every layer (float64). Axes: layer, attribute."""
     return np.array([[getattr(layer, name) for name in ATTRIBUTES] for layer in table.layers], np.float64)
 
 
@@ -126,8 +128,8 @@ def _attributes(table: LayerTable) -> np.ndarray:
 def convolutions(table: LayerTable) -> np.ndarray:
     """Return the convolutions of every pass. Axes: layer, pass, up to 4 convolutions, the fields of ``Convolution`` (int64).
 
-    Places without a convolution have 0 copies. A pass has at most 4 different ones: the residues of a stride leave two
-    numbers of filter taps each way.
+    A pass with fewer than 4 convolutions has entries with 0 copies. There are at most 4: with stride s, the taps of a filter
+    that reach a position are of two different numbers in each direction (see ``LayerShape.convolutions``).
     """
     found = np.zeros((len(table), len(PASSES), 4, len(Convolution._fields)), np.int64)
     for i, layer in enumerate(table.layers):
@@ -147,10 +149,13 @@ def passes(table: LayerTable) -> np.ndarray:
 
 
 def _pass(x: LayerShape, kind: str) -> tuple[int, ...]:
-    """Return one pass; a transposed convolution's is its mirror's. Maps of a single row are cut along their columns instead."""
+    """Return the sizes of one pass. A transposed convolution has those of its mirror.
+
+    Tiles divide maps along their rows. A map of a single row is therefore turned, with its columns as rows.
+    """
     if x.transposed:
         return _pass(x.mirror, MIRRORED[kind])
     turn = -1 if x.in_size[0] == x.out_size[0] == x.kernel[0] == 1 else 1
     sizes = (*x.in_size[::turn], *x.out_size[::turn], *x.kernel[::turn], x.stride[::turn][0])
-    written = {"forward": 2, "input gradient": 0, "weight gradient": 1}[kind]
+    written = {"forward": 2, "input gradient": 0, "weight gradient": 1}[kind]  # place of the result among the tensors X, W, Y
     return (x.batch, x.groups, x.in_channels, x.out_channels, *sizes, written)

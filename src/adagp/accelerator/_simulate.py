@@ -27,27 +27,27 @@ def simulate(
     predictor: PredictorSize | None = None,
     method: str | GPWork = "adagp",
 ) -> Report:
-    """Simulate a training run of ``workload`` with ADA-GP in one design, and without.
+    """Simulate a training run of ``workload`` on one design, and beside it plain backpropagation on the baseline design.
 
-    The cost does not grow with the number of batches: equal batches are simulated once.
+    The time of a simulation does not depend on the number of batches: equal batches are simulated once.
 
     Args:
         design: "baseline"; "low" (the predictor runs on the same array, its weights come from DRAM); "efficient" (an
             on-chip memory for the predictor's weights); "max" (also an array of its own for the predictor); or a ``Design``.
         dataflow: "ws", "os", "is" or "rs".
         hardware: the default is ``Hardware()``.
-        schedule: any schedule that answers ``segments``; the default is the paper's ladder.
+        schedule: any that is fixed in advance; the default is the paper's ladder.
         epochs: 90 by default (our choice: the length of the usual ImageNet recipe).
         batches_per_epoch: the default is the data set's training samples (CIFAR-10's for your own network) over the
             batch, rounded up.
-        predictor: other sizes for the predictor of a method that predicts.
-        method: what fills a batch of Phase GP: a method's name, with a share or part as in "truncated:0.5", or a ``GPWork``.
-            The designs hold the paper's predictor only, so any other is charged as ``PredictorSize()``. Without a predictor
-            none is trained, and the design "baseline" is enough.
+        predictor: sizes of the predictor of a method that predicts; the default is the method's own, or ``PredictorSize()``.
+        method: what fills a batch of Phase GP: a method's name, perhaps with a number as in "truncated:0.5", or a ``GPWork``.
+            The designs know the paper's predictor only, so any other costs what ``PredictorSize()`` costs. A method without a
+            predictor trains none, and runs on the design "baseline" as well.
 
     Raises:
-        UsageError: an unknown design, dataflow, method or energy table, epochs or batches out of range, or a buffer without a
-            tile.
+        UsageError: an unknown design, dataflow, method or energy table, epochs or batches out of range, or a buffer too small
+            for the smallest tile of a layer.
     """
     chosen, work, hardware = Design.named(design), named_work(method), hardware or Hardware()
     hardware.energy_table  # noqa: B018  an unknown name is an error here, not later
@@ -68,14 +68,14 @@ def simulate(
 
 
 def ladder_bound(schedule: Schedule | None = None, *, epochs: int = 90, backward: float = 2.0) -> tuple[float, float]:
-    """Return (speed-up, energy saving) of a schedule if predictions were free.
+    """Return the speed-up and the energy saving (a fraction) that a schedule would give if predictions cost nothing.
 
-    What separates this from the paper's figures is the predictor's cost, and the ratio of backward to forward pass.
+    Figures of an accelerator differ from these by the predictor's cost and by the ratio of backward to forward pass.
 
     Args:
         backward: cost of a backward pass, in forward passes.
     """
-    plan = (schedule or LadderSchedule()).segments(epochs, 60)  # 60 batches hold every group of the ladder whole
-    full = (1 + backward) * sum(s.epochs * s.batches for s in plan)
-    spent = full - backward * sum(s.epochs * s.gp for s in plan)
+    segments = (schedule or LadderSchedule()).segments(epochs, 60)  # groups of 5, 4, 3 and 2 batches divide 60
+    full = (1 + backward) * sum(s.epochs * s.batches for s in segments)
+    spent = full - backward * sum(s.epochs * s.gp for s in segments)
     return full / spent, 1 - spent / full

@@ -12,13 +12,16 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from .._errors import UsageError, unknown
+from .._errors import UsageError, reason, short, unknown
+from .._escape import as_cell
+from .._files import read_text
 from ._layer import PASSES, LayerShape
 from ._workload import Workload
 
 _CONVOLUTION = ("input height", "input width", "filter height", "filter width", "channels", "filters", "stride")
 _PRODUCT = ("M", "N", "K")
 _TIMES = re.compile(r" x(\d+)$")
+_LONGEST = 200  # characters of a name
 
 
 def write_topology(workload: Workload, passes: Iterable[str] = PASSES) -> str:
@@ -36,7 +39,8 @@ def write_topology(workload: Workload, passes: Iterable[str] = PASSES) -> str:
         for kind in chosen:
             for copies, m, n, k in layer.gemms(kind):
                 times = f" x{copies}" if copies > 1 else ""
-                lines.append(f"{layer.name.replace(',', ';')} {kind.replace(' ', '-')}{times}, {m}, {n}, {k},")
+                name = as_cell(f"{' '.join(layer.name.replace(',', ';').split())} {kind.replace(' ', '-')}{times}")
+                lines.append(f"{name}, {m}, {n}, {k},")
     return "\n".join(lines) + "\n"
 
 
@@ -47,23 +51,24 @@ def read_topology(path: str | Path) -> Workload:
     forward ones; the first layer's input needs no gradient.
 
     Raises:
-        UsageError: no such file, no layer in it, a line with another number of columns or a size that is no whole number above
-            0, a filter larger than its input, or a line that is a backward pass.
+        UsageError: no such file or one of more than 1 MiB, no layer in it, a line with another number of columns, too long a
+            name or a size that is no whole number above 0, a filter larger than its input, or a line that is a backward pass.
     """
     path = Path(path)
+    mend = "give a table of layers as SCALE-Sim reads it"
+    text = read_text(path, mend, most=2**20, encoding="utf-8-sig")
     try:
-        text = path.read_text(encoding="utf-8-sig")
         rows = list(csv.reader(io.StringIO(text)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no table of text'}") from error
+    except csv.Error as error:
+        raise UsageError(f"cannot read {path}: it is no table of text ({reason(error)}); {mend}") from error
     layers: list[LayerShape] = []
     for number, cells in enumerate(rows, 1):
-        cells = [cell.strip() for cell in cells]
+        cells = [" ".join(cell.split()) for cell in cells]
         while cells and not cells[-1]:
             cells.pop()
         where = f"{path}, line {number}"
         if number == 1 and len(cells) > 1 and all(cell.isdigit() for cell in cells[1:]):
-            raise UsageError(f"{where}: expected a heading, for SCALE-Sim skips this line; got the layer {cells[0]!r}")
+            raise UsageError(f"{where}: expected a heading, for SCALE-Sim skips this line; got the layer {short(cells[0])}")
         if number == 1 or not cells:
             continue
         names = {1 + len(_PRODUCT): _PRODUCT, 1 + len(_CONVOLUTION): _CONVOLUTION}.get(len(cells))
@@ -72,6 +77,8 @@ def read_topology(path: str | Path) -> Workload:
                 f"{where}: expected a name and {len(_CONVOLUTION)} sizes ({', '.join(_CONVOLUTION)}) or "
                 f"{len(_PRODUCT)} ({', '.join(_PRODUCT)}), got {len(cells) - 1}"
             )
+        if len(cells[0]) > _LONGEST:
+            raise UsageError(f"{where}: a name must have at most {_LONGEST} characters, got {len(cells[0]):,}; shorten it")
         sizes = [_size(where, name, cell) for name, cell in zip(names, cells[1:], strict=True)]
         layers.append(_layer(where, cells[0] or f"layer {len(layers) + 1}", sizes, first=not layers))
     if not layers:
@@ -81,7 +88,7 @@ def read_topology(path: str | Path) -> Workload:
 
 def _size(where: str, name: str, cell: str) -> int:
     if not cell.isascii() or not cell.isdigit() or not cell.strip("0"):
-        raise UsageError(f"{where}: {name} must be a whole number above 0, got {cell!r}")
+        raise UsageError(f"{where}: {name} must be a whole number above 0, got {short(cell)}")
     if len(cell) > 15:
         raise UsageError(f"{where}: {name} must have at most 15 digits, got {len(cell)}")
     return int(cell)
@@ -92,8 +99,10 @@ def _layer(where: str, name: str, sizes: list[int], *, first: bool) -> LayerShap
     name = _TIMES.sub("", name)
     for kind in PASSES[1:]:
         if name.endswith(f" {kind.replace(' ', '-')}"):
-            raise UsageError(f"{where}: {name!r} is a backward pass; these are derived here, so export with --passes forward")
-    name, groups = name.removesuffix(f" {PASSES[0]}"), int(times[1]) if times else 1
+            raise UsageError(
+                f"{where}: {short(name)} is a backward pass; these are derived here, so export with --passes forward"
+            )
+    name, groups = name.removesuffix(f" {PASSES[0]}"), _size(where, "the number of products", times[1]) if times else 1
     if len(sizes) == len(_PRODUCT):
         m, n, k = sizes
         return LayerShape(name=name, kind="linear", batch=m, groups=groups, in_channels=k, out_channels=n, input_grad=not first)

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from .. import _paths
 from .._errors import UsageError, first_problem, reason, unknown
-from .._files import read_json, write_json
+from .._files import read_json, read_yaml, write_json
 from ..running import Profile, Record, local_store
 from ._computed import zoo_workloads
 from ._frames import deciding, recorded
@@ -289,10 +288,7 @@ def paper_value(claim: str) -> float:
 
 def _entries() -> list[dict]:
     path, mend = _paths.root() / "artifact" / "claims.yml", "restore it with git checkout"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"cannot read {path}: {reason(error)}; {mend}") from error
+    content = read_yaml(path, mend)
     entries = [entry.model_dump() for entry in _checked(list[_Entry], content, path, mend)]
     names = [entry["id"] for entry in entries]
     for entry in entries:

@@ -35,7 +35,7 @@ def threshold(part, *, always=1.0, sampled=2.0, prediction=0.0):
     """Return the squared correlation from which on the corrected gradient is less noisy than backpropagation of equal cost.
 
     Args:
-        part: share f of the batch with true gradients, above 0 and below 1.
+        part: fraction f of the batch with true gradients, above 0 and below 1.
         always, sampled: cost of a sample's forward pass (and of whatever else all samples get), and of its backward pass.
         prediction: cost of a sample's prediction.
 
@@ -61,7 +61,7 @@ def least_noise(noise, backward, forward, squared_correlation):
         squared_correlation: (layers,) of the predictions with the gradients; 0 is no prediction.
 
     Returns:
-        The ratio, at most 1, and (layers,) the best share n / N of the samples for each layer.
+        The ratio, at most 1, and (layers,) the best fraction n / N of the samples for each layer.
     """
     from scipy.optimize import isotonic_regression
 
@@ -102,7 +102,7 @@ def recorded_correlations() -> dict[str, Correlations]:
 
 
 def correlation_table(record: Correlations, epoch: int | None = None) -> "pd.DataFrame":
-    """Return the rows at an epoch (the last unless given), with each layer's share of a seed's noise and cost."""
+    """Return the rows at an epoch (the last unless given), with each layer's fraction of a seed's noise and cost."""
     import pandas as pd
 
     table = pd.DataFrame(record.rows)
@@ -113,7 +113,7 @@ def correlation_table(record: Correlations, epoch: int | None = None) -> "pd.Dat
 
 
 def whole_network(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Return one row for each seed and prediction: rho^2 of the whole network, weighted by each layer's share of the noise."""
+    """Return rho^2 of the whole network, one row for each seed and prediction: the layers' mean, weighted by their noise."""
     import pandas as pd
 
     rows = [
@@ -127,8 +127,9 @@ def whole_network(table: "pd.DataFrame") -> "pd.DataFrame":
 def cuts(table: "pd.DataFrame") -> "pd.DataFrame":
     """Return one row for each seed and cut: true gradients above the cut for all samples, below it for next to all or none.
 
-    Columns: seed, layer (the first above the cut), rho2 (share of the noise above the cut: the correlation there is 1, below it
-    0), cost (the least that pays: forward pass and the backward pass above the cut, over the whole cost of a sample).
+    Columns: seed, layer (the first above the cut), rho2 (fraction of the noise above the cut, as the correlation is 1 there and
+    0 below) and cost (forward pass and the backward pass above the cut, over the whole cost of a sample). A cut is worth its
+    cost if rho2 exceeds cost.
     """
     import pandas as pd
 
@@ -151,7 +152,7 @@ def mixtures(table: "pd.DataFrame") -> "pd.DataFrame":
 
     Returns:
         Columns seed, prediction ('none' or a key of ``PREDICTIONS``), noise (over backpropagation of equal cost) and deepest
-        (the share of the samples that go back to the first layer).
+        (the fraction of the samples that go back to the first layer).
     """
     import pandas as pd
 

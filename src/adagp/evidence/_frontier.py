@@ -1,4 +1,4 @@
-"""Accuracy against plain backpropagation of the same cost: the frontier, and each method's distance to it."""
+"""Comparison with plain backpropagation of the same cost: the frontier, and the distance of each variant to it."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -6,42 +6,42 @@ from typing import TYPE_CHECKING
 
 from ..methods import METHODS
 from ..running import Record
-from ._regimes import Regime, budgets
+from ._regimes import Regime, scored_runs
 from ._rules import LEAST_PAIRS, Interval, interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SIDES = ("better", "worse", "within noise", "open")
-"""What a comparison with backpropagation of equal cost can say. It is open with too few seeds, with a cost outside the budgets,
-and for a score below the frontier by a method that was not tried with every decay that is best at some budget: that alone may
-be the reason."""
+"""Results of a comparison with backpropagation of equal cost. It is open in three cases: too few seeds; a cost outside the
+budgets; or a score below the frontier, if the variant was not tried with every decay that is best at some budget. A decay alone
+can make that difference."""
 
 
 def regimes(records: Iterable[Record], *, confirming: bool = False) -> "dict[Regime, pd.DataFrame]":
-    """Return the rows of ``budgets`` by regime, those trained from random weights first and most budgets first.
+    """Return the rows of ``scored_runs`` by regime: first those trained from random weights, then by falling number of budgets.
 
-    Regimes whose ``frontier`` has fewer than two budgets are left out, since they decide nothing.
+    Regimes whose ``frontier`` has fewer than two budgets are left out, since nothing can be compared with them.
 
     Args:
-        confirming: return the runs of ``running.confirmation_runs`` only, whose settings other runs chose. Without it they are
-            left out, so that what is found and what confirms it never share a run.
+        confirming: return only the runs of ``running.confirmation_runs``, whose settings were chosen from other runs. Without
+            it they are left out, so that no run takes part both in finding a result and in confirming it.
     """
-    parts = {regime: rows for regime, rows in budgets(records).groupby("regime", sort=False) if regime.confirming == confirming}
+    by_regime = scored_runs(records).groupby("regime", sort=False)
+    parts = {regime: rows for regime, rows in by_regime if regime.confirming == confirming}
     count = {regime: frontier(rows)["cost"].nunique() for regime, rows in parts.items()}
     order = sorted(parts, key=lambda regime: (regime.start is not None, -count[regime]))
     return {regime: parts[regime] for regime in order if count[regime] > 1}
 
 
 def frontier(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
-    """Return plain backpropagation at each budget with its best decay and learning rate, of one regime.
+    """Return the runs of plain backpropagation in one regime, at each budget those with the best decay and learning rate.
 
-    The best is chosen by the mean over seeds, among those with as many seeds as any has. That is a choice after the fact, which
-    makes the comparison harder for every other method. A budget without enough seeds for an interval is left out, since only
-    some seeds would be compared with it.
+    The best have the highest mean over seeds, among the settings with most seeds. They are chosen after seeing results, which
+    makes the comparison harder for every other method. A budget with too few seeds for an interval is left out.
 
     Returns:
-        Columns cost, decay, lr, seed and the value, a row for each budget and seed.
+        Columns cost, decay, lr, seed and the value; one row for each budget and seed.
     """
     import pandas as pd
 
@@ -55,16 +55,16 @@ def frontier(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
 
 
 def best_setting(rows: "pd.DataFrame", value: str) -> "pd.DataFrame":
-    """Return the rows of the decay and learning rate with the best mean, among those with as many seeds as any has."""
+    """Return the rows of the decay and learning rate with the highest mean, among the settings with most seeds."""
     groups = rows.groupby(["decay", "lr"])
     counts = groups["seed"].nunique()
     return groups.get_group(groups[value].mean()[counts == counts.max()].idxmax())
 
 
 def reference_curve(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
-    """Return what a method is compared with: the frontier of one regime as a table of seeds (rows) and costs (columns).
+    """Return the frontier of one regime as a table with a row for each seed and a column for each cost.
 
-    If a larger budget has a lower mean than a smaller one, it has the smaller one's values: one can always stop early.
+    If a larger budget has a lower mean than a smaller one, it gets the values of the smaller: one can always stop early.
     """
     curve = frontier(runs, value).pivot_table(index="seed", columns="cost", values=value)
     means = curve.mean()
@@ -72,9 +72,9 @@ def reference_curve(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFr
 
 
 def distance_by_seed(rows: "pd.DataFrame", curve: "pd.DataFrame", value: str) -> "pd.Series":
-    """Return the distance of a method's runs to ``reference_curve`` at their own costs, by seed.
+    """Return the distance of a variant's runs to ``reference_curve`` at their own costs, by seed.
 
-    Between two budgets a seed's curve is a straight line. NaN stands where the seed's curve does not reach the cost.
+    Between two budgets a seed's curve is interpolated linearly. Beyond its budgets the distance is NaN.
     """
     import numpy as np
     import pandas as pd
@@ -82,22 +82,28 @@ def distance_by_seed(rows: "pd.DataFrame", curve: "pd.DataFrame", value: str) ->
     found = {}
     for seed, cost, reached in zip(rows["seed"], rows["cost"], rows[value], strict=True):
         known = curve.loc[seed].dropna() if seed in curve.index else curve.iloc[0:0].mean()
-        inside = len(known) > 0 and known.index.min() <= cost <= known.index.max()  # one budget may be the very cost
+        inside = len(known) > 0 and known.index.min() <= cost <= known.index.max()  # true for a single budget of this cost
         found[seed] = reached - float(np.interp(cost, known.index, known.to_numpy())) if inside else float("nan")
     return pd.Series(found, dtype=float)
 
 
 def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
-    """Return each method's distance to the frontier at its own cost, in points, paired by seed; of one regime.
+    """Return the distance of each variant of one regime to the frontier at the variant's own cost, in points, paired by seed.
 
-    A row is a variant: a method with a timing, at its best decay and learning rate, as every budget has its best.
+    Each variant (a method with a timing) has its best decay and learning rate, as backpropagation has at each budget.
 
     Returns:
-        Columns method, timing, decay, lr, cost, seconds, value (its mean), n, networks (pretrained ones that the seeds start
-        from), fitted (whether the variant was tried, on as many seeds as here, with every decay that is best at some budget),
-        distance (an ``Interval``), against_whole (points more than the whole run of backpropagation), joint (the distance at
-        95 % for all variants of this regime together), side and alone (one of ``SIDES``: what the joint interval says, and the
-        interval of this variant alone).
+        One row for each variant, with columns
+
+        - method, timing, decay, lr
+        - cost, seconds, value: means over the seeds
+        - n: number of seeds
+        - networks: number of pretrained networks that the seeds start from
+        - fitted: whether the variant was tried with every decay that is best at some budget, on at least n seeds
+        - distance: an ``Interval`` at 95 % for this variant alone
+        - against_whole: an ``Interval`` of the difference from backpropagation for all epochs
+        - joint: the distance, with an interval at 95 % for all variants of this regime together
+        - side, alone: the result by the joint interval, and by that of this variant alone; one of ``SIDES``
     """
     import pandas as pd
 
@@ -133,40 +139,43 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
 def compared(regimes: "dict[Regime, pd.DataFrame]", value: str = "accuracy") -> "dict[Regime, pd.DataFrame]":
     """Return the ``distances`` of each regime, with joint intervals that hold for all variants of all regimes together."""
     tables = {regime: distances(runs, value) for regime, runs in regimes.items()}
-    together = _joint([found for table in tables.values() for found in table["distance"]])
-    return {regime: _judged(table, [together.pop(0) for _ in range(len(table))]) for regime, table in tables.items()}
+    joint = iter(_joint([distance for table in tables.values() for distance in table["distance"]]))
+    return {regime: _judged(table, [next(joint) for _ in range(len(table))]) for regime, table in tables.items()}
 
 
-def _joint(found: "list[Interval | None]") -> "list[Interval | None]":
-    """Return the intervals at 95 % for all of them together: Bonferroni's correction."""
-    tried = sum(one is not None and one.low is not None for one in found)
-    return [None if one is None else one.at(1 - 0.05 / max(1, tried)) for one in found]
+def _joint(alone: "list[Interval | None]") -> "list[Interval | None]":
+    """Widen 95 % intervals so that all of them hold together at 95 % (Bonferroni)."""
+    count = sum(one is not None and one.low is not None for one in alone)
+    return [None if one is None else one.at(1 - 0.05 / max(1, count)) for one in alone]
 
 
 def _judged(table: "pd.DataFrame", joint: "list[Interval | None]") -> "pd.DataFrame":
+    """Return the table with the joint intervals, and with the results by both kinds of interval."""
     import pandas as pd
 
     made = table.assign(joint=pd.Series(joint, index=table.index, dtype=object))
     for name, column in (("side", "joint"), ("alone", "distance")):
-        sides = [_side(found, fitted) for found, fitted in zip(made[column], made["fitted"], strict=True)]
+        sides = [_side(distance, fitted) for distance, fitted in zip(made[column], made["fitted"], strict=True)]
         made[name] = pd.Series(sides, index=made.index, dtype=object)
     return made
 
 
-def _side(found: Interval | None, fitted: bool) -> str:
-    if found is None or found.low is None or found.high is None:
+def _side(distance: Interval | None, fitted: bool) -> str:
+    """Return the one of ``SIDES`` that a distance shows."""
+    if distance is None or distance.low is None or distance.high is None:
         return "open"
-    if found.high < 0:
+    if distance.high < 0:
         return "worse" if fitted else "open"
-    return "better" if found.low > 0 else "within noise"
+    return "better" if distance.low > 0 else "within noise"
 
 
 def tally(tables: "dict[Regime, pd.DataFrame]") -> "pd.DataFrame":
-    """Count what ``compared`` says, a row for each regime.
+    """Count the results of ``compared`` in each regime.
 
     Returns:
         Columns regime, judged (variants that are not open), better, worse, within noise, open, better alone and worse alone
-        (within noise, but not if each were the only variant), and predicting (better ones that predict gradients).
+        (those within noise that would be better, or worse, as the only variant), and predicting (those of better whose method
+        predicts gradients).
     """
     import pandas as pd
 
@@ -185,14 +194,14 @@ def tally(tables: "dict[Regime, pd.DataFrame]") -> "pd.DataFrame":
 
 
 def better(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.DataFrame]") -> "pd.DataFrame":
-    """Return the variants that are better than backpropagation of equal cost, and what repeating them gave.
+    """Return the variants that are better than backpropagation of equal cost, and the results of repeating them.
 
-    Below each variant stands the same one with a pretrained network for each seed, if that was run. The confirming runs come
+    Each variant is followed by the same one with a pretrained network for each seed, if that was run. The confirmation comes
     last.
 
     Args:
-        tables: ``compared``.
-        again: the same of the confirming runs.
+        tables: ``compared`` of the regimes in which the variants were found.
+        again: ``compared`` of the confirmation.
 
     Returns:
         Columns regime, method, timing, joint, n, networks and side.

@@ -1,4 +1,4 @@
-"""What single choices are worth: when batches of Phase GP come, how the learning rate falls, energy, measured seconds."""
+"""Effects of single choices: when batches of Phase GP come, and how the learning rate falls. Costs in energy and in seconds."""
 
 from typing import TYPE_CHECKING
 
@@ -58,9 +58,9 @@ def timings(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
 
 
 def gains(timings: "pd.DataFrame") -> "pd.DataFrame":
-    """Return what a later timing is worth against the earliest, and a method against coasting, for each decay.
+    """Return the gain of each later timing over the earliest, and of each method over coasting, for each decay.
 
-    Only methods that were tried with every timing count. The decay with the best mean comes first.
+    Only methods that were tried with every timing are used. The decay with the best mean comes first.
 
     Args:
         timings: as the function of that name returns them.
@@ -107,7 +107,7 @@ def decays(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
 
 
 def warm_up_gains(runs: "pd.DataFrame") -> "pd.DataFrame":
-    """Return what a warm-up of the learning rate is worth to backpropagation, of one regime.
+    """Return the gain of backpropagation from a learning-rate warm-up, in one regime.
 
     The first row is the best decay with a warm-up against the best without, as the mean of the budgets that have both. The
     other rows are a cosine with a warm-up against a cosine without, at one budget each.

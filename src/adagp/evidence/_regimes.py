@@ -1,4 +1,4 @@
-"""Runs sorted by what they may be compared within: a regime is a value, and so is when the batches of Phase GP come."""
+"""The table of runs that are compared at equal cost. Two of its columns hold objects: the regime and the timing of a run."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Timing:
-    """When the batches of Phase GP come in a run, and the options of the method that fills them.
+    """When a run has batches of Phase GP, and with which options its method fills them. A method with a timing is a variant.
 
-    Timings sort by start, then by ratios.
+    Timings are ordered by start, then by ratios.
     """
 
     start: float
-    """Share of the run before the first of them, 0 to 1."""
+    """Fraction of the run before the first batch of Phase GP, 0 to 1."""
     ratios: tuple[tuple[int, int], ...]
-    """(GP, BP) batches of each part of the run after the start, in order; empty where an adaptive schedule chooses them."""
+    """(GP, BP) batches of a group in each part of the run after the start, in order; empty for an adaptive schedule."""
     options: tuple[tuple[str, object], ...] = ()
-    """(Name, value) of the predictor's options."""
+    """(Name, value) of each option that the run gives the predictor."""
 
     @classmethod
     def of(cls, run: Run) -> "Timing | None":
-        """Return the timing of a run; None where every batch is backpropagation."""
+        """Return the timing of a run; None if it has no batch of Phase GP."""
         method = METHODS[run.method]
-        if method.schedule == "always-bp" and not method.drops:
+        if not method.has_gp_batches:
             return None
         start = run.warm_up_epochs / run.epochs
         if method.schedule == "adaptive":
@@ -42,19 +42,19 @@ class Timing:
         return (self.start, self.ratios, str(self.options)) < (other.start, other.ratios, str(other.options))
 
     @property
-    def turned(self) -> bool:
-        """Whether the ladder is turned round: the share of Phase GP never falls."""
-        shares = [gp / max(1, bp) for gp, bp in self.ratios]
-        return len(shares) > 1 and all(a <= b for a, b in pairwise(shares))
+    def reversed(self) -> bool:
+        """Whether it is a reversed ladder: of several ratios, none has less Phase GP than the one before."""
+        ratios = [gp / max(1, bp) for gp, bp in self.ratios]
+        return len(ratios) > 1 and all(a <= b for a, b in pairwise(ratios))
 
     @property
     def late(self) -> bool:
-        """Whether the first half of the run, or more, has true gradients only."""
-        return self.turned or self.start >= 0.5
+        """Whether it is a late schedule: a reversed ladder, or true gradients only for half of the run or more."""
+        return self.reversed or self.start >= 0.5
 
     @property
     def always(self) -> bool:
-        """Whether every batch after the start is one of Phase GP."""
+        """Whether every batch after the start is in Phase GP."""
         return len(self.ratios) == 1 and self.ratios[0][1] == 0
 
     @property
@@ -67,13 +67,13 @@ class Timing:
         elif len(self.ratios) == 1:
             what = "{}:{}".format(*self.ratios[0])
         else:
-            what = "ladder turned round," if self.turned else "paper's ladder,"
+            what = "reversed ladder," if self.reversed else "paper's ladder,"
         return ", ".join([f"{what} from {self.start:.0%} on", *(f"{name} {value}" for name, value in self.options)])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Regime:
-    """What runs have in common that are compared with each other."""
+    """The settings that runs must have in common to be compared. The pages call it a setting."""
 
     model: str
     dataset: str
@@ -83,20 +83,20 @@ class Regime:
     weight_decay: float
     precision: str
     samples: int
-    """Training samples."""
+    """Number of training samples."""
     data: str
-    """What the samples are, in a few words."""
+    """Name of the data, such as "CIFAR-10 (JPEG)"."""
     fingerprint: str
-    """Of the data's files."""
+    """Hash of the data's files."""
     epochs: int
     """Epochs of the longest run."""
     start: Run | None
     """The run whose final weights were fine-tuned, with seed 0 in place of its own; None for random weights."""
     own_networks: bool
-    """Whether every seed starts from a pretrained network of its own. Seeds that share one say how sure a figure is for that
-    network; seeds with one each say it for all networks pretrained alike."""
+    """Whether every seed starts from a pretrained network of its own. An interval over such seeds holds for all networks
+    pretrained alike. If all seeds start from one network, it holds for that network only."""
     confirming: bool
-    """Whether these are ``running.confirmation_runs``, whose settings were fixed before."""
+    """Whether these are ``running.confirmation_runs``, whose settings were fixed before their first run."""
 
     @property
     def title(self) -> str:
@@ -118,19 +118,19 @@ class Regime:
 _SAME = ("model", "dataset", "width", "batch_size", "optimizer", "weight_decay", "precision")
 
 
-def budgets(records: Iterable[Record]) -> "pd.DataFrame":
+def scored_runs(records: Iterable[Record]) -> "pd.DataFrame":
     """Return one row for each run scored by accuracy, with its regime and its cost.
 
     Returns:
         Columns regime (a ``Regime``), method ('bp' for equal-cost runs too), timing (a ``Timing``; None for backpropagation),
-        lr, decay, epochs, seed, cost (epochs of backpropagation, by multiply-accumulates), gp (share of the batches in Phase
-        GP, dropped ones too), accuracy (after the last epoch, which is what is compared here), score (mean of the last three
-        epochs), averaged (of averaged weights), seconds, cut and run.
+        lr, decay, epochs, seed, cost (in epochs of backpropagation), gp (fraction of the batches that were in Phase GP, dropped
+        ones included), accuracy (after the last epoch; the comparisons use this one), score (mean of the last three epochs),
+        averaged (accuracy of averaged weights), seconds, cut and run.
     """
     import pandas as pd
 
     records = [record for record in records if record.result.metric == "accuracy"]
-    settled = set(confirmation_runs())
+    confirming = set(confirmation_runs())
     seeds_from: dict[Run | None, set[int]] = {}
     for record in records:
         seeds_from.setdefault(record.run.start, set()).add(record.run.seed)
@@ -140,7 +140,7 @@ def budgets(records: Iterable[Record]) -> "pd.DataFrame":
         regime = Regime(
             **{name: getattr(run, name) for name in _SAME}, samples=result.train_samples, data=data.name,
             fingerprint=data.fingerprint, epochs=0, start=run.start and replace(run.start, seed=0),
-            own_networks=run.start is not None and len(seeds_from[run.start]) == 1, confirming=run in settled,
+            own_networks=run.start is not None and len(seeds_from[run.start]) == 1, confirming=run in confirming,
         )  # fmt: skip
         rows.append(
             {
@@ -153,7 +153,7 @@ def budgets(records: Iterable[Record]) -> "pd.DataFrame":
                 "seed": run.seed,
                 "cost": record.cost,
                 "gp": record.gp_share,
-                # Epochs of which batches are dropped are shorter, and a mean of three would cover less of the rate's fall.
+                # If batches are dropped, epochs are shorter, and a mean of three covers less of the learning rate's fall.
                 "accuracy": record.score if result.diverged else record.curves[-1].metric("accuracy"),
                 "score": record.score,
                 "averaged": result.averaged_score,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _paths
+from .._escape import as_csv, as_html, visible
 from .._files import write_atomic
 from . import style
 
@@ -46,13 +47,13 @@ def show(name: str, drawn: "tuple[Figure, pd.DataFrame]", *, alt: str, profile: 
     write_atomic(folder / f"{name}.png", _written(figure, "png"))
     drawing = _written(figure, "svg")
     write_atomic(folder / f"{name}.svg", drawing)
-    write_atomic(folder / f"{name}.csv", data.to_csv(index=False))
+    write_atomic(folder / f"{name}.csv", as_csv(data))
     wide = _inline(drawing, name, alt)
     narrow = small(name, drawn, alt=alt)
     where = f"../artifact/output/{profile}/figures/{name}"
     links = [f'<a href="{where}.csv" download>data (CSV)</a>', f'<a href="{where}.svg">picture (SVG)</a>']
     if command := again(profile):
-        links.append(f'<a class="adagp-again" href="../book/artifact.md">{command}</a>')
+        links.append(f'<a class="adagp-again" href="../book/artifact.md">{as_html(command)}</a>')
     # Outside of the book, where its style sheet is missing, only the wide drawing is shown.
     return HTML(
         f'<figure class="adagp-figure"><div class="adagp-wide">{wide}</div>'
@@ -83,11 +84,13 @@ def _written(figure: "Figure", ending: str) -> bytes:
 
 
 def _inline(drawing: bytes, name: str, alt: str) -> str:
-    """Return inline SVG, which keeps its text selectable; the role and label make it one image to a screen reader."""
+    """Return inline SVG, which keeps its text selectable; the role and label make it one image to a screen reader.
+
+    MathJax leaves it alone: a name with two dollar signs is no formula.
+    """
     text = drawing.decode()
-    text = text[text.index("<svg") :].replace(
-        "<svg", f'<svg role="img" aria-label="{html.escape(alt)}" style="max-width:100%;height:auto;background:white"', 1
-    )
+    facts = f'role="img" class="tex2jax_ignore mathjax_ignore" aria-label="{html.escape(visible(alt))}"'
+    text = text[text.index("<svg") :].replace("<svg", f'<svg {facts} style="max-width:100%;height:auto;background:white"', 1)
     return _unique_ids(text, name)
 
 

@@ -56,7 +56,7 @@ def plan(schedule: "Schedule", epochs: int, batches_per_epoch: int = 1000) -> tu
                 width = row.last - row.first + 1
                 axes.bar(row.first - 0.5, share, width, bottom, align="edge", color=style.COLORS[phase], edgecolor="white")
                 bottom += share
-        axes.set(xlabel="epoch", ylabel="share of batches", xlim=(0.5, epochs + 0.5), ylim=(0, 1))
+        axes.set(xlabel="epoch", ylabel="fraction of batches", xlim=(0.5, epochs + 0.5), ylim=(0, 1))
         axes.grid(False)
         handles = [plt.Rectangle((0, 0), 1, 1, color=style.COLORS[phase]) for phase in ("warm-up", "bp", "gp")]
         figure.legend(handles, ["warm-up", "Phase BP", "Phase GP"], loc="outside upper left", ncols=style.columns(3))
@@ -86,7 +86,7 @@ def followed(curves: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
             color = style.COLORS[method]
             axes.plot(rows["epoch"], rows["mean"], color=color, label=style.LABELS[method], drawstyle="steps-mid")
             axes.fill_between(rows["epoch"], rows["min"], rows["max"], color=color, alpha=0.15, linewidth=0, step="mid")
-        axes.set(xlabel="epoch", ylabel="share of Phase GP", ylim=(-0.02, 1))
+        axes.set(xlabel="epoch", ylabel="fraction of batches in Phase GP", ylim=(-0.02, 1))
         axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # an AutoLocator takes it
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(2))
     plt.close(figure)
@@ -203,7 +203,7 @@ def controls(runs: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
 
 @style.drawing
 def predictor_start(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
-    """How far a predictor comes from its start: three panels over its updates, one line a way to start.
+    """How far a predictor comes from its start: three panels over its updates, one line for each initialization.
 
     Args:
         table: ``measuring.predictor_start``.
@@ -231,10 +231,10 @@ def predictor_start(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
 
 @style.drawing
 def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
-    """Accuracy over cost: backpropagation at its best at each budget as a line, each method with its timing as a point.
+    """Accuracy over cost: a line for backpropagation with its best settings at each budget, a point for each variant.
 
     Args:
-        runs: ``evidence.budgets`` of one regime.
+        runs: ``evidence.scored_runs`` of one regime.
         curve: ``evidence.frontier`` of them.
         table: ``evidence.distances`` of them.
     """
@@ -244,7 +244,7 @@ def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", table: "pd.DataFrame")
     line = curve.groupby("cost")["accuracy"].agg(["mean", "min", "max", "count"]).reset_index()
     with style.use():
         figure, axes = plt.subplots(figsize=style.size(7.0, 4.2, 4.6))
-        axes.plot(line["cost"], line["mean"], color=style.BLACK, marker="s", markersize=4, label="BP at its best")
+        axes.plot(line["cost"], line["mean"], color=style.BLACK, marker="s", markersize=4, label="BP, best decay and rate")
         axes.fill_between(line["cost"], line["min"], line["max"], color=style.BLACK, alpha=0.1, linewidth=0)
         for row in table.to_dict("records"):
             same = ["method", "timing", "decay", "lr"]
@@ -274,11 +274,13 @@ def _legend(figure: "Figure", axes: "Axes", methods: Iterable[str]) -> None:
 
 @style.drawing
 def distances(tables: "Mapping[Any, pd.DataFrame]") -> tuple["Figure", "pd.DataFrame"]:
-    """Distance to backpropagation of equal cost, with a 95 % interval, for every method and timing of every regime.
+    """Distance of every variant to backpropagation of equal cost, with a 95 % interval, by regime.
+
+    A full dot is better or worse by the joint interval. A pale dot is below the frontier, and was not tried with all of
+    backpropagation's best decays. A variant without a distance is left out.
 
     Args:
-        tables: ``evidence.compared``, by regime. A row without a distance is left out. A full dot stands where the joint
-            interval says better or worse. A pale one is below the frontier and lacks one of backpropagation's best decays.
+        tables: ``evidence.compared``.
     """
     import matplotlib.pyplot as plt
     import pandas as pd
@@ -314,7 +316,7 @@ def distances(tables: "Mapping[Any, pd.DataFrame]") -> tuple["Figure", "pd.DataF
         axes.set_ylim(len(labels) - 0.4, -0.8)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("points against BP of equal cost")
+        axes.set_xlabel("accuracy minus BP of equal cost (points)")
     plt.close(figure)
     shown = [
         {"regime": regime.title, "method": row["method"], "timing": row["timing"].text, "n": row["n"], "side": row["side"]}
@@ -327,7 +329,7 @@ def distances(tables: "Mapping[Any, pd.DataFrame]") -> tuple["Figure", "pd.DataF
 
 @style.drawing
 def savings(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
-    """Accuracy against energy saved, for each method with its timing and for shorter backpropagation.
+    """Accuracy lost over energy saved, for each variant and for shorter backpropagation.
 
     Args:
         table: ``evidence.savings``.
@@ -349,7 +351,7 @@ def savings(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
             axes.plot(row["energy_saving"], row["points"], "o" if row["timing"].late else "^", color=color, markersize=7)
         _legend(figure, axes, others["method"])
         axes.axhline(0, color=style.GREY, linewidth=0.8)
-        axes.set(xlabel="energy saved on the accelerator (%)", ylabel="points against the whole run of BP")
+        axes.set(xlabel="energy saved on the accelerator (%)", ylabel="accuracy minus BP for all epochs (points)")
     plt.close(figure)
     data["timing"] = [timing.text if timing else "" for timing in data["timing"]]
     return figure, data.drop(columns="change")

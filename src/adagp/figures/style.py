@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
+from .._escape import visible
 from ..methods import METHODS
 
 if TYPE_CHECKING:
@@ -158,12 +159,45 @@ def drawing(function: Callable[_Arguments, tuple[Any, Any]]) -> Callable[_Argume
         def for_phone() -> "Figure":
             token = _phone.set(True)
             try:
-                return function(*arguments, **options)[0]
+                return _literal(function(*arguments, **options)[0])
             finally:
                 _phone.reset(token)
 
         made = Drawing(function(*arguments, **options))
+        _literal(made[0])
         made.for_phone = for_phone
         return made
 
     return draw
+
+
+def _literal(figure: "Figure") -> "Figure":
+    """Let every text of a figure be drawn as it is written: a dollar sign starts no formula, and controls are visible.
+
+    Numbers at an axis are left to matplotlib, which writes powers of ten as formulas.
+    """
+    from matplotlib.category import StrCategoryFormatter
+    from matplotlib.legend import Legend
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+    class Literal(FuncFormatter):
+        """Writes what another formatter of names gives."""
+
+        def __init__(self, names: Any) -> None:
+            super().__init__(lambda value, place: visible(names(value, place)).replace("$", r"\$"))
+
+    named = FixedFormatter | FuncFormatter | StrCategoryFormatter
+    texts = [*figure.texts, *(text for legend in figure.legends for text in legend.findobj(Text))]
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            formatter = axis.get_major_formatter()
+            if isinstance(formatter, named) and not isinstance(formatter, Literal):
+                axis.set_major_formatter(Literal(formatter))  # of all axes that share it
+            texts.append(axis.label)
+        texts += [child for child in axes.get_children() if isinstance(child, Text)]  # its titles too
+        texts += [text for child in axes.get_children() if isinstance(child, Legend) for text in child.findobj(Text)]
+    for text in texts:
+        text.set_parse_math(False)
+        text.set_text(visible(text.get_text()))
+    return figure

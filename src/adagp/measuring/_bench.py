@@ -101,5 +101,5 @@ def in_turn(
 
 def ladder_seconds(gp: float, bp: float) -> float:
     """Return the mean seconds of a step over 90 epochs of the paper's ladder, from those of its two kinds of step."""
-    share = sum(segment.epochs * segment.gp for segment in LadderSchedule().segments(90, 1000)) / 90_000
-    return share * gp + (1 - share) * bp
+    in_gp = sum(segment.epochs * segment.gp for segment in LadderSchedule().segments(90, 1000)) / 90_000
+    return in_gp * gp + (1 - in_gp) * bp

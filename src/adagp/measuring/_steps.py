@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
-    """Return the median times of one training step of each kind on this machine, taken in turn.
+    """Measure the kinds of training step on this machine, in turn: forward only, backpropagation, and the engine in each phase.
 
     Returns:
-        table (milliseconds by step) and glue: n, machine, ladder (speed-up of 90 epochs with these steps), limit (the
-        same with a free predictor).
+        table, with one row for each kind of step and its median time in text; and glue, the numbers for a page: n, machine,
+        ladder (speed-up of 90 epochs of the paper's schedule with these times), limit (its speed-up with a free predictor).
     """
     import pandas as pd
     import torch
@@ -42,7 +42,7 @@ def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
     medians = {name: statistics.median(values) for name, values in times.items()}
     adagp = ladder_seconds(medians["ADA-GP, Phase GP"], medians["ADA-GP, Phase BP"])
     backward = medians["plain backpropagation"] / medians["forward pass and optimizer"] - 1
-    digits = 0 if min(medians.values()) >= 10 else 1  # an accelerator's steps take milliseconds
+    digits = 0 if min(medians.values()) >= 10 else 1  # a GPU's steps take a few milliseconds
     table = pd.DataFrame(
         [
             {
@@ -66,19 +66,19 @@ def step_times(model: str, *, batch: int = 64, repeats: int = 7) -> dict:
 
 
 def method_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
-    """Return the times of each method's two kinds of step on this machine, in steps of plain backpropagation.
+    """Return the times of a BP batch and of a GP batch of each variant on this machine, over that of plain backpropagation.
 
-    On a CPU one thread's own time is taken, as the runs were recorded with one thread: it does not count what else runs.
+    On a CPU the processor time of a single thread is measured, so that other processes do not count. The runs were recorded
+    with one thread, too.
 
     Args:
         runs: rows of one regime, as ``evidence.regimes`` gives them; their columns run, method and timing are read.
-        repeats: pairs of both kinds of step with a plain step between them: a ratio is of neighbours in time, so that drift of
-            the machine cancels.
+        repeats: number of measurements. Each is a BP batch and a GP batch with a plain step between them, so that a ratio
+            compares neighbours in time.
 
     Returns:
-        Columns method, timing (with the predictor's options, which a batch's time depends on), bp (a batch with its whole
-        backward pass, the predictor's training included) and gp (a batch of Phase GP; 0 for dropped batches), both medians,
-        repeats and machine. Without a row for backpropagation itself.
+        Columns method, timing, bp (median ratio of a batch with its whole backward pass, the predictor's training included), gp
+        (median ratio of a batch of Phase GP; 0 if it is dropped), repeats and machine. Backpropagation has no row.
     """
     import pandas as pd
     import torch
@@ -98,14 +98,14 @@ def method_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
                 continue
             alternating = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1))
             engine = bench.engine(alternating, make_predictor(run))
-            bench.step(engine)  # in the warm-up, which shows a predictor the order of the layers
+            bench.step(engine)  # a batch of the warm-up, in which a predictor learns the order of the layers
             engine.begin_epoch()
             ratios: dict[Phase, list[float]] = {Phase.BP: [], Phase.GP: []}
             for turn in range(repeats + 1):
                 before, one = engine.phase, seconds(partial(bench.step, engine), device, clock)
                 between = seconds(bench.backpropagation, device, clock)
                 after, other = engine.phase, seconds(partial(bench.step, engine), device, clock)
-                if turn:  # the first pair warms up
+                if turn:  # the first turn is not counted
                     ratios[before].append(one / between)
                     ratios[after].append(other / between)
             engine.close()
@@ -118,7 +118,7 @@ def method_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
 
 
 def _machine(device: str, threads: int) -> str:
-    """Return the machine in words: the accelerator, or the processor with the number of threads."""
+    """Return the name of the machine: its GPU, or its processor with the number of threads."""
     machine = provenance(device)["machine"]
     if device != "cpu":
         return machine["device"]

@@ -40,7 +40,7 @@ def create(name: str, **options: object) -> GradientPredictor:
 
         >>> from adagp import predictors
         >>> predictor = predictors.create("truncated", share=0.5)
-        >>> predictor.work.backward  # the share of the backward pass's cost that a batch of Phase GP spends
+        >>> predictor.work.backward  # the share of the backward cost that a batch of Phase GP spends
         0.5
 
     Args:

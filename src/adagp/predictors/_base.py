@@ -68,9 +68,10 @@ class Needs:
     first: bool = False
     """With gradient accumulation, call ``see`` only during the first of the accumulated forward passes."""
     error: bool = False
-    """Compute the gradient of the loss with respect to the last layer's output, by backpropagation through the loss alone."""
+    """Compute the output error, the gradient of the loss with respect to the last layer's output. It needs no backward pass
+    through the layers."""
     sharded: bool = False
-    """The predictor supports weights that ``fully_shard`` has split: a matrix then has the rows that this process holds."""
+    """The predictor supports weights that ``fully_shard`` has split. A layer's matrix then has this process's rows only."""
 
 
 @runtime_checkable
@@ -82,7 +83,8 @@ class GradientPredictor(Protocol):
     ``forget``, if the step is discarded. Each of the three drops what was seen in the step.
 
     A subclass must define ``predict``. The other methods have defaults that see, learn and store nothing. If ``work.part`` is
-    below 1, the class must also be a ``PartChooser``; ``see`` is not called in the forward pass of that part.
+    below 1, the class must also be a ``PartChooser``. The chosen samples have a forward pass of their own, in which ``see`` is
+    not called.
 
     Example: a predictor that repeats the sign of the last true gradient, a hundredth in size.
 
@@ -108,8 +110,8 @@ class GradientPredictor(Protocol):
         >>> dict(engine.counts)
         {'warm-up': 2, 'gp': 1, 'bp': 1}
 
-    Store data from batch to batch by layer, and save it by the layer's name. Layers may be added or removed during training:
-    lower layers of a model are unfrozen, or its head is replaced.
+    Key data that lasts from batch to batch by layer, and save it by the layer's name. Layers may be added or removed during
+    training, when lower layers are unfrozen or the head is replaced.
     """
 
     needs: Needs = Needs()
@@ -130,10 +132,11 @@ class GradientPredictor(Protocol):
         Both are detached, have the type that the user's autocast chose, and hold at least one sample.
 
         Args:
-            inputs: the layer's input; None where it is not known or has no rows of the weight's length.
+            inputs: the layer's input; None where it is not known, or where a function got the weight and its input has no rows
+                as long as the weight's.
             output: (batch, out_ch, ...) where ``layer.kind.axis`` is 1, else (batch, ..., out_ch).
-            rows: given where the model hands the weight, or some rows of it, to a function such as ``F.linear``. Then output is
-                (positions, number of these rows), and it is not known which axis was the batch.
+            rows: given where the model passed the weight, or these rows of it, to a function such as ``F.linear``. Then output
+                is (positions, number of these rows), and it is not known which axis was the batch.
         """
 
     def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
@@ -142,7 +145,7 @@ class GradientPredictor(Protocol):
         Args:
             layers: those that ran and have a true gradient, on any replica. Some may have run on other replicas only; for these
                 ``see`` was not called here.
-            score: to be called, where it is given, for each layer before learning from it.
+            score: if given, call it for each layer before learning from the layer.
             error: gradient of the loss with respect to the last layer's output, if ``needs`` asks for it.
         """
 
@@ -186,10 +189,10 @@ class PartChooser(Protocol):
 
 
 def named(values: Mapping[Layer, object]) -> dict[str, object]:
-    """Return a state: the same values, with the layers' names as keys in place of the layers."""
+    """Replace the layers that are keys by their names, to save the values in a state."""
     return {layer.name: value for layer, value in values.items()}
 
 
 def by_layer(layers: Sequence[Layer], values: dict) -> dict:
-    """Return the values of a state with the layers as keys in place of their names; names without a layer are left out."""
+    """Replace the names that are keys of a saved state by the layers; drop names without a layer."""
     return {layer: values[layer.name] for layer in layers if layer.name in values}

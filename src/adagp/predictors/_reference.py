@@ -9,7 +9,10 @@ from .._work import PredictorSize
 
 
 class ReferenceNetwork(nn.Module):
-    """Pooling, a small convolution and a fully connected layer, of whose outputs a layer uses the first ``row``."""
+    """Pooling, a small convolution, and a fully connected layer with as many outputs as the longest row of any layer's weight.
+
+    A row is the weights of one output channel. A layer with shorter rows uses only the first outputs.
+    """
 
     def __init__(self, longest_row: int, size: PredictorSize) -> None:
         super().__init__()
@@ -18,6 +21,11 @@ class ReferenceNetwork(nn.Module):
         self.linear = nn.Linear(size.features, longest_row)
 
     def forward(self, output: Float[Tensor, "batch out_ch h w"], row: int) -> Float[Tensor, "out_ch row"]:
+        """Predict a layer's weight gradient, a matrix with one row for each output channel.
+
+        Args:
+            row: length of the layer's rows.
+        """
         samples = output.mean(dim=0)[:, None]  # (out_ch, 1, h, w): each output channel is one sample
         maps = F.adaptive_avg_pool2d(samples, self.pool)
         return self.linear(F.relu(self.conv(maps)).flatten(1))[:, :row]

@@ -16,7 +16,7 @@ import yaml
 
 from .. import _paths
 from .._errors import UsageError, reason, short
-from .._files import write_atomic
+from .._files import read_text, read_yaml, write_atomic
 from .._processes import run_tool
 from ..running import digest
 from ._notebooks import PER_MODEL, available_notebooks
@@ -147,17 +147,11 @@ def _words(cell: str) -> str:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {reason(error)}; restore it with git checkout") from error
+    return read_text(path, "restore it with git checkout")
 
 
 def _yaml(path: Path) -> dict:
-    try:
-        found = yaml.safe_load(_text(path))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{path} is not YAML: {reason(error)}; restore it with git checkout") from error
+    found = read_yaml(path, "restore it with git checkout")
     if not isinstance(found, dict):
         raise UsageError(f"{path} must hold names and values, got {short(found)}; restore it with git checkout")
     return found

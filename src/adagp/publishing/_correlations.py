@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from IPython.display import HTML, Markdown
 
 LEAST = float(threshold(1 - 1e-9))
-"""The least squared correlation that can pay: the larger the part of the batch with true gradients, the less is asked."""
+"""Least squared correlation that can be worth its cost. It is that for true gradients on nearly the whole batch; for a smaller
+part it is higher."""
 
 
 def criterion_table(table: "pd.DataFrame") -> "HTML":
@@ -43,21 +44,21 @@ def criterion_table(table: "pd.DataFrame") -> "HTML":
     seeds, samples = table["seed"].nunique(), int(table["samples"].iloc[0])
     caption = (
         f"Correlations of single samples' predictions and gradients, means over {seeds} seeds of {samples} samples; range over "
-        "seeds in brackets. Needed: from nearly all of the batch with true gradients to a quarter of it. The best mixture is "
-        "against backpropagation of equal cost, predicting free"
+        "seeds in brackets. Needed: the least rho², for true gradients on nearly the whole batch and on a quarter of it. "
+        "Noise of the best mixture: in percent of that of backpropagation of equal cost, if predictions are free"
     )
     return html_table(pd.DataFrame(rows, columns=list(rows[-1])), caption=caption)
 
 
 def criterion_verdict(table: "pd.DataFrame") -> "Markdown":
-    """Return the squared correlation of the paper's predictor beside the least that pays, in a sentence.
+    """Return the squared correlation of the paper's predictor, and the least that is worth its cost, in a sentence.
 
     Args:
         table: ``evidence.correlation_table``.
     """
     whole = whole_network(table)
     own = whole[whole["prediction"] == "shared-network"]["rho2"]
-    return markdown(CORRELATION.format(mean=own.mean(), most=own.max(), n=len(own), least=LEAST))
+    return markdown(CORRELATION, mean=own.mean(), most=own.max(), n=len(own), least=LEAST)
 
 
 def noise_table(table: "pd.DataFrame", cuts: "pd.DataFrame", batch: int) -> "HTML":
@@ -75,8 +76,8 @@ def noise_table(table: "pd.DataFrame", cuts: "pd.DataFrame", batch: int) -> "HTM
     totals = table.groupby("seed")[["noise", "signal"]].sum()
     share = (totals["noise"] / batch / (totals["noise"] / batch + totals["signal"])).mean()
     row = {
-        "best cut lies above": layer,
-        "its share of the noise minus that of the cost (points)": cell(interval(gains.get_group(layer))),
-        f"noise in the expected square of a gradient of {batch} samples": f"{100 * share:.1f} %",
+        "lowest layer above the best cut": layer,
+        "its fraction of the noise minus that of the cost (points)": cell(interval(gains.get_group(layer))),
+        f"noise in the expected squared norm of the gradient of {batch} samples": f"{100 * share:.1f} %",
     }
     return html_table(pd.DataFrame([row]))

@@ -1,12 +1,12 @@
 """Tables that the notebooks show, made from records so that no figure is typed by hand."""
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .. import _paths
-from .._errors import UsageError
-from .._files import write_atomic
+from .._errors import UsageError, short
+from .._escape import as_html, as_markdown, fill_html, fill_markdown
+from .._files import read_text, write_atomic
 from ..evidence import (
     LEAST_UPDATES,
     Claim,
@@ -38,7 +38,7 @@ def describe(runs: "pd.DataFrame") -> "Markdown":
     """
     if runs.empty:
         return markdown(NOTHING)
-    return markdown("**Scale:** " + " ".join(_scales(runs)))
+    return markdown("**Scale:** {scales}", scales=" ".join(_scales(runs)))
 
 
 def recorded_scale() -> "HTML":
@@ -48,11 +48,11 @@ def recorded_scale() -> "HTML":
     records = deciding()
     if not records:
         return HTML("<p>No run has been recorded yet, so all verdicts on accuracy are open.</p>")
-    return HTML(
-        "<p>Verdicts on accuracy rest on the recorded runs nearest to the paper's scale: "
-        f"{' '.join(_scales(summary(records)))} Runs whose warm-up has fewer than {LEAST_UPDATES:,} updates of the predictor "
-        "support no verdict.</p>"
+    template = (
+        "<p>Verdicts on accuracy rest on the recorded runs nearest to the paper's scale: {scales} Runs whose warm-up has fewer "
+        "than {least:,} updates of the predictor support no verdict.</p>"
     )
+    return HTML(fill_html(template, scales=" ".join(_scales(summary(records))), least=LEAST_UPDATES))
 
 
 _SCALE = ["data", "width", "precision", "epochs", "train_samples"]
@@ -205,7 +205,7 @@ def accuracy_table() -> "HTML":
     )
     table = html_table(pd.DataFrame(rows), caption=caption).data if rows else ""
     missing = [model for model in available() if model not in present]
-    return HTML(table + (f"<p>Not recorded yet: {', '.join(missing)}.</p>" if missing else ""))
+    return HTML(table + (fill_html("<p>Not recorded yet: {missing}.</p>", missing=", ".join(missing)) if missing else ""))
 
 
 def networks_table() -> "HTML | Markdown":
@@ -331,7 +331,7 @@ def claims_in_readme(claims: Iterable[Claim]) -> None:
         UsageError: the marks are not there.
     """
     path = _paths.root() / "README.md"
-    before, start, rest = path.read_text(encoding="utf-8").partition(_MARKS[0])
+    before, start, rest = read_text(path, "restore it with git checkout").partition(_MARKS[0])
     _, end, after = rest.partition(_MARKS[1])
     if not end:
         raise UsageError(f"{path} has no lines {_MARKS[0].strip()!r} and {_MARKS[1]!r}; restore it with git checkout")
@@ -340,7 +340,7 @@ def claims_in_readme(claims: Iterable[Claim]) -> None:
         found = _text(claim.judged, claim.unit) if claim.judged else "nothing yet"
         lines.append(f"| {claim.sentence} | {claim.source} | **{claim.verdict}** | {found} |")
     scales = {claim.judged.scale for claim in claims if claim.judged and claim.judged.scale}
-    lines += ["", *(f"Verdicts on accuracy rest on {scale}." for scale in sorted(scales))]
+    lines += ["", *(f"Verdicts on accuracy rest on {as_markdown(scale)}." for scale in sorted(scales))]
     write_atomic(path, before + start + "\n".join(lines) + "\n" + end + after)
 
 
@@ -353,23 +353,23 @@ def _text(measured: Measured | None, unit: str) -> str:
 
 
 def html_table(
-    table: "pd.DataFrame", caption: str = "", *, escape: bool = True, marks: Mapping[str, Sequence[str]] | None = None
+    table: "pd.DataFrame", caption: str = "", *, marks: Mapping[str, Sequence[str]] | None = None
 ) -> "HTML":
-    """Return a table without the index; the book makes a card of each row on a phone.
+    """Return a table without the index; the book makes a card of each row on a phone. Cells that are ``Html`` stay as they are.
 
     Args:
-        escape: False where cells hold HTML.
         marks: style classes of a column's cells, by the name of the column.
     """
     from IPython.display import HTML
 
-    if marks:
-        table, escape = table.map(lambda value: html.escape(value) if isinstance(value, str) else value), False
-        for column, classes in marks.items():
-            table[column] = [f'<b class="{name}">{value}</b>' for name, value in zip(classes, table[column], strict=True)]
-    body = table.to_html(index=False, border=0, classes="adagp-table", escape=escape, na_rep="–")
+    shown = table.astype({column: object for column in table.select_dtypes(exclude=["number", "bool"]).columns}).map(as_html)
+    for column, classes in (marks or {}).items():
+        cells = zip(classes, shown[column], strict=True)
+        shown[column] = [fill_html('<b class="{name}">{cell}</b>', name=name, cell=cell) for name, cell in cells]
+    shown = shown.rename(columns=as_html)
+    body = shown.to_html(index=False, border=0, classes="adagp-table", escape=False, na_rep="–")
     if caption:
-        body = body.replace("<thead>", f"<caption>{caption}</caption><thead>", 1)
+        body = body.replace("<thead>", f"<caption>{as_html(caption)}</caption><thead>", 1)
     return HTML(body)
 
 
@@ -381,6 +381,9 @@ def steps_table() -> "HTML | Markdown":
     record = recorded_steps()
     if record is None:
         return markdown(NOTHING)
+    for model, found in record["models"].items():
+        if "plain backpropagation" not in [step["step"] for step in found["table"]]:
+            raise UsageError(f"steps.json: {short(model)} has no step 'plain backpropagation'; restore it with git checkout")
     rows = []
     for model, found in record["models"].items():
         row = {"model": model}
@@ -398,8 +401,8 @@ def steps_table() -> "HTML | Markdown":
     )
     shown = html_table(table[first + [name for name in table if name not in first]], caption=caption)
     ladders = [found["glue"]["ladder"] for found in record["models"].values()]
-    says = STEPS.format(
-        least=min(ladders), most=max(ladders), n=len(ladders), slower=sum(speed < 1 for speed in ladders)
+    says = fill_html(
+        STEPS, least=min(ladders), most=max(ladders), n=len(ladders), slower=sum(speed < 1 for speed in ladders)
     )
     rates = [
         {
@@ -419,8 +422,8 @@ def nothing_recorded() -> "Markdown":
     return markdown(NOTHING)
 
 
-def markdown(text: str) -> "Markdown":
-    """Return text that a notebook shows as Markdown."""
+def markdown(template: str, **values: object) -> "Markdown":
+    """Return Markdown for a notebook to show: a template with its fields filled by text and numbers."""
     from IPython.display import Markdown
 
-    return Markdown(text)
+    return Markdown(fill_markdown(template, **values))

@@ -21,10 +21,11 @@ def regime_scale(runs: "pd.DataFrame") -> "Markdown":
     """Return the scale at which a frontier was recorded.
 
     Args:
-        runs: ``evidence.budgets`` of one regime.
+        runs: ``evidence.scored_runs`` of one regime.
     """
     regime, curve = runs["regime"].iloc[0], frontier(runs)
     plain = runs[(runs["method"] == "bp") & runs["cost"].isin(curve["cost"])]
+    tried = plain["epochs"]
     settings = plain.groupby("epochs")[["decay", "lr"]].apply(lambda rows: len(rows.drop_duplicates()))
     best = curve.groupby("cost")["lr"].first()
     largest = int((best == plain["lr"].max()).sum()) if plain["lr"].nunique() > 1 and not regime.confirming else 0
@@ -32,8 +33,8 @@ def regime_scale(runs: "pd.DataFrame") -> "Markdown":
     facts = [
         f"{regime.model}, {width_words(regime.width, regime.precision)}",
         f"{regime.samples:,} training samples of {regime.data}, in batches of {regime.batch_size}",
-        f"{regime.epochs} epochs where no work is left out",
-        f"budgets of backpropagation: {plain['epochs'].nunique()}, {plain['epochs'].min()} to {plain['epochs'].max()} epochs",
+        f"{regime.epochs} epochs (fewer for smaller budgets of backpropagation)",
+        f"budgets of backpropagation: {tried.nunique()}, from {tried.min()} to {tried.max()} epochs",
         f"settings of decay and learning rate at a budget: {spread(settings)} ({chosen})",
         f"seeds: {spread(curve.groupby('cost')['seed'].nunique())}",
     ]
@@ -41,17 +42,17 @@ def regime_scale(runs: "pd.DataFrame") -> "Markdown":
         facts.append(f"budgets at which the best learning rate is the largest that was tried: {largest}")
     if regime.start is not None:
         source = FACTS[regime.start.dataset]
-        samples = "others for each seed" if len({run.train_first for run in plain["run"]}) > 1 else "the same for all seeds"
+        samples = "different for each seed" if len({run.train_first for run in plain["run"]}) > 1 else "the same for all seeds"
         facts += [
             f"pretrained networks: {len({run.start for run in plain['run']})}, all layers but the last, by "
             f"{regime.start.epochs} epochs of backpropagation on {source.train_samples:,} samples of {source.title}",
             f"training samples: {samples}",
         ]
-    return markdown(f"**Scale:** {'; '.join(facts)}.")
+    return markdown("**Scale:** {facts}.", facts="; ".join(facts))
 
 
 def tally_table(tables: "Tables") -> "HTML | Markdown":
-    """Return how many variants are better or worse than backpropagation of equal cost, a row for each regime.
+    """Return how many variants are better or worse than backpropagation of equal cost, one row for each regime.
 
     Args:
         tables: ``evidence.compared``.
@@ -67,18 +68,19 @@ def tally_table(tables: "Tables") -> "HTML | Markdown":
         counts = pd.concat([counts, pd.DataFrame([total])])
     return html_table(
         counts.rename(columns={"judged": "variants judged", "predicting": "better by prediction"}),
-        caption="Variants (a method with a timing) against backpropagation of equal cost. Better and worse hold at 95 % for "
-        "all variants together. Alone: would be so as the only variant, and counts as within noise. Open: too few seeds, a "
-        "cost outside the budgets, or a score below the frontier without having been tried with backpropagation's best decays",
+        caption="Number of variants by their result against backpropagation of equal cost. Better and worse hold at 95 % for "
+        "all variants together. Better alone, worse alone: those within noise that would be better or worse as the only "
+        "variant. Open: too few seeds, a cost outside the budgets, or a score below the frontier by a variant that was not "
+        "tried with all of backpropagation's best decays",
     )
 
 
 def better_table(tables: "Tables", again: "Tables") -> "HTML | Markdown":
-    """Return the variants that are better than backpropagation of equal cost, and what repeating them gave.
+    """Return the variants that are better than backpropagation of equal cost, and the results of repeating them.
 
     Args:
-        tables: ``evidence.compared``.
-        again: the same of the confirming runs.
+        tables: ``evidence.compared`` of the regimes in which they were found.
+        again: ``evidence.compared`` of the confirmation.
     """
     import pandas as pd
 
@@ -89,7 +91,7 @@ def better_table(tables: "Tables", again: "Tables") -> "HTML | Markdown":
             "minus BP of equal cost": cell(row["joint"]),
             "n": row["n"],
             "pretrained networks": row["networks"] or "–",
-            "verdict": row["side"],
+            "result": row["side"],
         }
         for row in better(tables, again).to_dict("records")
     ]
@@ -97,18 +99,18 @@ def better_table(tables: "Tables", again: "Tables") -> "HTML | Markdown":
         return nothing_recorded()
     return html_table(
         pd.DataFrame(rows),
-        caption="Points, paired by seed, with intervals that hold at 95 % for all variants together. The confirming runs, with "
-        "new networks and images and settings fixed before, are judged by themselves",
+        caption="Points, paired by seed, with intervals that hold at 95 % for all variants together. For the confirmation they "
+        "hold for its own variants",
     )
 
 
 def confirmation_table(runs: "Tables", tables: "Tables", timed: "Tables") -> "HTML":
-    """Return the runs with nothing left to choose against backpropagation of equal cost and of equal seconds.
+    """Return the confirmation: each variant against backpropagation of equal cost, and of equal seconds.
 
     Args:
-        runs: ``evidence.regimes`` of the confirming runs.
+        runs: ``evidence.regimes`` of the confirmation.
         tables: ``evidence.compared`` of them.
-        timed: the same of ``evidence.at_measured_cost``.
+        timed: ``evidence.compared_by_clock`` of them.
     """
     import pandas as pd
 
@@ -122,12 +124,12 @@ def confirmation_table(runs: "Tables", tables: "Tables", timed: "Tables") -> "HT
             rows.append(
                 {
                     "network": regime.model,
-                    "GP batches": _named(row),
-                    "pretrained": f"{starts.nunique()}",
+                    "variant": _named(row),
+                    "pretrained networks": f"{starts.nunique()}",
                     "n": row["n"],
                     "cost (epochs of BP)": f"{row['cost']:.1f}",
                     "minus BP of equal cost": cell(row["joint"]),
-                    "by network": ", ".join(f"{one[place].mean:+.2f}" for one in alone) if several else "–",
+                    "by pretrained network": ", ".join(f"{one[place].mean:+.2f}" for one in alone) if several else "–",
                     "cost by measured time": f"{clock['cost']:.1f}",
                     "minus BP of equal seconds": cell(clock["joint"]),
                     "minus BP for all epochs": cell(row["against_whole"]),
@@ -135,9 +137,9 @@ def confirmation_table(runs: "Tables", tables: "Tables", timed: "Tables") -> "HT
             )
     return html_table(
         pd.DataFrame(rows),
-        caption="Points, paired by seed; at equal cost and at equal seconds with intervals that hold at 95 % for all rows "
-        "together, the last with one of its own; pretrained: how many networks the seeds start from, and where they are fewer "
-        "than the seeds, the interval speaks for these",
+        caption="Points, paired by seed. At equal cost and at equal seconds the intervals hold at 95 % for all rows together; "
+        "in the last column each row has its own. If several seeds start from one pretrained network, the interval holds for "
+        "these networks only",
     )
 
 
@@ -151,9 +153,9 @@ def frontier_table(
     """Return each variant's cost, accuracy and distance to backpropagation of equal cost.
 
     Args:
-        table: ``evidence.distances``.
-        mean: the same of the mean of the last three epochs.
-        averaged: the same of the averaged weights.
+        table: ``evidence.compared`` of one regime.
+        mean: ``evidence.distances`` by the mean of the last three epochs.
+        averaged: ``evidence.distances`` by the averaged weights.
         savings: ``evidence.savings``.
     """
     import pandas as pd
@@ -167,21 +169,22 @@ def frontier_table(
         place = row["method"], row["timing"]
         rows.append(
             {
-                "GP batches": _named(row),
+                "variant": _named(row),
                 "cost (epochs of BP)": f"{row['cost']:.1f}",
                 METRICS["accuracy"]: f"{row['value']:.1f} (n={row['n']})",
                 "minus BP of equal cost": cell(row["distance"]),
-                "for all variants together": "–" if row["joint"] is None else row["joint"].text(mean=False),
-                "verdict": row["side"],
-                "mean of three epochs, the same": cell(three.at[place, "distance"]),
-                "averaged weights, the same": cell(other.at[place, "distance"]),
+                "joint interval": "–" if row["joint"] is None else row["joint"].text(mean=False),
+                "result": row["side"],
+                "minus BP, by the mean of three epochs": cell(three.at[place, "distance"]),
+                "minus BP, by averaged weights": cell(other.at[place, "distance"]),
                 "energy saved (%)": f"{saved.at[place, 'energy_saving']:.0f}",
             }
         )
     return html_table(
-        pd.DataFrame(rows).sort_values("GP batches"),
-        caption="Points, paired over seeds, with a 95 % interval: of each variant alone, and for all variants of the page "
-        "together, which decides. Energy is that of the network at its published width, against BP for the whole run",
+        pd.DataFrame(rows).sort_values("variant"),
+        caption="Points, paired by seed, with a 95 % interval for each variant alone. The joint interval holds for all "
+        "variants of the page together, and decides the result. Energy is that of the network at its published width, "
+        "against BP for all epochs",
     )
 
 
@@ -195,17 +198,17 @@ def timing_table(timings: "pd.DataFrame") -> "HTML":
     cells = groups["distance"].agg(lambda distance: cell(interval(distance))).unstack()
     times = timings["timing"].unique()
     table = cells.reindex(columns=times).fillna("–").set_axis([time.text for time in times], axis="columns")
-    table.insert(0, "GP batches", [LABELS[method] for _, method in table.index])
+    table.insert(0, "method", [LABELS[method] for _, method in table.index])
     table.insert(1, "decay", [decay for decay, _ in table.index])
     return html_table(
         table,
         caption=f"Points against BP of equal cost, paired over {spread(groups.size())} seeds, each with a 95 % interval of its "
-        "own; BP has its best decay, a method the named one; a dash where a cost lies outside of BP's budgets",
+        "own. BP has its best decay, a method the one in its row. A dash: the cost is outside of BP's budgets",
     )
 
 
 def gains_table(timings: "Tables") -> "HTML | Markdown":
-    """Return what a later timing is worth against the earliest, and a method against coasting, for each decay.
+    """Return the gain of each later timing over the earliest, and of each method over coasting, for each decay.
 
     Args:
         timings: ``evidence.timings`` by regime.
@@ -219,10 +222,10 @@ def gains_table(timings: "Tables") -> "HTML | Markdown":
         {
             "setting": regime.title,
             "decay": row["decay"],
-            "GP batches": words(row["choice"]),
+            "choice": words(row["choice"]),
             "against": words(row["against"]),
             "mean of": "; ".join(map(words, row["over"])),
-            "points nearer to BP of equal cost": cell(row["gain"]),
+            "gain (points)": cell(row["gain"]),
             "n": row["gain"].pairs,
         }
         for regime, table in timings.items()
@@ -231,7 +234,9 @@ def gains_table(timings: "Tables") -> "HTML | Markdown":
     if not rows:
         return nothing_recorded()
     return html_table(
-        pd.DataFrame(rows), caption="Points, paired by seed, each with a 95 % interval of its own; the best decay first"
+        pd.DataFrame(rows),
+        caption="Gain: how much nearer to BP of equal cost the choice comes than what it is compared with. Points, paired by "
+        "seed, each with a 95 % interval of its own. The best decay first",
     )
 
 
@@ -249,18 +254,18 @@ def decay_table(decays: "pd.DataFrame") -> "HTML":
 
 
 def warm_up_table(regimes: "Tables") -> "HTML | Markdown":
-    """Return what a warm-up of the learning rate is worth to plain backpropagation.
+    """Return the gain of plain backpropagation from a learning-rate warm-up.
 
     Args:
         regimes: ``evidence.regimes``.
     """
     import pandas as pd
 
-    compared = {"best": "best decay with, minus best without", "cosine": "cosine with, minus cosine without"}
+    compared = {"best": "best decay with a warm-up minus best without", "cosine": "cosine with a warm-up minus cosine without"}
     rows = [
         {
             "setting": regime.title,
-            "warm-up of the learning rate": compared[row["decay"]],
+            "comparison": compared[row["decay"]],
             "budgets (epochs)": ", ".join(f"{epochs:g}" for epochs in row["epochs"]),
             "points": cell(row["gain"]),
             "n": row["gain"].pairs,
@@ -270,15 +275,16 @@ def warm_up_table(regimes: "Tables") -> "HTML | Markdown":
     ]
     if not rows:
         return nothing_recorded()
-    return html_table(pd.DataFrame(rows), caption="Accuracy of plain backpropagation, mean of the budgets, paired by seed")
+    caption = "Gain of plain backpropagation from a learning-rate warm-up, mean over the budgets, paired by seed"
+    return html_table(pd.DataFrame(rows), caption=caption)
 
 
 def seconds_table(table: "pd.DataFrame", timed: "pd.DataFrame", times: "pd.DataFrame") -> "HTML | Markdown":
     """Return each variant's cost and distance to backpropagation by this machine's clock.
 
     Args:
-        table: ``evidence.distances``.
-        timed: the same of ``evidence.at_measured_cost``.
+        table: ``evidence.compared`` of one regime.
+        timed: ``evidence.compared_by_clock`` of it.
         times: ``measuring.method_times``.
     """
     import pandas as pd
@@ -288,18 +294,19 @@ def seconds_table(table: "pd.DataFrame", timed: "pd.DataFrame", times: "pd.DataF
     steps = times.set_index(["method", "timing"])
     rows = [
         {
-            "GP batches": _named(row),
+            "variant": _named(row),
             "BP batch (plain step = 1)": f"{steps.at[(row['method'], row['timing']), 'bp']:.2f}",
             "GP batch": f"{steps.at[(row['method'], row['timing']), 'gp']:.2f}",
             "cost by multiply-accumulates (epochs of BP)": f"{row['cost']:.1f}",
-            "by measured time": f"{clock['cost']:.1f}",
+            "cost by measured time (epochs of BP)": f"{clock['cost']:.1f}",
             "minus BP of equal seconds": cell(clock["distance"]),
-            "for all variants together": "–" if clock["joint"] is None else clock["joint"].text(mean=False),
+            "joint interval": "–" if clock["joint"] is None else clock["joint"].text(mean=False),
         }
         for row, clock in zip(table.to_dict("records"), timed.to_dict("records"), strict=True)
     ]
     return html_table(
-        pd.DataFrame(rows).sort_values("GP batches"),
-        caption=f"Medians of {times['repeats'].max()} steps on {times['machine'].iloc[0]}; points, paired over seeds, with a "
-        "95 % interval, alone and for all variants of the page together; a dash where a cost lies outside of BP's budgets",
+        pd.DataFrame(rows).sort_values("variant"),
+        caption=f"Times are medians of {times['repeats'].max()} steps on {times['machine'].iloc[0]}. Points, paired by seed, "
+        "with a 95 % interval for each variant alone, and a joint one for all variants of the page. A dash: the cost is "
+        "outside of BP's budgets",
     )

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from .. import evidence, figures, measuring
 from .._errors import UsageError
+from .._escape import Html, as_html, fill_html
 from ..figures import Row
 from ..figures.style import LABELS, METHOD_OF
 from ._templates import (
     CARDS,
     NOTHING_BASIS,
     NOTHING_COMPARED,
+    OTHER,
     TALLY,
     VARIANT,
     basis,
@@ -45,12 +47,12 @@ def findings(profile: str, chosen: "Iterable[str] | None" = None) -> "dict[str, 
     return {name: FINDINGS[name](profile) for name in chosen or FINDINGS}
 
 
-def finding(name: str, sentence: str, drawn: Any, *, alt: str, page: str, basis: str, more: str = "More on this") -> "HTML":
+def finding(name: str, sentence: Html, drawn: Any, *, alt: str, page: str, basis: str, more: str = "More on this") -> "HTML":
     """Return one finding as a card for the chapter of findings and the front page.
 
     Args:
         name: of its figure, unlike any other's on the page.
-        sentence: HTML; the numbers in it come from records.
+        sentence: the numbers in it come from records.
         drawn: what a function of ``adagp.figures`` returned; None for a card without a picture.
         alt: what the figure shows, in a sentence.
         page: the page that shows it, such as '07_speedup'.
@@ -59,11 +61,11 @@ def finding(name: str, sentence: str, drawn: Any, *, alt: str, page: str, basis:
     """
     from IPython.display import HTML
 
-    link = f'<a href="page:{html.escape(page)}">{html.escape(more)}</a>'
+    link = f'<a href="page:{html.escape(page)}">{as_html(more)}</a>'
     picture = "" if drawn is None else figures.small(f"finding-{name}", drawn, alt=alt)
     return HTML(
-        f'<div class="adagp-finding"><div><p class="adagp-sentence">{sentence}</p>'
-        f'<p class="adagp-basis">{html.escape(basis)}</p><p>{link}</p></div>'
+        f'<div class="adagp-finding"><div><p class="adagp-sentence">{as_html(sentence)}</p>'
+        f'<p class="adagp-basis">{as_html(basis)}</p><p>{link}</p></div>'
         + (f'<div class="adagp-picture">{picture}</div>' if picture else "")
         + "</div>"
     )
@@ -82,11 +84,11 @@ def _accuracy(profile: str) -> "HTML":
     found = {label: evidence.interval(table["difference"]) for label, table in tables.items()}
     # Raw targets: at the widest network that has them, by the same schedule.
     literal, width = None, ""
-    for share, runs in evidence.at_paper_schedule().items():
+    for wide, runs in evidence.at_paper_schedule().items():
         raw = evidence.pairs(runs, "adagp-literal", "coast")
         if len(raw):
             literal = evidence.interval(raw["difference"])
-            width = evidence.width_words(share, runs[0].run.precision)
+            width = evidence.width_words(wide, runs[0].run.precision)
             label = f"raw targets\nminus coast,\n{width}"
             compared[label], found[label] = ("adagp-literal", "coast"), literal
             break
@@ -99,12 +101,13 @@ def _accuracy(profile: str) -> "HTML":
     bp, coast, cheaper, coasting = (difference(one) for one in list(found.values())[:4])
     broad = evidence.broadest()
     over_bp, over_coast = (evidence.interval(evidence.by_network(broad, "adagp", other)) for other in ("bp", "coast"))
-    networks = ""
+    networks = Html("")
     if over_bp and over_coast:
-        networks = CARDS["networks"].format(n=over_bp.pairs, bp=over_bp.text(), coast=over_coast.text())
+        networks = fill_html(CARDS["networks"], n=over_bp.pairs, bp=over_bp.text(), coast=over_coast.text())
     return finding(
         "accuracy",
-        CARDS["accuracy"].format(
+        fill_html(
+            CARDS["accuracy"],
             bp=bp, coast=coast, cheaper=cheaper, coasting=coasting, literal=difference(literal), networks=networks,
             width=f" ({width})" if literal else "",
         ),
@@ -145,16 +148,16 @@ def _pays(profile: str) -> "HTML":
         )
     return finding(
         "pays",
-        CARDS["pays"].format(found=what_pays(compared, again)),
+        fill_html(CARDS["pays"], found=what_pays(compared, again)),
         drawn,
-        alt="Accuracy over cost: a line for backpropagation at each budget, a point for each way to fill a GP batch",
+        alt="Accuracy over cost: a line for backpropagation at each budget, a point for each variant",
         page="13_controls",
         basis=rests,
         more="The frontier",
     )
 
 
-def what_pays(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.DataFrame]") -> str:
+def what_pays(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.DataFrame]") -> Html:
     """Return whether predicted gradients are better than backpropagation of equal cost anywhere, and what is, in sentences.
 
     Args:
@@ -164,25 +167,25 @@ def what_pays(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.Data
     counts = evidence.tally(tables)
     total = counts.drop(columns="regime").sum()
     if not total["judged"]:
-        return NOTHING_COMPARED
-    text = TALLY.format(
-        predicting=int((counts["predicting"] > 0).sum()), settings=len(counts), judged=total["judged"],
+        return as_html(NOTHING_COMPARED)
+    text = fill_html(
+        TALLY, predicting=int((counts["predicting"] > 0).sum()), settings=len(counts), judged=total["judged"],
         better=total["better"], worse=total["worse"], noise=total["within noise"],
     )  # fmt: skip
     lines = [
-        VARIANT.format(
-            side=row["side"].capitalize(), variant=variant(row["method"], row["timing"]), regime=row["regime"].title,
+        fill_html(
+            VARIANT, side=row["side"].capitalize(), variant=variant(row["method"], row["timing"]), regime=row["regime"].title,
             points=row["joint"].text(), n=row["n"],
         )
         for row in evidence.better(tables, again).to_dict("records")
     ]  # fmt: skip
-    return " ".join([text, *lines])
+    return Html(" ".join([text, *lines]))
 
 
 def _criterion(profile: str) -> "HTML":
     """Compare each prediction's correlation with single samples' gradients with the least that pays."""
     least = evidence.threshold(1 - 1e-9)  # the larger the part of the batch with true gradients, the less is asked
-    drawn, rests, found = None, NOTHING_BASIS, "No prediction has been measured yet."
+    drawn, rests, found = None, NOTHING_BASIS, Html("No prediction has been measured yet.")
     try:
         record, *others = evidence.recorded_correlations().values()
     except UsageError:
@@ -194,15 +197,17 @@ def _criterion(profile: str) -> "HTML":
         usable = means.drop(index="fitted by sample")  # which needs every sample's true gradient
         best = usable["mean"].idxmax()
         noise = 100 * evidence.mixtures(table).groupby("prediction")["noise"].mean()
-        found = CARDS["correlations"].format(
+        found = fill_html(
+            CARDS["correlations"],
             paper=f"{paper['mean']:.3f}" if paper["mean"] >= 0.0005 else "less than 0.001",
-            best=html.escape(evidence.PREDICTIONS[best]), usable=usable.loc[best, "mean"],
+            best=evidence.PREDICTIONS[best], usable=usable.loc[best, "mean"],
             fitted=means.loc["fitted by sample", "mean"], noise=noise["shared-network"], none=noise["none"],
         )  # fmt: skip
         for other in others:
             rest = evidence.correlation_table(other)
             left = 100 * evidence.mixtures(rest).groupby("prediction")["noise"].mean()
-            found += f" On {other.run.model} (n = {rest['seed'].nunique()}): {left['shared-network']:.1f}."
+            line = fill_html(OTHER, model=other.run.model, n=rest["seed"].nunique(), noise=left["shared-network"])
+            found = Html(f"{found} {line}")
         rows: list[Row] = [
             (textwrap.fill(evidence.PREDICTIONS[name], 20), row["mean"], row["min"], row["max"], METHOD_OF.get(str(name), "bp"))
             for name, row in means.iterrows()
@@ -215,7 +220,7 @@ def _criterion(profile: str) -> "HTML":
         )
     return finding(
         "criterion",
-        CARDS["criterion"].format(least=least, found=found),
+        fill_html(CARDS["criterion"], least=least, found=found),
         drawn,
         alt="Squared correlation of each prediction with the gradients of single samples, and the threshold as a dashed line",
         page="21_criterion",
@@ -235,7 +240,7 @@ def _untrained(profile: str) -> "HTML":
     ]
     return finding(
         "untrained",
-        CARDS["untrained"].format(cosine=usual["between_batches"], size=usual["size"], zero=zero["size"]),
+        fill_html(CARDS["untrained"], cosine=usual["between_batches"], size=usual["size"], zero=zero["size"]),
         figures.compared(rows, xlabel="cosine, or size over the gradients' size", reference=1.0),
         alt="Cosine between an untrained predictor's answers for two batches, and the size of its answers for both starts",
         page="18_start",
@@ -251,7 +256,7 @@ def _quality(profile: str) -> "HTML":
     means = table.groupby(["method", "seed"])["cosine"].mean().groupby("method").agg(["mean", "min", "max", "count"])
     if "adagp" not in means.index:
         return finding(
-            "quality", "<b>What does the predictor learn?</b> No trained run has been recorded yet.", None, alt="",
+            "quality", Html("<b>What does the predictor learn?</b> No trained run has been recorded yet."), None, alt="",
             page="02_predictor_quality", basis="Nothing recorded yet.", more="Predictor quality",
         )  # fmt: skip
     order = [method for method in ("adagp", "error-projection", "ema", "previous") if method in means.index]
@@ -259,7 +264,7 @@ def _quality(profile: str) -> "HTML":
     others = [f"{LABELS[method]} {means.loc[method, 'mean']:.3f}" for method in order[1:]]
     return finding(
         "quality",
-        CARDS["quality"].format(cosine=mine["mean"], others=f" ({', '.join(others)})" if others else ""),
+        fill_html(CARDS["quality"], cosine=mine["mean"], others=f" ({', '.join(others)})" if others else ""),
         figures.predictor_quality(table[table["method"] == "adagp"]),
         alt="Cosine of prediction and true gradient by layer, one dot a seed",
         page="02_predictor_quality",
@@ -297,8 +302,9 @@ def _ladder(profile: str) -> "HTML":
     ]
     return finding(
         "ladder",
-        CARDS["ladder"].format(
-            bound=bound, measured=measured, paper=paper, added=abs(1 - measured / bound), least=each.min(), most=each.max()
+        fill_html(
+            CARDS["ladder"], bound=bound, measured=measured, paper=paper, added=abs(1 - measured / bound), least=each.min(),
+            most=each.max(),
         ),
         figures.compared(rows, xlabel="times faster than backpropagation"),
         alt="The paper's mean speed-up, that of the schedule with a free predictor, and ours with its range",
@@ -324,7 +330,8 @@ def _energy(profile: str) -> "HTML":
     ]
     return finding(
         "energy",
-        CARDS["energy"].format(
+        fill_html(
+            CARDS["energy"],
             measured=measured, paper=paper, bound=bound, side="above" if paper > bound else "within"
         ),
         figures.compared(rows, xlabel="energy saved (%)"),
@@ -353,7 +360,8 @@ def _moves(profile: str) -> "HTML":
     others, saves = rest["speedup"], 100 * rest["energy_saving"]
     return finding(
         "moves",
-        CARDS["moves"].format(
+        fill_html(
+            CARDS["moves"],
             widest=named, slow=speed["min"], fast=speed["max"], low=saved["min"], high=saved["max"],
             others_slow=others["min"].min(), others_fast=others["max"].max(), others_low=saves["min"].min(),
             others_high=saves["max"].max(),
@@ -385,9 +393,8 @@ def _hardware(profile: str) -> "HTML":
     ]
     return finding(
         "hardware",
-        CARDS["hardware"].format(
-            designs=len(batches["designs"]), gives=gives, same=same, layers=len(products), least=100 - max(products),
-            most=100 - min(products), area=real, ratio=real / estimate,
+        fill_html(CARDS["hardware"], designs=len(batches["designs"]), gives=gives, same=same, layers=len(products),
+            least=100 - max(products), most=100 - min(products), area=real, ratio=real / estimate,
         ),
         figures.compared(rows, xlabel="% of cycles beside products"),
         alt="For each layer simulated, the share of cycles in which the array forms no products",
@@ -406,7 +413,7 @@ def _checked(profile: str) -> "HTML":
     same = sum(row["model"] == row["zigzag"] for row in zigzag["mappings"])
     return finding(
         "checked",
-        CARDS["checked"].format(equal=equal, runs=runs, same=same, tilings=len(zigzag["mappings"])),
+        fill_html(CARDS["checked"], equal=equal, runs=runs, same=same, tilings=len(zigzag["mappings"])),
         drawn,
         alt="Cycles of the closed form over SCALE-Sim's cycles, one dot a layer and dataflow",
         page="14_validation",

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..evidence import SHAPE, TRAITS, model_traits
-from ._display import html_table
+from ._display import html_table, markdown
 
 if TYPE_CHECKING:
     from IPython.display import HTML, Markdown
@@ -14,8 +14,6 @@ _TOLD = 5
 
 def model_story(model: str) -> "Markdown":
     """Return the traits that set a model apart most, in sentences, with its rank among all models."""
-    from IPython.display import Markdown
-
     table = model_traits()
     told: list[tuple[int, str]] = []
     for trait in TRAITS:
@@ -28,7 +26,7 @@ def model_story(model: str) -> "Markdown":
         value = f"**{_value(values[model], trait.unit)}** ({place} of {len(table)})"
         told.append((near_an_end, trait.says.format(value=value)))
     chosen = sorted(range(len(told)), key=lambda i: told[i][0])[:_TOLD]
-    return Markdown("\n".join(f"- {told[i][1]}" for i in sorted(chosen)))
+    return markdown("\n".join(f"- {told[i][1]}" for i in sorted(chosen)))
 
 
 def traits_table(model: str) -> "HTML":

@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import _paths
 from .._errors import UsageError, reason, short, unknown
+from .._escape import as_markdown
 from .._files import read_json, write_atomic
 from .._processes import kill_tools, run_tool, temporary_folder
 from ..figures import PAGE
@@ -148,12 +149,12 @@ def read_notebook(path: Path) -> Any:
     import nbformat
 
     try:
-        notebook = nbformat.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        notebook = nbformat.from_dict(read_json(path, "restore it with git checkout"))
         nbformat.validate(notebook)
         return notebook
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {reason(error)}") from error
-    except Exception as error:  # of nbformat's own, of jsonschema, of JSON
+    except UsageError:
+        raise
+    except Exception as error:  # of nbformat's own, of jsonschema
         raise UsageError(f"{path} is not a notebook: {reason(error)}; restore it with git checkout") from error
 
 
@@ -274,7 +275,7 @@ def _tidy(made: Path, parameters: dict[str, object]) -> None:
         if cell["cell_type"] == "markdown":
             text = "".join(cell["source"])
             for name, value in parameters.items():
-                text = text.replace("{{" + name + "}}", str(value))
+                text = text.replace("{{" + name + "}}", as_markdown(str(value)))
             cell["source"] = text
         elif "injected-parameters" in cell["metadata"].get("tags", []):
             own = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))

@@ -1,6 +1,6 @@
-"""Every sentence that is built from numbers. A number stands after its label, so that no sentence needs an inflection.
+"""Every sentence with numbers from records. A number stands after its label, so that it fits a singular and a plural alike.
 
-What takes more than a few numbers is a table, and what a page says whatever the numbers are stands in its notebook.
+More than a few numbers are a table. Sentences without such numbers stand in the notebooks.
 """
 
 from typing import TYPE_CHECKING
@@ -26,16 +26,17 @@ TALLY = _flowing(
     All variants that could be judged: {judged}. Better: {better}. Worse: {worse}. Within noise: {noise}.
     """
 )
+OTHER = "On {model} (n = {n}): {noise:.1f}."
 VARIANT = "{side}: {variant}, {regime}: {points} points, n = {n}."
 CORRELATION = (
     "**Squared correlation of the paper's predictor, over the whole network: {mean:.1g} (at most {most:.1g}, n = {n} seeds). "
-    "Least that pays: {least:.2f}.**"
+    "Least that is worth its cost: {least:.2f}.**"
 )
 STEPS = _flowing(
     """
-    <p><b>What to take from it.</b> By these steps the paper's schedule is {least:.2f} to {most:.2f} times as fast as plain
-    backpropagation. It is slower in {slower} of {n} models. The speed-up that the paper reports is of an accelerator made for
-    it.</p>
+    <p><b>What to take from it.</b> With these step times, training by the paper's schedule is {least:.2f} to {most:.2f} times
+    as fast as plain backpropagation. It is slower for {slower} of {n} models. The paper reports the speed-up of an accelerator
+    made for the method.</p>
     """
 )
 
@@ -52,26 +53,26 @@ _CARDS = {
     Over {n} networks at a smaller scale, ADA-GP against backpropagation: <b>{bp}</b> points; against coasting: <b>{coast}</b>.
     """,
     "pays": """
-    <b>Which Phase GP pays?</b>
-    Stopping earlier saves work as well. So a Phase GP pays only if it reaches a higher accuracy than backpropagation at the
-    same cost. {found}
+    <b>Which methods beat backpropagation at equal cost?</b>
+    Stopping earlier saves work as well. So leaving out backward passes is worthwhile only if the accuracy is higher than that
+    of backpropagation at the same cost. {found}
     """,
     "criterion": """
     <b>How good must a prediction be?</b>
-    To correct the gradient of a part of the batch at a profit, its squared correlation with the gradients of single samples
-    must exceed <b>{least:.2f}</b>, and more for a smaller part. {found}
+    Predictions can correct the gradient of a part of the batch. For this to be worth its cost, their squared correlation with
+    the gradients of single samples must exceed <b>{least:.2f}</b>, and more for a smaller part. {found}
     """,
     "correlations": """
-    The paper's predictor reaches <b>{paper}</b>; the best that training can use, {best}, <b>{usable:.2f}</b>.
-    Fitted to the gradients of single samples, which training does not have: {fitted:.2f}.
+    The paper's predictor reaches <b>{paper}</b>. The best of those that training can use is {best}, <b>{usable:.2f}</b>.
+    The error projection fitted to the gradients of single samples, which training does not have: {fitted:.2f}.
     Noise of the best mixture of predicted and true gradients, in percent of that of backpropagation of equal cost:
     <b>{noise:.1f}</b>; without any prediction: {none:.1f}.
     """,
     "untrained": """
     <b>An untrained predictor changes the weights.</b>
-    With PyTorch's usual start its answers for two different batches have a cosine of <b>{cosine:.2f}</b>, and
-    <b>{size:.2f} times</b> the gradients' size: nearly one direction, whatever the batch.
-    With its last layer at zero (ours) the size is {zero:.2f}: it coasts until it has learned.
+    If its weights start as PyTorch sets them, its predictions for two different batches have a cosine of <b>{cosine:.2f}</b>:
+    nearly one direction, whatever the batch. They have <b>{size:.2f} times</b> the gradients' size.
+    If its last layer starts at zero (ours), the size is {zero:.2f}: it coasts until it has learned.
     """,
     "quality": """
     <b>What does the predictor learn?</b>
@@ -81,34 +82,35 @@ _CARDS = {
     "ladder": """
     <b>The schedule gives the speed-up.</b>
     With a predictor that costs nothing, the ladder makes 90 epochs <b>{bound:.2f} times</b> faster; on our accelerator it is
-    <b>{measured:.2f}</b> (the paper: {paper:.2f}). How good predictions are does not enter.
-    All that an accelerator adds changes the mean by {added:.1%} (by model from {least:.2f} to {most:.2f}).
+    <b>{measured:.2f}</b> (the paper: {paper:.2f}). How good the predictions are makes no difference to it.
+    So the accelerator itself changes the mean by only {added:.1%} (single models: {least:.2f} to {most:.2f} times).
     """,
     "energy": """
     <b>What saves the energy?</b>
     We count a saving of <b>{measured:.1f} %</b>; the paper reports {paper:.0f} %.
-    Leaving out the ladder's share of backward passes saves <b>{bound:.1f} %</b> if it costs nothing, with a backward pass taken
-    as two forward passes. The paper's figure lies {side} that.
+    If predictions cost nothing and a backward pass costs two forward passes, the paper's schedule saves <b>{bound:.1f} %</b>.
+    The paper's figure is {side} that.
     """,
     "moves": """
-    <b>How far do the headline figures move?</b>
-    Of our choices, changed one at a time, {widest} counts most: the mean speed-up goes from <b>{slow:.2f}</b> to
-    <b>{fast:.2f}</b>, the energy saving from {low:.0f} to {high:.0f} %.
-    All others keep them within {others_slow:.2f} to {others_fast:.2f} and {others_low:.0f} to {others_high:.0f} %.
+    <b>How much do the two main figures depend on our choices?</b>
+    We changed our choices one at a time; {widest} matters most. With it the mean speed-up is between <b>{slow:.2f}</b> and
+    <b>{fast:.2f}</b>, and the energy saving between {low:.0f} and {high:.0f} %.
+    With all other choices they stay between {others_slow:.2f} and {others_fast:.2f}, and between {others_low:.0f} and
+    {others_high:.0f} %.
     """,
     "hardware": """
-    <b>The extension exists as hardware.</b>
-    A whole Phase-GP batch on {designs} designs {gives} the weights of the golden model bit for bit. The products' cycles are
-    the closed form's on {same} of {layers} layers of a thin VGG13.
-    What the closed form takes as free (unfolding, pooling, update, a word a cycle here) is
+    <b>The chip's extension exists as digital logic.</b>
+    A whole batch of Phase GP, simulated on {designs} designs, {gives} the same weights as a model in NumPy, bit for bit.
+    The matrix products of {same} of {layers} layers of a thin VGG13 take as many cycles as the accelerator model says.
+    That model takes other work as free (unfolding, pooling, the update). Here, at one word a cycle, it is
     <b>{least:.0f} to {most:.0f} %</b> of all cycles.
     A processing element takes {area:,.0f} square micrometres of logic at 45 nm, {ratio:.2f} times our estimate from published
     parts at 40 nm.
     """,
     "checked": """
-    <b>The accelerator's counts are checked.</b>
-    <b>{equal} of {runs}</b> runs agree with the simulator SCALE-Sim to the cycle, and <b>{same} of {tilings}</b> random tilings
-    with the mapper ZigZag to the word over DRAM.
+    <b>Two independent tools check the accelerator model.</b>
+    It counts exactly as many cycles as the simulator SCALE-Sim in <b>{equal} of {runs}</b> runs, and exactly as much DRAM
+    traffic as the tool ZigZag for <b>{same} of {tilings}</b> random tilings.
     """,
 }
 CARDS = {name: _flowing(text) for name, text in _CARDS.items()}
@@ -116,14 +118,14 @@ CARDS = {name: _flowing(text) for name, text in _CARDS.items()}
 
 
 def cell(found: Interval | None) -> str:
-    """Return an interval as a table shows it; a dash without any."""
+    """Return an interval as text for a table; a dash for None."""
     return "–" if found is None else found.text()
 
 
 def difference(found: Interval | None, *, unit: str = "points") -> str:
-    """Return what the interval of a paired difference says: "1.1 points lower", or "within noise".
+    """Return a paired difference in words: "1.1 points lower", or "within noise" if its interval holds zero.
 
-    Without an interval (fewer pairs than ``evidence.LEAST_PAIRS``) the mean is named, and said to be open.
+    With fewer pairs than ``evidence.LEAST_PAIRS`` there is no interval; the mean is then named, with "still open".
     """
     if found is None:
         return "not compared yet"
@@ -144,7 +146,7 @@ def basis(found: Interval | None, scale: str = "") -> str:
 
 
 def variant(method: str, timing: Timing) -> str:
-    """Return a method with its timing: "truncated, every batch from 5% on, share 0.5"; freezing by its own name."""
+    """Return the name of a variant: "coast, 1:1 from 50% on". Truncated in every batch is called freezing."""
     named = f"{METHODS[method].title}, {timing.text}"
     return f"freezing the lower layers ({named})" if method == "truncated" and timing.always else named
 
@@ -157,10 +159,10 @@ def scale_of(runs: "pd.DataFrame") -> str:
 
 
 def names(found: "list[str]") -> str:
-    """Return a name, or how many models there are."""
+    """Return the name of a single model, or the number of models."""
     return found[0] if len(found) == 1 else f"{len(found)} models"
 
 
 def spread(counts: "pd.Series") -> str:
-    """Return "3", or "3 to 5"."""
+    """Return the range of some counts: "3", or "3 to 5"."""
     return f"{counts.max()}" if counts.nunique() == 1 else f"{counts.min()} to {counts.max()}"

@@ -1,13 +1,13 @@
 """How long pages and runs took: before a reproduction, and in the artifact appendix."""
 
 import html
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _paths
 from .._errors import UsageError
+from .._escape import Html, as_html
 from .._files import read_json
 from ..evidence import recorded, summary
 from ..running import PROFILES, Profile, Record, local_store
@@ -79,14 +79,14 @@ def times(executed: Path) -> str:
     for path in sorted(executed.glob("*.json")):
         last = stamp(executed, path.stem)
         if "seconds" in last:
-            title = html.escape(_title(executed / f"{path.stem}.ipynb"))
-            link = f'<a href="notebooks/{path.stem}.html">{title}</a>'
+            address = html.escape(f"notebooks/{path.stem}.html")
+            link = Html(f'<a href="{address}">{as_html(_title(executed / f"{path.stem}.ipynb"))}</a>')
             seconds = f"{last['seconds']:.0f}"
             pages.append({"page": link, "name": path.stem, "seconds": seconds, "executed (UTC)": last["finished"][:16]})
     shown = []
     if pages:
         caption = "Pages, on the machine that built this book"
-        shown.append(html_table(pd.DataFrame(pages), caption=caption, escape=False).data)
+        shown.append(html_table(pd.DataFrame(pages), caption=caption).data)
     name, store = executed.parent.name, local_store()
     mine = [record for run in PROFILES[name].runs() if (record := store.get(run)) is not None] if name in PROFILES else []
     for records, caption in ((mine, f"Runs of the profile {name}, on that machine"), (recorded(), "Recorded runs")):
@@ -113,7 +113,7 @@ def _runs(records: list[Record]) -> "pd.DataFrame":
 
 def _title(page: Path) -> str:
     """Return the page's first heading."""
-    for cell in json.loads(page.read_text())["cells"]:
+    for cell in read_json(page, "delete it to execute it again")["cells"]:
         for line in "".join(cell["source"]).splitlines() if cell["cell_type"] == "markdown" else ():
             if line.startswith("# "):
                 return line.removeprefix("# ")

@@ -2,20 +2,27 @@
 
 import contextlib
 import math
+import os
 import re
 import socket
-import tempfile
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from .._errors import UsageError, reason, short
+from . import _node
 from ._configuration import Run
+from ._provenance import training_code
 from ._record import Record
 from ._store import Store
-from ._workers import HeldError, held, outcome, title
+from ._workers import HeldError, end_sweep, held, outcome, progress_line, title
 
 _RETRIES = 3  # of a task whose worker or node is lost
+_KNOCK = 5.0  # seconds until who listens at the address must have answered
+_ANSWER = 120.0  # seconds until a node must have said which code it has: it starts a process and imports adagp
+_POLL = 5.0  # seconds between looks at the cluster while no run ends
+_ALONE = 120.0  # seconds without a node that could take a run, until the runs that are left are given up
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # of HTTP/2, which gRPC speaks: preface and settings
 
 
 def run_on_ray(
@@ -23,66 +30,46 @@ def run_on_ray(
 ) -> list[Run]:
     """Make every missing run on a Ray cluster and return the runs that another runner of this store holds.
 
-    Each node needs this version of adagp and the data. Records come back to this process, which writes them, so they appear
-    once however often a task was started. A lost worker or node costs at most the epoch it was in, where the retry
-    finds its checkpoint, and the whole run where it does not.
+    Each node needs this version of adagp and the data. Nodes with other training code are refused before anything trains.
+    Records come back to this process, which checks and writes them, so they appear once however often a task was started. A
+    lost worker or node costs at most the epoch it was in, where the retry finds its checkpoint, and the whole run where it does
+    not. A run that fails is reported, and the others go on.
 
     Args:
         address: of the cluster's head, 'host:6379', or 'auto' on one of its machines.
         gpus: share of a GPU that a run takes; 0 trains on the CPU, one core a run.
 
     Raises:
-        UsageError: Ray is not installed, or no cluster answers.
-        RuntimeError: a run failed.
+        UsageError: Ray is not installed, no cluster answers, or none of its nodes has what a run asks for.
+        RuntimeError: a node has other training code, or runs failed.
     """
     require_address(address)
-    if not 0 <= gpus < math.inf:
-        raise UsageError(f"GPUs of a run must be 0 or more, got {gpus}")
+    if not (gpus == 0 or 0.0001 <= gpus <= 1 or (gpus < math.inf and gpus > 1 and gpus == int(gpus))):  # what Ray can share out
+        raise UsageError(f"GPUs of a run must be 0, a share from 0.0001 to 1, or a whole number, got {gpus}")
     try:
         import ray
     except ImportError as error:
         raise UsageError("--ray needs Ray on every machine: pip install 'adagp[cluster]'") from error
-    ours = not ray.is_initialized()
-    if ours:
-        try:
-            _knock(address)
-            ray.init(address=address, log_to_driver=False, configure_logging=False)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UsageError(
-                f"no Ray cluster answers at {address} ({reason(error)}); start one with ray start --head"
-            ) from error
-    task = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, max_retries=_RETRIES)(train_on_node)
-    try:
-        with contextlib.ExitStack() as locks:
-            store.prepare()
-            waiting, elsewhere = {}, []
-            for run in store.missing(runs):
-                try:
-                    locks.enter_context(held(run, store))
-                except HeldError:
-                    elsewhere.append(run)
-                    continue
-                waiting[task.remote(run.config(), "cuda" if gpus else "cpu")] = run
-            began, total = time.monotonic(), len(waiting)
-            while waiting:
-                for reference in ray.wait(list(waiting), timeout=5.0)[0]:
-                    run = waiting.pop(reference)
-                    try:
-                        record = ray.get(reference)
-                    except ray.exceptions.RayTaskError as error:
-                        raise RuntimeError(f"{title(run)} failed: {str(error.cause).splitlines()[0]}") from error
-                    except ray.exceptions.RayError as error:
-                        raise RuntimeError(f"{title(run)}: its worker was lost {_RETRIES + 1} times") from error
-                    store.put(record)
-                    elapsed = int(time.monotonic() - began)
-                    report(
-                        f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {total - len(waiting)}/{total} runs | "
-                        f"{title(run)}: done, {outcome(record)} ({record.provenance.machine.node})"
-                    )
-            return elsewhere
-    finally:
-        if ours:
-            ray.shutdown()
+    with contextlib.ExitStack() as stack:
+        if not ray.is_initialized():
+            _connect(ray, address)
+            stack.callback(ray.shutdown)
+        able = _able(ray, gpus)
+        if not able:
+            raise UsageError(f"{_ask(gpus)}, and {_offer(ray, gpus)}; start a node that has it, or ask for less")
+        _require_code(ray, able)
+        store.prepare()
+        todo, elsewhere = [], []
+        for run in store.missing(runs):
+            try:
+                stack.enter_context(held(run, store))
+                todo.append(run)
+            except HeldError:
+                elsewhere.append(run)
+        if todo:
+            report(f"{_count(len(todo), 'run')} submitted to the Ray cluster at {address}: {_ask(gpus)}, {_offer(ray, gpus)}")
+            _make(ray, todo, store, gpus, report)
+        return elsewhere
 
 
 def require_address(address: str) -> None:
@@ -96,24 +83,165 @@ def require_address(address: str) -> None:
         raise UsageError(f"a Ray cluster's address is auto, HOST:PORT or ray://HOST:PORT, got {short(address)}")
 
 
+def _connect(ray: Any, address: str) -> None:
+    """Connect to the cluster.
+
+    Raises:
+        UsageError: none answers in time. Ray itself would try for ten minutes and then end the process.
+    """
+    try:
+        _knock(address)
+        ray.init(address=address, log_to_driver=False, configure_logging=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"no Ray cluster answers at {address} ({reason(error)}); start one with ray start --head") from error
+
+
 def _knock(address: str) -> None:
-    """Fail at once where nobody listens: Ray itself tries for minutes and then ends the process."""
+    """Fail within seconds where nobody listens, or somebody who does not speak the protocol of Ray."""
+    if address == "auto":
+        from ray._private.services import canonicalize_bootstrap_address  # of the cluster started here last; it may be gone
+
+        address = canonicalize_bootstrap_address(address) or ""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon:
-        socket.create_connection((host, int(port)), timeout=5).close()
+    if not colon:
+        return  # Ray says at once that it finds none
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK) as line:
+        if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+            return
+        line.sendall(_HELLO)
+        try:
+            answer = line.recv(9)
+        except TimeoutError:
+            raise TimeoutError(f"who listens there said nothing within {_KNOCK:g} s") from None
+        if answer[3:4] != b"\4":  # the first frame of a server is its settings
+            raise ConnectionError("who listens there is not Ray")
 
 
-def train_on_node(config: dict, device: str) -> Record:
-    """Train on the node that was given the task, with the checkpoint in its temporary folder."""
-    import platform
+def _able(ray: Any, gpus: float) -> list[dict]:
+    """Return the nodes that could take a run, were they free."""
+    kind, amount = ("GPU", gpus) if gpus else ("CPU", 1)
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(kind, 0) >= amount]
 
-    from ._train import train
 
-    run = Run.from_config(config)
-    folder = Path(tempfile.gettempdir()) / "adagp-checkpoints"
-    folder.mkdir(exist_ok=True)
-    checkpoint = folder / f"{run.name}.pt"
-    record = train(run, device=device, checkpoint=checkpoint)
-    checkpoint.unlink(missing_ok=True)
-    machine = record.provenance.machine.model_dump(exclude_unset=True)
-    return record.with_provenance(machine=machine | {"node": platform.node()})
+def _ask(gpus: float) -> str:
+    return f"each run asks for {_count(gpus, 'GPU')}" if gpus else "each run asks for 1 CPU"
+
+
+def _offer(ray: Any, gpus: float) -> str:
+    """Return in words what the cluster has of what a run asks for."""
+    has = ray.cluster_resources()
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    kinds = ("CPU", "GPU") if gpus else ("CPU",)
+    most = max((node["Resources"].get(kinds[-1], 0) for node in nodes), default=0)
+    parts = [_count(len(nodes), "node"), *(_count(has.get(kind, 0), kind) for kind in kinds)]
+    return f"the cluster has {', '.join(parts)} (at most {_count(most, kinds[-1])} on one node)"
+
+
+def _count(n: float, what: str) -> str:
+    return f"{n:g} {what}{'' if n == 1 else 's'}"
+
+
+def _require_code(ray: Any, nodes: list[dict]) -> None:
+    """Ask each node for its training code.
+
+    Raises:
+        RuntimeError: naming the nodes that have other code or none, or do not answer.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ours = training_code()
+    look = _remote(ray, _node.code_of_node, num_cpus=0)
+    asked = {
+        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(): node
+        for node in nodes
+    }
+    ready = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER)[0]
+    wrong = []
+    for reference, node in asked.items():
+        name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+        if reference not in ready:
+            wrong.append(f"node {name} did not say within {_ANSWER:g} s")
+            continue
+        try:
+            theirs = ray.get(reference)
+        except ray.exceptions.RayError as error:
+            wrong.append(f"node {name} cannot say: {_why(ray, error)}")
+        else:
+            if theirs != ours:
+                wrong.append(f"node {name} has {theirs}")
+    if wrong:
+        raise RuntimeError(
+            f"training code differs: this process has {ours}, {', '.join(wrong)}; install this version of adagp on every node"
+        )
+
+
+def _remote(ray: Any, what: Any, **options: Any) -> Any:
+    """Make a task or an actor of a function or class of ``_node``, which travels by value."""
+    ray.cloudpickle.register_pickle_by_value(_node)
+    return ray.remote(**options)(what)
+
+
+def _make(ray: Any, runs: Sequence[Run], store: Store, gpus: float, report: Callable[[str], None]) -> None:
+    """Submit the runs, and write the records that come back."""
+    progress = _remote(ray, _node.Progress, num_cpus=0).remote()
+    task = _remote(ray, _node.train_on_node, num_cpus=0 if gpus else 1, num_gpus=gpus, max_retries=_RETRIES)
+    code, device = training_code(), "cuda" if gpus else "cpu"
+    waiting = {task.remote(run.config(), device, code, progress): run for run in runs}
+    began, alone, done = time.monotonic(), None, 0
+    failed: list[tuple[Run, str]] = []
+
+    def say(run: Run, text: str) -> None:
+        elapsed = int(time.monotonic() - began)
+        report(f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {done}/{len(runs)} runs | {title(run)}: {text}")
+
+    while waiting:
+        ready = ray.wait(list(waiting), timeout=_POLL)[0]
+        for reference in ready:
+            run = waiting.pop(reference)
+            try:
+                record = Record.from_document(ray.get(reference), f"the record of {run.name} from its node")
+                if record.run != run or record.provenance.code != code:
+                    raise RuntimeError(f"its node {record.provenance.machine.node} trained something else; look at its code")
+            except (ray.exceptions.RayError, UsageError, RuntimeError) as error:
+                failed.append((run, _why(ray, error)))
+                say(run, f"failed: {failed[-1][1]}")
+                continue
+            store.put(record)
+            done += 1
+            say(run, f"done, {outcome(record)} ({record.provenance.machine.node})")
+        if ready:
+            continue
+        for run, text in _news(ray, progress, waiting.values()):
+            say(run, text)
+        if _able(ray, gpus):
+            alone = None
+        elif alone is None:
+            alone = time.monotonic()
+            report(f"{_ask(gpus)}, and {_offer(ray, gpus)}; waiting {_ALONE:g} s for one")
+        elif time.monotonic() - alone > _ALONE:
+            failed += [(run, f"no node that could take it for {_ALONE:g} s") for run in waiting.values()]
+            break
+    end_sweep(failed, len(runs), report)
+
+
+def _news(ray: Any, progress: Any, runs: Iterable[Run]) -> list[tuple[Run, str]]:
+    """Return what the nodes said of these runs since the last time: all that began, and the epoch of one."""
+    try:
+        news = ray.get(progress.take.remote(), timeout=_POLL)
+    except ray.exceptions.RayError:  # progress is a courtesy: its worker may be lost too
+        return []
+    found = [(run, *news[run.name]) for run in runs if run.name in news]
+    begun = [(run, f"started on {node}") for run, node, row in found if row is None]
+    epochs = [(run, f"{progress_line(run, row)} ({node})") for run, node, row in found if row is not None]
+    return begun + epochs[-1:]
+
+
+def _why(ray: Any, error: BaseException) -> str:
+    """Return why a run has no record, in one line."""
+    if isinstance(error, ray.exceptions.RayTaskError):  # raised on the node
+        return reason(error.cause)
+    if isinstance(error, ray.exceptions.WorkerCrashedError):
+        return f"its process died {_RETRIES + 1} times; is memory short?"
+    if isinstance(error, ray.exceptions.LocalRayletDiedError):
+        return "the Ray process of its machine (raylet) died; its log, raylet.out, may say why; start Ray there again"
+    return reason(error)

@@ -17,19 +17,19 @@ _RESIDUAL = "mobilenet_v2"
 decay that are best on VGG13."""
 
 
-def _turned_round(start: float, ratios: tuple[tuple[int, int], ...]) -> dict[str, Any]:
+def _late(start: float, ratios: tuple[tuple[int, int], ...]) -> dict[str, Any]:
     ladder = LateSchedule(epochs=_EPOCHS, start=start, ratios=ratios).ladder
     return {"warm_up_epochs": ladder.warm_up_epochs, "rungs": ladder.rungs, "final": ladder.final}
 
 
 SCHEDULES: dict[str, dict[str, Any]] = {
-    "late": _turned_round(0.5, ((1, 1),)),
+    "late": _late(0.5, ((1, 1),)),
     "ladder": {"warm_up_epochs": 3, "rungs": ((2, 4, 1), (2, 3, 1), (2, 2, 1)), "final": (1, 1)},
     "throughout": {"warm_up_epochs": 3, "rungs": (), "final": (1, 1)},
-    "turned round": _turned_round(0.55, ((1, 1), (2, 1), (4, 1))),
+    "reversed ladder": _late(0.55, ((1, 1), (2, 1), (4, 1))),
 }
 """When there is prediction: in every other batch of the second half, by the paper's ladder, in every other batch after the
-warm-up, or by the ladder turned round."""
+warm-up, or by the reversed ladder."""
 
 _FIRST = ("adagp", "coast", "skip", "truncated")
 _REST = ("error-projection", "sampled", "sampled-hardest", "control-variate", "nowcast", "feedback-alignment", "ema")
@@ -65,7 +65,7 @@ def frontier_runs(seeds: int = 3) -> list[Run]:
     for seed in range(seeds):
         made += methods(seed, "ladder", _FIRST, both) + plain(seed, (12,), usual) + methods(seed, "late", _REST, both)
     for seed in range(seeds):
-        made += [run for when in ("throughout", "turned round") for run in methods(seed, when, _FIRST, both)]
+        made += [run for when in ("throughout", "reversed ladder") for run in methods(seed, when, _FIRST, both)]
         made += plain(seed, BUDGETS, tuple(DECAYS))
     for seed in range(seeds):
         paper = replace(REDUCED.study.base, seed=seed, decay="wsd")

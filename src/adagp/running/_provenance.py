@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from .. import __version__, _paths
-from .._files import write_json
+from .._files import read_bytes, write_json
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A result depends on these; a change of the accelerator, a figure or the command line does not touch it.
@@ -29,7 +29,7 @@ def digest(paths: list[Path]) -> str:
     total = hashlib.sha256()
     for file in files:
         if file.suffix != ".pyc" and not file.name.startswith("."):
-            total.update(f"{file.name}\0".encode() + file.read_bytes())
+            total.update(f"{file.name}\0".encode() + read_bytes(file, "restore it, or move it away"))
     return total.hexdigest()[:16]
 
 

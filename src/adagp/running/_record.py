@@ -1,4 +1,4 @@
-"""What came of a run: its result and curves, and where they come from; read from a JSON document and checked."""
+"""The record of a run: its settings, result, curves and origin, read from a JSON document and checked."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from ..data import FACTS
 from ._configuration import Run
 from ._cost import cost_epochs, planned_cost
 
-SCHEMA = 2  # of records; 2: prediction quality by phase, accuracy of averaged weights
+SCHEMA = 2  # version of the records' format; 2 added prediction quality by phase and the accuracy of averaged weights
 
 _Count = Annotated[int, Field(ge=0)]
 _Amount = Annotated[FiniteFloat, Field(ge=0)]
@@ -20,24 +20,24 @@ _FULL = 100 * (1 + 1e-9)  # sacrebleu gives 100.00000000000004 where every sente
 
 
 class _Part(BaseModel):
-    """A part of a record. Fields that other versions write are kept; fields that later versions added have a default."""
+    """A part of a record. Unknown fields are kept, since other versions may write them. Later fields have a default."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
 
 class Epoch(_Part):
-    """A row of the curves."""
+    """One epoch of the curves."""
 
     epoch: Annotated[int, Field(ge=1)]
     batches: dict[str, _Count]
-    """Batches by phase; 'skipped' are those of Phase GP that were dropped."""
+    """Number of batches by phase; 'skipped' are those of Phase GP that were dropped."""
     train_loss: FiniteFloat | None
     test_loss: FiniteFloat | None
     seconds: _Amount
     train_seconds: _Amount
 
     def metric(self, name: str) -> float | None:
-        """Return a figure of the test samples by its name, such as 'accuracy' or 'bleu'."""
+        """Return a metric of the test samples by its name, such as 'accuracy' or 'bleu'."""
         return getattr(self, name)
 
 
@@ -47,11 +47,11 @@ class Result(_Part):
     diverged: str | None
     """Why the run ended early; None where it did not."""
     metric: str
-    """'accuracy' (percent) or 'bleu'."""
+    """Name of the metric: 'accuracy' (percent) or 'bleu'."""
     score: FiniteFloat | None
     """Mean of the metric over the last three epochs; None for a run that diverged."""
     averaged_score: FiniteFloat | None = None
-    """The metric of the mean of the last epochs' weights."""
+    """The metric of a network with the mean of the weights after each of the last five epochs."""
     parameters: _Count
     weight_norm: FiniteFloat | None = None
     predictor_parameters: _Count
@@ -62,7 +62,7 @@ class Result(_Part):
     """``running.cost_epochs`` of the epochs that were trained."""
     seconds: _Amount
     quality: dict[str, dict[str, dict[str, FiniteFloat | None]]]
-    """How predictions compare with true gradients: figures by phase and layer."""
+    """Prediction quality: {phase: {layer: {quantity: mean}}}, as ``AdaGP.metrics`` returns it."""
 
 
 class Machine(_Part):
@@ -75,11 +75,11 @@ class Machine(_Part):
     """Threads of the process that trained."""
     device: str
     node: str | None = None
-    """Its name, in a cluster."""
+    """Name of the machine in a cluster."""
 
 
 class Data(_Part):
-    """The samples."""
+    """The data set, as the run read it."""
 
     name: str
     fingerprint: str
@@ -99,7 +99,7 @@ class Provenance(_Part):
     commit: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     behaviour: dict[str, list[FiniteFloat]] | None = None
-    """What the code did when the record was made (``running.behaviour``)."""
+    """Figures of a tiny reference run by the code that made the record (``running.behaviour``)."""
     start: dict[str, Any] | None = None
     """Name, score and hash of the pretrained weights of a run that starts from another."""
 
@@ -114,23 +114,27 @@ class _Document(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A run and what came of it. Its parts are made when first asked for: of thousands of records few are read whole."""
+    """A run with its result, curves and origin.
+
+    ``from_document`` checks the whole document. Its parts are made again when first asked for, since an analysis of thousands
+    of records reads few of them.
+    """
 
     name: str
     """The run's name."""
     run: Run
     document: dict = field(repr=False)
-    """The record as its JSON file holds it."""
+    """The content of the record's JSON file."""
 
     @classmethod
     def from_document(cls, document: object, source: object) -> "Record":
         """Check a JSON document and return the record that it holds.
 
         Args:
-            source: what to call the document in an error: the path of its file.
+            source: the path of its file, or another name for it in an error.
 
         Raises:
-            UsageError: naming the source and what is wrong with it.
+            UsageError: the document is not a valid record; the error names the source and the first fault.
         """
         if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
             raise UsageError(f"{source} is not a result record: expected a JSON object with a schema number; move it away")
@@ -149,17 +153,17 @@ class Record:
         return cls(name=checked.name, run=run, document=document)
 
     def with_provenance(self, **facts: Any) -> "Record":
-        """Return the same record with more facts of where it comes from, or others in place of some."""
+        """Return the record with these facts in its provenance, in addition to its own or in place of them."""
         return self.from_document(self.document | {"provenance": self.document["provenance"] | facts}, self.name)
 
     @cached_property
     def result(self) -> Result:
-        """Outcome of the run."""
+        """The outcome of the run."""
         return Result.model_validate(self.document["result"])
 
     @cached_property
     def curves(self) -> list[Epoch]:
-        """One row an epoch."""
+        """The epochs of the run, in order."""
         return [Epoch.model_validate(row) for row in self.document["curves"]]
 
     @cached_property
@@ -169,9 +173,9 @@ class Record:
 
     @property
     def score(self) -> float:
-        """The run's score; one that diverged is scored as chance, so that it counts against its method.
+        """The run's score. A run that diverged gets the score of random guessing, so that it counts against its method.
 
-        Chance is 100 / classes percent of the classes of the data, or a BLEU of 0.
+        Random guessing scores 100 / classes percent, or a BLEU of 0.
         """
         if self.result.diverged is None and self.result.score is not None:
             return self.result.score
@@ -179,19 +183,18 @@ class Record:
 
     @property
     def scale(self) -> float:
-        """How near the run is to the paper's scale: epochs times samples times width squared."""
+        """Size of the run, to find the one nearest to the paper's scale: epochs times samples times width squared."""
         return self.run.epochs * self.result.train_samples * self.run.width**2
 
     @property
     def warm_up_updates(self) -> int:
-        """Updates of the predictor before its predictions are used."""
+        """Number of the predictor's updates before its predictions are used."""
         batches = max(1, self.result.train_samples // self.run.batch_size)
         return min(self.run.warm_up_epochs, self.run.epochs) * batches
 
     @property
     def cost(self) -> float:
-        """Cost in epochs of plain backpropagation. A run that diverged counts at the cost of its whole schedule, not at that of
-        the epochs before."""
+        """Cost in epochs of backpropagation. A run that diverged has the cost of its whole schedule, not only of its epochs."""
         if self.result.diverged is not None:
             return planned_cost(self.run, self.result.train_samples, self.result.cut)
         if self.result.cost_epochs is not None:
@@ -200,7 +203,7 @@ class Record:
 
     @property
     def batches(self) -> Counter[str]:
-        """Batches by phase, over all epochs; 'skipped' are those of Phase GP that were dropped."""
+        """Number of batches by phase, over all epochs; 'skipped' are those of Phase GP that were dropped."""
         counts = Counter[str]()
         for row in self.curves:
             counts.update(row.batches)
@@ -208,7 +211,7 @@ class Record:
 
     @property
     def gp_share(self) -> float:
-        """Share of the batches that were in Phase GP, dropped ones too."""
+        """Fraction of the batches that were in Phase GP, dropped ones included."""
         counts = self.batches
         return (counts["gp"] + counts["skipped"]) / max(1, counts.total())
 

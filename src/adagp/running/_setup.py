@@ -1,4 +1,4 @@
-"""What a run trains with, put together once: its model, optimizer and engine, and its samples."""
+"""The model, optimizer, engine and samples of a run, made in one place for all that train or measure."""
 
 import contextlib
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """The model and optimizer of a run on a device, and what goes with them. The samples are read when first asked for."""
+    """The model and optimizer of a run on a device, with its engine and data. The data are read when first asked for."""
 
     run: Run
     device: str
@@ -36,9 +36,9 @@ class Setup:
         """Return a new engine around the model and its optimizer.
 
         Args:
-            schedule: the run's own unless given.
-            predictor: the run's own, made anew, unless given.
-            options: more of ``AdaGP``.
+            schedule: the default is the run's own.
+            predictor: the default is a new one of the run's method.
+            options: other arguments of ``AdaGP``.
         """
         from ..training import AdaGP
 
@@ -63,7 +63,7 @@ class Setup:
         """Return the loader of the run's training samples.
 
         Raises:
-            UsageError: there are none from the run's ``train_first`` on.
+            UsageError: the run's ``train_first`` lies behind the last sample.
         """
         run = self.run
         loader = self.task.loader("train", seed=run.seed, first=run.train_first, limit=run.train_limit)
@@ -79,7 +79,7 @@ class Setup:
         return self.task.loader("test", limit=self.run.test_limit)
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """Return the context of forward passes: autocast to the run's precision, or nothing for float32."""
+        """Return the context manager of forward passes: autocast to the run's precision; for float32 it does nothing."""
         import torch
 
         if self.run.precision == "bfloat16":
@@ -92,7 +92,7 @@ def setup(run: Run, *, device: str = "cpu", weights: "dict[str, torch.Tensor] | 
 
     Args:
         device: 'cpu', 'cuda', 'cuda:1' or 'mps'.
-        weights: to start from, except those of the last linear layer; random ones unless given.
+        weights: a state to load, except for the last linear layer; the default is random weights.
     """
     import torch
 
@@ -111,10 +111,10 @@ def make_predictor(run: Run) -> "GradientPredictor":
 
 
 def make_optimizer(run: Run, model: "nn.Module") -> "torch.optim.Optimizer":
-    """Return the optimizer a run trains with: SGD with momentum 0.9 (as recalled of the paper) or Adam (betas 0.9, 0.98).
+    """Return the optimizer of a run: SGD with momentum 0.9 (as we recall of the paper), or Adam with betas 0.9 and 0.98.
 
-    Adam is fused: deep thin networks have hundreds of small weights, and DenseNet-201's takes a quarter of the time. SGD is
-    not: PyTorch's fails where a weight's first gradient comes later than another's, as without a warm-up.
+    Adam is fused: on networks with hundreds of small weights, such as DenseNet-201, its step then takes a quarter of the time.
+    SGD is not: PyTorch's fused SGD fails if a weight gets its first gradient later than another, as without a warm-up.
     """
     import torch
 
@@ -124,7 +124,7 @@ def make_optimizer(run: Run, model: "nn.Module") -> "torch.optim.Optimizer":
 
 
 def _load_all_but_last(model: "nn.Module", weights: "dict[str, torch.Tensor]") -> None:
-    """Load the weights, except those of the last linear layer, which stands for classes of its own."""
+    """Load the weights, except those of the last linear layer, since the other data set has other classes."""
     from torch import nn
 
     *_, last = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import _paths
 from .._errors import UsageError, reason
-from .._files import read_json, write_json
+from .._files import make_folder, read_json, write_json
 from ._behaviour import is_current
 from ._configuration import Run
 from ._record import Record
@@ -38,7 +38,7 @@ class Store:
         """
         for folder in (self.folder, self.work):
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
                 if not os.access(folder, os.W_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             except OSError as error:

@@ -1,10 +1,10 @@
 """Runs on this machine: worker processes that share a store and survive each other's crashes."""
 
 import contextlib
+import errno
 import os
 import platform
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .. import _processes
+from .. import _escape, _processes
 from .._errors import UsageError, reason
 from .._files import sweep, write_atomic
 from ._behaviour import behaviour
@@ -25,6 +25,7 @@ from ._train import train
 
 _TRIES = 3  # a run whose worker dies (out of memory, kill -9) is started so many times
 _BUSY_WAIT = 2.0  # seconds until a run that another runner holds is looked at again
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _QUIET = 2.0  # seconds between reports of epochs: short runs would flood a terminal
 
 
@@ -50,6 +51,8 @@ def run_one(
         record = store.get(run, current=current)
         if record is None:
             checkpoint = store.work / f"{run.name}.pt"
+            if checkpoint.exists() and not checkpoint.is_file():  # reading a pipe would hang
+                raise UsageError(f"the checkpoint {checkpoint} is no file; delete it to start anew")
             kept = behaviour if store.lasting else None
             record = train(run, device=device, checkpoint=checkpoint, behaviour_of=kept, on_epoch=on_epoch)
             store.put(record)
@@ -99,7 +102,8 @@ def run_all(
 ) -> list[Run]:
     """Make every missing run and return the runs left undone; progress goes to ``report`` (default: standard error).
 
-    Two runners on one store share the work: a run is held by a file lock, which its holder's death releases.
+    A run that fails is reported, and the others go on. Two runners on one store share the work: a run is held by a file lock,
+    which its holder's death releases.
 
     Args:
         jobs: worker processes (default: one a core this process may use; on an accelerator one).
@@ -110,20 +114,21 @@ def run_all(
         threads: of each worker (default: by what is free, see ``free_threads``).
 
     Raises:
-        UsageError: a worker met bad input, or an unwritable store.
-        RuntimeError: a run failed, or its worker died again and again.
+        UsageError: too many threads, or the store cannot be written to.
+        RuntimeError: runs failed, or their workers died again and again; raised after the other runs.
     """
     todo = deque((0.0, run, 1) for run in store.missing(runs, current=current))
     if not todo:
         return []
     store.prepare()
-    report = report or (lambda line: print(line, file=sys.stderr, flush=True))
+    report = report or _escape.say
     jobs = max(1, min(jobs or (usable_cores() if device == "cpu" else 1), len(todo)))
     threads, why = free_threads(threads, jobs=jobs)
     report(f"{_count(jobs, 'worker process', 'worker processes')}, {_count(threads, 'thread', 'threads')} each ({why})")
     began, total, done = time.monotonic(), len(todo), 0
     spoke = -_QUIET
     waited: set[Run] = set()
+    failed: list[tuple[Run, str]] = []
     workers = [_Worker(store, device, threads, current) for _ in range(jobs)]
 
     def say(run: Run, text: str) -> None:
@@ -134,7 +139,7 @@ def run_all(
         while todo or any(worker.task for worker in workers):
             now = time.monotonic()
             if deadline is not None and now > deadline:
-                return store.missing(runs, current=current)
+                break
             for worker in workers:
                 if worker.task is None and todo and todo[0][0] <= now:
                     worker.start(todo.popleft())
@@ -158,24 +163,42 @@ def run_all(
                         waited.add(run)
                         report(f"waiting: {value}")
                     todo.append((time.monotonic() + _BUSY_WAIT, run, attempt))
-                elif kind == "usage":
+                elif kind == "full":
                     raise UsageError(value)
                 elif kind == "error":
-                    raise RuntimeError(f"{title(run)} failed: {value}")
+                    failed.append((run, value))
+                    say(run, f"failed: {value}")
                 elif attempt < _TRIES:  # the worker is gone
                     say(run, f"its process died; starting it again ({attempt + 1} of {_TRIES})")
                     workers[workers.index(worker)] = _Worker(store, device, threads, current)
                     todo.append((0.0, run, attempt + 1))
                 else:
-                    raise RuntimeError(f"{title(run)}: its process died {_TRIES} times; is memory short?")
+                    failed.append((run, f"its process died {_TRIES} times; is memory short?"))
+                    say(run, f"failed: {failed[-1][1]}")
+                    workers[workers.index(worker)] = _Worker(store, device, threads, current)
             if not busy:
                 time.sleep(0.2)
-        return []
     finally:
         for worker in workers:
             worker.process.terminate()
         for worker in workers:
             worker.stop()
+    end_sweep(failed, total, report)
+    return store.missing(runs, current=current) if deadline is not None else []
+
+
+def end_sweep(failed: Sequence[tuple[Run, str]], total: int, report: Callable[[str], None]) -> None:
+    """Report the runs that failed, and why, once the others are done.
+
+    Raises:
+        RuntimeError: there are any.
+    """
+    if len(failed) == 1:
+        raise RuntimeError(f"{title(failed[0][0])} failed: {failed[0][1]}")
+    for run, why in failed:
+        report(f"failed: {title(run)}: {why}")
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {total} runs failed for the reasons above; mend them and run the same command")
 
 
 def _count(n: int, one: str, many: str) -> str:
@@ -243,7 +266,9 @@ def _work(parent: int, pipe, store: Store, device: str, threads: int, current: b
         except BrokenPipeError:
             return
         except UsageError as error:
-            answer = ("usage", str(error))
+            # Without space no run can be kept; anything else may be this run's alone, such as data that is missing.
+            is_full = isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
+            answer = ("full" if is_full else "error", str(error))
         except Exception as error:
             answer = ("error", f"{type(error).__name__}: {reason(error)}")
         try:

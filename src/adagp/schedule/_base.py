@@ -6,16 +6,16 @@ from typing import Protocol, runtime_checkable
 
 
 class Phase(str, Enum):
-    """What happens to one training batch (paper, section on ADA-GP's phases)."""
+    """How one batch is trained (paper, section on ADA-GP's phases)."""
 
-    WARM_UP = "warm-up"  # the schedule's warm-up: true gradients train the model and the predictor
-    BP = "bp"  # the same; the predictions are also compared with the true gradients
-    GP = "gp"  # no backward pass: the predictions update the weights
+    WARM_UP = "warm-up"  # the first epochs of a schedule: true gradients train the model, and the predictor learns from them
+    BP = "bp"  # the same, between batches of Phase GP
+    GP = "gp"  # no whole backward pass: a method fills the batch, in the paper with predicted gradients
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A run of equal epochs, each with the same number of batches in each phase."""
+    """Some consecutive epochs, each with the same number of batches in each phase."""
 
     epochs: int
     warm_up: int
@@ -38,7 +38,7 @@ class Schedule(Protocol):
     """Decides the phase of every batch.
 
     A schedule may learn from the batches that ran (``observe``); what it learned is its ``state_dict``. A schedule that is
-    fixed in advance also answers ``segments``, from which the accelerator model and a plot of the plan are made.
+    fixed in advance also answers ``segments``, which the accelerator model and the plot of a schedule read.
     """
 
     @property
@@ -48,7 +48,7 @@ class Schedule(Protocol):
 
     @property
     def observes(self) -> bool:
-        """Whether the engine calls ``observe``. It takes numbers: the engine waits for the device after every step."""
+        """Whether the engine calls ``observe``. It then waits for the device after every step, to read the loss."""
         ...
 
     def phase(self, epoch: int, batch: int) -> Phase:
@@ -59,21 +59,26 @@ class Schedule(Protocol):
         ...
 
     def begins_at(self, epoch: int, before: int, steps: int) -> int:
-        """Return the batch number that epoch ``epoch`` begins with, where the epoch before it began with ``before`` and had
-        ``steps`` optimizer steps.
+        """Return the number of the first batch of epoch ``epoch``.
 
         It is 0 unless an epoch is too short for the schedule's pattern, which then continues in the next one.
+
+        Args:
+            before: number of the first batch of the epoch before.
+            steps: optimizer steps of the epoch before.
         """
         ...
 
     def segments(self, epochs: int, batches_per_epoch: int) -> list[Segment]:
-        """Return the whole plan as runs of equal epochs, in order; their epochs add up to ``epochs``."""
+        """Return the whole schedule as segments, in order; their epochs add up to ``epochs``."""
         ...
 
     def observe(self, phase: Phase, loss: float, quality: float | None) -> None:
-        """Learn from an optimizer step: its last loss and the predictor's mean cosine, None where it was not measured.
+        """Learn from an optimizer step.
 
-        Both are means over the replicas of the model.
+        Args:
+            loss: its last loss, a mean over the replicas of the model.
+            quality: mean cosine of its predictions, a mean over the replicas; None where it was not measured.
         """
         ...
 
@@ -83,7 +88,7 @@ class Schedule(Protocol):
 
 
 def epoch_starts(schedule: Schedule, epochs: int, steps_per_epoch: int) -> list[int]:
-    """Return the batch number that each epoch begins with (see ``Schedule.begins_at``), where all have equally many steps."""
+    """Return the number of the first batch of each epoch (see ``Schedule.begins_at``), if all have equally many steps."""
     starts = [0]
     for epoch in range(1, epochs):
         starts.append(schedule.begins_at(epoch, starts[-1], steps_per_epoch))

@@ -33,9 +33,10 @@ def ramp_cosine(t: float) -> float:
 
 
 def late(t: float) -> float:
-    """Return the cosine as the true gradients of a late schedule see it, whose second half drops every other batch.
+    """Return the learning rates that the cosine has in the true-gradient batches of a late schedule, one after the other.
 
-    Two thirds of its true gradients lie in the first half. In the other third the rate falls twice as fast a step. Plain
+    In its second half that schedule drops every other batch. So two thirds of its batches with true gradients lie in the first
+    half, and in the other third the rate falls twice as fast from step to step. Plain
     backpropagation with this decay has the benefit of dropping late batches, without any other effect of a method.
     """
     return cosine(0.75 * t if t < 2 / 3 else 0.5 + 1.5 * (t - 2 / 3))
@@ -48,5 +49,5 @@ DECAYS: dict[str, Callable[[float], float]] = {
     "warm-up-cosine": ramp_cosine,
     "late": late,
 }
-"""Decays by name: share of the run that is over -> share of the initial learning rate. Records hold the names, so they never
-change."""
+"""Decays by name, as functions from the fraction of the run that is over to that of the initial learning rate. Records hold the
+names, so they never change."""

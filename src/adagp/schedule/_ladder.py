@@ -10,21 +10,21 @@ from ._base import Phase, Segment
 
 @dataclass(frozen=True, kw_only=True)
 class LadderSchedule:
-    """The paper's schedule: warm-up, then GP:BP batches from 4:1 down to 1:1.
+    """The paper's schedule: a warm-up, then groups of 4 GP batches and 1 BP batch, later of 3 and 1, 2 and 1, 1 and 1.
 
     The ladder's numbers are recalled from the paper, not checked against its text (see the book's page on deviations), so each
     is a field with that number as its default. A group starts with its GP batches, and every epoch starts a new group. That is
-    our choice, for the paper does not say: it makes an epoch's plan independent of the previous epoch. Only an epoch with fewer
-    optimizer steps than a group passes its place in the group on to the next epoch. Otherwise full-batch training, with one
-    step an epoch, would never see a true gradient again.
+    our choice, for the paper does not say: the phases of an epoch then do not depend on the previous epoch. There is one
+    exception: if an epoch has fewer optimizer steps than a group has batches, the next epoch continues the group. Otherwise
+    full-batch training, with one step an epoch, would never see a true gradient again.
     """
 
     warm_up_epochs: int = 10
     """Epochs trained with true gradients only, while the predictor learns."""
     rungs: tuple[tuple[int, int, int], ...] = ((4, 4, 1), (4, 3, 1), (4, 2, 1))
-    """(epochs, GP batches, BP batches) after the warm-up, in order."""
+    """(epochs, GP batches of a group, BP batches of a group) after the warm-up, in order."""
     final: tuple[int, int] = (1, 1)
-    """(GP batches, BP batches) for all remaining epochs."""
+    """(GP batches, BP batches) of a group in all remaining epochs."""
 
     uses_prediction: ClassVar[bool] = True
     observes: ClassVar[bool] = False
@@ -70,23 +70,23 @@ class LadderSchedule:
         return ", ".join([*parts, "then {}:{}".format(*self.final)])
 
     def segments(self, epochs: int, batches_per_epoch: int) -> list[Segment]:
-        plan: list[Segment] = []
+        made: list[Segment] = []
         epoch = begin = 0
         for length in (self.warm_up_epochs, *(rung[0] for rung in self.rungs), epochs):
-            first, end = len(plan), min(epoch + length, epochs)
+            first, end = len(made), min(epoch + length, epochs)
             ratio = self.ratio(epoch)
             while epoch < end:
                 begin = self.begins_at(epoch, begin, batches_per_epoch)
-                # From an epoch on that holds a whole group and begins with one, all of its rung are equal.
+                # If an epoch begins with a group and holds a whole one, all later epochs of the rung are equal to it.
                 equal = ratio is None or (begin == 0 and batches_per_epoch >= sum(ratio))
                 span = end - epoch if equal else 1
                 segment = _segment(ratio, begin, batches_per_epoch, span)
-                if len(plan) > first and segment == replace(plan[-1], epochs=span):
-                    plan[-1] = replace(plan[-1], epochs=plan[-1].epochs + span)
+                if len(made) > first and segment == replace(made[-1], epochs=span):
+                    made[-1] = replace(made[-1], epochs=made[-1].epochs + span)
                 else:
-                    plan.append(segment)
+                    made.append(segment)
                 epoch += span
-        return plan
+        return made
 
     def observe(self, phase: Phase, loss: float, quality: float | None) -> None:
         pass
@@ -99,47 +99,49 @@ class LadderSchedule:
 
 
 def _same_place(place: int, old: tuple[int, int], new: tuple[int, int]) -> int:
-    """Return the place in a group of the ratio ``new`` that goes on from ``place`` in a group of ``old``.
+    """Return where to continue in a group of ratio ``new``, if a group of ratio ``old`` was left unfinished at ``place``.
 
-    Batches that ran count as the same batches of the new group; those that it has no room for are dropped. A BP batch that was
-    due stays due, unless the new ratio has none.
+    The GP and BP batches of the unfinished group count for the new one, up to as many as it has. If a BP batch comes next in
+    the unfinished group, one comes next in the new group too, unless that has none.
     """
     (gp, _), (new_gp, new_bp) = old, new
     if old == new:
         return place
     if place < gp:
         return min(place, new_gp) % (new_gp + new_bp)
-    true = place - gp
-    return new_gp + true if gp and true < new_bp else 0  # without GP batches no BP batch was due
+    done = place - gp  # BP batches of the unfinished group
+    return new_gp + done if gp and done < new_bp else 0  # a group without GP batches leaves nothing to continue
 
 
 def _segment(ratio: tuple[int, int] | None, begin: int, batches: int, epochs: int) -> Segment:
-    """Return the segment of epochs that begin at place ``begin`` of a group; without a ratio they belong to the warm-up."""
+    """Return the segment of epochs that begin at batch ``begin`` of a group; ``ratio`` is None in the warm-up."""
     if ratio is None:
         return Segment(epochs=epochs, warm_up=batches, bp=0, gp=0)
     gp, bp = ratio
 
-    def predicted(end: int) -> int:
+    def gp_before(end: int) -> int:
+        """Return the GP batches among the first ``end`` batches."""
         groups, rest = divmod(end, gp + bp)
         return groups * gp + min(rest, gp)
 
-    number = predicted(begin + batches) - predicted(begin)
+    number = gp_before(begin + batches) - gp_before(begin)
     return Segment(epochs=epochs, warm_up=0, bp=batches - number, gp=number)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LateSchedule:
-    """The reversed ladder: true gradients first, prediction in the last part, GP:BP 1:1, then 2:1, then 4:1 (our choice).
+    """A late schedule: Phase GP in the last part of the run only, with GP:BP batches 1:1, then 2:1, then 4:1 (our choice).
 
-    The paper predicts most right after the schedule's warm-up. In short runs whose learning rate starts at its highest, a batch
-    without its true gradient costs most accuracy there, and least late. With a learning-rate warm-up, the difference between
-    beginning late and 1:1 from the schedule's warm-up on is within noise (the book's page "Does prediction matter?").
+    The paper's ladder has most Phase GP right after the schedule's warm-up. In short runs whose learning rate starts at its
+    highest, a batch without its true gradient costs most accuracy there, and least near the end. With a learning-rate warm-up
+    this does not matter: the difference between this schedule and one with GP:BP 1:1 from the schedule's warm-up on is within
+    noise (the book's page "Does prediction matter?").
     """
 
     epochs: int = 90
-    """Epochs of the whole training; further epochs continue with the last rung."""
+    """Epochs of the whole training. If it goes on longer, the last ratio stays."""
     start: float = 0.5
-    """Share of the epochs before prediction starts."""
+    """Fraction of the epochs before Phase GP starts."""
     ratios: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (4, 1))
     """(GP, BP) batches of a group, in order, for equal parts of the remaining epochs."""
 
@@ -156,7 +158,7 @@ class LateSchedule:
 
     @cached_property
     def ladder(self) -> LadderSchedule:
-        """The same plan as a ``LadderSchedule``."""
+        """The same schedule as a ``LadderSchedule``."""
         begin = round(self.start * self.epochs)
         count = len(self.ratios)
         ends = [begin + (self.epochs - begin) * (k + 1) // count for k in range(count)]

@@ -1,4 +1,4 @@
-"""The drop-in engine: keeps a user's model, optimizer and loop, and updates some batches from predicted gradients."""
+"""The drop-in engine: keeps a user's model, optimizer and loop, and trains some batches without a whole backward pass."""
 
 import warnings
 from collections import Counter
@@ -27,8 +27,8 @@ class Step:
     """Result of one call of ``AdaGP.step``."""
 
     loss: Tensor
-    """Scalar loss, detached. Where only a part of the batch goes forward, it is the loss of that part; where nothing does, it
-    is NaN (see ``GPWork``)."""
+    """Scalar loss, detached. In Phase GP a method may run the forward pass on a part of the batch only: then it is the loss of
+    that part. Without a forward pass it is NaN (see ``GPWork``)."""
     phase: Phase
     """Phase in which the batch was trained."""
 
@@ -47,8 +47,8 @@ class Position:
     phase: Phase = Phase.BP
     """Phase of the current optimizer step. The first call of the step sets it."""
     begins: int = 0
-    """Batch number with which the schedule begins the epoch (see ``Schedule.begins_at``). It is 0 unless the epoch before was
-    too short for one group of the schedule."""
+    """The schedule's number of the epoch's first batch (see ``Schedule.begins_at``). It is 0 unless the epoch before was too
+    short for one group of the schedule."""
 
 
 class AdaGP:
@@ -62,9 +62,9 @@ class AdaGP:
                 step = engine.step(lambda: F.cross_entropy(model(x), y))
 
     In warm-up and Phase BP the model trains as it would without the engine (in a loop with ``zero_grad(set_to_none=True)``).
-    The predictor learns from its true gradients, those that backpropagation computes. In Phase GP the closure runs without an
-    autograd graph of the weights. Each predicted weight gets its prediction as its gradient, and the optimizer makes its step:
-    momentum, weight decay and Adam's state continue as usual. Every forward pass updates the statistics of batch
+    The predictor learns from the model's true gradients, those that backpropagation computes. In Phase GP the closure runs
+    without an autograd graph of the weights. Each predicted weight gets its prediction as its gradient, and the optimizer makes
+    its step: momentum, weight decay and Adam's state continue as usual. Every forward pass updates the statistics of batch
     normalization, in every phase.
 
     ADA-GP predicts the gradients of weights that have one row for each output channel: those of linear layers, convolutions,
@@ -141,7 +141,7 @@ class AdaGP:
             measure_every=measure_every,
             process_group=process_group,
         )
-        claim(self, self.predictor, "predictor")
+        claim(self, self.predictor, "predictor")  # refuse one that another engine has
         if self.schedule.observes:
             claim(self, self.schedule, "schedule")
         self.counts: Counter[str] = Counter()
@@ -302,7 +302,7 @@ class AdaGP:
             phase: BP, or WARM_UP, in which a predictor has only begun to learn.
 
         Returns:
-            {layer: {quantity: mean}}; layers that were not measured are left out.
+            {layer name: {quantity: mean}}; layers that were not measured are left out.
         """
         return self._steps.metrics.summary(phase.value, [layer.name for layer in self.layers])
 
@@ -318,11 +318,13 @@ class AdaGP:
     def predictions(self, closure: Callable[[], Tensor]) -> dict[str, Tensor]:
         """Return the gradients that the predictor would give the layers for one batch, without training.
 
+        This works with predictors that need nothing but the layers' outputs.
+
         Args:
             closure: as for ``step``.
 
         Returns:
-            {layer: gradient as a matrix (out_ch, row)}. It works with predictors that need only the layers' outputs.
+            {layer name: gradient as a matrix (out_ch, weights of an output channel)}.
         """
         return predictions(self._steps, closure)
 
@@ -337,8 +339,8 @@ class AdaGP:
             closures: one for each batch, as for ``step``. The first batch is the one that is predicted and compared.
 
         Returns:
-            {layer: {"prediction": cosine, "batch": cosine}}: of the prediction, and of the true gradient of the first batch,
-            each with the mean over the other batches.
+            {layer name: {"prediction": cosine, "batch": cosine}}: the cosine of the prediction, and that of the first batch's
+            true gradient, with the mean true gradient of the other batches.
 
         Raises:
             UsageError: fewer than two closures were given, or one returned no scalar tensor.
