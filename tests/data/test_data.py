@@ -1,6 +1,8 @@
 """Data sets: embedded ones, folder trees, damaged files, and the same batches for the same seed."""
 
+import dataclasses
 import gzip
+import os
 import shutil
 
 import numpy as np
@@ -71,6 +73,47 @@ def test_a_changed_tree_is_decoded_anew_with_another_fingerprint(tmp_path):
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(folder / "train" / "cat" / "0099.png")
     after = data.load("cifar10")
     assert len(after.split("train")) == 13 and after.fingerprint != before
+
+
+def repaint(path):
+    """Write another image of equal size at the same time, as a copy with its times does."""
+    before = path.stat()
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def test_a_change_of_equal_size_and_time_has_another_fingerprint(tmp_path):
+    folder = tree(tmp_path / "cifar10", ending="bmp")
+    before = data.load("cifar10")
+    repaint(folder / "train" / "cat" / "0003.bmp")
+    after = data.load("cifar10")
+    assert after.fingerprint != before.fingerprint and before.covers == "the content of every sample"
+    assert np.array_equal(data.load("cifar10").split("test").images, before.split("test").images)
+
+
+def test_a_tree_that_is_copied_or_touched_is_not_decoded_again(tmp_path, monkeypatch):
+    folder = tree(tmp_path / "cifar10")
+    before = data.load("cifar10").fingerprint
+    os.utime(folder / "train" / "cat" / "0003.png")
+    monkeypatch.setattr("PIL.Image.open", lambda *a, **k: pytest.fail("decoded again"))
+    assert data.load("cifar10").fingerprint == before
+
+
+def test_imagenets_fingerprint_says_that_it_covers_no_content_and_its_sample_does(tmp_path):
+    folder = tree(tmp_path / "imagenet", splits=("train", "val"), size=(70, 90), ending="bmp")
+    before = data.load("imagenet")
+    repaint(folder / "val" / "cat" / "0003.bmp")
+    after = data.load("imagenet")
+    assert after.fingerprint == before.fingerprint and after.covers == "the names and sizes of all files"
+    assert after.sample != before.sample
+
+
+def test_more_samples_than_the_data_set_has_are_refused(tmp_path, monkeypatch):
+    tree(tmp_path / "cifar10")
+    monkeypatch.setitem(data.FACTS, "cifar10", dataclasses.replace(data.FACTS["cifar10"], train_samples=11))
+    with pytest.raises(UsageError, match=r"CIFAR-10 has 11 training samples, found 12 in .*; remove what is not of it"):
+        data.load("cifar10")
 
 
 def test_the_halves_of_cifar10_share_no_image_and_count_their_labels_from_zero(tmp_path):

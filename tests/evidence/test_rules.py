@@ -73,6 +73,15 @@ def test_runs_pair_by_everything_but_the_method():
         assert pairs([*mine, *runs("bp", 80.0, 82.0, 82.0, **other)], "adagp", "bp").empty, other
 
 
+@pytest.mark.parametrize(("sample", "paired"), [("s", 1), (None, 1), ("t", 0)])
+def test_runs_on_other_files_of_equal_sizes_are_no_pair_where_it_is_known(sample, paired):
+    mine, other = (
+        record_of(made.run, 1.0, origin={"code": "x", "data": {"name": "a", "fingerprint": "x", "sample": known}})
+        for made, known in ((record("adagp", 0, 1.0), "s"), (record("bp", 0, 1.0), sample))
+    )
+    assert len(pairs([mine, other], "adagp", "bp")) == paired
+
+
 def test_runs_of_two_versions_pair_where_plain_training_is_the_same():
     one = runs("adagp", 79.0, behaviour={"bp": [2.5, 1.0], "adagp": [3.0]})
     for plain, paired in (([2.5, 1.0], 1), ([2.5, 1.1], 0)):

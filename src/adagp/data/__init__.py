@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from .._errors import unknown
-from ._base import Dataset, Images, Sentences, of_classes
+from .._errors import UsageError, unknown
+from ._base import Dataset, Images, Sentences, data_root, of_classes
 from ._digits import load_digits
 from ._facts import BOS, EOS, FACTS, PAD, SPECIAL, Facts
 from ._folders import load_cifar, load_imagenet
@@ -24,11 +24,19 @@ def load(name: str, root: Path | None = None, size: int | None = None) -> Datase
             sets have one side only.
 
     Raises:
-        UsageError: an unknown name or side; files that are missing or damaged, named by path.
+        UsageError: an unknown name or side; files that are missing or damaged, named by path; more training samples than the
+            data set has.
     """
     if name not in FACTS:
         raise unknown("data set", name, FACTS)
-    side = FACTS[name].size if size is None else size
+    loaded, most = _load(name, root, FACTS[name].size if size is None else size), FACTS[name].train_samples
+    if (count := len(loaded.split("train"))) > most:
+        place = data_root() if root is None else root
+        raise UsageError(f"{loaded.note} has {most:,} training samples, found {count:,} in {place}; remove what is not of it")
+    return loaded
+
+
+def _load(name: str, root: Path | None, side: int) -> Dataset:
     if name == "digits":
         return load_digits(side)
     if name == "numbers":

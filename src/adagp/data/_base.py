@@ -48,7 +48,11 @@ class Dataset:
     splits: Mapping[str, Images | Sentences]
     """Splits by name: train, test and, for translation, val."""
     fingerprint: str
-    """SHA-256 of the content, 64 hexadecimal digits."""
+    """SHA-256 of what ``covers`` names, 64 hexadecimal digits."""
+    covers: str = "the content of every sample"
+    """What the fingerprint covers; a change of anything else does not change it."""
+    sample: str | None = None
+    """SHA-256 of the content of some files, where the fingerprint does not cover the content of any."""
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of the labels."""
     mean: tuple[float, ...] = ()

@@ -83,6 +83,10 @@ class Data(_Part):
 
     name: str
     fingerprint: str
+    covers: str | None = None
+    """What the fingerprint covers (``data.Dataset.covers``)."""
+    sample: str | None = None
+    """Hash of the content of some files, where the fingerprint does not cover the content of any."""
 
 
 class Provenance(_Part):

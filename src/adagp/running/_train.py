@@ -96,9 +96,10 @@ def train(
         "seconds": round(sum(row["seconds"] for row in curves), 2),  # of all parts of an interrupted run
         "quality": {phase.value: engine.metrics(phase) for phase in (Phase.WARM_UP, Phase.BP)},
     }
+    data = made.dataset
     origin = provenance(device) | {
         "behaviour": behaviour,
-        "data": {"name": made.dataset.note, "fingerprint": made.dataset.fingerprint},
+        "data": {"name": data.note, "fingerprint": data.fingerprint, "covers": data.covers, "sample": data.sample},
     }
     if start is not None:
         origin["start"] = start
