@@ -45,6 +45,11 @@ def short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def count(n: float, one: str, many: str = "") -> str:
+    """Return a number of things in words, such as "1 run" and "2 runs"; ``many`` for a plural that takes more than an s."""
+    return f"{n:.12g} {one if n == 1 else many or one + 's'}"
+
+
 def reason(error: BaseException) -> str:
     """Return the first line of an error's message, or the name of its class where it has none."""
     lines = str(getattr(error, "strerror", None) or error).strip().splitlines()

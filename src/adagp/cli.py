@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import _processes, _simulation
-from ._errors import UsageError, reason, require_whole, short, unknown
+from ._errors import UsageError, count, reason, require_whole, short, unknown
 from ._escape import say, tell
 from ._files import MOST_DIGITS, parse_yaml
+from ._threads import free_threads, most_threads, require_threads_of_environment
 from .methods import METHODS
 from .schedule import LadderSchedule
 
@@ -32,9 +33,7 @@ app = typer.Typer(
 
 
 def _bounded(threads: int) -> int:
-    from . import running
-
-    require_whole("--threads", threads, 0, running.most_threads())
+    require_whole("--threads", threads, 0, most_threads())
     return threads
 
 
@@ -155,10 +154,10 @@ def train(
         precision=precision,
     )
     records = _store(store)
-    count, why = running.free_threads(threads or None)
+    number, why = free_threads(threads or None)
     if records.get(run) is None:
-        say(f"training with {count} {'thread' if count == 1 else 'threads'} ({why})")
-    torch.set_num_threads(count)
+        say(f"training with {count(number, 'thread')} ({why})")
+    torch.set_num_threads(number)
     record = running.run_one(
         run, records, device=running.find_device(), on_epoch=lambda row: say(running.progress_line(run, row))
     )
@@ -394,10 +393,7 @@ def main(arguments: list[str] | None = None) -> int:
         words[0] = RENAMED[words[0]]
     try:
         _require_words(words)
-        if any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")):
-            from . import running  # only then: it takes a third of a second
-
-            running.require_threads_of_environment()
+        require_threads_of_environment()
         # Not app(), which handles Ctrl-C itself, without a line, and takes a file that ends too early for Ctrl-D.
         command = typer.main.get_command(app)
         with command.make_context("adagp", words) as context:

@@ -104,7 +104,7 @@ def test_a_node_with_other_training_code_is_refused_before_it_trains(cluster, tm
 def test_a_task_on_a_node_that_came_later_compares_the_code_too(monkeypatch):
     monkeypatch.setattr("adagp.running._train.train", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(RuntimeError, match=rf"^node \S+ has training code {_node.code_of_node()}, the driver edited; install"):
-        _node.train_on_node(SHORT.config(), "cpu", "edited")
+        _node.train_on_node(SHORT.config(), "cpu", "edited", None)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from adagp import UsageError, cli
-from adagp.running import _machine, find_device, free_threads, require_threads_of_environment, usable_cores
+from adagp import UsageError, _threads, cli
+from adagp._threads import free_threads, require_threads_of_environment, usable_cores
+from adagp.running import find_device
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(os, "cpu_count", lambda: cores)
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
         monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
-        monkeypatch.setattr(_machine, "_quota", lambda: quota)
+        monkeypatch.setattr(_threads, "_quota", lambda: quota)
 
     return be
 
@@ -93,7 +94,7 @@ def test_limits_of_control_groups_are_read(tmp_path, files, cores):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert _machine._quota(tmp_path) == cores
+    assert _threads._quota(tmp_path) == cores
 
 
 def test_usable_cores_keep_to_the_affinity(machine, monkeypatch):

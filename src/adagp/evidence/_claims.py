@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from .. import _paths
-from .._errors import UsageError, first_problem, reason, unknown
+from .._errors import UsageError, count, first_problem, reason, unknown
 from .._files import read_json, read_yaml, write_json
 from ..running import Profile, Record, local_store
 from ._computed import zoo_workloads
@@ -211,7 +211,7 @@ def _paired_gap(records: list[Record], method: str, reference: str) -> Measured 
         value=found.mean,
         low=found.low,
         high=found.high,
-        n=f"{_count(len(models), 'model')}, {_count(len(gaps), 'pair')}" + (f", {lost} diverged" if lost else ""),
+        n=f"{count(len(models), 'model')}, {count(len(gaps), 'pair')}" + (f", {lost} diverged" if lost else ""),
         scale="; ".join(sorted({_scale(record) for record in mine})),
         missing=missing,
     )
@@ -225,10 +225,6 @@ def _scale(record: Record) -> str:
 
 def _computed(value: float, n: str) -> Measured:
     return Measured(value=value, low=value, high=value, n=n)
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def accuracy_gap(records: list[Record]) -> Measured | None:
@@ -252,7 +248,7 @@ def _mean_over_models(column: str) -> Measured:
 
     table = acc.simulate_all(zoo_workloads(), designs=["efficient"], dataflows=["ws"])
     by_model = table.groupby("model")[column].mean()
-    return _computed(float(by_model.mean()), _count(len(by_model), "model"))
+    return _computed(float(by_model.mean()), count(len(by_model), "model"))
 
 
 def mean_speedup() -> Measured:
@@ -323,7 +319,7 @@ def predictor_share() -> Measured:
     for model in models.available():
         facts = models.summary(model, "multi30k" if model == "transformer" else "imagenet")
         shares.append(100 * facts["predictor_parameters"] / facts["parameters"])
-    return _computed(sum(shares) / len(shares), _count(len(shares), "model"))
+    return _computed(sum(shares) / len(shares), count(len(shares), "model"))
 
 
 MEASURES: dict[str, Callable[..., Measured | None]] = {

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import _paths
-from .._errors import UsageError, reason, short, unknown
+from .._errors import UsageError, count, reason, short, unknown
 from .._escape import as_markdown
 from .._files import read_json, write_atomic
 from .._processes import kill_tools, run_tool, temporary_folder
+from .._threads import free_threads, usable_cores
 from ..figures import PAGE
-from ..running import Profile, Run, digest, free_threads, local_store, package_code, usable_cores
+from ..running import Profile, Run, digest, local_store, package_code
 
 _STAMP = {"key": str, "seconds": int | float, "finished": str}
 PER_MODEL = "model"
@@ -189,10 +190,10 @@ def execute_notebooks(
         NotebookError: a notebook raised.
     """
     stale = [job for job in plan if is_stale(job, folder, inputs)]
-    count = max(1, min(jobs or usable_cores(), len(stale) or 1))
-    each, why = free_threads(threads, jobs=count)
+    together = max(1, min(jobs or usable_cores(), len(stale) or 1))
+    each, why = free_threads(threads, jobs=together)
     if stale:
-        report(f"{count} at once, each with {each} {'thread' if each == 1 else 'threads'} ({why})")
+        report(f"{together} at once, each with {count(each, 'thread')} ({why})")
     began, finished = time.monotonic(), 0
 
     def one(job: Job) -> Job:
@@ -210,7 +211,7 @@ def execute_notebooks(
         )
         return job
 
-    with ThreadPoolExecutor(count) as pool:
+    with ThreadPoolExecutor(together) as pool:
         futures = [pool.submit(one, job) for job in stale]
         try:
             return [future.result() for future in futures]

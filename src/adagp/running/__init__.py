@@ -6,7 +6,7 @@ from ._cluster import run_on_ray
 from ._configuration import Run
 from ._cost import cost_epochs, gp_work, planned_cost
 from ._frontier import confirmation_runs, fine_tuning_runs, frontier_runs
-from ._machine import find_device, free_threads, most_threads, require_threads_of_environment, usable_cores
+from ._machine import find_device
 from ._profiles import PROFILES, Profile, profile
 from ._provenance import digest, package_code, provenance, write_recorded
 from ._record import Epoch, Provenance, Record, Result
@@ -18,8 +18,8 @@ from ._workers import HeldError, outcome, progress_line, run_all, run_one
 __all__ = [
     "PLANS", "PROFILES", "Epoch", "HeldError", "Profile", "Provenance", "Record", "Result", "Run",
     "Setup", "Store", "agrees", "behaviour", "confirmation_runs", "cost_epochs", "digest", "find_device",
-    "fine_tuning_runs", "free_threads", "frontier_runs", "gp_work", "is_current", "local_store", "make_optimizer",
-    "make_predictor", "most_threads", "outcome", "package_code", "planned_cost", "profile", "progress_line", "provenance",
-    "record", "recorded_store", "recording_plan", "require_threads_of_environment", "run_all", "run_on_ray", "run_one",
-    "setup", "train", "usable_cores", "write_recorded",
+    "fine_tuning_runs", "frontier_runs", "gp_work", "is_current", "local_store", "make_optimizer",
+    "make_predictor", "outcome", "package_code", "planned_cost", "profile", "progress_line", "provenance",
+    "record", "recorded_store", "recording_plan", "run_all", "run_on_ray", "run_one",
+    "setup", "train", "write_recorded",
 ]  # fmt: skip

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .._errors import UsageError, reason, short
+from .._errors import UsageError, count, reason, short
 from . import _node
 from ._configuration import Run
 from ._provenance import training_code
 from ._record import Record
 from ._store import Store
-from ._workers import HeldError, end_sweep, held, outcome, progress_line, title
+from ._workers import HeldError, end_sweep, held, outcome, progress_line, sweep_line
 
 _RETRIES = 3  # of a task whose worker or node is lost
 _KNOCK = 5.0  # seconds until who listens at the address must have answered
@@ -67,7 +67,7 @@ def run_on_ray(
             except HeldError:
                 elsewhere.append(run)
         if todo:
-            report(f"{_count(len(todo), 'run')} submitted to the Ray cluster at {address}: {_ask(gpus)}, {_offer(ray, gpus)}")
+            report(f"{count(len(todo), 'run')} submitted to the Ray cluster at {address}: {_ask(gpus)}, {_offer(ray, gpus)}")
             _make(ray, todo, store, gpus, report)
         return elsewhere
 
@@ -124,7 +124,7 @@ def _able(ray: Any, gpus: float) -> list[dict]:
 
 
 def _ask(gpus: float) -> str:
-    return f"each run asks for {_count(gpus, 'GPU')}" if gpus else "each run asks for 1 CPU"
+    return f"each run asks for {count(gpus, 'GPU')}" if gpus else "each run asks for 1 CPU"
 
 
 def _offer(ray: Any, gpus: float) -> str:
@@ -133,12 +133,8 @@ def _offer(ray: Any, gpus: float) -> str:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     kinds = ("CPU", "GPU") if gpus else ("CPU",)
     most = max((node["Resources"].get(kinds[-1], 0) for node in nodes), default=0)
-    parts = [_count(len(nodes), "node"), *(_count(has.get(kind, 0), kind) for kind in kinds)]
-    return f"the cluster has {', '.join(parts)} (at most {_count(most, kinds[-1])} on one node)"
-
-
-def _count(n: float, what: str) -> str:
-    return f"{n:g} {what}{'' if n == 1 else 's'}"
+    parts = [count(len(nodes), "node"), *(count(has.get(kind, 0), kind) for kind in kinds)]
+    return f"the cluster has {', '.join(parts)} (at most {count(most, kinds[-1])} on one node)"
 
 
 def _require_code(ray: Any, nodes: list[dict]) -> None:
@@ -191,8 +187,7 @@ def _make(ray: Any, runs: Sequence[Run], store: Store, gpus: float, report: Call
     failed: list[tuple[Run, str]] = []
 
     def say(run: Run, text: str) -> None:
-        elapsed = int(time.monotonic() - began)
-        report(f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {done}/{len(runs)} runs | {title(run)}: {text}")
+        report(sweep_line(began, done, len(runs), run, text))
 
     while waiting:
         ready = ray.wait(list(waiting), timeout=_POLL)[0]

@@ -14,11 +14,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .. import _escape, _processes
-from .._errors import UsageError, reason
+from .._errors import UsageError, count, reason
 from .._files import sweep, write_atomic
+from .._threads import free_threads, usable_cores
 from ._behaviour import behaviour
 from ._configuration import Run
-from ._machine import free_threads, usable_cores
 from ._record import Record
 from ._store import Store
 from ._train import train
@@ -51,8 +51,6 @@ def run_one(
         record = store.get(run, current=current)
         if record is None:
             checkpoint = store.work / f"{run.name}.pt"
-            if checkpoint.exists() and not checkpoint.is_file():  # reading a pipe would hang
-                raise UsageError(f"the checkpoint {checkpoint} is no file; delete it to start anew")
             kept = behaviour if store.lasting else None
             record = train(run, device=device, checkpoint=checkpoint, behaviour_of=kept, on_epoch=on_epoch)
             store.put(record)
@@ -124,7 +122,7 @@ def run_all(
     report = report or _escape.say
     jobs = max(1, min(jobs or (usable_cores() if device == "cpu" else 1), len(todo)))
     threads, why = free_threads(threads, jobs=jobs)
-    report(f"{_count(jobs, 'worker process', 'worker processes')}, {_count(threads, 'thread', 'threads')} each ({why})")
+    report(f"{count(jobs, 'worker process', 'worker processes')}, {count(threads, 'thread')} each ({why})")
     began, total, done = time.monotonic(), len(todo), 0
     spoke = -_QUIET
     waited: set[Run] = set()
@@ -132,8 +130,7 @@ def run_all(
     workers = [_Worker(store, device, threads, current) for _ in range(jobs)]
 
     def say(run: Run, text: str) -> None:
-        elapsed = int(time.monotonic() - began)
-        report(f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {done}/{total} runs | {title(run)}: {text}")
+        report(sweep_line(began, done, total, run, text))
 
     try:
         while todo or any(worker.task for worker in workers):
@@ -168,14 +165,14 @@ def run_all(
                 elif kind == "error":
                     failed.append((run, value))
                     say(run, f"failed: {value}")
-                elif attempt < _TRIES:  # the worker is gone
-                    say(run, f"its process died; starting it again ({attempt + 1} of {_TRIES})")
+                else:  # the worker is gone
                     workers[workers.index(worker)] = _Worker(store, device, threads, current)
-                    todo.append((0.0, run, attempt + 1))
-                else:
-                    failed.append((run, f"its process died {_TRIES} times; is memory short?"))
-                    say(run, f"failed: {failed[-1][1]}")
-                    workers[workers.index(worker)] = _Worker(store, device, threads, current)
+                    if attempt < _TRIES:
+                        say(run, f"its process died; starting it again ({attempt + 1} of {_TRIES})")
+                        todo.append((0.0, run, attempt + 1))
+                    else:
+                        failed.append((run, f"its process died {_TRIES} times; is memory short?"))
+                        say(run, f"failed: {failed[-1][1]}")
             if not busy:
                 time.sleep(0.2)
     finally:
@@ -185,6 +182,12 @@ def run_all(
             worker.stop()
     end_sweep(failed, total, report)
     return store.missing(runs, current=current) if deadline is not None else []
+
+
+def sweep_line(began: float, done: int, total: int, run: Run, text: str) -> str:
+    """Return a line of a sweep's progress: the time since it began, how many runs are done, and what a run says."""
+    elapsed = int(time.monotonic() - began)
+    return f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {done}/{total} runs | {title(run)}: {text}"
 
 
 def end_sweep(failed: Sequence[tuple[Run, str]], total: int, report: Callable[[str], None]) -> None:
@@ -199,10 +202,6 @@ def end_sweep(failed: Sequence[tuple[Run, str]], total: int, report: Callable[[s
         report(f"failed: {title(run)}: {why}")
     if failed:
         raise RuntimeError(f"{len(failed)} of {total} runs failed for the reasons above; mend them and run the same command")
-
-
-def _count(n: int, one: str, many: str) -> str:
-    return f"{n} {one if n == 1 else many}"
 
 
 class _Worker:
