@@ -196,6 +196,15 @@ def find(name: str) -> Method:
     return METHODS[name]
 
 
+def by_predictor() -> dict[str, Method]:
+    """Return the first method with each predictor, by the predictor's name: its options are the predictor's own."""
+    rows: dict[str, Method] = {}
+    for row in METHODS.values():
+        if row.predictor is not None:
+            rows.setdefault(row.predictor, row)
+    return rows
+
+
 def named_work(name: str | GPWork) -> GPWork:
     """Return the work of a method in a batch of Phase GP, by the method's name, such as "coast" or "truncated:0.5".
 

@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+from test_store import ORIGIN, RESULT
+from test_store import record as made
 
 from adagp.methods import METHODS
 from adagp.predictors import SharedNetwork
-from adagp.running import Record, Run, agrees, behaviour, is_current, recorded_store
+from adagp.running import Run, agrees, behaviour, is_current
 
 GOLDEN = Path(__file__).with_name("golden.json")
 VGG = Run(model="vgg13", dataset="cifar10", method="bp")
@@ -37,10 +39,10 @@ def test_a_record_of_other_code_is_current_while_its_method_behaves_as_it_did(ch
     from adagp.running import _behaviour
 
     run = dataclasses.replace(VGG, method="adagp")
-    kept = next(record for record in recorded_store() if record.run.method == "adagp")
-    result = kept.document["result"] | {"diverged": "early", "score": None, "averaged_score": None}
-    document = kept.document | {"name": run.name, "config": run.config(), "result": result, "curves": []}
-    record = Record.from_document(document, "a test").with_provenance(code="of another day", behaviour=behaviour(run))
+    diverged, origin = RESULT | {"diverged": "early", "score": None}, ORIGIN | {"code": "of another day"}
+    record = made(
+        name=run.name, config=run.config(), result=diverged, curves=[], provenance=origin | {"behaviour": behaviour(run)}
+    )
     assert is_current(record)
     assert not is_current(record.with_provenance(behaviour=None))
     _behaviour._figures.cache_clear()

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 import adagp
 from adagp._errors import UsageError
-from adagp._files import write_atomic
+from adagp._files import write_atomic, write_json
 from adagp.running import Record, Run, Store, provenance, recorded_store, write_recorded
 from adagp.running._store import read
 
@@ -67,6 +67,12 @@ def test_what_is_not_a_record_is_refused_with_its_path(tmp_path, content, words)
 def test_a_record_of_not_a_number_is_refused():
     with pytest.raises(UsageError, match=r"result\.score: input should be a finite number, got nan"):
         record(result=RESULT | {"score": float("nan")})
+
+
+def test_not_a_number_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x", {"a": float("nan")})
+    assert list(tmp_path.iterdir()) == []
 
 
 OTHER = dataclasses.replace(RUN, seed=1)
@@ -186,7 +192,9 @@ def test_all_that_is_refused_is_named_and_the_rest_is_read(tmp_path):
 def test_every_recorded_file_is_written_as_it_was_read(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # thousands of files, of which only the content is asserted
     store = Store(tmp_path)
-    for path in sorted(recorded_store().folder.glob("*.json")):
+    paths = sorted(recorded_store().folder.glob("*.json"))
+    assert len(paths) >= 12
+    for path in paths:
         kept = read(path)
         assert kept.run.name == kept.name == path.stem
         assert store.put(kept).read_bytes() == path.read_bytes()

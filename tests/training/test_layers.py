@@ -7,7 +7,7 @@ from torch import nn
 
 import adagp
 from adagp import AdaGP, LadderSchedule, Phase, UsageError
-from adagp.predictors import Coast, Layer, Needs, SharedNetwork, layer_types
+from adagp.predictors import Coast, Layer, Needs, SharedNetwork, available, layer_types
 
 WARM_UP = LadderSchedule(warm_up_epochs=10**6)
 WARM_THEN_GP = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))
@@ -277,3 +277,38 @@ def test_a_layer_keeps_its_columns_when_its_weight_changes_its_memory_format():
     conv.weight = nn.Parameter(conv.weight.detach().contiguous())
     layer.put(before)
     assert torch.equal(conv.weight.grad, gradient) and conv.weight.grad.is_contiguous()
+
+
+class OnlyHanding(nn.Module):
+    """All weights are handed to functions, so that the first forward pass has to find them."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Parameter(0.3 * torch.randn(6, 5)), nn.Parameter(0.3 * torch.randn(3, 6))
+
+    def forward(self, x):
+        return F.linear(F.linear(x, self.first).tanh(), self.second)
+
+
+@pytest.mark.parametrize("predictor", available())
+def test_before_any_layer_is_found_an_engine_can_be_saved_and_a_users_error_is_shown(predictor):
+    def fails(x, y):
+        raise ValueError("the user's own")
+
+    x, y = torch.randn(8, 5), torch.arange(8) % 3
+    weights = []
+    for interrupted in (False, True):
+        model = OnlyHanding()
+        engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.1), schedule=WARM_THEN_GP, predictor=predictor)
+        if interrupted:
+            engine.load_state_dict(engine.state_dict())
+            assert engine.predictions(lambda model=model: F.cross_entropy(model(x), y)) == {}
+        for epoch in range(2):
+            for _ in engine.epoch(range(3)):
+                if interrupted and not epoch:
+                    with pytest.raises(ValueError, match="the user's own"):
+                        engine.step(fails, x, y)
+                engine.step(lambda x, y, model=model: F.cross_entropy(model(x), y), x, y)
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+    assert torch.equal(*weights)

@@ -53,7 +53,8 @@ def load_imagenet(root: Path | None = None, size: int = 224) -> Dataset:
     square. Training batches are cropped from that at random, test batches in the middle (our choice).
 
     Reading every file would take an hour, so the fingerprint covers names and sizes: a file that is replaced by another of
-    equal size does not change it. ``sample`` covers the content of 500 files of each split and misses changes of the others.
+    equal size does not change it. ``sample`` covers the content of the first files of each split, and misses changes of the
+    others.
 
     Raises:
         UsageError: no such folder, a split or class is missing, an image is unreadable, or a side out of bounds.
@@ -148,7 +149,7 @@ def class_folders(
 
 
 def _content_key(folder: Path, files: list[Path]) -> str:
-    """Return the SHA-256 of the names and contents of files. It takes about a second for the 60,000 of CIFAR-10.
+    """Return the SHA-256 of the names and contents of files.
 
     Raises:
         UsageError: a file cannot be read.

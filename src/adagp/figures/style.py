@@ -12,7 +12,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from .._escape import visible
-from ..methods import METHODS
+from ..methods import METHODS, by_predictor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ LABELS = {
     "warm-up": "warm-up",
 }
 
-METHOD_OF = {method.predictor: name for name, method in reversed(METHODS.items())}
+METHOD_OF = {predictor: method.name for predictor, method in by_predictor().items()}
 """The first method with each predictor, whose colour stands for it."""
 
 METRICS = {"accuracy": "test accuracy (%)", "bleu": "test BLEU"}

@@ -5,7 +5,7 @@ A new predictor is one file with a class that derives from ``GradientPredictor``
 
 from .._errors import unknown
 from .._work import GPWork, PredictorSize
-from ..methods import METHODS
+from ..methods import by_predictor
 from ._base import GradientPredictor, Needs, PartChooser, Replicas, Score
 from ._controls import Coast, MovingAverage, Oracle
 from ._error_projection import ErrorProjection, patch_means
@@ -26,11 +26,7 @@ def available() -> dict[str, str]:
         >>> predictors.available()["ema"]
         'a moving average of the true gradients'
     """
-    lines: dict[str, str] = {}
-    for method in METHODS.values():
-        if method.predictor is not None:
-            lines.setdefault(method.predictor, method.line)
-    return lines
+    return {name: method.line for name, method in by_predictor().items()}
 
 
 def create(name: str, **options: object) -> GradientPredictor:
@@ -50,10 +46,10 @@ def create(name: str, **options: object) -> GradientPredictor:
     Raises:
         UsageError: an unknown name or option.
     """
-    if name not in available():
-        raise unknown("predictor", name, available())
-    method = next(method for method in METHODS.values() if method.predictor == name)
-    return method.create(**options)
+    methods = by_predictor()
+    if name not in methods:
+        raise unknown("predictor", name, methods)
+    return methods[name].create(**options)
 
 
 __all__ = [

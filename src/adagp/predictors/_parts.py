@@ -7,7 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from .._errors import UsageError
-from .._work import control_variate, sampled
+from .._work import GPWork, control_variate, sampled
 from ._base import GradientPredictor, Needs, Replicas, Score
 from ._error_projection import ErrorProjection
 from ._layer import Layer
@@ -24,7 +24,7 @@ class _RandomPart:
 
     def size(self, count: int) -> int:
         """Return the number of samples in the part of a batch of ``count``."""
-        return max(1, round(self.part * count))
+        return GPWork.samples(self.part, count)
 
     def draw(self, count: int) -> Int[Tensor, " part"]:
         """Return the indices of a random part of a batch of ``count`` samples."""

@@ -164,7 +164,7 @@ class Run:
         for key in config:
             if key not in _DEFAULTS:
                 raise unknown("run setting", key, _DEFAULTS)
-        values = {k: _tuples(v) if isinstance(v, list) else v for k, v in config.items()}
+        values = {k: _tuples(v) for k, v in config.items()}
         if isinstance(start := values.get("start"), dict):
             text = repr(start)
             values["start"] = _STARTS[text] = _STARTS.get(text) or cls.from_config(start)
@@ -178,7 +178,7 @@ _STARTS: dict[str, Run] = {}
 
 def _tuples(value: Any) -> Any:
     """JSON's lists as the tuples they were."""
-    return tuple([_tuples(v) if isinstance(v, list) else v for v in value]) if isinstance(value, list) else value
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def _plain(value: object) -> bool:

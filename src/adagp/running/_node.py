@@ -8,6 +8,7 @@ import os
 import platform
 import tempfile
 from pathlib import Path
+from typing import Any
 
 
 class Progress:
@@ -33,7 +34,7 @@ def code_of_node() -> str:
     return training_code()
 
 
-def train_on_node(config: dict, device: str, code: str, progress=None) -> dict:
+def train_on_node(config: dict, device: str, code: str, progress: Any) -> dict:
     """Train a run on the node that was given the task, and return its record as a JSON document.
 
     Args:
@@ -56,8 +57,7 @@ def train_on_node(config: dict, device: str, code: str, progress=None) -> dict:
     run = Run.from_config(config)
 
     def tell(row: dict | None) -> None:
-        if progress is not None:
-            progress.put.remote(run.name, node, row)
+        progress.put.remote(run.name, node, row)
 
     tell(None)
     try:
@@ -67,8 +67,8 @@ def train_on_node(config: dict, device: str, code: str, progress=None) -> dict:
         kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
         raise RuntimeError(f"on node {node}: {kind}{error}") from error
     checkpoint.unlink(missing_ok=True)
-    machine = record.provenance.machine.model_dump(exclude_unset=True)
-    return record.with_provenance(machine=machine | {"node": node}).document
+    machine = record.document["provenance"]["machine"] | {"node": node}
+    return record.with_provenance(machine=machine).document
 
 
 def checkpoint_folder() -> Path:

@@ -199,7 +199,7 @@ class Record:
             return planned_cost(self.run, self.result.train_samples, self.result.cut)
         if self.result.cost_epochs is not None:
             return self.result.cost_epochs
-        return cost_epochs(self.run, [row.model_dump() for row in self.curves], self.result.cut)
+        return cost_epochs(self.run, [{"batches": row.batches} for row in self.curves], self.result.cut)
 
     @property
     def batches(self) -> Counter[str]:

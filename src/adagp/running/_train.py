@@ -42,6 +42,8 @@ def train(
     from ..schedule import Phase
     from ..training import DivergedError, discard_others, fit
 
+    if checkpoint is not None and checkpoint.exists() and not checkpoint.is_file():  # reading a pipe would hang
+        raise UsageError(f"the checkpoint {checkpoint} is no file; delete it to start anew")
     behaviour = None if behaviour_of is None else behaviour_of(run)
     made_by: dict[str, Any] = {"code": training_code()} if behaviour is None else behaviour
     if checkpoint is not None and behaviour is None:  # a recorded run's is refused instead: hours may lie in it
@@ -79,8 +81,7 @@ def train(
         engine.close()
     # The mean of the last three epochs is a steadier figure than the last one; the first of so few would be no result.
     last = curves[-max(1, min(3, run.trained_epochs() // 3)) :]
-    layer = getattr(engine.predictor, "cut", None)
-    cut = None if layer is None else layer.name
+    cut = engine.predictor.work.cut
     result = {
         "diverged": diverged,
         "metric": task.metric,

@@ -367,7 +367,7 @@ class AdaGP:
         Raises:
             UsageError: the state is of another model, predictor or version.
         """
-        self._steps.check_state(state, additional={"position", "gradients", "counts", "schedule"})
+        self._steps.check_state(state, self.state_dict().keys())
         self._steps.load_state_dict(state)
         self._inside, self._loop, self._batch_number, self._first_bad = False, None, None, None
         self._at = Position(**{**state["position"], "phase": Phase(state["position"]["phase"])})

@@ -20,7 +20,8 @@ def predictions(steps: "Steps", closure: Callable[[], Tensor]) -> dict[str, Tens
         steps.watch.run(closure, forward_only=steps.without_graph())
         with torch.no_grad(), steps.without_autocast():
             layers = steps.reached()
-            steps.predictor.predict(layers, None)
+            if steps.bound:
+                steps.predictor.predict(layers, None)
             return {x.name: x.matrix(x.weight.grad) for x in layers if x.weight.grad is not None}
 
 
@@ -62,8 +63,9 @@ def _restored(steps: "Steps") -> Iterator[None]:
     """
     gradients = [parameter.grad for parameter in steps.model.parameters()]
     weights = [layer.weight.detach().clone() for layer in steps.layers]
-    predictor = steps.predictor.state_dict()
-    steps.predictor.forget()
+    predictor = steps.predictor.state_dict() if steps.bound else None
+    if steps.bound:
+        steps.predictor.forget()
     for layer in steps.layers:
         layer.weight.grad = None
     try:
@@ -73,7 +75,8 @@ def _restored(steps: "Steps") -> Iterator[None]:
         with torch.no_grad():
             for layer, weight in zip(steps.layers, weights, strict=True):
                 layer.weight.copy_(weight)
-        steps.predictor.forget()
-        steps.predictor.load_state_dict(predictor)
+        if predictor is not None:
+            steps.predictor.forget()
+            steps.predictor.load_state_dict(predictor)
         for parameter, gradient in zip(steps.model.parameters(), gradients, strict=True):
             parameter.grad = gradient

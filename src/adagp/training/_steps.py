@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any, cast
 
 import torch
@@ -125,13 +125,21 @@ class Steps:
             self.followed.hand_again(handed)
             self.rebind()
 
+    @property
+    def bound(self) -> bool:
+        """Whether the predictor knows the layers and may be called.
+
+        Where a model hands all its weights to functions, a forward pass must find some first.
+        """
+        return self.predicts and bool(self.layers)
+
     def discard(self, begun: bool) -> None:
         """Discard an unfinished optimizer step, after an exception or for an incomplete group of calls.
 
         Args:
             begun: whether some of its calls were made; then their gradients are cleared.
         """
-        if self.predicts:
+        if self.bound:
             self.predictor.forget()
         self.watch.clear()
         if begun:
@@ -211,15 +219,15 @@ class Steps:
             **self.watch.state_dict(),
             "true_steps": self.true_steps,
             "kind": self._kind(),
-            "predictor": self.predictor.state_dict() if self.predicts else {},
+            "predictor": self.predictor.state_dict() if self.bound else {},
             "metrics": self.metrics.state_dict(),
         }
 
-    def check_state(self, state: dict, additional: set[str]) -> None:
+    def check_state(self, state: dict, keys: Set[str]) -> None:
         """Refuse a state of another predictor or version.
 
         Args:
-            additional: keys that the state must have besides those of this object.
+            keys: what the state must have.
 
         Raises:
             UsageError: the predictor is another one, or a key is missing.
@@ -229,8 +237,7 @@ class Steps:
                 f"this state is of the predictor {state.get('kind', 'missing')}, expected {self._kind()}; load it into an "
                 "engine with the same predictor and a schedule of the same kind"
             )
-        keys = {"layers", "channels_last", "found", "taught", "true_steps", "kind", "predictor", "metrics"}
-        missing = (keys | additional | self.watch.state_dict().keys()) - state.keys()
+        missing = keys - state.keys()
         if missing:
             raise UsageError(
                 f"this state lacks {', '.join(sorted(missing))}: it was made by another version; begin the training anew"
@@ -255,7 +262,7 @@ class Steps:
         self.watch.load_state_dict(state)
         self.taught = {layer for layer in self.layers if layer.name in state["taught"]}
         self.true_steps = state["true_steps"]
-        if self.predicts:
+        if self.bound:
             self.predictor.load_state_dict(state["predictor"])
         self.metrics.load_state_dict(state["metrics"])
 
@@ -451,7 +458,8 @@ class Steps:
             for layer in [layer for layer, has_samples in zip(layers, shown, strict=True) if not has_samples]:
                 layer.put_zero()  # backpropagation also gives zero to a layer that ran on no samples
             layers = [layer for layer, has_samples in zip(layers, shown, strict=True) if has_samples]
-        self.predictor.predict(layers, error)
+        if self.bound:
+            self.predictor.predict(layers, error)
         for layer in layers:
             weight: Any = layer.weight
             hooks = [*(weight._backward_hooks or {}).values()]
@@ -471,11 +479,14 @@ class Steps:
         """Let the predictor learn; return the mean cosine over layers where it was measured."""
         self._note("the scaler skipped", not finite)
         if not finite:  # gradients overflowed and the scaler will skip this step: there is nothing to learn from
-            self.predictor.forget()
+            if self.bound:
+                self.predictor.forget()
             return None
         if self.true_steps == 0:
             check_gradients(self.followed.trained, self._scaling.bare)
         layers = self._with_gradients()
+        if not self.bound:
+            return None
         if self._measure_every == 0 or self.true_steps % self._measure_every:
             self.predictor.learn(layers, None, error)
             quality = None
