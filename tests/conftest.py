@@ -4,6 +4,7 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"
 
+import filecmp
 import shutil
 from pathlib import Path
 
@@ -24,22 +25,48 @@ hypothesis.settings.register_profile("adagp", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("adagp")
 
 
-def copy_checkout(home: Path) -> Path:
-    """What a run reads (notebooks, book, claims, recorded results), so that a test writes nothing into the real checkout."""
+RECORDS = Path("artifact/recorded/runs")
+
+
+def copy_checkout(home: Path, records: Path | None = None) -> Path:
+    """What a run reads (notebooks, book, claims, recorded results), so that a test writes nothing into the real checkout.
+
+    Args:
+        records: a folder of records to link, which takes a tenth of the time of a copy.
+    """
     for folder in ("notebooks", "book", "artifact/recorded"):
-        shutil.copytree(ROOT / folder, home / folder, ignore=shutil.ignore_patterns("_build"))
+        shutil.copytree(ROOT / folder, home / folder, ignore=shutil.ignore_patterns("_build", "runs"))
+    shutil.copytree(records or ROOT / RECORDS, home / RECORDS, copy_function=os.link if records else shutil.copy2)
     for file in ("README.md", "artifact/claims.yml"):
         shutil.copy(ROOT / file, home / file)
     return home
 
 
+@pytest.fixture(scope="session")
+def linked_records(tmp_path_factory):
+    """One copy of the records, which every checkout links: a test may add, replace or remove some, never write into one."""
+    folder = tmp_path_factory.mktemp("records") / "runs"
+    shutil.copytree(ROOT / RECORDS, folder)
+    yield folder
+    _, changed, lost = filecmp.cmpfiles(ROOT / RECORDS, folder, os.listdir(ROOT / RECORDS))  # by size and time
+    assert not changed and not lost, f"a test wrote into records that all checkouts share: {changed or lost}"
+
+
 @pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    """A copy of this checkout that ``adagp`` takes for its own."""
+def at_home(monkeypatch):
+    """A function that makes ``adagp`` take a folder for its checkout until the test ends."""
     from adagp import _paths
 
-    home = copy_checkout(tmp_path / "checkout")
-    monkeypatch.setenv("ADAGP_HOME", str(home))
+    def take(home: Path) -> Path:
+        monkeypatch.setenv("ADAGP_HOME", str(home))
+        _paths.root.cache_clear()
+        return home
+
+    yield take
     _paths.root.cache_clear()
-    yield home
-    _paths.root.cache_clear()
+
+
+@pytest.fixture
+def checkout(tmp_path, at_home, linked_records):
+    """A copy of this checkout that ``adagp`` takes for its own."""
+    return at_home(copy_checkout(tmp_path / "checkout", linked_records))

@@ -95,9 +95,11 @@ def test_import_leaves_slow_packages_alone():
 def test_the_readme_says_what_its_table_of_claims_says():
     text = (ROOT / "README.md").read_text()
     told = dict(re.findall(r"^- \*\*([\w ]+): (holds|differs|open)\.\*\*", text, re.MULTILINE))
-    rows = re.findall(r"^\| (.+?) \| \w+ \| \*\*(\w+)\*\*", text, re.MULTILINE)
+    rows = re.findall(r"^\| (.+?) \| (\w+) \| \*\*(\w+)\*\*", text, re.MULTILINE)
     words = {"Speed": "faster", "Energy": "energy", "Accuracy": "accuracy", "Prediction": "coasting", "Equal cost": "same cost"}
-    assert told == {name: next(verdict for claim, verdict in rows if word in claim) for name, word in words.items()}
+    found = {name: next(row[1:] for row in rows if word in row[0]) for name, word in words.items()}
+    assert told == {name: verdict for name, (_, verdict) in found.items()}
+    assert [found[name][0] for name in told] == ["paper"] * 3 + ["ours"] * 2 and len(rows) == 6
 
 
 def test_the_readme_names_every_room_and_files_that_exist():

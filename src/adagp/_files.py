@@ -222,13 +222,24 @@ def _require_plain(text: str) -> None:
     content = text.encode(errors="replace")
     if b"0" * (MOST_DIGITS + 1) in content.translate(_DIGITS):
         raise ValueError(f"it has a number of more than the {MOST_DIGITS} digits that are read at most")
-    left = _QUOTED.sub(b"", content).translate(None, _OTHERS)
+    left = _without_quoted(content).translate(None, _OTHERS)
     for _ in range(_DEEPEST):  # each time the innermost pairs go
         left, before = left.replace(b"[]", b"").replace(b"{}", b""), left
         if left == before:
             break
     if len(left) > _DEEPEST:  # a parser names the place where a single bracket is missing
         raise ValueError(_too_deep())
+
+
+def _without_quoted(content: bytes) -> bytes:
+    """Return a text without its quoted parts.
+
+    Without backslashes and apostrophes, as in our records, every second ``"`` ends a quoted part, and a split finds them at a
+    fraction of what the search for all cases costs: that takes as long as the parser.
+    """
+    if b"\\" in content or b"'" in content:
+        return _QUOTED.sub(b"", content)
+    return b"".join(content.split(b'"')[::2])
 
 
 def _too_deep() -> str:

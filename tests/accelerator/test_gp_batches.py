@@ -27,6 +27,20 @@ def work():
     return acc.workload(net, torch.empty(BATCH, 3, 8, 8, device="meta"))
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"backward": 0.5, "part": 0.5, "forward": 0.25}, r"at most forward \(0.25\), got 0.5"),
+        ({"forward": 0, "predictor": PredictorSize()}, "needs a forward pass"),
+        ({"backward": 1.0, "updates": False}, "updates=False drops the batch"),
+        ({"backward": 1.5}, "backward of the work of a GP batch must lie between 0 and 1, got 1.5"),
+    ],
+)
+def test_work_that_cannot_be_is_refused(change, words):
+    with pytest.raises(UsageError, match=words):
+        acc.GPWork(**change)
+
+
 def test_a_whole_batch_is_counted_as_by_hand(work):
     parts = {c.value: list(macs) for c, macs in acc.batch_macs(work).items() if macs.any()}
     assert parts == {"forward": [CONV, LINEAR], "input gradient": [0, LINEAR], "weight gradient": [CONV, LINEAR]}

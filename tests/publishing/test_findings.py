@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from adagp import evidence, publishing
-from adagp.evidence import Interval, Regime, Timing, recorded
+from adagp.evidence import Interval, Regime, Timing, _frontier, recorded
 from adagp.methods import METHODS
 from adagp.running import Record, Run
 
@@ -82,8 +82,12 @@ def test_a_variant_that_pays_is_shown_with_what_fresh_networks_say(fresh, says):
 
 def test_ways_that_too_few_seeds_leave_open_together_are_counted_by_what_each_says_alone():
     """Three below alone, of which one lacks the best decay, one above alone, and one of neither side."""
-    alone = ["worse", "worse", "open", "better", "within noise"]
-    table = pd.DataFrame({"method": "coast", "side": "within noise", "alone": alone})
+    own = [(-2, -1, True), (-3, -1, True), (-9, -8, False), (1, 2, True), (-1, 1, True)]
+    alone = [Interval(mean=(low + high) / 2, low=low, high=high, pairs=3) for low, high, _ in own]
+    table = pd.DataFrame(
+        {"method": "coast", "fitted": [fitted for *_, fitted in own], "distance": pd.Series(alone, dtype=object)}
+    )
+    table = _frontier._judged(table, [Interval(mean=0, low=-9, high=9, pairs=3)] * len(own))
     counts = evidence.tally({TUNED: table}).iloc[0]
     assert (counts["judged"], counts["better"], counts["worse"], counts["within noise"]) == (5, 0, 0, 5)
     assert (counts["better alone"], counts["worse alone"], counts["predicting"]) == (1, 2, 0)

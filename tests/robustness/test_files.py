@@ -181,10 +181,6 @@ def test_a_damaged_record_is_named(trained, tmp_path, how):
     assert path.name in refused(store.missing, [RUN])
 
 
-def test_every_record_of_the_project_is_one(checkout):
-    assert len(evidence.recorded()) >= 12
-
-
 # ------------------------------------------------------------------ checkpoints
 
 

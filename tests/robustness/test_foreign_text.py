@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from adagp import _paths, cli, evidence, figures, publishing
 from adagp import accelerator as acc
+from adagp import cli, evidence, figures, publishing
 from adagp._escape import as_cell, as_csv, as_html, as_markdown, fill_html, visible
 from adagp.evidence import _claims
 from adagp.publishing import _book, _findings, _notebooks, _times
@@ -72,12 +72,12 @@ def no_formula(text):
             assert not cell.startswith(("=", "+", "@")) and (not cell.startswith("-") or float(cell) < 0), cell
 
 
-def everywhere(value, keep=()):
-    """The same JSON with every text replaced, but for those under the keys ``keep``."""
+def everywhere(value):
+    """The same JSON with every text replaced."""
     if isinstance(value, dict):
-        return {key: item if key in keep else everywhere(item, keep) for key, item in value.items()}
+        return {key: everywhere(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [everywhere(item, keep) for item in value]
+        return [everywhere(item) for item in value]
     return BAD if isinstance(value, str) else value
 
 
@@ -128,17 +128,14 @@ def test_commands_print_through_one_place():
 
 
 @pytest.fixture
-def small(tmp_path, monkeypatch):
+def small(tmp_path, at_home):
     """A checkout without records."""
     home = tmp_path / "checkout"
     for folder in ("notebooks", "artifact/recorded/runs"):
         (home / folder).mkdir(parents=True)
     for file in ("README.md", "artifact/claims.yml", "artifact/recorded/deterministic.json", "artifact/recorded/steps.json"):
         shutil.copy(ROOT / file, home / file)
-    monkeypatch.setenv("ADAGP_HOME", str(home))
-    _paths.root.cache_clear()
-    yield home
-    _paths.root.cache_clear()
+    return at_home(home)
 
 
 @pytest.fixture
