@@ -3,6 +3,7 @@
 Exit codes: 0 success, 1 a run or a check failed, 2 bad usage (one line says what and lists what is valid).
 """
 
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import _processes, _simulation
-from ._errors import UsageError, count, reason, require_whole, short, unknown
+from ._errors import EXTRAS, MissingExtraError, UsageError, count, reason, require, require_whole, short, unknown
 from ._escape import say, tell
 from ._files import MOST_DIGITS, parse_yaml
 from ._threads import free_threads, most_threads, require_threads_of_environment
@@ -75,6 +76,7 @@ def reproduce(
     threads: ThreadsOption = 0,
 ) -> None:
     """Train, model the accelerator, execute the notebooks, build the book and print the claims."""
+    require(*EXTRAS["book"], what="adagp reproduce")
     from . import _paths, evidence, publishing, running
 
     began = time.monotonic()
@@ -109,6 +111,7 @@ def reproduce(
 @app.command()
 def book(profile: ProfileOption = "quick") -> None:
     """Build the book from the notebooks executed last."""
+    require(*EXTRAS["book"], what="adagp book")
     from . import _paths, publishing, running
 
     folder = _paths.output() / running.profile(profile).name / "executed"
@@ -186,6 +189,7 @@ def train_all(
     if ray:
         left = running.run_on_ray(runs, records, address=ray, gpus=gpus_per_run, report=say)
     else:
+        require(*EXTRAS["models"], *EXTRAS["data"], what="adagp train-all")
         left = running.run_all(
             runs, records, jobs=jobs or None, threads=threads or None, device=running.find_device(), report=say
         )
@@ -203,6 +207,7 @@ def record(
     threads: ThreadsOption = 0,
 ) -> None:
     """Train the next missing runs of a plan and keep their records under artifact/recorded."""
+    require(*EXTRAS["models"], *EXTRAS["data"], what="adagp record")
     from . import running
 
     device, budget = running.find_device(device), _seconds(time_budget)
@@ -296,9 +301,15 @@ def info(
         return
     import adagp
 
-    from . import _paths, data, models, predictors, publishing, running
+    from . import _paths, data, models, predictors, running
 
     origin, home = running.provenance(running.find_device()), _paths.checkout()
+    notebooks: list[str] = []
+    if home is not None:
+        with contextlib.suppress(MissingExtraError):  # a page needs the extra book
+            from . import publishing
+
+            notebooks = list(publishing.available_notebooks())
     facts = {
         "adagp": adagp.__version__,
         "checkout": None if home is None else str(home),
@@ -310,7 +321,7 @@ def info(
         "methods": {name: method.line for name, method in METHODS.items()},
         "predictors": dict(predictors.available()),
         "profiles": list(running.PROFILES),
-        "notebooks": [] if home is None else list(publishing.available_notebooks()),
+        "notebooks": notebooks,
         "environment": {name: f"{os.environ.get(name, 'not set')} ({text})" for name, text in ENVIRONMENT.items()},
     }
     if as_json:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from .._errors import UsageError, reason, require_whole
+from .._errors import UsageError, reason, require, require_whole
 from .._processes import temporary_folder
 from ._base import Dataset, Images, data_root, fingerprint, statistics, user_cache
 from ._facts import FACTS
@@ -238,6 +238,7 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
 
 def _square(path: Path, side: int) -> np.ndarray:
     """Return the image with its shorter side scaled to ``side``, cut to a square in the middle."""
+    require("PIL", what="reading images")
     from PIL import ImageOps
 
     return np.asarray(_image(path, lambda image: ImageOps.fit(image, (side, side)))).transpose(2, 0, 1)
@@ -249,6 +250,7 @@ def _image(path: Path, change: Callable = lambda image: image, size: int | None 
     Raises:
         UsageError: an image that is damaged, too large or not of the side ``size``.
     """
+    require("PIL", what="reading images")
     from PIL import Image
 
     try:

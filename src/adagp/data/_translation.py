@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._errors import UsageError, reason
+from .._errors import UsageError, reason, require
 from ._base import Dataset, Sentences, data_root, fingerprint
 from ._facts import FACTS, SPECIAL
 from ._folders import cached
@@ -32,6 +32,7 @@ def load_numbers() -> Dataset:
     6,000 numbers below 100,000 are drawn, none twice: 5,000 to train on, 500 to validate and 500 to test. So no test number is
     trained on. A German number is one word, so BLEU is counted over characters.
     """
+    require("num2words", what="the data set numbers")
     from num2words import num2words
 
     numbers = np.random.default_rng(0).choice(100_000, 6_000, replace=False).tolist()
@@ -123,6 +124,7 @@ def _dataset(name: str, splits: dict[str, Sentences], bleu_tokens: str) -> Datas
 
 
 def _read_tokenizer(path: Path, vocabulary: int) -> str:
+    require("tokenizers", what="translation")
     from tokenizers import Tokenizer
 
     try:
@@ -137,6 +139,7 @@ def _read_tokenizer(path: Path, vocabulary: int) -> str:
 
 def _train_tokenizer(lines: list[str], vocabulary: int) -> str:
     """Return a joint byte-pair encoding of both languages (Sennrich et al. 2016), as Hugging Face's JSON."""
+    require("tokenizers", what="translation")
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))

@@ -81,6 +81,14 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def _version(package: str) -> str:
+    """Return an installed package's version, or nothing where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 def provenance(device: str = "cpu") -> dict:
     """Return code, versions, machine and date of a result made now on ``device``."""
     import torch
@@ -91,7 +99,7 @@ def provenance(device: str = "cpu") -> dict:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("torch", "torchvision", "timm", "numpy")},
+            **{name: version for name in ("torch", "torchvision", "timm", "numpy") if (version := _version(name))},
             "adagp": __version__,  # not of its metadata: a bare checkout on the path has none
         },
         "machine": {
