@@ -72,8 +72,17 @@ def started(command, redirection, **environment):
     return subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, env=os.environ | environment)
 
 
-@pytest.mark.parametrize(("command", "code"), [("simulate vgg13 --json", 0), ("train vgg12", 2)])
-@pytest.mark.parametrize("redirection", ["2>&-", ">&-", "<&- >&- 2>&-", "2>/dev/full"])
+REDIRECTIONS = ("2>&-", ">&-", "<&- >&- 2>&-", "2>/dev/full")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "redirection"),
+    [
+        *(("simulate vgg13 --json", 0, redirection) for redirection in REDIRECTIONS),
+        *(("simulate vgg13 --design huge", 2, redirection) for redirection in REDIRECTIONS),
+        ("train vgg12", 2, "<&- >&- 2>&-"),  # which imports torch
+    ],
+)
 def test_a_closed_stream_changes_neither_the_exit_code_nor_the_other_stream(command, code, redirection):
     done = started(command, redirection)
     assert done.returncode == code
@@ -118,10 +127,11 @@ def test_too_many_threads_are_refused_before_torch_is_imported():
 
 def test_the_largest_hardware_and_the_smallest_give_finite_figures():
     work = acc.workload("vgg13", dataset="cifar10", batch=2**24)
+    most = {"epochs": 1_000_000, "batches_per_epoch": 10**12}
     large = {"buffer_bytes": 2**40, "word_bytes": 8}
     small = {"rows": 1, "cols": 1, "clock_hz": 1e-3, "dram_bytes_per_s": 1e18}
     for hardware in (acc.Hardware(rows=2**16, cols=2**16, **large), acc.Hardware(**small)):
-        report = acc.simulate(work, hardware=hardware, epochs=1_000_000)
+        report = acc.simulate(work, hardware=hardware, **most)
         assert 0.5 < report.speedup < 3 and math.isfinite(report.energy) and report.energy > 0
 
 

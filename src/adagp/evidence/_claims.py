@@ -139,9 +139,10 @@ def check_claims(profile: Profile, refuse: Callable[[UsageError], None] | None =
     Raises:
         UsageError: a record is refused, without ``refuse``; or a file of claims is damaged.
     """
-    kept, mine, fixed = deciding(recorded(refuse)), _mine(profile, refuse), _read_fixed()
+    fixed, entries = _read_fixed(), _entries()  # before the records, which take a second
+    kept, mine = deciding(recorded(refuse)), _mine(profile, refuse)
     claims = []
-    for entry in _entries():
+    for entry in entries:
         measure = MEASURES[entry.pop("measure")]
         if entry["deterministic"]:
             before = fixed.get(entry["id"])

@@ -59,6 +59,7 @@ def build_book(executed: Path) -> tuple[Path, bool]:
     if front.exists() and built().get("key") == key:
         return front, False
     began = time.monotonic()
+    config, contents = _settings(book / "_config.yml"), _contents(book / "_toc.yml")
 
     staged = book / "_build" / "source"
     wanted = {staged / p.relative_to(book): p for p in sources if p.name not in ("artifact.md", "index.md")}
@@ -77,9 +78,8 @@ def build_book(executed: Path) -> tuple[Path, bool]:
     executed_pages = {p.stem for p in pages}
     first = _GLUED.sub(lambda found: found[0] if found[1] in executed_pages else "", _text(book / "index.md"))
     write_atomic(staged / "index.md", first)
-    config = _settings(book / "_config.yml")
     write_atomic(staged / "_config.yml", yaml.safe_dump(_with_repository(config), sort_keys=False))
-    present = yaml.safe_dump(_present(_contents(book / "_toc.yml"), staged), sort_keys=False)
+    present = yaml.safe_dump(_present(contents, staged), sort_keys=False)
     moved = not (staged / "_toc.yml").exists() or (staged / "_toc.yml").read_text() != present
     write_atomic(staged / "_toc.yml", present)
 
