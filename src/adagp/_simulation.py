@@ -132,7 +132,7 @@ def explore(
     if figure:
         from . import figures
 
-        os.environ.pop("MPLBACKEND", None)  # matplotlib cannot be imported with one that it does not know, or that has no screen
+        os.environ.pop("MPLBACKEND", None)  # one that is unknown, or has no screen, would be an error
         figures.save(figures.explored(table)[0], figure)
         tell(f"figure in {figure}")
 
