@@ -244,13 +244,16 @@ def check(
         claims = evidence.check_claims(running.profile(profile))
         publishing.claims_in_readme(claims)
     tell(json.dumps([claim.to_dict() for claim in claims]) if as_json else publishing.claims_table(claims))
+    unrecorded = [claim.id for claim in claims if claim.unrecorded]
     moved = [claim.id for claim in claims if claim.moved]
     if moved:
         say(f"adagp: deterministic values moved away from their recorded ones: {', '.join(moved)}")
+    if unrecorded:
+        say(f"adagp: no recorded values to compare with: {', '.join(unrecorded)}; adagp check --keep records them")
     if refused:
         number = "1 record was" if len(refused) == 1 else f"{len(refused)} records were"
         say(f"adagp: {number} refused; the claims rest on the others{', and nothing was kept' if keep else ''}")
-    if moved or refused:
+    if moved or unrecorded or refused:
         raise typer.Exit(1)
 
 
@@ -372,6 +375,8 @@ def _pairs(texts: list[str]) -> dict[str, object]:
             raise UsageError(f"--param takes NAME=VALUE, got {short(text)}")
         if len(value) > _LONGEST_VALUE:
             raise UsageError(f"--param {name} takes at most {_LONGEST_VALUE:,} characters, got {len(value):,}; shorten it")
+        if name in pairs:
+            raise UsageError(f"--param {name} is given twice, got {short(value)} too; give it once")
         try:
             pairs[name] = parse_yaml(value)
         except ValueError as error:
@@ -390,6 +395,14 @@ def _require_words(words: list[str]) -> None:
             raise UsageError(f"argument {number} is {short(word)}, expected numbers of at most {MOST_DIGITS} digits")
 
 
+def _require_folder() -> None:
+    """Refuse a current folder that was removed: torch cannot be imported from there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError(f"the current folder cannot be read: {reason(error)}; go to another one") from error
+
+
 def _cut(message: str) -> str:
     """Return a message on one line, without the middle of one that quotes something long."""
     line = " ".join(message.split("\n"))
@@ -404,6 +417,7 @@ def main(arguments: list[str] | None = None) -> int:
         words[0] = RENAMED[words[0]]
     try:
         _require_words(words)
+        _require_folder()
         require_threads_of_environment()
         # Not app(), which handles Ctrl-C itself, without a line, and takes a file that ends too early for Ctrl-D.
         command = typer.main.get_command(app)

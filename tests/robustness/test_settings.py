@@ -15,7 +15,7 @@ import pytest
 from adagp import accelerator as acc
 from adagp._errors import short
 from adagp.running import PLANS, PROFILES, Run
-from robustness.conftest import refused
+from robustness.conftest import refused, refused_command
 
 NUMBERS = (math.nan, math.inf, -math.inf, -1, 1e308, 10**5000, "1", [1], True, None, 1j)
 WHOLE = (math.nan, -1, 1.5, 10**30, "1", [1], True)
@@ -141,3 +141,17 @@ def test_every_planned_run_is_within_the_bounds_and_keeps_its_name():
     assert all(Run.from_config(run.config()).name == run.name for run in runs)
     whole = dataclasses.replace(runs[0], width=np.float32(2), epochs=np.int64(3))
     assert whole == dataclasses.replace(runs[0], width=2, epochs=3) and json.loads(json.dumps(whole.config()))["epochs"] == 3
+
+
+def test_characters_that_a_terminal_has_not_are_written_out(tmp_path):
+    (tmp_path / "net.csv").write_text("layer, M, N, K,\nl→é, 4, 5, 6,\n", encoding="utf-8")
+    done = started(f"export {tmp_path / 'net.csv'}", "", PYTHONIOENCODING="latin-1")
+    assert done.returncode == 0 and "l\\u2192" in done.stdout, done.stderr
+
+
+def test_a_current_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "current folder cannot be read: No such file or directory" in refused_command(capsys, "info")
