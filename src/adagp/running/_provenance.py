@@ -13,6 +13,7 @@ from pathlib import Path
 from .. import __version__, _paths
 from .._files import read_bytes, write_json
 
+_GIT = 10.0  # seconds until git must have named the commit
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A result depends on these; a change of the accelerator, a figure or the command line does not touch it.
 _TRAINING = (
@@ -66,14 +67,15 @@ def _commit() -> str:
         return "installed without a checkout"
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        return subprocess.run(command, cwd=home, capture_output=True, text=True).stdout.strip() or "unknown"
-    except OSError:  # no git
+        found = subprocess.run(command, cwd=home, capture_output=True, text=True, errors="replace", timeout=_GIT)
+        return found.stdout.strip() or "unknown"
+    except (OSError, subprocess.TimeoutExpired):  # no git, or a disk that does not answer
         return "unknown"
 
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     except OSError:
