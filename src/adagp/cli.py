@@ -3,6 +3,7 @@
 Exit codes: 0 success, 1 a run or a check failed, 2 bad usage (one line says what and lists what is valid).
 """
 
+import contextlib
 import json
 import os
 import re
@@ -184,7 +185,8 @@ def train_all(
     runs = [run for name in model for run in chosen.runs(name)] if model else chosen.runs()
     records = _store(store)
     if ray:
-        left = running.run_on_ray(runs, records, address=ray, gpus=gpus_per_run, report=say)
+        with contextlib.redirect_stdout(sys.stderr):  # Ray prints there what it knows of a lost node
+            left = running.run_on_ray(runs, records, address=ray, gpus=gpus_per_run, report=say)
     else:
         left = running.run_all(
             runs, records, jobs=jobs or None, threads=threads or None, device=running.find_device(), report=say
@@ -417,6 +419,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except RuntimeError as error:  # a run, a notebook or the book failed; its message says which
         say(f"adagp: {error}")
+        return 1
+    except MemoryError:
+        say("adagp: memory is short: raise its limit (ulimit -v), or run fewer processes (--jobs)")
         return 1
     except OSError as error:  # no space, a read-only file system, no such folder
         place = error.filename or error.filename2

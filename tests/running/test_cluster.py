@@ -209,10 +209,15 @@ def test_runs_that_no_node_can_take_any_more_are_given_up_and_named(tmp_path, mo
         wait=lambda references, timeout: ([], references), get=lambda reference, timeout: {},
         remote=lambda **_: lambda what: SimpleNamespace(remote=lambda *_: _Reference()),
     )  # fmt: skip
+    def gone(address):
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(_cluster, "_knock", gone)
     monkeypatch.setattr(_cluster, "_ALONE", 0.0)
     lines = []
     with pytest.raises(RuntimeError, match=r"^2 of 2 runs failed for the reasons above"):
-        _cluster._make(alone, RUNS[:2], Store(tmp_path), 0.0, lines.append)
+        _cluster._make(alone, RUNS[:2], Store(tmp_path), "", 0.0, lines.append)
+    assert lines.pop(0) == "the head of the cluster does not answer (gone); once it is back, run the same command"
     has = "the cluster has 0 nodes, 0 CPUs (at most 0 CPUs on one node)"
     assert lines[0] == f"each run asks for 1 CPU, and {has}; waiting 0 s for one"
     assert [line.partition(": ")[0] for line in lines[1:]] == ["failed", "failed"]
@@ -234,10 +239,11 @@ def test_a_cluster_that_others_keep_busy_is_named(tmp_path, monkeypatch):
         wait=lambda references, timeout: (references, []) if next(looks) else ([], references),
         remote=lambda **_: lambda what: SimpleNamespace(remote=lambda *_: _Reference()),
     )  # fmt: skip
+    monkeypatch.setattr(_cluster, "_knock", lambda address: None)
     monkeypatch.setattr(_cluster, "_PATIENCE", 0.0)
     lines = []
     with pytest.raises(RuntimeError, match="its process died"):
-        _cluster._make(full, RUNS[:1], Store(tmp_path), 0.0, lines.append)
+        _cluster._make(full, RUNS[:1], Store(tmp_path), "", 0.0, lines.append)
     assert lines[0].startswith("no run has started yet") and "0 of 1 CPU are free" in lines[0]
     assert sum(line.startswith("no run has started yet") for line in lines) == 1
 

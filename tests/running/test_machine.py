@@ -52,6 +52,16 @@ def test_a_machine_that_hides_its_load_is_taken_as_idle(machine, monkeypatch):
     assert free_threads(jobs=2) == (4, "of 8 cores, load unknown")
 
 
+def test_too_little_memory_is_one_line(monkeypatch, capsys):
+    def full(device):
+        raise MemoryError
+
+    monkeypatch.setattr("adagp.running.provenance", full)
+    assert cli.main(["info"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("adagp: memory is short: ") and err.count("\n") == 1
+
+
 def test_what_is_asked_for_wins_then_the_environment(machine, monkeypatch):
     machine(8, 0.0)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")

@@ -59,9 +59,11 @@ def run_on_ray(
         why = "" if isinstance(error, ModuleNotFoundError) else f", and importing it fails here ({reason(error)})"
         raise UsageError(f"--ray needs Ray on every machine{why}: pip install 'adagp[cluster]'") from error
     with contextlib.ExitStack() as stack:
+        head = ""  # of a connection that the user made, the address is not known
         if not ray.is_initialized():
             _connect(ray, address)
             stack.callback(ray.shutdown)
+            head = address
         able = _able(ray, gpus)
         if not able:
             raise UsageError(f"{_ask(gpus)}, and {_offer(ray, gpus)}; start a node that has it, or ask for less")
@@ -77,7 +79,7 @@ def run_on_ray(
                 elsewhere.append(run)
         if todo:
             report(f"{count(len(todo), 'run')} submitted to the Ray cluster at {address}: {_ask(gpus)}, {_offer(ray, gpus)}")
-            _make(ray, todo, store, gpus, report)
+            _make(ray, todo, store, head, gpus, report)
         return elsewhere
 
 
@@ -241,13 +243,19 @@ def _remote(ray: Any, what: Any, **options: Any) -> Any:
     return ray.remote(**options)(what)
 
 
-def _make(ray: Any, runs: Sequence[Run], store: Store, gpus: float, report: Callable[[str], None]) -> None:
-    """Submit the runs, and write the records that come back."""
+def _make(
+    ray: Any, runs: Sequence[Run], store: Store, head: str, gpus: float, report: Callable[[str], None]
+) -> None:
+    """Submit the runs, and write the records that come back.
+
+    Args:
+        head: its address, to see whether it is there; empty where it is not known.
+    """
     progress = _remote(ray, _node.Progress, num_cpus=0).remote()
     task = _remote(ray, _node.train_on_node, num_cpus=0 if gpus else 1, num_gpus=gpus, max_retries=_RETRIES)
     code, device = training_code(), "cuda" if gpus else "cpu"
     waiting = {task.remote(run.config(), device, code, progress): run for run in runs}
-    began, alone, done, idle = time.monotonic(), None, 0, True
+    began, alone, done, idle, headless = time.monotonic(), None, 0, True, False
     failed: list[tuple[Run, str]] = []
 
     def say(run: Run, text: str) -> None:
@@ -271,6 +279,12 @@ def _make(ray: Any, runs: Sequence[Run], store: Store, gpus: float, report: Call
         if ready:
             idle = False
             continue
+        if not headless:
+            try:
+                _knock(head)
+            except OSError as error:  # what follows waits for the head, and without it Ray ends this process after a minute
+                headless = True
+                report(f"the head of the cluster does not answer ({reason(error)}); once it is back, run the same command")
         for run, text in _news(ray, progress, waiting.values()):
             idle = False
             say(run, text)
