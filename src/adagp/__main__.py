@@ -17,6 +17,9 @@ def main() -> int:
         code = run()
     except KeyboardInterrupt:
         code = _processes.stopped()
+    except MemoryError:
+        _processes.say("adagp: memory is short: raise its limit (ulimit -v)")
+        code = 1
     try:  # now, not while the interpreter shuts down, where an error would be a traceback and exit code 120
         sys.stdout.flush()
     except OSError as error:

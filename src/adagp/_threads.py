@@ -35,7 +35,11 @@ def free_threads(asked: int | None = None, *, jobs: int = 1) -> tuple[int, str]:
     named = _threads_of("OMP_NUM_THREADS")
     if named:
         return named, "by OMP_NUM_THREADS"
-    usable, load = usable_cores(), os.getloadavg()[0]
+    usable = usable_cores()
+    try:
+        load = os.getloadavg()[0]
+    except OSError:  # a container may hide it
+        return max(1, usable // jobs), f"of {usable} cores, load unknown"
     idle = (os.cpu_count() or 1) - load
     return max(1, round(min(usable, idle)) // jobs), f"of {usable} cores, load {load:.1f}"
 
@@ -74,10 +78,10 @@ def _quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
     try:
         limit, period = (root / "cpu.max").read_text().split()
         return None if limit == "max" else int(limit) / int(period)
-    except (OSError, ValueError):
+    except (OSError, ValueError, ZeroDivisionError):
         pass
     try:
         limit, period = ((root / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
         return None if int(limit) <= 0 else int(limit) / int(period)
-    except (OSError, ValueError):
+    except (OSError, ValueError, ZeroDivisionError):
         return None

@@ -187,7 +187,8 @@ def train_all(
     runs = [run for name in model for run in chosen.runs(name)] if model else chosen.runs()
     records = _store(store)
     if ray:
-        left = running.run_on_ray(runs, records, address=ray, gpus=gpus_per_run, report=say)
+        with contextlib.redirect_stdout(sys.stderr):  # Ray prints there what it knows of a lost node
+            left = running.run_on_ray(runs, records, address=ray, gpus=gpus_per_run, report=say)
     else:
         require(*EXTRAS["models"], *EXTRAS["data"], what="adagp train-all")
         left = running.run_all(
@@ -442,6 +443,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except RuntimeError as error:  # a run, a notebook or the book failed; its message says which
         say(f"adagp: {error}")
+        return 1
+    except MemoryError:
+        say("adagp: memory is short: raise its limit (ulimit -v), or run fewer processes (--jobs)")
         return 1
     except OSError as error:  # no space, a read-only file system, no such folder
         place = error.filename or error.filename2

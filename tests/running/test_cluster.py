@@ -1,10 +1,12 @@
 """A real Ray cluster of two nodes: each record arrives once, failed runs and nodes with other code are named, nothing hangs."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -17,6 +19,7 @@ import pytest
 import adagp
 from adagp import UsageError
 from adagp.running import Store, _cluster, _node, profile, run_on_ray
+from adagp.running._workers import held
 
 pytestmark = pytest.mark.xdist_group("ray")
 BASE = dataclasses.replace(profile("smoke").run("vgg13", "bp"), train_limit=256, test_limit=64, epochs=4)
@@ -69,6 +72,15 @@ def test_records_survive_a_killed_worker(cluster, tmp_path):
     assert len(done) == len(RUNS) and sorted(record.name for record in store) == sorted(run.name for run in RUNS)
     assert all([row.epoch for row in record.curves] == [1, 2, 3, 4] for record in store)
     assert run_on_ray(RUNS, store, address=cluster.address, report=lambda line: pytest.fail(f"ran again: {line}")) == []
+
+
+def test_a_run_that_somebody_else_trains_is_left_out_and_named(cluster, tmp_path):
+    store, lines = Store(tmp_path), []
+    store.prepare()
+    with held(SHORT, store):
+        assert run_on_ray([SHORT], store, address=cluster.address, report=lines.append) == [SHORT]
+    assert [line for line in lines if line.startswith("left out: ")] == lines[-1:]
+    assert f"is being trained by process {os.getpid()} on " in lines[-1]
 
 
 def test_more_than_a_node_has_is_refused_before_anything_is_submitted(cluster, tmp_path):
@@ -144,6 +156,38 @@ def test_who_listens_but_is_no_cluster_is_named_at_once(tmp_path, monkeypatch, s
         lines[0].close()
 
 
+_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+_MESSAGE = b"\0\0\4\1\4\0\0\0\1head\0\0\5\0\0\0\0\0\1hello"  # frames of a header and of an answer
+_REFUSED = b"\0\0\4\1\5\0\0\0\1head"  # a header that ends the answer: no such service
+
+
+@pytest.mark.parametrize(
+    ("scheme", "answer", "words"),
+    [
+        ("", _SETTINGS + _MESSAGE, None),
+        ("", _SETTINGS + _REFUSED, "is not the head of a Ray cluster"),
+        ("", _SETTINGS, r"said nothing within 0\.3 s"),
+        ("ray://", _SETTINGS + _REFUSED, None),
+        ("ray://", _SETTINGS + _MESSAGE, "is the head itself; leave ray:// out"),
+    ],
+    ids=["head", "another service", "silent", "client server", "head for ray://"],
+)
+def test_another_service_of_the_same_protocol_is_named_at_once(monkeypatch, scheme, answer, words):
+    monkeypatch.setattr(_cluster, "_KNOCK", 5.0 if answer != _SETTINGS else 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        kept = []
+
+        def serve():
+            kept.append(server.accept()[0])
+            kept[0].sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+        with contextlib.nullcontext() if words is None else pytest.raises(OSError, match=words):
+            _cluster._knock(address)
+        kept[0].close()
+
+
 @pytest.mark.parametrize("gpus", [-1, float("nan"), float("inf"), 1.5, 1e-6])
 def test_a_share_of_a_gpu_that_ray_cannot_give_is_refused(tmp_path, gpus):
     with pytest.raises(UsageError, match=r"GPUs of a run must be 0, a share from 0\.0001 to 1, or a whole number, got"):
@@ -165,13 +209,64 @@ def test_runs_that_no_node_can_take_any_more_are_given_up_and_named(tmp_path, mo
         wait=lambda references, timeout: ([], references), get=lambda reference, timeout: {},
         remote=lambda **_: lambda what: SimpleNamespace(remote=lambda *_: _Reference()),
     )  # fmt: skip
+    def gone(address):
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(_cluster, "_knock", gone)
     monkeypatch.setattr(_cluster, "_ALONE", 0.0)
     lines = []
     with pytest.raises(RuntimeError, match=r"^2 of 2 runs failed for the reasons above"):
-        _cluster._make(alone, RUNS[:2], Store(tmp_path), 0.0, lines.append)
+        _cluster._make(alone, RUNS[:2], Store(tmp_path), "", 0.0, lines.append)
+    assert lines.pop(0) == "the head of the cluster does not answer (gone); once it is back, run the same command"
     has = "the cluster has 0 nodes, 0 CPUs (at most 0 CPUs on one node)"
     assert lines[0] == f"each run asks for 1 CPU, and {has}; waiting 0 s for one"
     assert [line.partition(": ")[0] for line in lines[1:]] == ["failed", "failed"]
+
+
+def test_a_cluster_that_others_keep_busy_is_named(tmp_path, monkeypatch):
+    """With a cluster whose only node has no free CPU for two looks, and then takes the run and fails, played by a stand-in."""
+    ray = pytest.importorskip("ray", reason="Ray is an extra: pip install 'adagp[cluster]'")
+    looks = iter([False, False, True])
+
+    def get(reference, timeout=None):
+        if timeout is None:
+            raise ray.exceptions.WorkerCrashedError
+        return {}
+
+    full = SimpleNamespace(
+        nodes=lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}], cluster_resources=lambda: {"CPU": 1.0},
+        available_resources=dict, exceptions=ray.exceptions, cloudpickle=ray.cloudpickle, get=get,
+        wait=lambda references, timeout: (references, []) if next(looks) else ([], references),
+        remote=lambda **_: lambda what: SimpleNamespace(remote=lambda *_: _Reference()),
+    )  # fmt: skip
+    monkeypatch.setattr(_cluster, "_knock", lambda address: None)
+    monkeypatch.setattr(_cluster, "_PATIENCE", 0.0)
+    lines = []
+    with pytest.raises(RuntimeError, match="its process died"):
+        _cluster._make(full, RUNS[:1], Store(tmp_path), "", 0.0, lines.append)
+    assert lines[0].startswith("no run has started yet") and "0 of 1 CPU are free" in lines[0]
+    assert sum(line.startswith("no run has started yet") for line in lines) == 1
+
+
+def test_versions_that_differ_are_both_named(monkeypatch):
+    def init(**_):
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.60.0\nThis process:\n    Ray: 2.59.0\n")
+
+    monkeypatch.setattr(_cluster, "_knock", lambda address: None)
+    with pytest.raises(UsageError, match=r"started with: Ray: 2\.60\.0 This process: Ray: 2\.59\.0; install the cluster's"):
+        _cluster._connect(SimpleNamespace(init=init), "127.0.0.1:6379")
+
+
+def test_a_ray_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
+    class Broken:
+        def find_spec(self, name, *_):
+            if name == "ray":
+                raise OSError("libray.so: no such file")
+
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    with pytest.raises(UsageError, match=r"^importing Ray fails here \(libray\.so: no such"):
+        run_on_ray(RUNS, Store(tmp_path), address="auto", report=print)
 
 
 class _Reference:

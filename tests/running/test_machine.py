@@ -43,6 +43,25 @@ def test_threads_are_those_that_nobody_else_uses(machine, cores, load, quota, jo
     assert chosen == threads and f"load {load:.1f}" in why
 
 
+def test_a_machine_that_hides_its_load_is_taken_as_idle(machine, monkeypatch):
+    def hidden():
+        raise OSError("no /proc/loadavg")
+
+    machine(8, 0.0)
+    monkeypatch.setattr(os, "getloadavg", hidden)
+    assert free_threads(jobs=2) == (4, "of 8 cores, load unknown")
+
+
+def test_too_little_memory_is_one_line(monkeypatch, capsys):
+    def full(device):
+        raise MemoryError
+
+    monkeypatch.setattr("adagp.running.provenance", full)
+    assert cli.main(["info"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("adagp: memory is short: ") and err.count("\n") == 1
+
+
 def test_what_is_asked_for_wins_then_the_environment(machine, monkeypatch):
     machine(8, 0.0)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
@@ -87,6 +106,8 @@ def test_too_many_threads_asked_for_are_refused(machine, capsys):
         ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4.0),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
         ({"cpu.max": "damaged"}, None),
+        ({"cpu.max": "100000 0\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "0\n"}, None),
         ({}, None),
     ],
 )

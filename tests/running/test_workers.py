@@ -181,6 +181,36 @@ def test_a_run_that_another_process_holds_is_left_to_it_and_names_it(tmp_path):
     assert not list((tmp_path / "checkpoints").glob("*.held"))
 
 
+@pytest.mark.parametrize("kind", ["pipe", "no text", "long", "folder", "none"])
+def test_a_damaged_name_of_the_holder_stops_nobody(tmp_path, kind):
+    store = Store(tmp_path)
+    store.prepare()
+    place = store.work / f"{RUN.name}.held"
+    with held(RUN, store):
+        place.unlink()
+        if kind == "pipe":
+            os.mkfifo(place)
+        elif kind == "folder":
+            place.mkdir()
+        elif kind != "none":
+            place.write_bytes(b"\xff\xfe" if kind == "no text" else b"x" * 2**20)
+        with pytest.raises(HeldError, match=r"is being trained by another process; wait") as caught, held(RUN, store):
+            pass
+        assert len(str(caught.value)) < 200
+    if kind == "folder":
+        with pytest.raises(UsageError, match="cannot write "), held(RUN, store):
+            pass
+        place.rmdir()
+    with held(RUN, store):  # and nothing is locked afterwards
+        assert place.read_text().startswith(f"process {os.getpid()} on ")
+
+
+@pytest.mark.parametrize("jobs", [-3, 1.5, "2", True])
+def test_a_number_of_workers_that_is_none_is_refused(tmp_path, jobs):
+    with pytest.raises(UsageError, match=r"^jobs must be a whole number from 1 to "):
+        run_all([RUN], Store(tmp_path), jobs=jobs)
+
+
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / f"{RUN.name}.pt").write_bytes(b"not a checkpoint")

@@ -286,7 +286,7 @@ def test_bad_input_is_named():
         AdaGP(norm, sgd(norm))
     with pytest.raises(UsageError, match=r"unknown predictor 'shared'; choose from: .*shared-network"):
         AdaGP(model, sgd(model), predictor="shared")
-    with pytest.raises(UsageError, match="accumulate must be 1 or more, got 0"):
+    with pytest.raises(UsageError, match="accumulate must be a whole number from 1 to 1,000,000,000, got 0"):
         AdaGP(model, sgd(model), accumulate=0)
     engine = AdaGP(model, sgd(model))
     with pytest.raises(UsageError, match="outside of epoch"):

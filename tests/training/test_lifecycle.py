@@ -3,8 +3,11 @@
 import copy
 import gc
 import io
+import itertools
+import pickle
 import weakref
 
+import jaxtyping
 import processes
 import pytest
 import torch
@@ -16,7 +19,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import adagp
-from adagp import AdaGP, AlwaysBP, LadderSchedule, Phase
+from adagp import AdaGP, AlwaysBP, LadderSchedule, Phase, UsageError
 from adagp.predictors import Layer, Replicas, Shuffled
 from adagp.predictors._error_projection import patch_means
 
@@ -354,3 +357,232 @@ def test_a_state_that_is_kept_does_not_change_while_training_goes_on(predictor, 
     same_state(kept, copied)
     with pytest.raises(AssertionError):
         same_state(kept, engine.state_dict())
+
+
+@pytest.mark.parametrize("predictor", adagp.predictors.available())
+def test_engines_that_load_one_state_share_none_of_it(predictor):
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor=predictor)
+    train(engine, model, batches(4))
+    state, weights = engine.state_dict(), copy.deepcopy(model.state_dict())
+    kept, ends = copy.deepcopy(state), []
+    for seed in (2, 1, 1):  # the first engine sees other batches
+        again = small_net()
+        again.load_state_dict(weights)
+        engine = AdaGP(again, sgd(again), schedule=ALTERNATING, predictor=predictor)
+        engine.load_state_dict(state)
+        train(engine, again, batches(4, seed=seed))
+        ends.append(again)
+    assert_same(ends[1], ends[2])
+    same_state(state, kept)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "words"),
+    [
+        (None, None, "expected what state_dict of an engine returned, got None"),
+        ("predictor", {}, r"this state is damaged \(KeyError: "),
+        ("position", {"epoch": 5}, r"this state is damaged \(KeyError: 'phase'\)"),
+        ("counts", 3, r"this state is damaged \(TypeError: "),
+    ],
+)
+def test_a_state_that_cannot_be_loaded_is_named_and_changes_nothing(part, value, words, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING)
+    train(engine, model, batches(4))
+    before = engine.state_dict()
+    bad = value if part is None else {**copy.deepcopy(before), "true_steps": 77, part: value}
+    with pytest.raises(UsageError, match=words):
+        engine.load_state_dict(bad)
+    same_state(engine.state_dict(), before)
+
+
+def test_a_loader_that_ends_before_the_batch_to_continue_at_is_refused():
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING)
+    loop = engine.epoch(batches(8))
+    for x, y in itertools.islice(loop, 5):
+        engine.step(lambda: F.cross_entropy(model(x), y))
+    state = engine.state_dict()
+    engine.load_state_dict(state)
+    with pytest.raises(UsageError, match=r"ended after 3 batches, but the loaded state continues after 5"):
+        train(engine, model, batches(3))
+    engine.load_state_dict(state)
+    assert len(train(engine, model, batches(5))) == 0 and engine.position == (1, 0)
+
+
+@pytest.mark.parametrize("predictor", ["shared-network", "error-projection"])
+@pytest.mark.parametrize("count", [4, 5], ids=["after BP", "after GP"])
+def test_a_model_is_freed_with_its_engine(predictor, count):
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor=predictor)
+    train(engine, model, batches(count))
+    reference = weakref.ref(model)
+    del model, engine
+    gc.collect()
+    assert reference() is None
+
+
+@pytest.mark.parametrize("part", ["optimizer", "predictor"])
+def test_a_step_that_fails_in_its_update_is_not_counted(part):
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING)
+    plan = []
+    engine.begin_epoch()
+    for number, (x, y) in enumerate(batches(6)):
+        if number in (2, 3):  # a batch of each phase
+            call = "step" if part == "optimizer" else ("predict", "learn")[number - 2]
+            phase = engine.phase
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(getattr(engine, part), call, lambda *_, **__: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    engine.step(lambda: F.cross_entropy(model(x), y))
+            assert engine.phase is phase and all(p.grad is None for p in model.parameters())
+        plan.append(engine.step(lambda: F.cross_entropy(model(x), y)).phase)
+    assert plan == [Phase.GP, Phase.BP] * 3
+
+
+@pytest.mark.parametrize("schedule", [WARM_UP, ALTERNATING, ALWAYS_GP], ids=["warm-up", "GP and BP", "GP"])
+def test_a_closure_that_trains_by_itself_is_refused(schedule):
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=schedule)
+    (x, y), (other, labels) = batches(2)
+
+    def loss():
+        return F.cross_entropy(model(x), y)
+
+    def nested():
+        engine.step(lambda: F.cross_entropy(model(other), labels))
+        return loss()
+
+    def backward():
+        loss().backward()
+        return loss()
+
+    engine.begin_epoch()
+    for closure, words in ((nested, "during another step of this engine"), (backward, "call(s|ed) backward itself")):
+        with pytest.raises(UsageError, match=words):
+            engine.step(closure)
+    for context in (torch.no_grad(), torch.inference_mode()):
+        with pytest.raises(UsageError, match="step was called under no_grad or inference_mode"), context:
+            engine.step(loss)
+    assert engine.counts == {} and engine.position == (0, 0)
+    engine.step(loss)
+
+
+def test_a_schedule_may_name_its_phases_but_must_give_one():
+    class Named(AlwaysBP):
+        uses_prediction = True
+        answer = "gp"
+
+        def phase(self, epoch, batch):
+            return self.answer
+
+    model, schedule = small_net(), Named()
+    engine = AdaGP(model, sgd(model), schedule=schedule)
+    assert [step.phase for step in train(engine, model, batches(1))] == [Phase.GP]
+    schedule.answer = None
+    with pytest.raises(UsageError, match=r"^Named\.phase must return a Phase, such as Phase\.GP, got None"):
+        train(engine, model, batches(1))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": len}, "expected a torch.nn.Module as the model, got <built-in function len>"),
+        ({"model": None}, "expected a torch.nn.Module as the model, got None"),
+        ({"schedule": "ladder"}, r"expected a schedule such as LadderSchedule\(\), got 'ladder' without uses_prediction, "),
+        ({"schedule": LadderSchedule}, r"expected a schedule such as LadderSchedule\(\), got <class .*>, a class"),
+        ({"predictor": None}, r"expected a predictor such as 'shared-network' or Coast\(\), got None without needs, bind"),
+        ({"accumulate": 1.5}, "accumulate must be a whole number"),
+        ({"accumulate": float("nan")}, "accumulate must be a whole number"),
+        ({"measure_every": None}, "measure_every must be a whole number"),
+        ({"clip_norm": float("nan")}, "clip_norm must be a number above 0"),
+        ({"clip_norm": "1"}, "clip_norm must be a number above 0"),
+    ],
+)
+def test_what_is_no_part_of_a_training_is_named(change, words, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    model = small_net()
+    with pytest.raises(UsageError, match=words):
+        AdaGP(**{"model": model, "optimizer": sgd(model), **change})
+
+
+def test_an_optimizer_without_parameters_and_a_model_of_inference_mode_are_named():
+    optimizer = sgd(small_net())
+    optimizer.param_groups.clear()
+    with pytest.raises(UsageError, match="the optimizer has no parameters"):
+        AdaGP(small_net(), optimizer)
+    with torch.inference_mode():
+        model = small_net()
+    with pytest.raises(UsageError, match=r"parameter 0\.weight was made under inference_mode"):
+        AdaGP(model, sgd(model))
+
+
+@pytest.mark.parametrize("predictor", ["nowcast", "shared-network"])
+def test_a_weight_that_leaves_the_optimizer_stands_still_and_teaches_nothing(predictor):
+    model = small_net()
+    optimizer = torch.optim.SGD([{"params": model[:3].parameters()}, {"params": model[3:].parameters()}], lr=0.05)
+    engine = AdaGP(model, optimizer, schedule=ALTERNATING, predictor=predictor)
+    train(engine, model, batches(4))
+    del optimizer.param_groups[0]
+    before = model[0].weight.clone()
+    train(engine, model, batches(4))
+    assert torch.equal(model[0].weight, before)
+    assert [layer.name for layer in engine.layers] == ["3.0", "6"]
+
+
+@pytest.mark.parametrize("predictor", adagp.predictors.available())
+def test_a_layer_whose_weight_is_cut_in_place_is_a_new_one(predictor):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(300, 12), nn.ReLU(), nn.Linear(12, 5))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    engine = AdaGP(model, optimizer, schedule=ALTERNATING, predictor=predictor)
+    train(engine, model, batches(4))
+    with torch.no_grad():
+        for parameter, rows in ((model[1].weight, slice(8)), (model[1].bias, slice(8))):
+            parameter.data = parameter.data[rows].clone()
+        model[3].weight.data = model[3].weight.data[:, :8].clone()
+    train(engine, model, batches(4))
+    assert [layer.shape for layer in engine.layers] == [(8, 300), (5, 8)]
+
+
+@pytest.mark.parametrize("predictor", ["sampled", "control-variate"])
+@pytest.mark.parametrize(
+    "batch", [("x", "y"), ([1, 2], [3]), (torch.zeros(8, 3), torch.zeros(3)), (torch.tensor(1.0),)],
+    ids=["text", "lists", "of different length", "a number"],
+)  # fmt: skip
+def test_a_batch_that_has_no_samples_to_choose_from_is_named(predictor, batch, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor=predictor)
+    engine.begin_epoch()
+    with pytest.raises(UsageError, match="expected tensors whose first axis counts the same samples, got "):
+        engine.step(lambda *_: F.cross_entropy(model(batches(1)[0][0]), batches(1)[0][1]), *batch)
+
+
+def test_an_epoch_too_short_for_one_accumulated_step_is_warned_of():
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=WARM_UP, accumulate=8)
+    with pytest.warns(UserWarning, match="no optimizer step was made, since accumulate asks for 8 calls, and the epoch had 3"):
+        train(engine, model, batches(3))
+
+
+@pytest.mark.parametrize("predictor", adagp.predictors.available())
+def test_a_predictor_in_use_can_be_pickled(predictor):
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor=predictor)
+    train(engine, model, batches(4))
+    again = small_net()
+    copied = AdaGP(again, sgd(again), schedule=ALTERNATING, predictor=pickle.loads(pickle.dumps(engine.predictor)))
+    train(copied, again, batches(4))
+
+
+@pytest.mark.parametrize("predictor", adagp.predictors.available())
+def test_a_model_may_change_its_type_during_training(predictor):
+    model = small_net()
+    engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.05), schedule=ALTERNATING, predictor=predictor)
+    train(engine, model, batches(4))
+    model.double()
+    train(engine, model, [(x.double(), y) for x, y in batches(4)])
+    assert all(p.dtype == torch.float64 and p.isfinite().all() for p in model.parameters())

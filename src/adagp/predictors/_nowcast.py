@@ -43,7 +43,7 @@ class Nowcast(GradientPredictor):
             weight = layer.weight.detach()
             if layer in self._before:
                 slope = self._slope.setdefault(layer, torch.zeros_like(weight))
-                slope.lerp_(weight - self._before[layer], 1 - self.decay)
+                slope.lerp_((weight - self._before[layer]).to(slope), 1 - self.decay)
                 self._steps[layer] = self._steps.get(layer, 0) + 1
             self._before[layer] = weight.clone()
 

@@ -19,10 +19,17 @@ from ._workers import HeldError, end_sweep, held, outcome, progress_line, sweep_
 
 _RETRIES = 3  # of a task whose worker or node is lost
 _KNOCK = 5.0  # seconds until who listens at the address must have answered
+_PATIENCE = 10.0  # seconds until the user is told what is waited for
 _ANSWER = 120.0  # seconds until a node must have said which code it has: it starts a process and imports adagp
 _POLL = 5.0  # seconds between looks at the cluster while no run ends
 _ALONE = 120.0  # seconds without a node that could take a run, until the runs that are left are given up
-_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # of HTTP/2, which gRPC speaks: preface and settings
+# What HTTP/2, which gRPC speaks, begins with: the preface and a frame of settings. Then a request (frames of a header, with the
+# numbers that HPACK has for its fields, and of an empty message) that only the head of a cluster answers with a message.
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_HEADER = (
+    b"\x83\x86\x04\x28/ray.rpc.NodeInfoGcsService/GetClusterId\x01\x03ray\x0f\x10\x10application/grpc\x00\x02te\x08trailers"
+)
+_REQUEST = b"\0\0" + bytes([len(_HEADER)]) + b"\1\4\0\0\0\1" + _HEADER + b"\0\0\5\0\1\0\0\0\1" + bytes(5)
 
 
 def run_on_ray(
@@ -47,27 +54,32 @@ def run_on_ray(
     if not (gpus == 0 or 0.0001 <= gpus <= 1 or (gpus < math.inf and gpus > 1 and gpus == int(gpus))):  # what Ray can share out
         raise UsageError(f"GPUs of a run must be 0, a share from 0.0001 to 1, or a whole number, got {gpus}")
     require("ray", what="--ray")
-    import ray
-
+    try:
+        import ray
+    except Exception as error:  # an installation that is broken or does not fit fails with other errors than ImportError
+        raise UsageError(f"importing Ray fails here ({reason(error)}); mend it with pip install 'adagp[cluster]'") from error
     with contextlib.ExitStack() as stack:
+        head = ""  # of a connection that the user made, the address is not known
         if not ray.is_initialized():
             _connect(ray, address)
             stack.callback(ray.shutdown)
+            head = address
         able = _able(ray, gpus)
         if not able:
             raise UsageError(f"{_ask(gpus)}, and {_offer(ray, gpus)}; start a node that has it, or ask for less")
-        _require_code(ray, able)
+        _require_code(ray, able, report)
         store.prepare()
         todo, elsewhere = [], []
-        for run in store.missing(runs):
+        for run in store.missing(dict.fromkeys(runs)):
             try:
                 stack.enter_context(held(run, store))
                 todo.append(run)
-            except HeldError:
+            except HeldError as error:
+                report(f"left out: {error}")
                 elsewhere.append(run)
         if todo:
             report(f"{count(len(todo), 'run')} submitted to the Ray cluster at {address}: {_ask(gpus)}, {_offer(ray, gpus)}")
-            _make(ray, todo, store, gpus, report)
+            _make(ray, todo, store, head, gpus, report)
         return elsewhere
 
 
@@ -92,6 +104,9 @@ def _connect(ray: Any, address: str) -> None:
         _knock(address)
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (OSError, ValueError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        if text.startswith("Version mismatch"):
+            raise UsageError(f"{text.rstrip('.')}; install the cluster's versions here, or these on the cluster") from error
         raise UsageError(f"no Ray cluster answers at {address} ({reason(error)}); start one with ray start --head") from error
 
 
@@ -107,13 +122,55 @@ def _knock(address: str) -> None:
     with socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK) as line:
         if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
             return
-        line.sendall(_HELLO)
+        until = time.monotonic() + _KNOCK
         try:
-            answer = line.recv(9)
+            line.sendall(_HELLO)
+            if _frame(line, until)[0] != _SETTINGS:
+                raise ConnectionError("who listens there is not Ray")
+            if os.environ.get("RAY_AUTH_MODE", "disabled") != "disabled":
+                return  # without the user's token it would be refused
+            line.sendall(_REQUEST)
+            kind, ends = _frame(line, until)
+            while kind != _MESSAGE and not ends:
+                kind, ends = _frame(line, until)
         except TimeoutError:
             raise TimeoutError(f"who listens there said nothing within {_KNOCK:g} s") from None
-        if answer[3:4] != b"\4":  # the first frame of a server is its settings
-            raise ConnectionError("who listens there is not Ray")
+        is_head = kind == _MESSAGE
+        if is_head and address.startswith("ray://"):
+            raise ConnectionError("who listens there is the head itself; leave ray:// out")
+        if not is_head and not address.startswith("ray://"):
+            raise ConnectionError("who listens there is not the head of a Ray cluster")
+
+
+_MESSAGE, _HEADERS, _RESET, _SETTINGS, _GOODBYE = 0, 1, 3, 4, 7  # kinds of frames in HTTP/2 (RFC 9113, section 6)
+_LARGEST = 2**14  # bytes of a frame, unless a side asks for more
+
+
+def _frame(line: socket.socket, until: float) -> tuple[int, bool]:
+    """Read one frame of HTTP/2; return its kind, and whether it ends the request or the connection.
+
+    Raises:
+        TimeoutError: it is not there in time.
+        ConnectionError: what came is no frame, or the connection was closed.
+    """
+    head = _bytes(line, 9, until)
+    length, kind, flags = int.from_bytes(head[:3]), head[3], head[4]
+    if length > _LARGEST:
+        raise ConnectionError("who listens there is not Ray")
+    _bytes(line, length, until)
+    return kind, kind in (_RESET, _GOODBYE) or (kind in (_MESSAGE, _HEADERS) and bool(flags & 1))
+
+
+def _bytes(line: socket.socket, number: int, until: float) -> bytes:
+    content = b""
+    while len(content) < number:
+        if (left := until - time.monotonic()) <= 0:
+            raise TimeoutError
+        line.settimeout(left)
+        if not (part := line.recv(number - len(content))):
+            raise ConnectionError("who listens there is not Ray: it closed the connection")
+        content += part
+    return content
 
 
 def _able(ray: Any, gpus: float) -> list[dict]:
@@ -136,7 +193,14 @@ def _offer(ray: Any, gpus: float) -> str:
     return f"the cluster has {', '.join(parts)} (at most {count(most, kinds[-1])} on one node)"
 
 
-def _require_code(ray: Any, nodes: list[dict]) -> None:
+def _free(ray: Any, gpus: float) -> str:
+    """Return in words how much of what a run asks for is free."""
+    kind = "GPU" if gpus else "CPU"
+    free, has = (found.get(kind, 0) for found in (ray.available_resources(), ray.cluster_resources()))
+    return f"{free:.12g} of {count(has, kind)} {'is' if free == 1 else 'are'} free"
+
+
+def _require_code(ray: Any, nodes: list[dict], report: Callable[[str], None]) -> None:
     """Ask each node for its training code.
 
     Raises:
@@ -150,7 +214,10 @@ def _require_code(ray: Any, nodes: list[dict]) -> None:
         look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(): node
         for node in nodes
     }
-    ready = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER)[0]
+    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE)
+    if late:
+        report(f"waiting up to {_ANSWER:g} s for {count(len(late), 'node')} to say which training code is there")
+        ready = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER - _PATIENCE)[0]
     wrong = []
     for reference, node in asked.items():
         name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
@@ -176,13 +243,19 @@ def _remote(ray: Any, what: Any, **options: Any) -> Any:
     return ray.remote(**options)(what)
 
 
-def _make(ray: Any, runs: Sequence[Run], store: Store, gpus: float, report: Callable[[str], None]) -> None:
-    """Submit the runs, and write the records that come back."""
+def _make(
+    ray: Any, runs: Sequence[Run], store: Store, head: str, gpus: float, report: Callable[[str], None]
+) -> None:
+    """Submit the runs, and write the records that come back.
+
+    Args:
+        head: its address, to see whether it is there; empty where it is not known.
+    """
     progress = _remote(ray, _node.Progress, num_cpus=0).remote()
     task = _remote(ray, _node.train_on_node, num_cpus=0 if gpus else 1, num_gpus=gpus, max_retries=_RETRIES)
     code, device = training_code(), "cuda" if gpus else "cpu"
     waiting = {task.remote(run.config(), device, code, progress): run for run in runs}
-    began, alone, done = time.monotonic(), None, 0
+    began, alone, done, idle, headless = time.monotonic(), None, 0, True, False
     failed: list[tuple[Run, str]] = []
 
     def say(run: Run, text: str) -> None:
@@ -204,9 +277,20 @@ def _make(ray: Any, runs: Sequence[Run], store: Store, gpus: float, report: Call
             done += 1
             say(run, f"done, {outcome(record)} ({record.provenance.machine.node})")
         if ready:
+            idle = False
             continue
+        if not headless:
+            try:
+                _knock(head)
+            except OSError as error:  # what follows waits for the head, and without it Ray ends this process after a minute
+                headless = True
+                report(f"the head of the cluster does not answer ({reason(error)}); once it is back, run the same command")
         for run, text in _news(ray, progress, waiting.values()):
+            idle = False
             say(run, text)
+        if idle and time.monotonic() - began > _PATIENCE:
+            idle = False
+            report(f"no run has started yet: other programs may use the cluster, of which {_free(ray, gpus)} now; waiting")
         if _able(ray, gpus):
             alone = None
         elif alone is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from .. import __version__, _paths
 from .._files import read_bytes, write_json
 
+_PATIENCE = 10.0  # seconds until git must have answered
 _PACKAGE = Path(__file__).resolve().parents[1]
 _GIT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
 # A result depends on these; a change of the accelerator, a figure or the command line does not touch it.
@@ -79,20 +80,18 @@ def git(*arguments: str) -> str:
     environment = {name: value for name, value in os.environ.items() if name not in _GIT}
 
     def ask(*words: str) -> str:
-        answer = subprocess.run(
-            ["git", *words], cwd=home, capture_output=True, encoding="utf-8", errors="replace", env=environment
-        )
-        return answer.stdout.strip()
+        answer = subprocess.run(["git", *words], cwd=home, capture_output=True, env=environment, timeout=_PATIENCE)
+        return answer.stdout.decode(errors="replace").strip()
 
     try:
         return ask(*arguments) if not ask("rev-parse", "--show-prefix", "--show-cdup") else ""
-    except OSError:  # no git
+    except (OSError, subprocess.TimeoutExpired):  # no git, or a disk that does not answer
         return ""
 
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     except OSError:

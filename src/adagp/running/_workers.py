@@ -14,8 +14,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .. import _escape, _processes
-from .._errors import UsageError, count, reason
-from .._files import sweep, write_atomic
+from .._errors import UsageError, count, reason, require_whole
+from .._files import read_text, sweep, write_atomic
 from .._threads import free_threads, usable_cores
 from ._behaviour import behaviour
 from ._configuration import Run
@@ -26,6 +26,8 @@ from ._train import train
 _TRIES = 3  # a run whose worker dies (out of memory, kill -9) is started so many times
 _BUSY_WAIT = 2.0  # seconds until a run that another runner holds is looked at again
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_HOLDER = 1000  # bytes of a file that names the holder of a run
+_MOST_JOBS = 10**6
 _QUIET = 2.0  # seconds between reports of epochs: short runs would flood a terminal
 
 
@@ -73,8 +75,8 @@ def held(run: Run, store: Store) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         try:
-            who = holder.read_text(encoding="utf-8").strip()
-        except (OSError, ValueError):
+            who = " ".join(read_text(holder, "", most=_HOLDER).split())
+        except UsageError:
             who = "another process"
         raise HeldError(f"{title(run)} is being trained by {who}; wait for it, or stop it, and run the same command") from None
     except OSError as error:
@@ -85,7 +87,8 @@ def held(run: Run, store: Store) -> Iterator[None]:
         write_atomic(holder, f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder is gone or read-only by now, or the name is taken by a folder
+            holder.unlink()
         lock.release()
 
 
@@ -114,10 +117,12 @@ def run_all(
         threads: of each worker (default: by what is free, see ``free_threads``).
 
     Raises:
-        UsageError: too many threads, or the store cannot be written to.
+        UsageError: too many threads or processes, or the store cannot be written to.
         RuntimeError: runs failed, or their workers died again and again; raised after the other runs.
     """
-    todo = deque((0.0, run, 1) for run in store.missing(runs, current=current))
+    if jobs:
+        require_whole("jobs", jobs, 1, _MOST_JOBS)
+    todo = deque((0.0, run, 1) for run in store.missing(dict.fromkeys(runs), current=current))
     if not todo:
         return []
     store.prepare()

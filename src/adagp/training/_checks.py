@@ -1,6 +1,5 @@
 """Checks of models, optimizers and predictors: what the engine does not support is refused with an error of one line."""
 
-import contextlib
 import inspect
 import weakref
 from collections.abc import Collection, Sequence
@@ -10,20 +9,48 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from .._errors import UsageError
+from .._errors import UsageError, short
 from ..predictors import GPWork, GradientPredictor, Layer, PartChooser
 from ._layers import parameters_by_name
+
+_PREDICTOR = (
+    "needs", "bind", "see", "learn", "predict", "forget", "num_parameters", "state_dict", "load_state_dict",
+)  # fmt: skip
+_SCHEDULE = ("uses_prediction", "observes", "phase", "observe", "state_dict", "load_state_dict")
+_owners: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
+"""Engines by the id of a predictor or schedule of theirs. (A mark on the object itself would be copied and pickled with it.)"""
+
+
+def check_parts(model: Any, schedule: Any, predictor: Any) -> None:
+    """Refuse what is no model, no schedule or no predictor.
+
+    Raises:
+        UsageError: naming what was given instead.
+    """
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"expected a torch.nn.Module as the model, got {short(model)}")
+    parts = (
+        ("schedule", schedule, _SCHEDULE, "LadderSchedule()"),
+        ("predictor", predictor, _PREDICTOR, "'shared-network' or Coast()"),
+    )
+    for kind, part, names, example in parts:
+        missing = [name for name in names if not hasattr(part, name)]
+        if missing or isinstance(part, type):
+            lacks = f" without {', '.join(missing)}" if missing else ", a class"
+            raise UsageError(f"expected a {kind} such as {example}, got {short(part)}{lacks}")
 
 
 def check_model(model: nn.Module) -> None:
     """Refuse a model whose weights cannot be predicted.
 
     Raises:
-        UsageError: parameters have no shape yet, or a wrapper replaces or copies the weights.
+        UsageError: parameters have no shape yet or cannot be trained, or a wrapper replaces or copies the weights.
     """
     for name, _, _, parameter in parameters_by_name(model):
         if is_lazy(parameter):
             raise UsageError(f"parameter {name} has no shape yet: run the model on one batch, then build optimizer and engine")
+        if parameter.is_inference():
+            raise UsageError(f"parameter {name} was made under inference_mode and cannot be trained: build the model outside")
     for module in model.modules():
         kind = type(module).__name__
         if kind == "FullyShardedDataParallel":
@@ -59,7 +86,8 @@ def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
     """Refuse an optimizer whose step calls the forward pass, or that lacks an attribute that the engine needs.
 
     Raises:
-        UsageError: the step needs a closure, an attribute is missing, or the optimizer accumulates gradients itself.
+        UsageError: the step needs a closure, an attribute or all parameters are missing, or the optimizer accumulates gradients
+            itself.
     """
     missing = [name for name in ("param_groups", "zero_grad", "step") if not hasattr(optimizer, name)]
     if missing:
@@ -67,6 +95,8 @@ def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
             f"expected one torch optimizer, got {type(optimizer).__name__} without {', '.join(missing)}; wrap several "
             "optimizers in one object that has them"
         )
+    if not any(group["params"] for group in optimizer.param_groups):
+        raise UsageError("the optimizer has no parameters: build it from those of the model")
     if getattr(getattr(optimizer, "gradient_state", None), "num_steps", 1) > 1:
         raise UsageError("Accelerate accumulates gradients itself: leave its gradient_accumulation_steps at 1, use accumulate")
     closure = inspect.signature(getattr(optimizer, "optimizer", optimizer).step).parameters.get("closure")
@@ -129,6 +159,25 @@ def check_work(predictor: GradientPredictor) -> None:
         raise UsageError(f"{name} trains on a part of the batch: give it a method choose that returns the samples")
 
 
+def check_batch(batch: Sequence[Any]) -> None:
+    """Refuse a batch from which samples cannot be chosen.
+
+    Raises:
+        UsageError: it is missing, or not of tensors whose first axis counts the same samples.
+    """
+    if not batch:
+        raise UsageError(
+            "this predictor trains on a part of the batch, so step needs the batch's tensors: "
+            "engine.step(lambda x, y: F.cross_entropy(model(x), y), x, y)"
+        )
+    counts = [len(part) if isinstance(part, torch.Tensor) and part.dim() else short(part) for part in batch]
+    if counts != [counts[0]] * len(counts) or not isinstance(counts[0], int):
+        raise UsageError(
+            "this predictor trains on a part of the batch: expected tensors whose first axis counts the same samples, got "
+            f"{', '.join(map(str, counts))}"
+        )
+
+
 def claim(engine: Any, part: object, kind: str) -> None:
     """Mark a predictor or schedule as this engine's; refuse one of another engine, since both would train it.
 
@@ -138,13 +187,10 @@ def claim(engine: Any, part: object, kind: str) -> None:
     Raises:
         UsageError: another engine, which is not closed, has it.
     """
-    owner, marked = getattr(part, "_adagp_owner", (None, 0))
-    # A deep copy of a part copies its mark, too; the mark is then of another object, and the copy has no owner.
-    other = owner() if owner is not None and marked == id(part) else None
-    if other is not None and not other.closed:
+    other = _owners.get(id(part))
+    if other is not None and not other.closed and (other.predictor is part or other.schedule is part):
         raise UsageError(f"this {kind} belongs to another engine: give each engine its own, or close the other engine")
-    with contextlib.suppress(AttributeError):
-        part._adagp_owner = weakref.ref(engine), id(part)  # type: ignore[attr-defined]
+    _owners[id(part)] = engine
 
 
 def check_cut(

@@ -1,5 +1,8 @@
 """The drop-in engine: keeps a user's model, optimizer and loop, and trains some batches without a whole backward pass."""
 
+import copy
+import math
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -10,16 +13,18 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from .. import predictors
-from .._errors import UsageError
+from .._errors import UsageError, reason, require_number, require_whole, short
 from ..predictors import GradientPredictor, Layer
 from ..schedule import LadderSchedule, Phase, Schedule
-from ._checks import check_optimizer, check_work, claim
+from ._checks import check_optimizer, check_parts, check_work, claim
 from ._layers import Coverage
 from ._look import large_batch_quality, predictions
 from ._steps import NOTICES, Steps
 
 _LONG = 10_000
 """Optimizer steps in the first epoch after which the engine warns: a warm-up counted in epochs may then be a mistake."""
+_MOST = 10**9
+"""Largest number of calls or steps that can be asked for."""
 
 
 @dataclass(frozen=True)
@@ -117,15 +122,15 @@ class AdaGP:
         measure_every: int = 8,
         process_group: "dist.ProcessGroup | None" = None,
     ) -> None:
-        for name, value, least in (("accumulate", accumulate, 1), ("measure_every", measure_every, 0)):
-            if value < least:
-                raise UsageError(f"{name} must be {least} or more, got {value}")
-        if clip_norm is not None and clip_norm <= 0:
-            raise UsageError(f"clip_norm must be positive or None, got {clip_norm}")
-        check_optimizer(optimizer)
+        require_whole("accumulate", accumulate, 1, _MOST)
+        require_whole("measure_every", measure_every, 0, _MOST)
+        if clip_norm is not None:
+            require_number("clip_norm", clip_norm, math.inf)
         self.model, self.optimizer = model, optimizer
         self.schedule: Schedule = LadderSchedule() if schedule is None else schedule
         self.predictor = predictors.create(predictor) if isinstance(predictor, str) else predictor
+        check_optimizer(optimizer)
+        check_parts(model, self.schedule, self.predictor)
         if self.predictor.needs.error and accumulate > 1:
             raise UsageError("a predictor that uses the output error pairs it with one forward pass; set accumulate to 1")
         check_work(self.predictor)
@@ -150,6 +155,7 @@ class AdaGP:
         """Whether ``close`` was called."""
         self._inside = False  # between the begin and the end of an epoch
         self._interrupted = False  # whether the last step raised an exception
+        self._stepping = threading.Lock()  # held during a step
         self._loop: object = None  # identifies the current call of ``epoch``
         self._batch_number: int | None = None  # of the current batch in that call
         self._first_bad: Tensor | None = None  # number of the epoch's first batch whose loss is not finite, else infinity
@@ -169,10 +175,11 @@ class AdaGP:
 
         Raises:
             FloatingPointError: at the end of the epoch, where one of its losses was NaN or infinite.
+            UsageError: the loader ends before the batch at which training continues.
         """
         self.begin_epoch()
         self._loop = this_loop = object()
-        skip = self._at.batch
+        skip, number = self._at.batch, -1
         try:
             for number, batch in enumerate(loader):
                 if number < skip:
@@ -183,6 +190,11 @@ class AdaGP:
             if self._loop is this_loop and not self._interrupted:
                 self._close_epoch()
             raise
+        if number + 1 < skip:
+            raise UsageError(
+                f"the loader ended after {number + 1} batches, but the loaded state continues after {skip}: give "
+                "the loader of that epoch, or call begin_epoch and end_epoch to begin the next one"
+            )
         if self._loop is this_loop:  # an older loop that was left and is exhausted later must not end the newer one's epoch
             self.end_epoch()
 
@@ -202,6 +214,12 @@ class AdaGP:
             FloatingPointError: a loss of the epoch was NaN or infinite.
         """
         epoch, first_bad = self._at.epoch, self._first_bad
+        if self._at.call and not self._at.steps:
+            warnings.warn(
+                f"epoch {epoch}: no optimizer step was made, since accumulate asks for {self._accumulate} calls, and the epoch "
+                f"had {self._at.call}",
+                stacklevel=2,
+            )
         faults = self._steps.end_epoch()
         self._close_epoch()
         for fault, count in faults.items():
@@ -232,8 +250,18 @@ class AdaGP:
 
     @property
     def phase(self) -> Phase:
-        """Phase that the schedule gives to the current batch."""
-        return self.schedule.phase(self._at.epoch, self._at.begins + self._at.steps)
+        """Phase that the schedule gives to the current batch.
+
+        Raises:
+            UsageError: the schedule gives something else.
+        """
+        given = self.schedule.phase(self._at.epoch, self._at.begins + self._at.steps)
+        try:
+            return Phase(given)
+        except ValueError:
+            raise UsageError(
+                f"{type(self.schedule).__name__}.phase must return a Phase, such as Phase.GP, got {short(given)}"
+            ) from None
 
     def step(self, closure: Callable[..., Tensor], *batch: Tensor) -> Step:
         """Train on one batch. Existing gradients are cleared first, unless an accumulated call set them.
@@ -247,13 +275,24 @@ class AdaGP:
                 that train on a part of the batch (``Sampled``, ``ControlVariate``); else a closure without arguments suffices.
 
         Raises:
-            UsageError: called outside of an epoch or after ``close``, the closure returned no scalar tensor, the predictor
-                needs the batch, or predictions cannot be made for this model, optimizer or closure.
+            UsageError: called outside of an epoch, after ``close``, during another step or under ``no_grad``; the closure
+                returned no scalar tensor or called backward; the predictor needs the batch; or predictions cannot be made for
+                this model, optimizer or closure.
         """
+        if not self._stepping.acquire(blocking=False):
+            raise UsageError("step was called during another step of this engine: one thread at a time, not in a closure")
+        try:
+            return self._step(closure, batch)
+        finally:
+            self._stepping.release()
+
+    def _step(self, closure: Callable[..., Tensor], batch: tuple[Tensor, ...]) -> Step:
         if self.closed:
             raise UsageError("step was called after close: build a new engine around the model")
         if not self._inside:
             raise UsageError("step was called outside of epoch: iterate with `for batch in engine.epoch(loader)`")
+        if not torch.is_grad_enabled():
+            raise UsageError("step was called under no_grad or inference_mode: call it outside; in Phase GP it makes no graph")
         if self._at.call == 0:
             self._steps.begin()
             self._at.phase = self.phase
@@ -262,9 +301,10 @@ class AdaGP:
             loss = self._steps.forward(phase, closure, batch, first=self._at.call == 0)
             self._at.call += 1
             if self._at.call == self._accumulate:
+                quality = self._steps.update(phase)
                 self._at.call = 0
                 self._at.steps += 1
-                self._observe(phase, loss, self._steps.update(phase))
+                self._observe(phase, loss, quality)
         except BaseException:
             self._interrupted = True
             self._discard_step()
@@ -365,9 +405,21 @@ class AdaGP:
         """Restore what ``state_dict`` returned, so that training continues bit for bit.
 
         Raises:
-            UsageError: the state is of another model, predictor or version.
+            UsageError: the state is of another model, predictor or version, or damaged. The engine then stays as it was.
         """
-        self._steps.check_state(state, self.state_dict().keys())
+        before = self.state_dict()
+        self._steps.check_state(state, before.keys())
+        try:
+            self._load(copy.deepcopy(state))  # of its own: engines that load the same state must not share its tensors
+        except Exception as error:
+            self._load(before)
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(
+                f"this state is damaged ({type(error).__name__}: {reason(error)}); load what state_dict returned"
+            ) from error
+
+    def _load(self, state: dict) -> None:
         self._steps.load_state_dict(state)
         self._inside, self._loop, self._batch_number, self._first_bad = False, None, None, None
         self._at = Position(**{**state["position"], "phase": Phase(state["position"]["phase"])})

@@ -1,5 +1,6 @@
 """The weights of a model that predictions can reach, and those that Phase GP does not update."""
 
+import math
 import operator
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -78,7 +79,8 @@ class Followed:
     """The predicted layers of a model, as its optimizer trains it now.
 
     Layers may be added or removed: an optimizer gets more parameters, weights are unfrozen, or a head is replaced. A layer
-    stays while its weight is frozen, so that what the predictor has learned for it is used again afterwards.
+    stays while its weight is frozen but still the optimizer's, so that what the predictor has learned for it is used again
+    afterwards.
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -101,20 +103,29 @@ class Followed:
         """{name: reason} of the weights that have rows of output channels, but cannot be predicted."""
 
     def changed(self) -> bool:
-        """Update ``trained``; return whether it differs from the last call, or a layer's module holds another weight."""
+        """Update ``trained``; return whether it differs from the last call, or a layer has another weight or size."""
         current = list({id(p): p for group in self._optimizer.param_groups for p in group["params"]}.values())
         required = [parameter.requires_grad for parameter in current]
         # Compare by identity, since == compares the values of tensors.
         same = required == self._required and all(map(operator.is_, current, self.trained))
         self.trained, self._required = current, required
         # Pruning and parametrizations give a weight another name, or its name to another weight.
-        return not same or any(layer.find_weight() is not weight for layer, weight in self._weights.items())
+        return not same or any(
+            layer.find_weight() is not weight or weight.numel() != math.prod(layer.shape)
+            for layer, weight in self._weights.items()
+        )
 
     def find(self) -> None:
         """Search the model for layers. Layers that were found before stay the same objects."""
         self.changed()
         trained = {id(p) for p in self.trained if p.requires_grad}
-        before = {id(weight): layer for layer, weight in self._weights.items()}
+        # The gradient of a weight that has left the optimizer is never cleared: nothing can be learned from it.
+        held = set(map(id, self.trained))
+        before = {
+            id(weight): layer
+            for layer, weight in self._weights.items()
+            if id(weight) in held and weight.numel() == math.prod(layer.shape)
+        }
         wanted = {*trained, *before}
         layers: dict[int, Layer] = {}  # by id of the weight
         self.modules, self.refused = [], {}

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from .._errors import UsageError
+from .._errors import UsageError, require_whole, unknown
 from .._files import write_atomic
 from ..schedule import DECAYS, Phase, Schedule, epoch_starts
 from ._engine import AdaGP
@@ -77,10 +77,15 @@ def fit(
 
     Raises:
         DivergedError: the loss of a batch is NaN or infinite; raised at the end of its epoch.
-        UsageError: the checkpoint is not one of this run.
+        UsageError: the checkpoint is not one of this run, or ``epochs``, ``decay`` or the loader's length is out of range.
     """
+    require_whole("epochs", epochs, 1, 10**6)
+    if decay not in DECAYS:
+        raise unknown("decay", decay, DECAYS)
     model, optimizer = engine.model, engine.optimizer
     per_epoch = len(loader)
+    if not per_epoch:
+        raise UsageError("the loader has no batches: check the number of samples and the size of a batch")
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: DECAYS[decay](step / (epochs * per_epoch)))
     # For all epochs from the first on, so that a resumed run drops the same batches.
     starts = [] if skip is None else epoch_starts(skip, epochs, per_epoch)

@@ -11,10 +11,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from .._errors import UsageError
+from .._errors import UsageError, short
 from ..predictors import GradientPredictor, Layer, PartChooser, Replicas, local_part, parameter_of
 from ..schedule import Phase
-from ._checks import check_averaged, check_cut, check_gradients, check_model, sharded_group
+from ._checks import check_averaged, check_batch, check_cut, check_gradients, check_model, sharded_group
 from ._layers import Coverage, Followed, coverage
 from ._metrics import LayerMetrics
 from ._scaling import Scaling
@@ -155,11 +155,8 @@ class Steps:
         Returns:
             The loss of what was run, detached; None where nothing was run.
         """
-        if self.predicts and self.predictor.work.part < 1 and not batch:
-            raise UsageError(
-                "this predictor trains on a part of the batch, so step needs the batch's tensors: "
-                "engine.step(lambda x, y: F.cross_entropy(model(x), y), x, y)"
-            )
+        if self.predicts and self.predictor.work.part < 1:
+            check_batch(batch)
         run = (lambda: closure(*batch)) if batch else closure
         return self._forward_gp(run, closure, batch, first) if phase is Phase.GP else self._with_backward(run, first)
 
@@ -230,8 +227,10 @@ class Steps:
             keys: what the state must have.
 
         Raises:
-            UsageError: the predictor is another one, or a key is missing.
+            UsageError: it is no state, the predictor is another one, or a key is missing.
         """
+        if not isinstance(state, dict):
+            raise UsageError(f"expected what state_dict of an engine returned, got {short(state)}")
         if state.get("kind") != self._kind():
             raise UsageError(
                 f"this state is of the predictor {state.get('kind', 'missing')}, expected {self._kind()}; load it into an "
@@ -396,6 +395,7 @@ class Steps:
             )
         if self._sharded:
             self._reshard()
+        self._refuse_own_backward(first)
         loss = forward_pass.loss
         self.watch.error_of(loss, keep_graph=cut is not None)
         # If the layer of the cut did not run (it was dropped at random, say), the whole batch coasts.
@@ -415,10 +415,16 @@ class Steps:
 
     def _with_backward(self, closure: Callable[[], Tensor], first: bool) -> Tensor:
         forward_pass = self.watch.run(closure, first=first)
+        self._refuse_own_backward(first)
         if forward_pass.added_layers:
             self.rebind(scan=False)
         self.watch.request_error()
         return self._backpropagate(forward_pass.loss)
+
+    def _refuse_own_backward(self, first: bool) -> None:
+        """Refuse gradients that the closure itself computed in the first call of a step: backpropagation would add to them."""
+        if first and any(parameter.grad is not None for parameter in self.followed.trained):
+            raise UsageError("the closure called backward itself, so gradients would count twice: let it return the loss only")
 
     def _backpropagate(self, loss: Tensor) -> Tensor:
         if not loss.requires_grad:

@@ -85,12 +85,16 @@ class Watch:
         """Layers that ran in this optimizer step while autograd was off."""
         self.error: Tensor | None = None
         """Gradient of the loss with respect to the last layer's output, if the predictor needs it."""
+        self._leaf: Tensor | None = None  # in Phase GP: output of the layer ``last``, from where a graph to the loss is built
+        self._output: Tensor | None = None  # else: output of the layer ``last``
         self.follow()
 
     def clear(self) -> None:
         """Drop what was collected in the forward passes of this optimizer step."""
         self.ran |= {*self.reached, *self.quiet}
         self.reached, self.shown, self.quiet, self.error = {}, {}, {}, None
+        # Its hook leads back to the model through autograd, where Python cannot find the cycle: the model would never be freed.
+        self._leaf = self._output = None
 
     @contextlib.contextmanager
     def restored(self) -> Iterator[None]:
@@ -177,8 +181,7 @@ class Watch:
         self._wants_error = needs.error
         self._cut, self._at_cut, self._cut_ran = cut, at_cut, False
         self._latest: Layer | None = None  # the last layer that has run in this pass
-        self._leaf: Tensor | None = None  # in Phase GP: output of the layer ``last``, from where a graph to the loss is built
-        self._output: Tensor | None = None  # else: output of the layer ``last``
+        self._leaf = self._output = None
         self._use = 0  # uses of the layer ``last`` in this pass; the error is taken at the latest use
         self._single = False  # whether its output is of one sample, without a batch axis
         # While the pass is searched for functions that get a weight of the model:
@@ -207,8 +210,8 @@ class Watch:
                 self.release()
         if self._latest is not None:
             self.last = self._latest
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
+            got = f"shape {tuple(loss.shape)} of {loss.dtype}" if isinstance(loss, Tensor) else type(loss).__name__
             raise UsageError(f"the closure must return the loss as a scalar tensor, got {got}")
         return ForwardPass(loss, self._cut_ran, added_layers=scan and self._add_handed())
 
@@ -270,8 +273,10 @@ class Watch:
             if layer in self._pending:
                 self._newly_handed.add(layer)
             elif layer not in self.handed:
-                shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-                self.why_not[layer] = f"its module returns {shape}, where {layer.shape[0]} output channels were expected"
+                shape = f"{tuple(output.shape)} of {output.dtype}" if isinstance(output, Tensor) else type(output).__name__
+                self.why_not[layer] = (
+                    f"its module returns {shape}, expected {layer.shape[0]} output channels of real floating-point numbers"
+                )
             return None
         if not self.compiled and not torch.compiler.is_compiling() and _is_checkpointed():
             self.checkpointed.add(layer)
