@@ -5,17 +5,33 @@ import os
 os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"
 
 import filecmp
+import inspect
 import shutil
 from pathlib import Path
 
 import hypothesis
+import jaxtyping
 import pytest
 from beartype import BeartypeConf, beartype
-from jaxtyping import install_import_hook
 
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # where a float is asked for, an int will do
+shaped = jaxtyping.jaxtyped
+
+
+def jaxtyped(*, typechecker):
+    """Stand for jaxtyping's decorator, which takes much longer than beartype: only shapes and unusual types need it."""
+
+    def decorate(what):
+        hints = getattr(what, "__annotations__", {}).values()
+        unusual = isinstance(what, type) or inspect.isgeneratorfunction(what) or any(isinstance(hint, str) for hint in hints)
+        return shaped(what, typechecker=typechecker) if unusual or "jaxtyping" in str(list(hints)) else checked(what)
+
+    return decorate
+
+
+jaxtyping.jaxtyped = jaxtyped
 # Shapes in signatures are checked in the tests, and only there.
-install_import_hook(["adagp.predictors", "adagp.training", "adagp.models", "adagp.data"], "conftest.checked")
+jaxtyping.install_import_hook(["adagp.predictors", "adagp.training", "adagp.models", "adagp.data"], "conftest.checked")
 
 ROOT = Path(__file__).resolve().parents[1]
 

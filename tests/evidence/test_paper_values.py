@@ -12,6 +12,8 @@ def test_the_abstract_s_means():
 
 
 def test_a_sentence_says_the_value_that_its_entry_gives(checkout):
+    for record in (checkout / "artifact" / "recorded" / "runs").iterdir():
+        record.unlink()  # other claims rest on them, and they take long to read
     path = checkout / "artifact" / "claims.yml"
     path.write_text(path.read_text().replace("paper: 1.47", "paper: 1.61"))
     (claim,) = [claim for claim in evidence.check_claims(profile("smoke")) if claim.id == "mean-speedup"]

@@ -16,10 +16,16 @@ from adagp.running import Record, Run
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def records(differences):
-    """Recorded runs of backpropagation, and of ADA-GP with these differences in accuracy, a seed each."""
+@pytest.fixture(scope="module")
+def pair():
+    """A recorded run of backpropagation and one of ADA-GP. All are read for them, which takes a second."""
     whole = [r for r in recorded() if (r.run.epochs, r.run.width, r.run.seed) == (90, 1, 0)]
-    plain, other = (next(r for r in whole if r.run.method == method) for method in ("bp", "adagp"))
+    return [next(r for r in whole if r.run.method == method) for method in ("bp", "adagp")]
+
+
+def records(pair, differences):
+    """Recorded runs of backpropagation, and of ADA-GP with these differences in accuracy, a seed each."""
+    plain, other = pair
     made = []
     for seed, difference in enumerate(differences):
         for record, score in ((plain, 80.0), (other, 80.0 + difference)):
@@ -39,12 +45,13 @@ def records(differences):
         ([-1.0, 1.0, 0.3], "Against backpropagation: <b>within noise</b>", "n = 3"),
     ],
 )
-def test_the_card_on_accuracy_follows_the_records(monkeypatch, differences, says, basis):
-    monkeypatch.setattr("adagp.evidence._frames.recorded", lambda: records(differences))
+def test_the_card_on_accuracy_follows_the_records(pair, monkeypatch, differences, says, basis):
+    made = records(pair, differences)
+    monkeypatch.setattr("adagp.evidence._frames.recorded", lambda: made)
     card = publishing.findings("smoke", ["accuracy"])["accuracy"].data
     assert says in card
     assert "against coasting, which applies a zero gradient in the same batches: <b>not compared yet</b>" in card
-    gap = evidence.interval(evidence.pairs(records(differences), "adagp", "bp")["difference"])
+    gap = evidence.interval(evidence.pairs(made, "adagp", "bp")["difference"])
     assert basis in publishing.basis(gap, "scale")
 
 

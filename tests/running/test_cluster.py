@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -260,8 +261,13 @@ def test_versions_that_differ_are_both_named(monkeypatch):
 def test_a_ray_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
     class Broken:
         def find_spec(self, name, *_):
-            if name == "ray":
-                raise OSError("libray.so: no such file")
+            return ModuleSpec(name, self) if name == "ray" else None
+
+        def create_module(self, spec):
+            return None
+
+        def exec_module(self, module):
+            raise OSError("libray.so: no such file")
 
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     monkeypatch.delitem(sys.modules, "ray", raising=False)

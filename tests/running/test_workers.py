@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import multiprocessing
 import os
+import re
 import signal
 
 import pytest
@@ -116,8 +117,11 @@ def test_a_run_starts_from_the_weights_of_another_which_is_trained_once(tmp_path
     assert not torch.equal(ends[0][moved[0][0]], ends[1][moved[0][0]])
 
 
-def test_a_killed_worker_is_replaced_and_its_run_finished(tmp_path, reference):
-    lines = []
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """A sweep by one worker, which is killed once: the store, what was said, and the error that names the run without data."""
+    folder, lines = tmp_path_factory.mktemp("sweep"), []
+    lost = dataclasses.replace(RUN, dataset="imagenet", width=1.0)  # its images are not there
 
     def kill_once(line):
         if "epoch 1/" in line and not any("died" in seen for seen in lines):
@@ -125,20 +129,25 @@ def test_a_killed_worker_is_replaced_and_its_run_finished(tmp_path, reference):
             os.kill(worker.pid, signal.SIGKILL)
         lines.append(line)
 
-    store = Store(tmp_path)
-    assert run_all([RUN], store, jobs=1, report=kill_once) == []
+    store = Store(folder / "store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADAGP_DATA", str(folder / "data"))
+        with pytest.raises(RuntimeError) as error:
+            run_all([lost, RUN], store, jobs=1, report=kill_once)
+    return store, lines, str(error.value)
+
+
+def test_a_killed_worker_is_replaced_and_its_run_finished(sweep, reference):
+    store, lines, _ = sweep
     assert any("its process died; starting it again (2 of 3)" in line for line in lines)
     # Bits depend on the number of threads, which a worker sets by the machine; batches by phase do not.
     assert [row.batches for row in store.get(RUN).curves] == [row.batches for row in reference.curves]
     assert run_all([RUN], store, report=lambda line: pytest.fail(f"ran again: {line}")) == []
 
 
-def test_a_run_that_fails_does_not_end_the_others(tmp_path, monkeypatch):
-    monkeypatch.setenv("ADAGP_DATA", str(tmp_path / "data"))
-    lost = dataclasses.replace(RUN, dataset="imagenet", width=1.0)  # its images are not there
-    lines, store = [], Store(tmp_path / "store")
-    with pytest.raises(RuntimeError, match=r"^vgg13 imagenet adagp seed 0 failed: .*imagenet"):
-        run_all([lost, dataclasses.replace(RUN, epochs=1)], store, jobs=1, threads=1, report=lines.append)
+def test_a_run_that_fails_does_not_end_the_others(sweep):
+    store, lines, error = sweep
+    assert re.match(r"vgg13 imagenet adagp seed 0 failed: .*imagenet", error)
     assert len(list(store)) == 1 and sum(": failed: " in line for line in lines) == 1
 
 

@@ -1,5 +1,8 @@
 """Scanned digits that ship with scikit-learn: real data with no network and no files."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 
 from .._errors import UsageError, require
@@ -18,17 +21,14 @@ def load_digits(size: int = 32) -> Dataset:
     Raises:
         UsageError: another side than 16 or 32.
     """
-    require("sklearn", what="the data set digits")
-    from sklearn.datasets import load_digits as load
-
     if size not in _SIDES:
         raise UsageError(f"the side of a digit must be one of {_SIDES}, got {size}")
-    scans = load()
-    grey = np.rint(scans.images * (255 / 16)).astype(np.uint8)
+    scans = np.loadtxt(_file(), delimiter=",", dtype=np.int64)  # 64 pixels and the digit in each row
+    grey = np.rint(scans[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     block = np.ones((size // 8, size // 8), np.uint8)
     images = np.repeat(np.kron(grey, block)[:, None], 3, axis=1)
     order = np.random.default_rng(0).permutation(len(images))
-    images, labels = images[order], scans.target[order].astype(np.int64)
+    images, labels = images[order], scans[order, -1]
     cut = len(images) * 4 // 5
     mean, std = statistics(images[:cut])
     return Dataset(
@@ -47,3 +47,11 @@ def load_digits(size: int = 32) -> Dataset:
         size=size,
         flip=False,  # a mirrored 2 is not a digit
     )
+
+
+def _file() -> Path:
+    """Return scikit-learn's file of them. Importing scikit-learn to read it would take seconds in each worker process."""
+    require("sklearn", what="the data set digits")
+    spec = importlib.util.find_spec("sklearn")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
