@@ -84,6 +84,7 @@ def make_folder(folder: Path) -> None:
     Raises:
         OSError: it cannot be created.
     """
+    folder = Path(os.path.realpath(folder))  # where a link leads, which may have to be made
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for place in missing:
