@@ -1,7 +1,8 @@
-"""Write constraints.txt and NOTICE from pyproject.toml. `make lock` calls it, on Linux, with a network.
+"""Write constraints.txt and NOTICE from pyproject.toml and environment.yml. `make lock` calls it, on Linux, with a network.
 
-uv resolves the pins for all platforms and states the hashes of every file that the registry has of each version. Versions stay
-as they are, unless pyproject.toml asks for others. Licences are those that the packages' own metadata state.
+pyproject.toml says what is needed, in ranges, and environment.yml which version of each. uv resolves them for all platforms and
+states the hashes of every file that the registry has of each version. Other versions stay as they are, unless these ask for
+others. Licences are those that the packages' own metadata state.
 """
 
 import json
@@ -16,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "constraints.txt"
 HEAD = """\
 # Every package that make may install, with the hashes of its files in the public registry, for Linux and macOS.
-# Written by make lock from pyproject.toml; pip refuses a file that matches none of them.
+# Written by make lock from pyproject.toml and environment.yml; pip refuses a file that matches none of them.
 """
 NOTICE = """\
 adagp reproduces ADA-GP. It is licensed under the Apache License, Version 2.0; see LICENSE.
@@ -36,7 +37,10 @@ def main() -> None:
         subprocess.run([*pip, *tools], check=True)
         found = Path(folder) / "constraints.txt"
         found.write_text(LOCK.read_text() if LOCK.exists() else "")  # uv keeps the versions that it finds there
-        resolve = ["--universal", "--python-version", "3.11.5", "--generate-hashes", "--all-extras", "--group", "tools"]
+        pins = Path(folder) / "pins.txt"
+        pins.write_text("\n".join(re.findall(r"^ +- (\S+==\S+)$", (ROOT / "environment.yml").read_text(), re.MULTILINE)))
+        groups = ["--all-extras", "--group", "tools", "--group", "test", "--group", "release", "--constraint", str(pins)]
+        resolve = ["--universal", "--python-version", "3.11.5", "--generate-hashes", *groups]
         shape = ["--quiet", "--no-header", "--no-annotate", "--output-file", str(found), "pyproject.toml"]
         subprocess.run([python, "-m", "uv", "pip", "compile", *resolve, *shape], cwd=ROOT, check=True)
         # As constraints, entries restrict what is asked for; markers would say nothing more.

@@ -2,6 +2,7 @@
 
     python .ci/setup.py          the packages that adagp needs
     python .ci/setup.py test     those of the tests and linters too
+    python .ci/setup.py release  those of make dist and make compat too
 
 An environment holds the path that it was made for: in one that was copied or moved, programs start the old checkout's code, or
 do not start. Such an environment is removed and made anew.
@@ -93,10 +94,13 @@ def install_cpu_torch() -> None:
 
 
 def install_pinned(kind: str) -> None:
-    """Install the dependencies that pyproject.toml names, what they need, and this checkout."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["rtl"], *(extras["test"] if kind == "test" else [])]
+    """Install the dependencies that pyproject.toml names, as constraints.txt pins them, what they need, and this checkout."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"].get(kind, [])]
+    for line in extras["book"]:
+        included = re.fullmatch(r"adagp\[(.+)\]", line)
+        wanted += [line] if included is None else [each for extra in included[1].split(",") for each in extras[extra]]
     here = VENV / f"{kind}.txt"
     here.write_text("\n".join(wanted) + "\n")
     pip = [*PIP, "install", "--no-compile", "--no-build-isolation"]

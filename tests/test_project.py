@@ -1,28 +1,26 @@
 """The project's own promises: pins, folders, notebooks without output, import weight."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import adagp
+from adagp import _errors
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = (ROOT / "constraints.txt").read_text()
-
-
-def test_environment_repeats_the_pins():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pins = project["dependencies"] + project["optional-dependencies"]["test"]
-    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    (pip,) = [entry["pip"] for entry in conda if isinstance(entry, dict)]
-    assert sorted(line for line in pip if not line.startswith("--")) == sorted(pins)
-    assert all("==" in pin for pin in pins)
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+GROUPS = PROJECT["dependency-groups"]
 
 
 def plain(name):
@@ -35,13 +33,95 @@ def locked():
     return {plain(name): (version, hashes.split("sha256:")[1:]) for name, version, hashes in entries}
 
 
+def asked_for():
+    """Every requirement of pyproject.toml for a package of others, by package."""
+    lines = [*PROJECT["project"]["dependencies"], *GROUPS["test"], *GROUPS["release"]]
+    lines += [line for extra in EXTRAS.values() for line in extra if not line.startswith("adagp[")]
+    return {plain(requirement.name): requirement for requirement in map(Requirement, lines)}
+
+
+def pinned():
+    """Versions in environment.yml, by package."""
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (pip,) = [entry["pip"] for entry in conda if isinstance(entry, dict)]
+    return dict(line.split("==") for line in pip if not line.startswith("--"))
+
+
+def test_environment_pins_what_the_package_asks_for_and_nothing_else():
+    assert pinned().keys() == asked_for().keys()
+    assert [name for name, version in pinned().items() if version not in asked_for()[name].specifier] == []
+
+
 def test_constraints_agree_with_the_pins():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    pins = [*project["project"]["dependencies"], *project["build-system"]["requires"], *project["dependency-groups"]["tools"]]
-    pins += [pin for extra in project["project"]["optional-dependencies"].values() for pin in extra]
-    for pin in pins:
-        name, version = pin.split("==")
+    tools = [pin.split("==") for pin in [*PROJECT["build-system"]["requires"], *GROUPS["tools"]]]
+    for name, version in [*pinned().items(), *tools]:
         assert locked()[plain(name)][0] == version
+
+
+def test_the_library_asks_for_ranges_and_the_core_is_small():
+    asked = asked_for()
+    for name in (requirement for requirement in map(Requirement, PROJECT["project"]["dependencies"])):
+        assert [clause.operator for clause in name.specifier] == [">="], name
+    assert all("==" not in str(requirement) for requirement in asked.values())
+    assert len(PROJECT["project"]["dependencies"]) <= 8 and "torchvision" not in str(PROJECT["project"]["dependencies"])
+
+
+def test_every_module_of_an_extra_is_known_by_the_extra_that_brings_it():
+    """The message about a missing package names that extra."""
+    distributions = packages_distributions()
+    for extra, lines in EXTRAS.items():
+        brought = {plain(Requirement(line).name) for line in lines if not line.startswith("adagp[")}
+        known = {plain(name) for module in _errors.EXTRAS[extra] for name in distributions.get(module, [module])}
+        assert known == brought, extra
+
+
+CORE = """
+import sys
+from adagp._errors import EXTRAS
+sys.modules |= {module: None for modules in EXTRAS.values() for module in modules}
+
+import torch, adagp
+import torch.nn.functional as F
+from adagp import accelerator as acc
+
+model = torch.nn.Linear(4, 3)
+engine = adagp.AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.1), schedule=adagp.LadderSchedule(warm_up_epochs=1))
+batches = [(torch.randn(5, 4), torch.randint(3, (5,))) for _ in range(4)]
+phases = [engine.step(lambda: F.cross_entropy(model(x), y)).phase for _ in range(2) for x, y in engine.epoch(batches)]
+assert adagp.Phase.GP in phases
+report = acc.simulate(acc.workload(model, torch.randn(5, 4)))
+assert "speed-up" in str(report)
+
+def refusal(work):
+    try:
+        work()
+    except adagp.UsageError as error:
+        assert isinstance(error, ImportError)
+        return str(error)
+
+assert refusal(report.to_frame) == "this needs pandas: pip install 'adagp[tables]'"
+assert refusal(lambda: adagp.data.load("digits")) == "the data set digits needs sklearn: pip install 'adagp[data]'"
+create = lambda: adagp.models.create("vgg13", dataset="cifar10")
+assert refusal(create) == "this model needs torchvision: pip install 'adagp[models]'"
+assert refusal(lambda: __import__("adagp.figures")) == "adagp.figures needs pandas: pip install 'adagp[tables]'"
+
+from adagp.cli import main
+commands = "info", "simulate vgg13", "explore vgg13 --out x.csv", "train-all", "reproduce", "rtl --gemm 1,1,1"
+sys.exit([main(command.split()) for command in commands] != [0, 0, 2, 2, 2, 2])
+"""
+
+
+def test_the_core_works_without_the_extras_and_says_which_one_is_missing(tmp_path):
+    environment = os.environ | {"ADAGP_DATA": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", CORE], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.splitlines() == [
+        f"adagp: {what} needs {package}: pip install 'adagp[{extra}]'"
+        for what, package, extra in (
+            ("this", "pandas", "tables"), ("adagp train-all", "torchvision", "models"),
+            ("adagp reproduce", "matplotlib", "book"), ("adagp.rtl", "amaranth", "rtl"),
+        )
+    ]  # fmt: skip
 
 
 def test_every_locked_package_has_hashes_and_nothing_else():
@@ -61,9 +141,8 @@ def test_the_notice_lists_what_is_locked_with_its_licence():
 
 def test_the_version_stands_in_one_place():
     """``adagp.__version__`` is the one; the file for citations and the changelog say the same."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert project["project"]["dynamic"] == ["version"]
-    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "adagp.__version__"}
+    assert PROJECT["project"]["dynamic"] == ["version"]
+    assert PROJECT["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "adagp.__version__"}
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == adagp.__version__
     sections = re.findall(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert sections[0] == adagp.__version__ and sections[-1] == "0.1.0"

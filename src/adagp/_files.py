@@ -5,12 +5,12 @@ import errno
 import json
 import os
 import re
+import secrets
 import stat
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from ._errors import UsageError, reason
+from ._errors import UsageError, reason, short
 
 MOST_BYTES = 64 * 2**20
 """Largest file that is read; the largest of this project's own has half a megabyte."""
@@ -21,6 +21,7 @@ _QUOTED = re.compile(rb'"(?:[^"\\]+|\\.?)*(?:"|\Z)|\'[^\'\n]*\'', re.DOTALL)
 _BRACKETS = b"[]{}"
 _OTHERS = bytes(set(range(256)) - set(_BRACKETS))
 _DIGITS = bytes.maketrans(b"123456789_", b"0" * 10)
+_LONGEST = 230  # bytes of a file's name that fit into that of its temporary file
 _KINDS = {
     stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
@@ -31,23 +32,29 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """Write ``content`` to ``path`` in one step: a crash or a full disk leaves the old file as it was, or none.
 
     Once this returns, the file survives a power cut: it, its name and new folders are on the disk, which costs about 20 ms.
-    A process that is killed in between leaves a file ``.NAME.*`` beside it, which ``sweep`` removes.
+    A process that is killed in between leaves a file ``.NAME.*`` beside it, which ``sweep`` removes. A link stays, and the file
+    that it names is written. A file keeps its permissions; those of a new one follow from the umask.
 
     Raises:
-        UsageError: the folder cannot be written to, or the disk is full.
+        UsageError: the folder cannot be written to, the disk is full, or something else than a file has this name.
     """
     data = content.encode() if isinstance(content, str) else content
     temporary = None
     try:
-        make_folder(path.parent)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
+        target = Path(os.path.realpath(path))
+        make_folder(target.parent)
+        mode = _mode(target)
+        name = os.fsdecode(os.fsencode(target.name)[:_LONGEST])
+        part = target.with_name(f".{name}.{secrets.token_hex(4)}")
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+            temporary = part
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        _sync(path.parent)
+        if mode is not None:
+            os.chmod(part, mode)
+        os.replace(part, target)
+        _sync(target.parent)
     except BaseException as error:  # Ctrl-C too
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -55,6 +62,20 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         if isinstance(error, OSError | ValueError):  # ValueError: a name with a zero byte
             raise UsageError(f"cannot write {path}: {reason(error)}; free space there or choose another folder") from error
         raise
+
+
+def _mode(path: Path) -> int | None:
+    """Return the permissions of a file; None where there is none yet.
+
+    Raises:
+        ValueError: it is a folder, a pipe or a device: a file in its place would break what others use it for.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    _require_file(found)
+    return stat.S_IMODE(found.st_mode)
 
 
 def make_folder(folder: Path) -> None:
@@ -120,8 +141,8 @@ def read_bytes(path: Path, mend: str, *, most: int = MOST_BYTES) -> bytes:
     return content
 
 
-def read_text(path: Path, mend: str, *, most: int = MOST_BYTES, encoding: str = "utf-8") -> str:
-    """Return the text of a file, with newlines for all ends of lines.
+def read_text(path: Path, mend: str, *, most: int = MOST_BYTES) -> str:
+    """Return the text of a file in UTF-8, without a byte order mark and with newlines for all ends of lines.
 
     Args:
         mend, most: as for ``read_bytes``.
@@ -131,7 +152,7 @@ def read_text(path: Path, mend: str, *, most: int = MOST_BYTES, encoding: str = 
     """
     content = read_bytes(path, mend, most=most)
     try:
-        return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except ValueError as error:
         raise UsageError(f"cannot read {path}: {reason(error)}; {mend}") from error
 
@@ -143,12 +164,13 @@ def read_json(path: Path, mend: str) -> Any:
         mend: what a user can do about a damaged file, as the end of the message.
 
     Raises:
-        UsageError: it cannot be read (``read_bytes``), is not JSON, or has too deep lists or too long numbers.
+        UsageError: it cannot be read (``read_bytes``), is not JSON, has NaN or infinity, a key twice in one object, too deep
+            lists or too long numbers.
     """
     text = read_text(path, mend)
     try:
         _require_plain(text)
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"cannot read {path}: {reason(error)}; {mend}") from error
 
@@ -176,7 +198,7 @@ def parse_yaml(text: str) -> Any:
     """Return the value of a text in YAML, without its anchors, aliases and tags, which can stand for more than they show.
 
     Raises:
-        ValueError: it is not such YAML; the message says in a few words why.
+        ValueError: it is not such YAML, or has a key twice in one mapping; the message says in a few words why.
     """
     import yaml
 
@@ -189,7 +211,10 @@ def parse_yaml(text: str) -> Any:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEPEST:
                 raise ValueError(_too_deep())
-        return yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        _require_unique(node)
+        return None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, ArithmeticError, RecursionError) as error:  # ArithmeticError: numbers such as 1:59:59.5
         raise ValueError(reason(error)) from error
 
@@ -205,6 +230,32 @@ def read_yaml(path: Path, mend: str) -> Any:
         return parse_yaml(text)
     except ValueError as error:
         raise UsageError(f"{path} is not YAML: {reason(error)}; {mend}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(_twice([key for key, _ in pairs]))
+    return found
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"it has {word}, which is no number in JSON")
+
+
+def _require_unique(node: Any) -> None:
+    """Refuse a YAML mapping with a key twice, of which the parser would keep the last."""
+    pairs = [pair for pair in getattr(node, "value", ()) if isinstance(pair, tuple)]
+    keys = [key.value for key, _ in pairs if isinstance(key.value, str)]
+    if len(set(keys)) < len(keys):
+        raise ValueError(_twice(keys))
+    for part in [part for pair in pairs for part in pair] if pairs else getattr(node, "value", ()):
+        if not isinstance(part, str):
+            _require_unique(part)
+
+
+def _twice(keys: list[str]) -> str:
+    return f"it has the key {short(next(key for key in keys if keys.count(key) > 1))} twice; keep one"
 
 
 def _require_file(found: os.stat_result) -> None:

@@ -6,6 +6,7 @@ Therefore a thread ends the process after ``_GRACE`` seconds, its children first
 
 import contextlib
 import importlib
+import io
 import os
 import shutil
 import signal
@@ -42,6 +43,7 @@ def open_streams() -> None:
     """Open the null device in place of each standard stream that is closed.
 
     A file opened later would take the stream's number, and a library that writes to that number would damage it.
+    A character that the terminal's encoding has not is written out, such as ``\\xe9``.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -50,6 +52,9 @@ def open_streams() -> None:
             null = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
             os.set_inheritable(null, True)
             setattr(sys, name, os.fdopen(null, "w" if number else "r", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(line: str) -> None:
@@ -154,7 +159,7 @@ def run_tool(entry: str, arguments: Sequence[str], **settings: Any) -> subproces
     command = [sys.executable, "-m", __name__, str(os.getpid()), entry, *arguments]
     # In a session of its own, so that Ctrl-C in a terminal reaches this process alone.
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **settings
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True, **settings
     )
     _running.add(process)
     try:

@@ -1,6 +1,7 @@
 """Commands of the accelerator model: ``adagp simulate``, ``explore`` and ``export``."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,6 +60,7 @@ def simulate(
 
     if layers and not layers.endswith((".csv", ".json")):
         raise UsageError(f"--layers takes a file that ends in .csv or .json, got {short(layers)}")
+    _require_other("--layers", layers, [network, hardware])
     if way is not None:
         word, colon, number = way.partition(":")
         method = _WAYS.get(word, word) + colon + number
@@ -93,6 +95,8 @@ def explore(
     chip = _hardware(hardware)
     if not out.endswith(".csv"):
         raise UsageError(f"--out takes a file that ends in .csv, got {short(out)}")
+    for option, path in (("--out", out), ("--figure", figure)):
+        _require_other(option, path, [*networks, hardware])
     if figure and not figure.endswith((".svg", ".png", ".pdf")):
         raise UsageError(f"--figure takes a file that ends in .svg, .png or .pdf, got {short(figure)}")
     batches: list[int | None] = [_whole("--batch", text) for text in _listed("--batch", batch)] if batch else [None]
@@ -100,7 +104,7 @@ def explore(
     flows, designs = _listed("--dataflow", dataflow), [chip.design(name) for name in _listed("--design", design)]
     networks = list(dict.fromkeys(networks))
     modules = [name for name in networks if ":" in name]
-    models = [name for name in networks if ":" not in name and not name.endswith(".csv")]
+    models = [name for name in networks if ":" not in name and not name.lower().endswith(".csv")]
     works = [  # among several networks each takes the options of its kind
         acc.find_workload(
             name,
@@ -128,6 +132,7 @@ def explore(
     if figure:
         from . import figures
 
+        os.environ.pop("MPLBACKEND", None)  # one that is unknown, or has no screen, would be an error
         figures.save(figures.explored(table)[0], figure)
         tell(f"figure in {figure}")
 
@@ -144,6 +149,7 @@ def export(
     """Write a network's matrix products for another simulator."""
     from . import accelerator as acc
 
+    _require_other("--out", out, [network])
     if form != "scalesim":
         raise unknown("format", form, ["scalesim"])
     work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
@@ -166,9 +172,16 @@ def _hardware(name: str) -> "acc.HardwareFile":
     """Return a preset by name, or the chip and designs of a file."""
     from . import accelerator as acc
 
-    if name.endswith(".toml"):
+    if name.lower().endswith(".toml"):
         return acc.read_hardware(name)
     return acc.HardwareFile(hardware=acc.hardware(name), designs={})
+
+
+def _require_other(option: str, path: str, inputs: list[str]) -> None:
+    """Refuse to write over a file that the command reads."""
+    for name in inputs:
+        if path and os.path.exists(path) and os.path.exists(name) and os.path.samefile(path, name):
+            raise UsageError(f"{option} {short(path)} is the file that is read, {short(name)}; write to another one")
 
 
 def _write(path: str, text: str) -> None:

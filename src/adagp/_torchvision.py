@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from ._errors import require
+
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -18,9 +20,9 @@ _SCHEMAS = (
 
 
 def _operators_load() -> bool:
+    require("torchvision")
     spec = importlib.util.find_spec("torchvision")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("adagp needs torchvision: pip install torchvision", name="torchvision")
+    assert spec is not None and spec.origin is not None
     folder = Path(spec.origin).parent
     for library in [*folder.glob("_C*.so"), *folder.glob("_C*.pyd")]:
         try:

@@ -3,6 +3,7 @@
 Exit codes: 0 success, 1 a run or a check failed, 2 bad usage (one line says what and lists what is valid).
 """
 
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import _processes, _simulation
-from ._errors import UsageError, count, reason, require_whole, short, unknown
+from ._errors import EXTRAS, MissingExtraError, UsageError, count, reason, require, require_whole, short, unknown
 from ._escape import say, tell
 from ._files import MOST_DIGITS, parse_yaml
 from ._threads import free_threads, most_threads, require_threads_of_environment
@@ -75,6 +76,7 @@ def reproduce(
     threads: ThreadsOption = 0,
 ) -> None:
     """Train, model the accelerator, execute the notebooks, build the book and print the claims."""
+    require(*EXTRAS["book"], what="adagp reproduce")
     from . import _paths, evidence, publishing, running
 
     began = time.monotonic()
@@ -109,6 +111,7 @@ def reproduce(
 @app.command()
 def book(profile: ProfileOption = "quick") -> None:
     """Build the book from the notebooks executed last."""
+    require(*EXTRAS["book"], what="adagp book")
     from . import _paths, publishing, running
 
     folder = _paths.output() / running.profile(profile).name / "executed"
@@ -186,6 +189,7 @@ def train_all(
     if ray:
         left = running.run_on_ray(runs, records, address=ray, gpus=gpus_per_run, report=say)
     else:
+        require(*EXTRAS["models"], *EXTRAS["data"], what="adagp train-all")
         left = running.run_all(
             runs, records, jobs=jobs or None, threads=threads or None, device=running.find_device(), report=say
         )
@@ -203,6 +207,7 @@ def record(
     threads: ThreadsOption = 0,
 ) -> None:
     """Train the next missing runs of a plan and keep their records under artifact/recorded."""
+    require(*EXTRAS["models"], *EXTRAS["data"], what="adagp record")
     from . import running
 
     device, budget = running.find_device(device), _seconds(time_budget)
@@ -239,13 +244,16 @@ def check(
         claims = evidence.check_claims(running.profile(profile))
         publishing.claims_in_readme(claims)
     tell(json.dumps([claim.to_dict() for claim in claims]) if as_json else publishing.claims_table(claims))
+    unrecorded = [claim.id for claim in claims if claim.unrecorded]
     moved = [claim.id for claim in claims if claim.moved]
     if moved:
         say(f"adagp: deterministic values moved away from their recorded ones: {', '.join(moved)}")
+    if unrecorded:
+        say(f"adagp: no recorded values to compare with: {', '.join(unrecorded)}; adagp check --keep records them")
     if refused:
         number = "1 record was" if len(refused) == 1 else f"{len(refused)} records were"
         say(f"adagp: {number} refused; the claims rest on the others{', and nothing was kept' if keep else ''}")
-    if moved or refused:
+    if moved or unrecorded or refused:
         raise typer.Exit(1)
 
 
@@ -296,9 +304,15 @@ def info(
         return
     import adagp
 
-    from . import _paths, data, models, predictors, publishing, running
+    from . import _paths, data, models, predictors, running
 
     origin, home = running.provenance(running.find_device()), _paths.checkout()
+    notebooks: list[str] = []
+    if home is not None:
+        with contextlib.suppress(MissingExtraError):  # a page needs the extra book
+            from . import publishing
+
+            notebooks = list(publishing.available_notebooks())
     facts = {
         "adagp": adagp.__version__,
         "checkout": None if home is None else str(home),
@@ -310,7 +324,7 @@ def info(
         "methods": {name: method.line for name, method in METHODS.items()},
         "predictors": dict(predictors.available()),
         "profiles": list(running.PROFILES),
-        "notebooks": [] if home is None else list(publishing.available_notebooks()),
+        "notebooks": notebooks,
         "environment": {name: f"{os.environ.get(name, 'not set')} ({text})" for name, text in ENVIRONMENT.items()},
     }
     if as_json:
@@ -361,6 +375,8 @@ def _pairs(texts: list[str]) -> dict[str, object]:
             raise UsageError(f"--param takes NAME=VALUE, got {short(text)}")
         if len(value) > _LONGEST_VALUE:
             raise UsageError(f"--param {name} takes at most {_LONGEST_VALUE:,} characters, got {len(value):,}; shorten it")
+        if name in pairs:
+            raise UsageError(f"--param {name} is given twice, got {short(value)} too; give it once")
         try:
             pairs[name] = parse_yaml(value)
         except ValueError as error:
@@ -379,6 +395,14 @@ def _require_words(words: list[str]) -> None:
             raise UsageError(f"argument {number} is {short(word)}, expected numbers of at most {MOST_DIGITS} digits")
 
 
+def _require_folder() -> None:
+    """Refuse a current folder that was removed: torch cannot be imported from there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError(f"the current folder cannot be read: {reason(error)}; go to another one") from error
+
+
 def _cut(message: str) -> str:
     """Return a message on one line, without the middle of one that quotes something long."""
     line = " ".join(message.split("\n"))
@@ -393,6 +417,7 @@ def main(arguments: list[str] | None = None) -> int:
         words[0] = RENAMED[words[0]]
     try:
         _require_words(words)
+        _require_folder()
         require_threads_of_environment()
         # Not app(), which handles Ctrl-C itself, without a line, and takes a file that ends too early for Ctrl-D.
         command = typer.main.get_command(app)

@@ -285,3 +285,32 @@ def test_each_network_of_a_sweep_takes_the_options_of_its_kind(folder, capsys):
     command = "explore vgg13 nets.csv --dataset imagenet --dataflow ws --design low --out s.csv"
     assert cli.main(command.split()) == 0
     assert list(pd.read_csv(folder / "s.csv")["dataset"].fillna("own")) == ["imagenet", "own"]
+
+
+@pytest.mark.parametrize("command", ["simulate {0} --layers {0}", "export {0} --out ./{0}", "explore vgg13 {0} --out link.csv"])
+def test_a_file_that_is_read_is_not_written_over(folder, capsys, command):
+    text = "layer, M, N, K,\na, 4, 5, 6,\n"
+    (folder / "net.csv").write_text(text)
+    (folder / "link.csv").symlink_to("net.csv")
+    assert cli.main(command.format("net.csv").split()) == 2
+    assert "is the file that is read" in capsys.readouterr().err and (folder / "net.csv").read_text() == text
+
+
+def test_endings_may_be_in_capitals(folder, capsys):
+    (folder / "NET.CSV").write_text("layer, M, N, K,\na, 4, 5, 6,\n")
+    (folder / "CHIP.TOML").write_text(acc.hardware_template())
+    assert cli.main(["simulate", "NET.CSV", "--hardware", "CHIP.TOML", "--epochs", "2"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a,b", "", "mine ", r"a\nb", r"\u001b[31m", "x" * 61])
+def test_a_design_that_the_command_line_cannot_name_is_refused(folder, name):
+    (folder / "my.toml").write_text(f'[designs."{name}"]\npredictor = {{ value = true, source = "x" }}\n')
+    with pytest.raises(UsageError, match="a design's name has 1 to 60 printable characters"):
+        acc.read_hardware(folder / "my.toml")
+
+
+def test_what_the_users_own_code_prints_is_no_result(folder, capsys):
+    (folder / "talks.py").write_text("from torch import nn\nprint('hello')\nnet = nn.Linear(4, 4)\n")
+    assert cli.main(["simulate", "talks:net", "--input", "8,4", "--epochs", "2", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["model"] == "talks:net" and "hello" in err

@@ -113,3 +113,21 @@ def test_the_runs_that_a_page_needs_follow_from_its_metadata_and_parameters():
     assert needed["03_accuracy"] == full.runs() and needed["13_controls"] == full.study.runs() and not needed["09_overhead"]
     assert {run.model for run in needed["04_transformer"]} == {"transformer"}
     assert {run.model for run in needed["model-vgg13"]} == {"vgg13"}
+
+
+def test_a_notebook_imports_the_package_of_the_command_from_any_folder(notebooks, tmp_path, monkeypatch):
+    """Relative folders in the environment are those of the command, and braces in a path are no parameter of papermill."""
+    import adagp
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "other")
+    monkeypatch.setenv("ADAGP_DATA", "data")
+    source = "import os, adagp\nprint(adagp.__file__, os.environ['ADAGP_DATA'], os.environ['PYTHONPATH'])"
+    (notebooks / "01_tiny.ipynb").write_text(json.dumps(notebook(source)))
+    left = tmp_path / "{lab}" / ".01_tiny.killed"
+    left.mkdir(parents=True)
+    execute_notebooks(notebook_jobs(SMOKE), tmp_path / "{lab}", report=lambda line: None)
+    printed = json.loads((tmp_path / "{lab}" / "01_tiny.ipynb").read_text())["cells"]
+    (text,) = ["".join(cell["outputs"][0]["text"]) for cell in printed if cell.get("outputs")]
+    assert text.split()[:2] == [adagp.__file__, str(tmp_path / "data")] and str(tmp_path / "other") in text
+    assert not left.exists()

@@ -31,6 +31,8 @@ COMMANDS = [
     "reproduce --profile smoke --only model -p model=5", "reproduce --profile smoke --only model -p model",
     "reproduce --profile smoke --only model -p =vgg13", "reproduce --profile smoke --only model -p 'model={'",
     "reproduce --profile smoke --only model -p 'model=!!python/object:os.system x'",
+    "reproduce --profile smoke --only 15 -p batch=64 -p batch=32",
+    "reproduce --profile smoke --only 15 -p 'batch={a: 1, a: 2}'",
     "reproduce --profile smoke --only model-", "reproduce --profile smoke --only model-vgg12",
     "reproduce --profile smoke --only ../model",
     "train-all --profile smoke --model ''", "train-all --profile smoke --model vgg12", "train-all --profile smoke --ray ray://",

@@ -260,3 +260,67 @@ def test_a_damaged_tokenizer_is_named(root, content):
     (path,) = root.rglob("tokenizer.json")
     path.write_bytes(whole.replace("[BOS]", "[X]").encode() if content is None else content)
     assert f"{path} is damaged" in refused(data.load, "multi30k")
+
+
+# ------------------------------------------------------------------ silent losses
+
+
+def test_images_of_more_than_8_bits_are_refused(root):
+    """Pillow cuts their values off at 255, which leaves a white image."""
+    tree(root / "cifar10")
+    path = root / "cifar10" / "train" / "cat" / "1.png"
+    Image.fromarray(np.full((32, 32), 40_000, np.uint16)).save(path)
+    said = refused(data.load, "cifar10")
+    assert str(path) in said and "more than 8 bits" in said
+
+
+def test_a_folder_within_a_class_is_refused_and_hidden_files_are_not_read(root):
+    tree(root / "cifar10")
+    for place in ("train", "train/cat"):
+        (root / "cifar10" / place / ".cache").mkdir()
+    (root / "cifar10" / "train" / "cat" / "._1.png").write_bytes(b"\0\5\26\7")
+    assert len(data.load("cifar10").split("train")) == 6
+    (root / "cifar10" / "train" / "cat" / "more").mkdir()
+    assert "more is a folder within a class" in refused(data.load, "cifar10")
+
+
+def test_a_tree_that_changes_while_it_is_decoded_is_not_kept(root, monkeypatch):
+    tree(root / "cifar10")
+    path, decode = root / "cifar10" / "train" / "cat" / "1.png", data._folders._decode
+    old = path.read_bytes()
+
+    def meanwhile(*arguments, **options):
+        path.write_bytes((root / "cifar10" / "train" / "cat" / "2.png").read_bytes())
+        decode(*arguments, **options)
+
+    monkeypatch.setattr(data._folders, "_decode", meanwhile)
+    assert "changed while it was read" in refused(data.load, "cifar10")
+    monkeypatch.setattr(data._folders, "_decode", decode)
+    path.write_bytes(old)
+    images = np.asarray(data.load("cifar10").split("train").images)
+    assert len({image.tobytes() for image in images}) == 6
+
+
+def test_sentences_of_windows_are_read_and_empty_or_endless_ones_refused(root, monkeypatch):
+    multi30k(root / "multi30k")
+    plain, path = data.load("multi30k"), root / "multi30k" / "train.en.gz"
+    lines = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + lines.replace(b"\n", b"\r\n")))
+    assert data.load("multi30k").fingerprint == plain.fingerprint
+    path.write_bytes(gzip.compress(lines.replace(b"en word 3\n", b" \n")))
+    assert f"{path}, line 4 is empty" in refused(data.load, "multi30k")
+    monkeypatch.setattr(data._translation, "_MOST_BYTES", 100)
+    assert "unpacks to more than the 100 bytes" in refused(data.load, "multi30k")
+
+
+@pytest.mark.parametrize(("name", "value"), [("ADAGP_DATA", "~nobody-of-this-name/data"), ("HOME", None)])
+def test_a_folder_of_nobody_is_named(monkeypatch, name, value):
+    def nobody(*_):
+        raise KeyError("no such user")
+
+    for variable in ("ADAGP_DATA", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    if value is not None:
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert "ADAGP_DATA" in refused(data.load, "multi30k")

@@ -59,6 +59,9 @@ CLAIMS = {
     "bound is text": setting("holds", {"within": "near"}),
     "sentence with a brace": setting("sentence", "{paper"),
     "sentence with another field": setting("sentence", "{price}"),
+    "sentence with a width": setting("sentence", "{paper:9}"),
+    "sentence with an attribute": setting("sentence", "{paper.real:g}"),
+    "id of two lines": setting("id", "a\nb"),
     "within nothing": setting("paper", None),
     "twice": lambda entries: entries.append(dict(entries[0])),
     "an entry is text": lambda entries: entries.append("claim"),
@@ -322,10 +325,10 @@ def test_an_output_that_is_a_plain_file_is_named(home, capsys, place):
 
 @pytest.mark.parametrize("error", [30, 28, 13, 122, 27])  # EROFS, ENOSPC, EACCES, EDQUOT, EFBIG
 def test_a_file_system_that_refuses_is_named(home, capsys, monkeypatch, error):
-    def refuse(*_, **__):
+    def refuse(*_):
         raise OSError(error, os.strerror(error), "place")
 
-    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
     said = refused_command(capsys, "export", "vgg13", "--out", "out.csv")
     assert os.strerror(error) in said and "out.csv" in said
 
@@ -388,3 +391,140 @@ def test_figures_of_the_behaviour_that_are_damaged_are_made_again(home, monkeypa
         monkeypatch.setattr(_behaviour, "train", lambda run: made)
         assert _behaviour._figures.__wrapped__(_behaviour._probe(RUN)) == [1.0, 0, 0, 0]
     assert np.isfinite(json.loads(path.read_text())["figures"][_behaviour._probe(RUN).name]).all()
+
+
+# ------------------------------------------------------------------ what is written
+
+
+def test_what_is_no_file_stays_and_a_link_keeps_its_place(tmp_path):
+    """A file in the place of a device, such as of /dev/null or /dev/stdout, would break other programs."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to(os.devnull)
+    for name in ("pipe", "null"):
+        said = refused(_files.write_atomic, tmp_path / name, "text")
+        assert f"cannot write {tmp_path / name}: it is a" in said
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "null").is_symlink()
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to("file")
+    _files.write_atomic(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "file").read_text() == "new"
+
+
+def test_the_umask_decides_who_reads_a_new_file_and_a_file_keeps_its_permissions(tmp_path):
+    before = os.umask(0o077)
+    try:
+        _files.write_atomic(tmp_path / "private", "")
+        os.umask(0o002)
+        _files.write_atomic(tmp_path / "shared", "")
+        _files.write_atomic(tmp_path / "private", "again")
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "private", tmp_path / "shared")] == [0o600, 0o664]
+
+
+def test_the_longest_name_that_the_disk_takes_is_written(tmp_path):
+    _files.write_atomic(tmp_path / ("é" * 127), "text")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["text"]
+
+
+# ------------------------------------------------------------------ what a parser would take without a word
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("x.json", '{"a": 1, "b": {"c": 1, "c": 2}}', "key 'c' twice"),
+        ("x.json", '{"a": NaN}', "NaN"),
+        ("x.json", '[-Infinity]', "-Infinity"),
+        ("x.yml", "- a: 1\n  b: {c: 1, d: 2, c: 1}\n", "key 'c' twice"),
+        ("x.yml", "a: 1\n'a': 2\n", "key 'a' twice"),
+    ],
+)
+def test_a_key_that_is_there_twice_and_what_is_no_number_are_refused(tmp_path, name, text, words):
+    read = _files.read_yaml if name.endswith("yml") else _files.read_json
+    (tmp_path / name).write_text(text)
+    said = refused(read, tmp_path / name, "mend it")
+    assert words in said and str(tmp_path / name) in said
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.yml", "x.toml"])
+def test_a_file_that_windows_wrote_is_read(tmp_path, name):
+    """With a byte order mark, and with its ends of lines."""
+    text = "a = 1\r\n" if name.endswith("toml") else '{"a":\r\n 1}\r\n'
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    read = {"x.json": _files.read_json, "x.yml": _files.read_yaml, "x.toml": _files.read_toml}[name]
+    assert read(tmp_path / name, "mend it") == {"a": 1}
+
+
+# ------------------------------------------------------------------ claims that compare nothing
+
+
+@pytest.mark.parametrize("how", ["missing", "without one"])
+def test_deterministic_values_that_are_not_recorded_fail_the_check(home, capsys, how):
+    path = home / "artifact" / "recorded" / "deterministic.json"
+    kept = json.loads(path.read_text())
+    kept.pop("mean-speedup")
+    path.write_text(json.dumps(kept))
+    if how == "missing":
+        path.unlink()
+    assert cli.main(["check", "--profile", "smoke"]) == 1
+    assert "no recorded values to compare with: mean-speedup" in capsys.readouterr().err
+
+
+def test_without_claims_or_records_nothing_is_kept(home, capsys):
+    readme, claims = (home / "README.md").read_text(), home / "artifact" / "claims.yml"
+    (home / "artifact" / "recorded" / "runs").rename(home / "away")
+    assert "runs is not there" in refused_command(capsys, "check", "--keep")
+    (home / "away").rename(home / "artifact" / "recorded" / "runs")
+    claims.write_text("[]\n")
+    assert "claims.yml" in refused_command(capsys, "check", "--keep")
+    assert (home / "README.md").read_text() == readme
+
+
+def test_the_readme_keeps_its_ends_of_lines_and_its_link(home):
+    path = home / "README.md"
+    path.rename(home / "text.md")
+    (home / "text.md").write_bytes((home / "text.md").read_bytes().replace(b"\n", b"\r\n"))
+    path.symlink_to("text.md")
+    publishing.claims_in_readme([])
+    content = (home / "text.md").read_bytes()
+    assert path.is_symlink() and content.count(b"\r\n") == content.count(b"\n") > 10
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "null", '{"provenance": {}, "models": "x", "blocks": 3}'])
+def test_recorded_results_of_another_form_are_named(home, content):
+    readers = {
+        "hardware": evidence.hardware_record, "crossing": evidence.crossing_record, "steps": evidence.recorded_steps,
+        "validation_zigzag": lambda: evidence.validation_record("zigzag"),
+        "validation_scalesim": lambda: evidence.validation_record("scalesim"),
+        "correlations-vgg13": evidence.recorded_correlations,
+    }  # fmt: skip
+    for name, read in readers.items():
+        path = home / "artifact" / "recorded" / f"{name}.json"
+        path.write_text(content)
+        assert str(path) in refused(read)
+
+
+@pytest.mark.parametrize("seconds", ["1e400", "-1", "1e300", "true"])
+def test_a_time_that_no_command_took_is_none(home, seconds):
+    folder = home / "artifact" / "output" / "smoke" / "executed"
+    folder.mkdir(parents=True)
+    (home / "book" / "_build").mkdir()
+    (folder / "00_method.ipynb").write_text('{"cells": []}')
+    (folder / "00_method.json").write_text(f'{{"key": "k", "finished": "then", "seconds": {seconds}}}')
+    (home / "book" / "_build" / "built").write_text(f'{{"key": "k", "seconds": {seconds}}}')
+    lines = publishing.forecast(publishing.notebook_jobs(SMOKE, ["00"]), SMOKE, folder, "", each=True)
+    told = "1 s last time" if seconds == "true" else "not executed before"
+    assert told in lines[0]
+
+
+def test_files_that_a_system_hides_are_not_read(home):
+    """macOS puts a file ._NAME beside each file that it copies to a foreign disk."""
+    for folder, name in (("notebooks", "00_method.ipynb"), ("artifact/recorded/runs", "x.json"), ("book", "_toc.yml")):
+        (home / folder / f"._{name}").write_bytes(b"\0\5\26\7")
+    assert "._00_method" not in publishing.available_notebooks()
+    names = []
+    for record in Store(home / "artifact" / "recorded" / "runs").records():
+        names.append(record.name)
+        break
+    assert names

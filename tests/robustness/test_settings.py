@@ -15,7 +15,7 @@ import pytest
 from adagp import accelerator as acc
 from adagp._errors import short
 from adagp.running import PLANS, PROFILES, Run
-from robustness.conftest import refused
+from robustness.conftest import refused, refused_command
 
 NUMBERS = (math.nan, math.inf, -math.inf, -1, 1e308, 10**5000, "1", [1], True, None, 1j)
 WHOLE = (math.nan, -1, 1.5, 10**30, "1", [1], True)
@@ -72,8 +72,17 @@ def started(command, redirection, **environment):
     return subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, env=os.environ | environment)
 
 
-@pytest.mark.parametrize(("command", "code"), [("simulate vgg13 --json", 0), ("train vgg12", 2)])
-@pytest.mark.parametrize("redirection", ["2>&-", ">&-", "<&- >&- 2>&-", "2>/dev/full"])
+REDIRECTIONS = ("2>&-", ">&-", "<&- >&- 2>&-", "2>/dev/full")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "redirection"),
+    [
+        *(("simulate vgg13 --json", 0, redirection) for redirection in REDIRECTIONS),
+        *(("simulate vgg13 --design huge", 2, redirection) for redirection in REDIRECTIONS),
+        ("train vgg12", 2, "<&- >&- 2>&-"),  # which imports torch
+    ],
+)
 def test_a_closed_stream_changes_neither_the_exit_code_nor_the_other_stream(command, code, redirection):
     done = started(command, redirection)
     assert done.returncode == code
@@ -118,10 +127,11 @@ def test_too_many_threads_are_refused_before_torch_is_imported():
 
 def test_the_largest_hardware_and_the_smallest_give_finite_figures():
     work = acc.workload("vgg13", dataset="cifar10", batch=2**24)
+    most = {"epochs": 1_000_000, "batches_per_epoch": 10**12}
     large = {"buffer_bytes": 2**40, "word_bytes": 8}
     small = {"rows": 1, "cols": 1, "clock_hz": 1e-3, "dram_bytes_per_s": 1e18}
     for hardware in (acc.Hardware(rows=2**16, cols=2**16, **large), acc.Hardware(**small)):
-        report = acc.simulate(work, hardware=hardware, epochs=1_000_000)
+        report = acc.simulate(work, hardware=hardware, **most)
         assert 0.5 < report.speedup < 3 and math.isfinite(report.energy) and report.energy > 0
 
 
@@ -131,3 +141,17 @@ def test_every_planned_run_is_within_the_bounds_and_keeps_its_name():
     assert all(Run.from_config(run.config()).name == run.name for run in runs)
     whole = dataclasses.replace(runs[0], width=np.float32(2), epochs=np.int64(3))
     assert whole == dataclasses.replace(runs[0], width=2, epochs=3) and json.loads(json.dumps(whole.config()))["epochs"] == 3
+
+
+def test_characters_that_a_terminal_has_not_are_written_out(tmp_path):
+    (tmp_path / "net.csv").write_text("layer, M, N, K,\nl→é, 4, 5, 6,\n", encoding="utf-8")
+    done = started(f"export {tmp_path / 'net.csv'}", "", PYTHONIOENCODING="latin-1")
+    assert done.returncode == 0 and "l\\u2192" in done.stdout, done.stderr
+
+
+def test_a_current_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "current folder cannot be read: No such file or directory" in refused_command(capsys, "info")

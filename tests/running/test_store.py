@@ -4,6 +4,8 @@ import dataclasses
 import importlib.metadata
 import json
 import os
+import re
+import subprocess
 
 import pytest
 from pydantic import ValidationError
@@ -11,7 +13,7 @@ from pydantic import ValidationError
 import adagp
 from adagp._errors import UsageError
 from adagp._files import write_atomic, write_json
-from adagp.running import Record, Run, Store, provenance, recorded_store, write_recorded
+from adagp.running import Record, Run, Store, _provenance, provenance, recorded_store, write_recorded
 from adagp.running._store import read
 
 RUN = Run(model="vgg13", dataset="digits", method="bp", epochs=1)
@@ -52,6 +54,7 @@ def test_a_record_of_other_code_is_made_again(tmp_path):
     [
         ("{", "cannot read .*delete it to run it again"),
         ("[]", "is not a result record"),
+        *((json.dumps(document(schema=schema)), "is not a result record") for schema in (True, 0, -1)),
         (json.dumps(document(schema=99)), "has schema 99, this version of adagp reads up to 2"),
         (json.dumps(document(curves={})), "field curves: input should be a valid list, got {}"),
     ],
@@ -249,3 +252,27 @@ def test_recorded_results_say_where_they_come_from(checkout):
     kept = json.loads(path.read_text())
     assert kept["rows"] == [1] and kept["provenance"]["versions"]["adagp"] == adagp.__version__
     assert json.loads(write_recorded("x.json", {}, {"commit": "of old"}).read_text()) == {"provenance": {"commit": "of old"}}
+
+
+def test_a_commit_is_that_of_the_code_that_ran(checkout, at_home, tmp_path, monkeypatch):
+    """Not that of a repository around a copy, nor of one that a git hook names, nor of a checkout of other code."""
+
+    def commit():
+        _provenance._commit.cache_clear()
+        return _provenance._commit()
+
+    def git(folder, *words):
+        subprocess.run(["git", "-C", folder, "-c", "user.name=x", "-c", "user.email=x@example.org", *words], check=True)
+
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "-m", "around")
+    assert commit() == "installed outside the checkout"
+    monkeypatch.setattr(_provenance, "_PACKAGE", checkout / "src" / "adagp")
+    assert commit() == "unknown"
+    git(checkout, "init", "--quiet")
+    git(checkout, "commit", "--quiet", "--allow-empty", "-m", "own")
+    own = commit()
+    assert re.fullmatch("[0-9a-f]{12}", own)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    assert commit() == own
+    _provenance._commit.cache_clear()

@@ -233,3 +233,27 @@ def test_a_resumed_run_that_diverges_keeps_its_earlier_curve(tmp_path):
     record = train(dataclasses.replace(run, lr=0.05), checkpoint=checkpoint)
     assert record.result.diverged and [row.epoch for row in record.curves] == [1, 2]
     assert record.result.seconds == pytest.approx(sum(row.seconds for row in record.curves), abs=0.01)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 0.01}])
+def test_a_checkpoint_under_another_runs_name_is_not_continued(tmp_path, change):
+    """A copied or renamed file would give this run's record the weights of another seed, or another learning rate."""
+
+    def stop(row):
+        raise KeyboardInterrupt
+
+    other, store = dataclasses.replace(RUN, **change), Store(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run_one(other, store, on_epoch=stop)
+    (store.work / f"{other.name}.pt").rename(store.work / f"{RUN.name}.pt")
+    epochs = []
+    with pytest.raises(KeyboardInterrupt):
+        run_one(RUN, store, on_epoch=lambda row: (epochs.append(row["epoch"]), stop(row)))
+    assert epochs == [1]
+
+
+def test_a_record_is_shown_from_a_store_that_cannot_be_written_to(tmp_path, monkeypatch, reference):
+    store = Store(tmp_path)
+    store.put(reference)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert run_one(RUN, store).document == reference.document

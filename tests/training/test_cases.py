@@ -10,12 +10,13 @@ import datetime
 import io
 import os
 import pickle
-import socket
 import warnings
 
+import processes
 import pytest
 import torch
 import torch.nn.functional as F
+from processes import one_server
 from test_engine import ALTERNATING, ALWAYS_GP, WARM_UP, assert_same
 from torch import nn
 
@@ -1383,12 +1384,11 @@ COMPILED += [(kind, "error-projection") for kind in ("second engine", "part", "b
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
     """Results by (kind, predictor): 'same' if equal to the eager model bit for bit, else the error or the difference."""
-    file = tmp_path_factory.mktemp("compiled") / "results.pt"
-    torch.multiprocessing.spawn(_compile_all, args=(file,), nprocs=1)
-    return torch.load(file, weights_only=True)
+    (made,) = processes.results(_compile_all, tmp_path_factory.mktemp("compiled"))
+    return made
 
 
-def _compile_all(rank, file):
+def _compile_all(rank, port, folder):
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     results = {}
@@ -1410,7 +1410,7 @@ def _compile_all(rank, file):
     AdaGP(other, sgd(other), schedule=WARM_THEN_BOTH).load_state_dict(engine.state_dict())
     engine.close()
     results["hooks after close"] = sum(len(module._forward_hooks) for module in model.modules())
-    torch.save(results, file)
+    torch.save(results, folder / "0.pt")
 
 
 def _compiled_weights(kind, predictor, do):
@@ -1448,7 +1448,7 @@ def _compiled_weights(kind, predictor, do):
     return {name.replace("_orig_mod.", ""): value for name, value in weights(model).items()}
 
 
-@pytest.mark.xdist_group("compiled")
+@one_server
 @pytest.mark.parametrize("kind, predictor", COMPILED)
 def test_e05_a_compiled_model_trains_as_the_eager_one_or_is_refused_at_once(compiled, kind, predictor):
     result = compiled[f"{kind} {predictor}"]
@@ -1456,7 +1456,7 @@ def test_e05_a_compiled_model_trains_as_the_eager_one_or_is_refused_at_once(comp
     assert result == "same" or refusal
 
 
-@pytest.mark.xdist_group("compiled")
+@one_server
 def test_e05_close_takes_the_hooks_off_a_compiled_model(compiled):
     assert compiled["hooks after close"] == 0
 
@@ -1495,16 +1495,7 @@ DISTRIBUTED = [("dropped", name) for name in [*EVERY, "sampled by error"]] + [
 
 @pytest.fixture(scope="module")
 def drifting(tmp_path_factory):
-    return _spawn(_in_group, tmp_path_factory.mktemp("drifting"))
-
-
-def _spawn(function, folder):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with contextlib.suppress(torch.multiprocessing.ProcessExitedException):  # what was saved before is looked at
-        torch.multiprocessing.spawn(function, args=(port, folder), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return processes.results(_in_group, tmp_path_factory.mktemp("drifting"), count=2)
 
 
 def _join(rank, port):
@@ -1565,7 +1556,7 @@ def _state_of_replicas():
     return [layer.name for layer in engine.layers]
 
 
-@pytest.mark.xdist_group("drifting")
+@one_server
 @pytest.mark.parametrize("how, predictor", DISTRIBUTED)
 def test_e03_e20_replicas_that_run_different_layers_stay_equal(drifting, how, predictor):
     one, other = (replica.get(f"{how} {predictor}", {"raised": "the process was aborted"}) for replica in drifting)
@@ -1574,14 +1565,14 @@ def test_e03_e20_replicas_that_run_different_layers_stay_equal(drifting, how, pr
     assert not torch.equal(one["body.weight"], Dropping(how, 0).body.weight)
 
 
-@pytest.mark.xdist_group("drifting")
+@one_server
 @pytest.mark.parametrize("how", ["dropped", "experts"])
 def test_e03_true_steps_of_replicas_are_the_plain_loop(drifting, how):
     for replica in drifting:
         same_state(replica[f"{how} AlwaysBP"], replica[f"{how} plain"])
 
 
-@pytest.mark.xdist_group("drifting")
+@one_server
 def test_e25_the_state_of_a_replica_is_that_of_the_model(drifting):
     assert all(replica["state"] == ["0", "2", "4"] for replica in drifting)
 
@@ -1605,7 +1596,7 @@ def shardable():
 
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory):
-    return _spawn(_in_shards, tmp_path_factory.mktemp("sharded"))
+    return processes.results(_in_shards, tmp_path_factory.mktemp("sharded"), count=2)
 
 
 def _in_shards(rank, port, folder):
@@ -1665,7 +1656,7 @@ def engine_name(predictor):
     return "coast" if predictor == "AlwaysBP" else predictor
 
 
-@pytest.mark.xdist_group("sharded")
+@one_server
 @pytest.mark.parametrize("predictor, how, optimizer", SHARDED)
 def test_e21_two_shards_with_half_of_the_batch_each_are_one_process_with_all_of_it(sharded, predictor, how, optimizer):
     alone = _sharded(predictor, how, optimizer)
@@ -1676,7 +1667,7 @@ def test_e21_two_shards_with_half_of_the_batch_each_are_one_process_with_all_of_
         torch.testing.assert_close(made, {k: v for k, v in alone.items() if k != "gp"}, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.xdist_group("sharded")
+@one_server
 @pytest.mark.parametrize("predictor", EVERY)
 def test_e21_other_predictors_refuse_shards_in_a_line(sharded, predictor):
     for replica in sharded:

@@ -4,9 +4,11 @@ import copy
 import io
 import pickle
 
+import processes
 import pytest
 import torch
 import torch.nn.functional as F
+from processes import one_server
 from torch import nn
 
 import adagp
@@ -393,7 +395,7 @@ def test_a_scaler_leaves_true_gradient_steps_as_they_are():
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-7)
 
 
-def _compiled_and_eager(rank):
+def _compiled_and_eager(rank, port, folder):
     results = []
     for compiled in (False, True):
         model = small_net()
@@ -404,11 +406,12 @@ def _compiled_and_eager(rank):
         assert len(engine.metrics()) == 3
         results.append(model)
     assert_same(*results)
+    torch.save("same", folder / "0.pt")
 
 
-def test_a_compiled_model_trains_as_the_eager_one():
-    # In a process of its own: the checks of shapes that the tests install cannot be compiled.
-    torch.multiprocessing.spawn(_compiled_and_eager, nprocs=1)
+@one_server
+def test_a_compiled_model_trains_as_the_eager_one(tmp_path):
+    assert processes.results(_compiled_and_eager, tmp_path) == ["same"]
 
 
 @pytest.mark.parametrize("predictor", ["shared-network", "shuffled", "error-projection", "previous"])

@@ -3,12 +3,13 @@
 import copy
 import gc
 import io
-import socket
 import weakref
 
+import processes
 import pytest
 import torch
 import torch.nn.functional as F
+from processes import one_server
 from test_cases import same_state
 from test_engine import ALTERNATING, ALWAYS_GP, WARM_UP, assert_same, batches, plain, sgd, small_net, train
 from torch import nn
@@ -51,12 +52,7 @@ ALIKE = {
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory):
     """Results of two processes in one gloo group, each with its own data, by case; 'alone' is without the group."""
-    folder = tmp_path_factory.mktemp("replicas")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_in_group, args=(port, folder), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return processes.results(_in_group, tmp_path_factory.mktemp("replicas"), count=2)
 
 
 def _in_group(rank, port, folder):
@@ -80,7 +76,7 @@ def _replica(rank, predictor, schedule):
     return {"phases": phases, "weights": [p.detach() for p in model.parameters()]}
 
 
-@pytest.mark.xdist_group("replicas")
+@one_server
 @pytest.mark.parametrize("case", ALIKE)
 def test_replicas_of_distributed_training_stay_equal(replicas, case):
     one, other = (replica[case] for replica in replicas)
@@ -98,7 +94,7 @@ def _alone(rank):
     return [p.detach() for p in model.parameters()]
 
 
-@pytest.mark.xdist_group("replicas")
+@one_server
 def test_a_model_that_is_not_replicated_learns_from_its_own_outputs(replicas):
     for rank, replica in enumerate(replicas):
         for mine, alone in zip(replica["alone"], _alone(rank), strict=True):

@@ -7,7 +7,7 @@ of it, and the cells of a chip of this kind are not public.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .._errors import UsageError
+from .._errors import UsageError, require
 from ._constants import read_table
 from ._designs import Design
 from ._hardware import Hardware
@@ -49,6 +49,7 @@ def area_power(reports: Iterable[Report]) -> "pd.DataFrame":
     Raises:
         UsageError: a report whose energy table is not in picojoules.
     """
+    require("pandas")
     import pandas as pd
 
     rows = []

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from .._errors import require
 from .._work import PredictorSize
 from ..schedule import Schedule
 from ._constants import read_table
@@ -42,6 +43,7 @@ def simulate_all(
     Args:
         settings: other arguments of ``simulate``: schedule, epochs, batches_per_epoch, predictor.
     """
+    require("pandas")
     import pandas as pd
 
     works, flows, kinds = list(workloads), list(dataflows), [Design.named(design) for design in designs]
@@ -72,6 +74,7 @@ def explore(
     Raises:
         UsageError: as ``simulate``, and as ``Workload.with_batch``.
     """
+    require("pandas")
     import pandas as pd
 
     base, works, sizes = hardware or Hardware(), list(workloads), list(batches)
@@ -101,6 +104,7 @@ def compare_methods(
         methods: names as for ``simulate``, such as "truncated:0.5".
         settings: other arguments of ``simulate``: design, dataflow, hardware, epochs, batches_per_epoch, predictor.
     """
+    require("pandas")
     import pandas as pd
 
     rows = []
@@ -123,6 +127,7 @@ def sensitivity(workloads: Iterable[Workload], *, design: str = "efficient", dat
     Columns: choice (preset, energy table, DRAM bandwidth, batch,
     epochs, dataflow, design), value, and model, dataset, speedup, energy_saving, dram_saving.
     """
+    require("pandas")
     import pandas as pd
 
     workloads = list(workloads)

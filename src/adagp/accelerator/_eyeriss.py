@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from .._errors import require
 from ._constants import read_table
 from ._counts import COUNTED, count
 from ._hardware import hardware
@@ -45,6 +46,7 @@ def eyeriss_anchors() -> "pd.DataFrame":
     The model has no stalls in the network on chip and no start-up between layers, so it is faster than the chip. It
     reads and writes DRAM uncompressed, where the chip compresses runs of zeros, so it moves more.
     """
+    require("pandas")
     import pandas as pd
 
     data, chip = read_table("eyeriss.toml"), hardware("eyeriss-168pe")

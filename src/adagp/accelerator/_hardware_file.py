@@ -17,6 +17,9 @@ _DESIGN_FIELDS: dict[str, tuple[type, str | None]] = {
 """Type and unit of each field of a design."""
 
 
+_LONGEST = 60  # characters of a design's name
+
+
 @dataclass(frozen=True, kw_only=True)
 class HardwareFile:
     """Chip and designs of a hardware file."""
@@ -69,6 +72,11 @@ def read_hardware(path: str | Path) -> HardwareFile:
     for name, entries in content.get("designs", {}).items():
         if name in DESIGNS:
             raise UsageError(f"{path}: designs.{name} has the name of a built-in design; choose another")
+        if len(name) > _LONGEST or not name.isprintable() or name != name.strip() or not name or "," in name:
+            raise UsageError(
+                f"{path}: a design's name has 1 to {_LONGEST} printable characters, no comma and no blank at its ends, as "
+                f"--design takes them; got {short(name)}"
+            )
         _known(path, f"field of [designs.{name}]", entries, _DESIGN_FIELDS)
         found: dict[str, Any] = {}
         for key, entry in entries.items():

@@ -4,7 +4,9 @@
 networks. A test traces them again and compares. After a change of ``adagp.models``: ``python -m adagp.accelerator._network``.
 """
 
+import contextlib
 import json
+import sys
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -82,16 +84,17 @@ def find_workload(
         UsageError: as ``workload`` and ``read_topology``; a target that cannot be imported or is no module; a data set or
             an input that the target does not take.
     """
-    if dataset is not None and (target.endswith(".csv") or ":" in target):
+    if dataset is not None and (target.lower().endswith(".csv") or ":" in target):
         raise UsageError(f"--dataset {dataset} goes with a model's name; {target} brings its own shapes")
     if inputs and ":" not in target:
         raise UsageError(f"--input goes with package.module:attribute; {target} brings its own shapes")
-    if target.endswith(".csv"):
+    if target.lower().endswith(".csv"):
         found = read_topology(target)
     elif ":" in target:
         if not inputs:
             raise UsageError(f"{target} needs --input: the shape of its argument, such as 8,3,64,64")
-        found = replace(workload(_imported(target), tuple(_example(text) for text in inputs)), name=target)
+        with contextlib.redirect_stdout(sys.stderr):  # what the user's own code prints is no result
+            found = replace(workload(_imported(target), tuple(_example(text) for text in inputs)), name=target)
     else:
         named = datasets(target)[0] if dataset is None else dataset
         return workload(target, dataset=named, batch=128 if batch is None else batch)
@@ -100,7 +103,6 @@ def find_workload(
 
 def _imported(target: str) -> "nn.Module":
     import importlib
-    import sys
     from pathlib import Path
 
     from torch import nn

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._errors import UsageError, unknown
+from .._errors import UsageError, require, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +69,7 @@ class PipelineSchedule:
 
     def to_frame(self) -> "pd.DataFrame":
         """Return one row for each task."""
+        require("pandas")
         import pandas as pd
 
         return pd.DataFrame([vars(task) for task in self.tasks])

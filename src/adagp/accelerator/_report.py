@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._errors import require
 from .._work import GPWork
 from ..schedule import Segment
 from ._designs import Batch, Design
@@ -110,6 +111,7 @@ class Report:
         Columns: model, dataset, batch, dataflow, run, phase, component, batches, and for all these batches:
         busy_cycles, dram_words, energy_mac, energy_rf, energy_noc, energy_buffer, energy_dram.
         """
+        require("pandas")
         import pandas as pd
 
         table = self.hardware.energy_table
@@ -159,6 +161,7 @@ class Report:
         return self._layer_frame(self.mean_costs, list(Component))
 
     def _layer_frame(self, costs: np.ndarray, components: list[Component]) -> "pd.DataFrame":
+        require("pandas")
         import pandas as pd
 
         layers, every = self.workload.layers, list(Component)

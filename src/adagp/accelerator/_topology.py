@@ -56,7 +56,7 @@ def read_topology(path: str | Path) -> Workload:
     """
     path = Path(path)
     mend = "give a table of layers as SCALE-Sim reads it"
-    text = read_text(path, mend, most=2**20, encoding="utf-8-sig")
+    text = read_text(path, mend, most=2**20)
     try:
         rows = list(csv.reader(io.StringIO(text)))
     except csv.Error as error:

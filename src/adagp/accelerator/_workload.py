@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .._errors import UsageError, require_whole
+from .._errors import UsageError, require, require_whole
 from ._layer import PASSES, LayerShape
 from ._layer_table import LayerTable
 
@@ -62,6 +62,7 @@ class Workload:
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a tidy frame: one row for each layer, pass and kind of product, with the words of the layer's tensors."""
+        require("pandas")
         import pandas as pd
 
         rows = [

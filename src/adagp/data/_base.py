@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from .._errors import UsageError, unknown
+from .._errors import UsageError, short, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,15 +105,29 @@ def of_classes(whole: Dataset, name: str, labels: range) -> Dataset:
 
 
 def data_root() -> Path:
-    """Return the folder ``$ADAGP_DATA``, or the user's cache folder if it is not set."""
+    """Return the folder ``$ADAGP_DATA``, or the user's cache folder if it is not set.
+
+    Raises:
+        UsageError: there is no such user (``~name``), or the user has no home folder.
+    """
     named = os.environ.get("ADAGP_DATA")
-    return Path(named).expanduser() if named else user_cache()
+    try:
+        return Path(named).expanduser() if named else user_cache()
+    except RuntimeError as error:
+        raise UsageError(f"ADAGP_DATA names the home folder of nobody, got {short(named)}; give a folder") from error
 
 
 def user_cache() -> Path:
-    """Return the user's cache folder for this package, below ``$XDG_CACHE_HOME`` if that is set."""
+    """Return the user's cache folder for this package, below ``$XDG_CACHE_HOME`` if that is set.
+
+    Raises:
+        UsageError: the user has no home folder, as in a container with another user's number.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "adagp"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "adagp"
+    except RuntimeError as error:
+        raise UsageError("this user has no home folder for data sets; set ADAGP_DATA or HOME to a folder") from error
 
 
 def fingerprint(*parts: bytes | np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._errors import UsageError
+from .._errors import UsageError, require
 from ._base import Dataset, Images, fingerprint, statistics
 from ._facts import FACTS
 
@@ -18,6 +18,7 @@ def load_digits(size: int = 32) -> Dataset:
     Raises:
         UsageError: another side than 16 or 32.
     """
+    require("sklearn", what="the data set digits")
     from sklearn.datasets import load_digits as load
 
     if size not in _SIDES:

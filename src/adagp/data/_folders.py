@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from .._errors import UsageError, reason, require_whole
+from .._errors import UsageError, reason, require, require_whole
 from .._processes import temporary_folder
 from ._base import Dataset, Images, data_root, fingerprint, statistics, user_cache
 from ._facts import FACTS
@@ -30,7 +30,8 @@ def load_cifar(name: str, root: Path | None = None) -> Dataset:
     """Return CIFAR-10 or CIFAR-100, from ``ROOT/NAME/{train,test}/CLASS/IMAGE`` if it exists, else from torchvision's download.
 
     Raises:
-        UsageError: a split, class or image is missing or unreadable; or no data and no network.
+        UsageError: a split, class or image is missing, unreadable or of more than 8 bits a colour; the tree changes while it is
+            read; or no data and no network.
     """
     root = data_root() if root is None else root
     title = FACTS[name].title
@@ -40,7 +41,13 @@ def load_cifar(name: str, root: Path | None = None) -> Dataset:
         # A lossy re-encoding is another data set, and results on it must name it.
         lossy = any(path.suffix.lower() in (".jpg", ".jpeg") for path in files)
         key = _content_key(root / name, files)[:16]
-        folder = cached(root, f"{name}-{key}", lambda target: _decode(listing, target, size=32))
+
+        def decode(target: Path) -> None:
+            _decode(listing, target, size=32)
+            if _content_key(root / name, files)[:16] != key:
+                raise UsageError(f"{root / name} changed while it was read; run the same command once nothing writes there")
+
+        folder = cached(root, f"{name}-{key}", decode)
         return _read(folder, name, f"{title} (JPEG)" if lossy else title)
     folder = cached(root, name, lambda target: _download(name, title, root, target))
     return _read(folder, name, title)
@@ -122,19 +129,23 @@ def class_folders(
 
     Raises:
         UsageError: a split, its classes or a class's images are missing, an image is no regular file, the splits differ in
-            classes, or there are more than ``most``.
+            classes, or there are more than ``most``; a class has a folder of its own. What is hidden is not looked at.
     """
     listing: dict[str, dict[str, list[Path]]] = {}
     for split in splits:
         if not (folder / split).is_dir():
             raise UsageError(f"{folder} has no folder {split!r}; expected {folder}/{{{','.join(splits)}}}/CLASS/IMAGE")
-        classes = sorted(path for path in (folder / split).iterdir() if path.is_dir())
+        classes = sorted(path for path in (folder / split).glob("[!.]*") if path.is_dir())
         if not classes:
             raise UsageError(f"{folder / split} has no class folders; expected {folder / split}/CLASS/IMAGE")
         for path in classes:
-            images = sorted(file for file in path.iterdir() if file.suffix.lower() in _ENDINGS)
+            found = sorted(path.glob("[!.]*"))
+            images = [file for file in found if file.suffix.lower() in _ENDINGS]
             if not images:
                 raise UsageError(f"{path} has no images; expected files ending in {', '.join(sorted(_ENDINGS))}")
+            for file in found:
+                if file not in images and file.is_dir():
+                    raise UsageError(f"{file} is a folder within a class, whose images would be left out; move them up or away")
             for image in images:  # reading a pipe would hang, and so would a circular link
                 if not image.is_file():
                     raise UsageError(f"{image} is not a file that can be read; remove it or mend the link")
@@ -238,6 +249,7 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
 
 def _square(path: Path, side: int) -> np.ndarray:
     """Return the image with its shorter side scaled to ``side``, cut to a square in the middle."""
+    require("PIL", what="reading images")
     from PIL import ImageOps
 
     return np.asarray(_image(path, lambda image: ImageOps.fit(image, (side, side)))).transpose(2, 0, 1)
@@ -249,6 +261,7 @@ def _image(path: Path, change: Callable = lambda image: image, size: int | None 
     Raises:
         UsageError: an image that is damaged, too large or not of the side ``size``.
     """
+    require("PIL", what="reading images")
     from PIL import Image
 
     try:
@@ -257,6 +270,8 @@ def _image(path: Path, change: Callable = lambda image: image, size: int | None 
                 raise UsageError(f"{path} is {image.width}x{image.height} pixels, expected {size}x{size}; resize it")
             if image.width * image.height > _MOST_PIXELS:
                 raise UsageError(f"{path} has {image.width * image.height:,} pixels, at most {_MOST_PIXELS:,} are read")
+            if image.mode.startswith(("I", "F")):  # Pillow would cut their values off at 255
+                raise UsageError(f"{path} has {image.mode} pixels of more than 8 bits, expected 8 bits a colour; convert it")
             return change(image.convert("RGB"))
     except UsageError:
         raise
@@ -290,13 +305,13 @@ def _write_facts(target: Path, classes: list[str]) -> None:
     labels = [np.load(target / f"{split}-labels.npy") for split in _SPLITS]
     mean, std = statistics(arrays["train"])
     facts = {"classes": classes, "mean": mean, "std": std, "fingerprint": fingerprint(*arrays.values(), *labels)}
-    (target / "facts.json").write_text(json.dumps(facts))
+    (target / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _read(folder: Path, name: str, note: str) -> Dataset:
     """Return the decoded data after a check: as many labels as images, of the right types, and the bytes that were written."""
     try:
-        facts = json.loads((folder / "facts.json").read_text())
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         classes = tuple(facts["classes"])
         splits = {split: _read_split(folder, split, FACTS[name].size, len(classes)) for split in _SPLITS}
         parts = [splits[split].images for split in _SPLITS] + [splits[split].labels for split in _SPLITS]

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .._errors import UsageError, reason
+from .._errors import UsageError, reason, require
 from ._base import Dataset, Sentences, data_root, fingerprint
 from ._facts import FACTS, SPECIAL
 from ._folders import cached
 
 _MULTI30K = {"train": "train", "val": "val", "test": "test_2016_flickr"}
 _ADDRESS = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
+_MOST_BYTES = 32 * 2**20  # of a file's text; the longest of the corpus has two million
 _CHECKSUMS = {  # SHA-256 of the corpus's own files
     "test_2016_flickr.de.gz": "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8",
     "test_2016_flickr.en.gz": "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9",
@@ -32,6 +33,7 @@ def load_numbers() -> Dataset:
     6,000 numbers below 100,000 are drawn, none twice: 5,000 to train on, 500 to validate and 500 to test. So no test number is
     trained on. A German number is one word, so BLEU is counted over characters.
     """
+    require("num2words", what="the data set numbers")
     from num2words import num2words
 
     numbers = np.random.default_rng(0).choice(100_000, 6_000, replace=False).tolist()
@@ -47,7 +49,8 @@ def load_multi30k(root: Path | None = None) -> Dataset:
     It is read from ``ROOT/multi30k/{train,val,test_2016_flickr}.{en,de}.gz``, or downloaded from the corpus's repository.
 
     Raises:
-        UsageError: a file is missing with no network, damaged, or has another number of lines than its translation.
+        UsageError: a file is missing with no network, damaged or too large, or has an empty line or another number of lines
+            than its translation.
     """
     folder = (data_root() if root is None else root) / "multi30k"
     splits = {}
@@ -67,12 +70,18 @@ def _lines(path: Path) -> list[str]:
     if not path.is_file():  # reading a pipe would hang
         raise UsageError(f"{path} is not a file that can be read; remove it to download it again")
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        with gzip.open(path) as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:  # a file of some kilobytes may unpack to gigabytes
+            raise ValueError(f"it unpacks to more than the {_MOST_BYTES:,} bytes that are read at most")
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UsageError(f"cannot read {path}: {reason(error)}; remove it to download it again") from error
+    lines = [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
     if not lines:
         raise UsageError(f"{path} holds no sentences; remove it to download it again")
+    if "" in lines:
+        raise UsageError(f"{path}, line {lines.index('') + 1} is empty; remove it here and in the other language")
     return lines
 
 
@@ -108,7 +117,7 @@ def _dataset(name: str, splits: dict[str, Sentences], bleu_tokens: str) -> Datas
 
     def train(folder: Path) -> None:
         made = _train_tokenizer([*splits["train"].source, *splits["train"].target], FACTS[name].classes)
-        (folder / "tokenizer.json").write_text(made)
+        (folder / "tokenizer.json").write_text(made, encoding="utf-8")
 
     folder = cached(data_root(), f"{name}-tokenizer-{print_[:16]}", train)
     return Dataset(
@@ -123,6 +132,7 @@ def _dataset(name: str, splits: dict[str, Sentences], bleu_tokens: str) -> Datas
 
 
 def _read_tokenizer(path: Path, vocabulary: int) -> str:
+    require("tokenizers", what="translation")
     from tokenizers import Tokenizer
 
     try:
@@ -137,6 +147,7 @@ def _read_tokenizer(path: Path, vocabulary: int) -> str:
 
 def _train_tokenizer(lines: list[str], vocabulary: int) -> str:
     """Return a joint byte-pair encoding of both languages (Sennrich et al. 2016), as Hugging Face's JSON."""
+    require("tokenizers", what="translation")
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))

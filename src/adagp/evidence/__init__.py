@@ -1,5 +1,10 @@
 """From records to evidence: tidy tables, statistics, and each claim against what was measured."""
 
+from .._errors import require
+
+require("pandas", "scipy", what="adagp.evidence")
+
+# isort: split
 from ._claims import Claim, Measured, check_claims, claim_value, paper_value, record_fixed
 from ._computed import (
     collection_table,

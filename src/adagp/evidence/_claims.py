@@ -5,7 +5,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from string import Formatter
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
@@ -94,6 +95,11 @@ class Claim:
         return sides if self.verdict == "open" else f"an interval that reaches to the other side of {bound:g}"
 
     @property
+    def unrecorded(self) -> bool:
+        """True for a deterministic value without a recorded one to compare it with."""
+        return self.deterministic and self.recorded is None
+
+    @property
     def moved(self) -> bool:
         """True for a deterministic value that is no longer its recorded one."""
         if not self.deterministic or self.recorded is None or self.current is None:
@@ -108,7 +114,7 @@ class Claim:
 class _Entry(BaseModel, extra="forbid"):
     """A claim as artifact/claims.yml has it."""
 
-    id: str
+    id: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,60}$")]
     source: Literal["paper", "ours"]
     sentence: str
     paper: FiniteFloat | None
@@ -117,6 +123,9 @@ class _Entry(BaseModel, extra="forbid"):
     deterministic: bool
     measure: str
     notebook: str
+
+
+_Entries = Annotated[list[_Entry], Field(min_length=1)]
 
 
 class _Fixed(BaseModel, extra="forbid"):
@@ -139,9 +148,10 @@ def check_claims(profile: Profile, refuse: Callable[[UsageError], None] | None =
     Raises:
         UsageError: a record is refused, without ``refuse``; or a file of claims is damaged.
     """
-    kept, mine, fixed = deciding(recorded(refuse)), _mine(profile, refuse), _read_fixed()
+    fixed, entries = _read_fixed(), _entries()  # before the records, which take a second
+    kept, mine = deciding(recorded(refuse)), _mine(profile, refuse)
     claims = []
-    for entry in _entries():
+    for entry in entries:
         measure = MEASURES[entry.pop("measure")]
         if entry["deterministic"]:
             before = fixed.get(entry["id"])
@@ -285,7 +295,7 @@ def paper_value(claim: str) -> float:
 def _entries() -> list[dict]:
     path, mend = _paths.root() / "artifact" / "claims.yml", "restore it with git checkout"
     content = read_yaml(path, mend)
-    entries = [entry.model_dump() for entry in _checked(list[_Entry], content, path, mend)]
+    entries = [entry.model_dump() for entry in _checked(_Entries, content, path, mend)]
     names = [entry["id"] for entry in entries]
     for entry in entries:
         if names.count(entry["id"]) > 1:
@@ -297,11 +307,19 @@ def _entries() -> list[dict]:
         if entry["deterministic"] != (not inspect.signature(MEASURES[entry["measure"]]).parameters):
             kind = "is not" if entry["deterministic"] else "is"
             raise UsageError(f"{path}: claim {entry['id']!r}: measure {entry['measure']} {kind} deterministic; {mend}")
-        try:
-            entry["sentence"] = entry["sentence"].format(paper=entry["paper"])
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UsageError(f"{path}: the sentence of {entry['id']!r} takes {{paper:g}} alone: {reason(error)}") from error
+        entry["sentence"] = _with_value(path, entry)
     return entries
+
+
+def _with_value(path: Path, entry: dict) -> str:
+    """Return a claim's sentence with the paper's value. Its format asks for nothing else: a width could fill the memory."""
+    try:
+        fields = [field for _, *field in Formatter().parse(entry["sentence"]) if field[0] is not None]
+        if any(field != ["paper", "g", None] for field in fields):
+            raise ValueError("it asks for something else")
+        return entry["sentence"].format(paper=entry["paper"])
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path}: the sentence of {entry['id']!r} takes {{paper:g}} alone: {reason(error)}") from error
 
 
 def _entry(claim: str) -> dict:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _paths
@@ -120,13 +121,13 @@ def hardware_record() -> dict:
     Raises:
         UsageError: it is not there.
     """
-    return _recorded("hardware.json", "synthesis", "make rtl")
+    return _recorded("hardware.json", "synthesis", "make rtl", ("blocks", "runs", "tools"))
 
 
 def recorded_steps() -> dict | None:
     """Return what ``measuring.step_times`` gave for several models on an accelerator; None where nothing is recorded."""
     path = _paths.recorded() / "steps.json"
-    return read_json(path, "restore it with git checkout") if path.exists() else None
+    return _record_of(path, ("models",)) if path.exists() else None
 
 
 def validation_record(simulator: str) -> dict:
@@ -135,7 +136,8 @@ def validation_record(simulator: str) -> dict:
     Raises:
         UsageError: it is not there.
     """
-    return _recorded(f"validation_{simulator}.json", "comparison", "make validate")
+    parts = {"scalesim": ("layers",), "zigzag": ("mappings", "searches")}[simulator]
+    return _recorded(f"validation_{simulator}.json", "comparison", "make validate", parts)
 
 
 def crossing_record() -> dict:
@@ -144,11 +146,21 @@ def crossing_record() -> dict:
     Raises:
         UsageError: it is not there.
     """
-    return _recorded("crossing.json", "crossing with other libraries", "make validate")
+    parts = ("optimizers", "networks", "limits", "steps")
+    return _recorded("crossing.json", "crossing with other libraries", "make validate", parts)
 
 
-def _recorded(name: str, what: str, command: str) -> dict:
+def _recorded(name: str, what: str, command: str, parts: tuple[str, ...]) -> dict:
     path = _paths.recorded() / name
     if not path.exists():
         raise UsageError(f"no {what} is recorded at {path}: run {command}")
-    return read_json(path, "restore it with git checkout")
+    return _record_of(path, parts)
+
+
+def _record_of(path: Path, parts: tuple[str, ...]) -> dict:
+    """Return a recorded file that has these parts, and where it comes from."""
+    found = read_json(path, "restore it with git checkout")
+    for part in (*parts, "provenance"):
+        if not isinstance(found, dict) or not isinstance(found.get(part), dict | list):
+            raise UsageError(f"{path} has no {part}; restore it with git checkout")
+    return found

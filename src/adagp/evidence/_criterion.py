@@ -1,6 +1,7 @@
 """The criterion: how well predictions must correlate with gradients to be worth their cost, and how well they do."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,10 +96,17 @@ def recorded_correlations() -> dict[str, Correlations]:
             f"no recorded correlations in {_paths.recorded() / 'correlations-MODEL.json'}: "
             "run python validation/run_correlations.py"
         )
-    documents = [read_json(path, "restore it with git checkout") for path in paths]
+    documents = [_document(path) for path in paths]
     found = [Correlations(run=Run.from_config(document["config"]), rows=document["rows"]) for document in documents]
     found.sort(key=lambda one: (-len({row["seed"] for row in one.rows}), len(one.rows)))
     return {one.run.model: one for one in found}
+
+
+def _document(path: Path) -> dict:
+    found = read_json(path, "restore it with git checkout")
+    if not isinstance(found, dict) or not isinstance(found.get("config"), dict) or not isinstance(found.get("rows"), list):
+        raise UsageError(f"{path} has no config and rows of measurements; restore it with git checkout")
+    return found
 
 
 def correlation_table(record: Correlations, epoch: int | None = None) -> "pd.DataFrame":

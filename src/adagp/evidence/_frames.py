@@ -35,8 +35,10 @@ def recorded(refuse: Callable[[UsageError], None] | None = None) -> list[Record]
         refuse: called with the error of each file that is refused (``running.Store.records``).
 
     Raises:
-        UsageError: a file is refused, without ``refuse``.
+        UsageError: a file is refused, without ``refuse``; or there is no folder of records.
     """
+    if not recorded_store().folder.is_dir():
+        raise UsageError(f"{recorded_store().folder} is not there; restore it with git checkout")
     return list(recorded_store().records(refuse))
 
 

@@ -1,5 +1,10 @@
 """One function a figure. Each returns (matplotlib Figure, pandas DataFrame of what it shows)."""
 
+from .._errors import require
+
+require("pandas", "matplotlib", "seaborn", what="adagp.figures")
+
+# isort: split
 from . import style
 from ._accelerator import (
     area_and_power,

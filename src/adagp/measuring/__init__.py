@@ -1,5 +1,10 @@
 """What is measured on this machine: times of training steps, predictions beside true gradients, their correlations."""
 
+from .._errors import require
+
+require("pandas", what="adagp.measuring")
+
+# isort: split
 from ._bench import ONLY_GP, ONLY_WARM_UP, Bench, in_turn, ladder_seconds
 from ._correlations import SampleSums, measure_correlations, record_correlations, sample_sums
 from ._predictions import large_batch, predictor_start

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .._errors import UsageError, unknown
+from .._errors import UsageError, require, unknown
 from ._names import CNNS, facts_of, input_shape
 from ._surgery import initialize, small_image_stem, thin, thin_dropout
 
@@ -77,6 +77,7 @@ def _check_size(model: nn.Module, inputs: tuple, *, name: str, dataset: str, siz
 
 def _torchvision(name: str, **settings: object) -> Callable[..., nn.Module]:
     def build(num_classes: int) -> nn.Module:
+        require("torchvision", what="this model")
         from .._torchvision import torchvision
 
         return getattr(torchvision.models, name)(weights=None, num_classes=num_classes, **settings)
@@ -86,6 +87,7 @@ def _torchvision(name: str, **settings: object) -> Callable[..., nn.Module]:
 
 def _timm(name: str) -> Callable[..., nn.Module]:
     def build(num_classes: int) -> nn.Module:
+        require("torchvision", "timm", what="this model")
         from .._torchvision import torchvision  # noqa: F401  timm imports it
 
         # isort: split

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from .. import _paths
 from .._errors import UsageError, reason, short
 from .._files import read_text, read_yaml, write_atomic
 from .._processes import run_tool
-from ..running import digest
+from ..running import digest, git
 from ._notebooks import PER_MODEL, available_notebooks
 from ._times import built, times
 
@@ -51,14 +50,15 @@ def build_book(executed: Path) -> tuple[Path, bool]:
     """
     book = _paths.book()
     front = book / "_build" / "html" / "index.html"
-    sources = sorted(p for p in book.rglob("*") if p.is_file() and "_build" not in p.relative_to(book).parts)
-    pages = sorted(p for p in executed.glob("*.ipynb") if not p.name.endswith(".failed.ipynb"))
+    sources = sorted(p for p in book.rglob("*") if p.is_file() and not _hidden(p.relative_to(book)))
+    pages = sorted(p for p in executed.glob("[!.]*.ipynb") if not p.name.endswith(".failed.ipynb"))
     package = Path(__file__).resolve().parents[1]  # the API pages are made from its docstrings
     drawn = [path for ending in ("csv", "svg") for path in sorted((executed.parent / "figures").glob(f"*.{ending}"))]
     key = hashlib.sha256("\0".join(map(digest, ([*sources], pages, drawn, [package]))).encode()).hexdigest()
     if front.exists() and built().get("key") == key:
         return front, False
     began = time.monotonic()
+    config, contents = _settings(book / "_config.yml"), _contents(book / "_toc.yml")
 
     staged = book / "_build" / "source"
     wanted = {staged / p.relative_to(book): p for p in sources if p.name not in ("artifact.md", "index.md")}
@@ -77,10 +77,9 @@ def build_book(executed: Path) -> tuple[Path, bool]:
     executed_pages = {p.stem for p in pages}
     first = _GLUED.sub(lambda found: found[0] if found[1] in executed_pages else "", _text(book / "index.md"))
     write_atomic(staged / "index.md", first)
-    config = _settings(book / "_config.yml")
     write_atomic(staged / "_config.yml", yaml.safe_dump(_with_repository(config), sort_keys=False))
-    present = yaml.safe_dump(_present(_contents(book / "_toc.yml"), staged), sort_keys=False)
-    moved = not (staged / "_toc.yml").exists() or (staged / "_toc.yml").read_text() != present
+    present = yaml.safe_dump(_present(contents, staged), sort_keys=False)
+    moved = not (staged / "_toc.yml").exists() or (staged / "_toc.yml").read_text(encoding="utf-8") != present
     write_atomic(staged / "_toc.yml", present)
 
     (book / "_build" / "built").unlink(missing_ok=True)
@@ -94,13 +93,18 @@ def build_book(executed: Path) -> tuple[Path, bool]:
         words = [line for line in answer.stdout.splitlines() + answer.stderr.splitlines() if _TROUBLE.search(line)]
         raise BookError(f"the book does not build (whole log: {log}):\n" + "\n".join(words[:20]))
     for page in front.parent.rglob("*.html"):
-        text = page.read_text()
+        text = page.read_text(encoding="utf-8")
         quiet = _NOISE.sub("", text).replace('getItem("mode") || ""', 'getItem("mode") || "auto"')
         finished = _TABLE.sub(_as_cards, _linked(quiet, page.relative_to(front.parent)))
         if finished != text:
             write_atomic(page, finished)
     write_atomic(book / "_build" / "built", json.dumps({"key": key, "seconds": round(time.monotonic() - began, 1)}))
     return front, True
+
+
+def _hidden(path: Path) -> bool:
+    """Return whether a path is that of something built, or of a file that an editor or a system keeps for itself."""
+    return any(part == "_build" or part.startswith(".") for part in path.parts)
 
 
 def _linked(text: str, page: Path) -> str:
@@ -190,12 +194,7 @@ def _contents(path: Path) -> dict:
 
 def _with_repository(config: dict) -> dict:
     """Point the page's buttons at the repository this checkout came from; leave them out where there is none to visit."""
-    command = ["git", "remote", "get-url", "origin"]
-    try:
-        origin = subprocess.run(command, cwd=_paths.root(), capture_output=True, text=True).stdout.strip()
-    except OSError:  # no git
-        origin = ""
-    address = re.sub(r"^git@([^:]+):", r"https://\1/", origin).removesuffix(".git")
+    address = re.sub(r"^git@([^:]+):", r"https://\1/", git("remote", "get-url", "origin")).removesuffix(".git")
     visible = address.startswith("https://")
     config["html"] = config.get("html", {}) | {"use_repository_button": visible, "use_issues_button": visible}
     if visible:

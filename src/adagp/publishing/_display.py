@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from .. import _paths
 from .._errors import UsageError, short
 from .._escape import as_html, as_markdown, fill_html, fill_markdown
-from .._files import read_text, write_atomic
+from .._files import read_bytes, read_text, write_atomic
 from ..evidence import (
     LEAST_UPDATES,
     Claim,
@@ -331,7 +331,9 @@ def claims_in_readme(claims: Iterable[Claim]) -> None:
         UsageError: the marks are not there.
     """
     path = _paths.root() / "README.md"
-    before, start, rest = read_text(path, "restore it with git checkout").partition(_MARKS[0])
+    mend = "restore it with git checkout"
+    ends = "\r\n" if b"\r\n" in read_bytes(path, mend) else "\n"
+    before, start, rest = read_text(path, mend).partition(_MARKS[0])
     _, end, after = rest.partition(_MARKS[1])
     if not end:
         raise UsageError(f"{path} has no lines {_MARKS[0].strip()!r} and {_MARKS[1]!r}; restore it with git checkout")
@@ -341,7 +343,7 @@ def claims_in_readme(claims: Iterable[Claim]) -> None:
         lines.append(f"| {claim.sentence} | {claim.source} | **{claim.verdict}** | {found} |")
     scales = {claim.judged.scale for claim in claims if claim.judged and claim.judged.scale}
     lines += ["", *(f"Verdicts on accuracy rest on {as_markdown(scale)}." for scale in sorted(scales))]
-    write_atomic(path, before + start + "\n".join(lines) + "\n" + end + after)
+    write_atomic(path, (before + start + "\n".join(lines) + "\n" + end + after).replace("\n", ends))
 
 
 def _text(measured: Measured | None, unit: str) -> str:

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from .. import _paths
 from .._errors import UsageError, reason
-from .._files import write_atomic
+from .._files import sweep, write_atomic
 
 _AGAIN = 60.0  # seconds between lines of a command that waits
 
@@ -36,6 +36,7 @@ def hold_pages(command: str, report: Callable[[str], None]) -> Iterator[None]:
         report(f"waiting for {_name(holder)}, which is writing this checkout's pages; {so_far}Ctrl-C ends the wait")
         waited += _AGAIN
     try:
+        sweep(holder)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         write_atomic(holder, f"{command} (process {os.getpid()} on {platform.node()}, since {since})")
         yield
@@ -58,6 +59,6 @@ def _acquired(lock: FileLock, seconds: float) -> bool:
 
 def _name(file: Path) -> str:
     try:
-        return " ".join(file.read_text().split())
+        return " ".join(file.read_text(encoding="utf-8").split())
     except (OSError, ValueError):  # it has not said so yet
         return "another command"

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from .._escape import as_markdown
 from .._files import read_json, write_atomic
 from .._processes import temporary_folder
 from .._threads import free_threads, usable_cores
+from ..data import data_root
 from ..figures import PAGE
 from ..running import Profile, Run, digest, local_store, package_code
 
@@ -27,7 +29,6 @@ _BEFORE_IMPORTS = {
     "PYTHONWARNINGS": "ignore:IProgress not found",  # of a library's progress bars, which no page shows
 }
 """Environment variables that libraries of a kernel read when they are imported."""
-_STAMP = {"key": str, "seconds": int | float, "finished": str}
 PER_MODEL = "model"
 """The notebook that is executed once a model."""
 
@@ -50,7 +51,7 @@ class Job:
 
 def available_notebooks() -> dict[str, Path]:
     """Return notebook sources by name, in the order of their numbers."""
-    return {path.stem: path for path in sorted(_paths.notebooks().glob("*.ipynb"))}
+    return {path.stem: path for path in sorted(_paths.notebooks().glob("[!.]*.ipynb"))}
 
 
 def notebook_jobs(profile: Profile, only: Iterable[str] = (), parameters: dict[str, Any] | None = None) -> list[Job]:
@@ -248,9 +249,15 @@ def stamp(folder: Path, page: str) -> dict:
     try:
         found = read_json(folder / f"{page}.json", "")
         read_json(folder / f"{page}.ipynb", "")["cells"]  # a damaged page is executed again
-        return found if all(isinstance(found[key], kind) for key, kind in _STAMP.items()) else {}
+        said = isinstance(found["key"], str) and isinstance(found["finished"], str) and is_time(found["seconds"])
+        return found if said else {}
     except (UsageError, LookupError, TypeError):
         return {}
+
+
+def is_time(seconds: object) -> bool:
+    """Return whether a value that was read is a time in seconds that a command can have taken."""
+    return isinstance(seconds, int | float) and 0 <= seconds < 1e9
 
 
 def _papermill(job: Job, folder: Path, environment: dict[str, str], forked: bool) -> None:
@@ -260,13 +267,17 @@ def _papermill(job: Job, folder: Path, environment: dict[str, str], forked: bool
     from . import _kernels
 
     folder.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | environment | {"ADAGP_HOME": str(_paths.root()), PAGE: job.page}
+    for left in folder.glob(f".{job.page}.*/"):  # of a command that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    environment = os.environ | _absolute() | environment | {"ADAGP_HOME": str(_paths.root()), PAGE: job.page}
     with temporary_folder(folder, f".{job.page}.") as temporary:
         made = temporary / f"{job.page}.ipynb"
+        # Papermill takes what stands in braces in a path for a parameter.
+        source, target = (str(path).replace("{", "{{").replace("}", "}}") for path in (job.notebook, made))
         try:
             papermill.execute_notebook(
-                job.notebook,
-                made,
+                source,
+                target,
                 dict(job.parameters),
                 kernel_name="python3",
                 progress_bar=False,
@@ -282,9 +293,24 @@ def _papermill(job: Job, folder: Path, environment: dict[str, str], forked: bool
         made.replace(folder / f"{job.page}.ipynb")
 
 
+def _absolute() -> dict[str, str]:
+    """Return the variables that name folders, with absolute paths: a notebook is executed in another folder than the command.
+
+    The command's own package comes first, so that no notebook imports another one.
+    """
+    found = {name: os.path.abspath(data_root()) for name in ("ADAGP_DATA",) if os.environ.get(name)}
+    if os.environ.get("XDG_CACHE_HOME"):
+        found["XDG_CACHE_HOME"] = os.path.abspath(os.environ["XDG_CACHE_HOME"])
+    paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    own = str(Path(__file__).resolve().parents[2])
+    if not own.endswith("-packages"):  # those come after the standard library, which they must not hide
+        paths.insert(0, own)
+    return found | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
+
+
 def _tidy(made: Path, parameters: dict[str, object]) -> None:
     """Write the parameters' values where a text cell names them as ``{{name}}`` (a page's title cannot be an output)."""
-    notebook = json.loads(made.read_text())
+    notebook = json.loads(made.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             text = "".join(cell["source"])

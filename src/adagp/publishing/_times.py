@@ -12,7 +12,7 @@ from .._files import read_json
 from ..evidence import recorded, summary
 from ..running import PROFILES, Profile, Record, local_store
 from ._display import html_table
-from ._notebooks import Job, is_stale, needed_runs, stamp
+from ._notebooks import Job, is_stale, is_time, needed_runs, stamp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ def built() -> dict:
     """Return what is known of the book's last build: key and seconds; empty where there was none."""
     try:
         found = read_json(_paths.book() / "_build" / "built", "")
-        return found if isinstance(found["key"], str) and isinstance(found["seconds"], int | float) else {}
+        return found if isinstance(found["key"], str) and is_time(found["seconds"]) else {}
     except (UsageError, LookupError, TypeError):
         return {}
 

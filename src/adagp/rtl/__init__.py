@@ -1,12 +1,10 @@
 """The hardware extension in Amaranth (needs the extra ``rtl``): simulated, and written as Verilog."""
 
-try:
-    import amaranth  # noqa: F401
-except ModuleNotFoundError as error:
-    from .._errors import UsageError
+from .._errors import require
 
-    raise UsageError("adagp.rtl needs amaranth: pip install 'adagp[rtl]'") from error
+require("amaranth", what="adagp.rtl")
 
+# isort: split
 from . import _golden as golden
 from ._accuracy import STATED_ERROR, compare_widths, errors
 from ._array import PE, Array

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .._errors import UsageError, count, reason, short
+from .._errors import UsageError, count, reason, require, short
 from . import _node
 from ._configuration import Run
 from ._provenance import training_code
@@ -46,10 +46,9 @@ def run_on_ray(
     require_address(address)
     if not (gpus == 0 or 0.0001 <= gpus <= 1 or (gpus < math.inf and gpus > 1 and gpus == int(gpus))):  # what Ray can share out
         raise UsageError(f"GPUs of a run must be 0, a share from 0.0001 to 1, or a whole number, got {gpus}")
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError("--ray needs Ray on every machine: pip install 'adagp[cluster]'") from error
+    require("ray", what="--ray")
+    import ray
+
     with contextlib.ExitStack() as stack:
         if not ray.is_initialized():
             _connect(ray, address)

@@ -14,6 +14,7 @@ from .. import __version__, _paths
 from .._files import read_bytes, write_json
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_GIT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
 # A result depends on these; a change of the accelerator, a figure or the command line does not touch it.
 _TRAINING = (
     "_predictor_size.py", "_work.py", "methods.py", "predictors", "schedule", "training", "models", "data",
@@ -64,11 +65,29 @@ def _commit() -> str:
     home = _paths.checkout()
     if home is None:
         return "installed without a checkout"
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    if not _PACKAGE.is_relative_to(home):  # the checkout's commit would be that of other code
+        return "installed outside the checkout"
+    return git("describe", "--always", "--dirty", "--abbrev=12") or "unknown"
+
+
+def git(*arguments: str) -> str:
+    """Return what git says about the checkout's own repository; empty without git, or without a repository of its own.
+
+    A copy of the checkout may lie within another repository, and a git hook sets variables that name another one.
+    """
+    home = _paths.root()
+    environment = {name: value for name, value in os.environ.items() if name not in _GIT}
+
+    def ask(*words: str) -> str:
+        answer = subprocess.run(
+            ["git", *words], cwd=home, capture_output=True, encoding="utf-8", errors="replace", env=environment
+        )
+        return answer.stdout.strip()
+
     try:
-        return subprocess.run(command, cwd=home, capture_output=True, text=True).stdout.strip() or "unknown"
+        return ask(*arguments) if not ask("rev-parse", "--show-prefix", "--show-cdup") else ""
     except OSError:  # no git
-        return "unknown"
+        return ""
 
 
 def _processor() -> str:
@@ -81,6 +100,14 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def _version(package: str) -> str:
+    """Return an installed package's version, or nothing where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 def provenance(device: str = "cpu") -> dict:
     """Return code, versions, machine and date of a result made now on ``device``."""
     import torch
@@ -91,7 +118,7 @@ def provenance(device: str = "cpu") -> dict:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("torch", "torchvision", "timm", "numpy")},
+            **{name: version for name in ("torch", "torchvision", "timm", "numpy") if (version := _version(name))},
             "adagp": __version__,  # not of its metadata: a bare checkout on the path has none
         },
         "machine": {

@@ -136,7 +136,7 @@ class Record:
         Raises:
             UsageError: the document is not a valid record; the error names the source and the first fault.
         """
-        if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
+        if not isinstance(document, dict) or type(document.get("schema")) is not int or document["schema"] < 1:
             raise UsageError(f"{source} is not a result record: expected a JSON object with a schema number; move it away")
         if document["schema"] > SCHEMA:
             raise UsageError(

@@ -78,12 +78,12 @@ class Store:
         return [run for run in runs if self.get(run, current=current) is None]
 
     def records(self, refuse: Callable[[UsageError], None] | None = None) -> Iterator[Record]:
-        """Yield the folder's records in the order of their names.
+        """Yield the folder's records in the order of their names. Hidden files, such as those that macOS adds, are not read.
 
         Args:
             refuse: called with the error of each file that is refused (``read``). Without it, the first one is raised.
         """
-        for path in sorted(self.folder.glob("*.json"), key=lambda path: path.name):
+        for path in sorted(self.folder.glob("[!.]*.json"), key=lambda path: path.name):
             try:
                 yield read(path)
             except UsageError as error:

@@ -6,9 +6,10 @@ import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._errors import UsageError
+from .._files import sweep
 from ..methods import METHODS
 from ._configuration import Run
 from ._cost import cost_epochs
@@ -45,7 +46,7 @@ def train(
     if checkpoint is not None and checkpoint.exists() and not checkpoint.is_file():  # reading a pipe would hang
         raise UsageError(f"the checkpoint {checkpoint} is no file; delete it to start anew")
     behaviour = None if behaviour_of is None else behaviour_of(run)
-    made_by: dict[str, Any] = {"code": training_code()} if behaviour is None else behaviour
+    made_by = {"run": run.name, **({"code": training_code()} if behaviour is None else behaviour)}
     if checkpoint is not None and behaviour is None:  # a recorded run's is refused instead: hours may lie in it
         discard_others(checkpoint, made_by)
     weights, start = _pretrained(run, device, checkpoint, behaviour_of, on_epoch) if run.start else (None, None)
@@ -129,6 +130,7 @@ def _pretrained(
     with contextlib.nullcontext(checkpoint.parent) if checkpoint else tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{run.start.name}.start.pt"
         with FileLock(path.with_suffix(".lock")):  # who comes second waits for the weights
+            sweep(path)
             record = train(
                 run.start,
                 device=device,

@@ -46,6 +46,8 @@ def run_one(
         HeldError: another process is at this run; the message says which.
         UsageError: the store cannot be written to.
     """
+    if (record := store.get(run, current=current)) is not None:  # a store that cannot be written to can be read
+        return record
     store.prepare()
     with held(run, store):
         record = store.get(run, current=current)
@@ -71,8 +73,8 @@ def held(run: Run, store: Store) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         try:
-            who = holder.read_text().strip()
-        except OSError:
+            who = holder.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
             who = "another process"
         raise HeldError(f"{title(run)} is being trained by {who}; wait for it, or stop it, and run the same command") from None
     except OSError as error:
@@ -242,7 +244,7 @@ class _Worker:
         self.process.join()
         self.pipe.close()
         if self.task is not None:
-            with contextlib.suppress(HeldError, OSError), held(self.task[1], self.store):
+            with contextlib.suppress(HeldError, UsageError, OSError), held(self.task[1], self.store):
                 pass  # what it was writing when it was stopped is gone
 
 

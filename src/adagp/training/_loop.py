@@ -72,7 +72,7 @@ def fit(
         evaluate: function model -> test results; called after every epoch with the model in eval mode.
         skip: drop the batches that this schedule puts in Phase GP (the method 'skip').
         checkpoint: file to continue from, and to write after every epoch. A stop loses at most one epoch.
-        made_by: identification of the code's behaviour; a checkpoint with another one is refused.
+        made_by: identification of the run and of the code's behaviour; a checkpoint with another one is refused.
         on_epoch: called with each finished row.
 
     Raises:
@@ -194,7 +194,7 @@ def _save(path: Path, engine: AdaGP, decay: _Decay, average: WeightAverage, rows
 
 
 def discard_others(path: Path, made_by: _MadeBy) -> None:
-    """Remove a checkpoint that other code made, so that its run restarts."""
+    """Remove a checkpoint that other code made, or of another run, so that its run restarts."""
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)["made_by"]
     except Exception:  # there is none, or it is damaged; ``fit`` reports that
@@ -216,8 +216,8 @@ def _restore(
         raise UsageError(f"cannot continue from the checkpoint {path}: it is damaged, or not a checkpoint; {mend}") from error
     if state["made_by"] != made_by:
         raise UsageError(
-            f"cannot continue from the checkpoint {path}: it was made by other code, or on another machine or version of "
-            f"torch, so results would differ from an uninterrupted run; {mend}"
+            f"cannot continue from the checkpoint {path}: it is of another run, or was made by other code, on another machine "
+            f"or version of torch, so results would differ from an uninterrupted run; {mend}"
         )
     if finished != list(range(1, len(finished) + 1)) or len(finished) > epochs or steps != len(finished) * per_epoch:
         raise UsageError(

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from .._errors import require
 from ..data import BOS, EOS, PAD, Dataset, Sentences
 
 
@@ -17,6 +18,7 @@ class Translation:
     metric = "bleu"
 
     def __init__(self, dataset: Dataset, device: str, batch_size: int) -> None:
+        require("tokenizers", what="translation")
         from tokenizers import Tokenizer
 
         self.dataset, self.device, self.batch_size = dataset, device, batch_size
@@ -54,6 +56,7 @@ def bleu(hypotheses: list[str], references: list[str], tokens: str = "13a") -> f
     Args:
         tokens: units that are counted: '13a' for words (sacrebleu's default) or 'char' for characters.
     """
+    require("sacrebleu", what="BLEU")
     import sacrebleu
 
     return sacrebleu.corpus_bleu(hypotheses, [references], tokenize=tokens, force=True).score
