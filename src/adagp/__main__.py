@@ -1,5 +1,6 @@
 """The entry point of ``python -m adagp`` and of the command ``adagp``."""
 
+import gc
 import os
 import sys
 
@@ -10,6 +11,7 @@ from ._errors import reason
 def main() -> int:
     """Catch signals before anything slow is imported, then run the command line and return its exit code."""
     _processes.open_streams()
+    gc.set_threshold(10_000)  # not 700: imports make many objects and no garbage
     try:
         _processes.catch_signals()
         from .cli import main as run
@@ -29,6 +31,7 @@ def main() -> int:
         code = code or 1
     if _processes.is_stopped():  # with torch, an interpreter takes a second to shut down
         os._exit(code)
+    gc.freeze()  # the interpreter would search all of it for garbage before it ends
     return code
 
 

@@ -1,13 +1,22 @@
 """Data sets by name. ``digits`` and ``numbers`` are embedded; the others are read from disk or downloaded."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .._errors import UsageError, unknown
-from ._base import Dataset, Images, Sentences, data_root, of_classes
-from ._digits import load_digits
 from ._facts import BOS, EOS, FACTS, PAD, SPECIAL, Facts
-from ._folders import load_cifar, load_imagenet
-from ._translation import load_multi30k, load_numbers
+
+if TYPE_CHECKING:
+    from ._base import Dataset, Images, Sentences
+
+
+def __getattr__(name: str) -> Any:
+    """Import the types of data when they are first used: the accelerator model and the command line read the facts only."""
+    if name not in ("Dataset", "Images", "Sentences"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import _base
+
+    return getattr(_base, name)
 
 
 def available() -> dict[str, str]:
@@ -15,7 +24,7 @@ def available() -> dict[str, str]:
     return {name: facts.source for name, facts in FACTS.items()}
 
 
-def load(name: str, root: Path | None = None, size: int | None = None) -> Dataset:
+def load(name: str, root: Path | None = None, size: int | None = None) -> "Dataset":
     """Return a data set by name.
 
     Args:
@@ -27,6 +36,8 @@ def load(name: str, root: Path | None = None, size: int | None = None) -> Datase
         UsageError: an unknown name or side; files that are missing or damaged, named by path; more training samples than the
             data set has.
     """
+    from ._base import data_root
+
     if name not in FACTS:
         raise unknown("data set", name, FACTS)
     loaded, most = _load(name, root, FACTS[name].size if size is None else size), FACTS[name].train_samples
@@ -36,7 +47,12 @@ def load(name: str, root: Path | None = None, size: int | None = None) -> Datase
     return loaded
 
 
-def _load(name: str, root: Path | None, side: int) -> Dataset:
+def _load(name: str, root: Path | None, side: int) -> "Dataset":
+    from ._base import of_classes
+    from ._digits import load_digits
+    from ._folders import load_cifar, load_imagenet
+    from ._translation import load_multi30k, load_numbers
+
     if name == "digits":
         return load_digits(side)
     if name == "numbers":

@@ -17,12 +17,18 @@ from .. import _paths
 from .._errors import UsageError, count, reason, short, unknown
 from .._escape import as_markdown
 from .._files import read_json, write_atomic
-from .._processes import kill_tools, run_tool, temporary_folder
+from .._processes import temporary_folder
 from .._threads import free_threads, usable_cores
 from ..data import data_root
 from ..figures import PAGE
 from ..running import Profile, Run, digest, local_store, package_code
 
+_BEFORE_IMPORTS = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # as a kernel sets it, too late where matplotlib is imported
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    "PYTHONWARNINGS": "ignore:IProgress not found",  # of a library's progress bars, which no page shows
+}
+"""Environment variables that libraries of a kernel read when they are imported."""
 PER_MODEL = "model"
 """The notebook that is executed once a model."""
 
@@ -181,7 +187,7 @@ def execute_notebooks(
     """Execute what is out of date into ``folder`` and return the jobs that ran.
 
     A notebook is up to date while its source, parameters, the package and ``inputs`` (a hash of the results it reads)
-    are those of its last execution.
+    are those of its last execution. Each kernel is a process of its own (see ``_kernels``).
 
     Args:
         jobs: notebooks at once (default: one a core this process may use).
@@ -191,16 +197,21 @@ def execute_notebooks(
         NotebookError: a notebook raised.
     """
     stale = [job for job in plan if is_stale(job, folder, inputs)]
-    together = max(1, min(jobs or usable_cores(), len(stale) or 1))
+    if not stale:
+        return []
+    from . import _kernels
+
+    together = max(1, min(jobs or usable_cores(), len(stale)))
     each, why = free_threads(threads, jobs=together)
-    if stale:
-        report(f"{together} at once, each with {count(each, 'thread')} ({why})")
+    report(f"{together} at once, each with {count(each, 'thread')} ({why})")
+    environment = {"OMP_NUM_THREADS": str(each), **_BEFORE_IMPORTS}
+    forked = _kernels.prepare(len(stale), environment)
     began, finished = time.monotonic(), 0
 
     def one(job: Job) -> Job:
         nonlocal finished
         start, key = time.monotonic(), _key(job, inputs)  # of what is executed, should somebody edit it meanwhile
-        _papermill(job, folder, each)
+        _papermill(job, folder, environment, forked)
         took = round(time.monotonic() - start, 1)
         stamp = {"key": key, "seconds": took, "finished": datetime.now(UTC).isoformat(timespec="minutes")}
         write_atomic(folder / f"{job.page}.json", json.dumps(stamp))
@@ -218,7 +229,7 @@ def execute_notebooks(
             return [future.result() for future in futures]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            kill_tools()
+            _kernels.kill_kernels()
             raise
 
 
@@ -249,33 +260,35 @@ def is_time(seconds: object) -> bool:
     return isinstance(seconds, int | float) and 0 <= seconds < 1e9
 
 
-def _papermill(job: Job, folder: Path, threads: int) -> None:
+def _papermill(job: Job, folder: Path, environment: dict[str, str], forked: bool) -> None:
     """Execute one notebook in a process of its own; the result takes its place only when it is complete."""
-    import yaml
+    import papermill
+
+    from . import _kernels
 
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f".{job.page}.*/"):  # of a command that was killed
         shutil.rmtree(left, ignore_errors=True)
+    environment = os.environ | _absolute() | environment | {"ADAGP_HOME": str(_paths.root()), PAGE: job.page}
     with temporary_folder(folder, f".{job.page}.") as temporary:
         made = temporary / f"{job.page}.ipynb"
         # Papermill takes what stands in braces in a path for a parameter.
-        arguments = [str(path).replace("{", "{{").replace("}", "}}") for path in (job.notebook, made)]
-        arguments += ["--no-progress-bar", "--kernel", "python3"]
-        arguments += ["--log-level", "ERROR", "--parameters_yaml", yaml.safe_dump(dict(job.parameters))]
-        environment = os.environ | _absolute() | {
-            "OMP_NUM_THREADS": str(threads),
-            "ADAGP_HOME": str(_paths.root()),
-            PAGE: job.page,
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-            "PYTHONWARNINGS": "ignore:IProgress not found",  # of a library's progress bars, which no page shows
-        }
-        answer = run_tool("papermill.cli:papermill", arguments, cwd=_paths.notebooks(), env=environment)
-        if answer.returncode != 0:
+        source, target = (str(path).replace("{", "{{").replace("}", "}}") for path in (job.notebook, made))
+        try:
+            papermill.execute_notebook(
+                source,
+                target,
+                dict(job.parameters),
+                kernel_name="python3",
+                progress_bar=False,
+                kernel_manager_class=_kernels.manager(_paths.notebooks(), environment, forked=forked),
+            )
+        except Exception as error:  # of a cell, of papermill, of a kernel that died
             kept = folder / f"{job.page}.failed.ipynb"
             if made.exists():
                 made.replace(kept)
-            lines = [line for line in answer.stderr.strip().splitlines() if line.strip()] or ["no message"]
-            raise NotebookError(f"notebook {job.page} failed: {lines[-1]} (its output: {kept})")
+            lines = [line for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
+            raise NotebookError(f"notebook {job.page} failed: {lines[-1]} (its output: {kept})") from error
         _tidy(made, dict(job.parameters))
         made.replace(folder / f"{job.page}.ipynb")
 
