@@ -17,9 +17,9 @@ class Tiling:
     def __init__(self, layer, kind, order, spans, *, images, rows, n, c):
         self.layer, self.kind, self.order, self.spans = layer, kind, order, spans
         self.images, self.rows, self.n, self.c = images, rows, n, c
-        (kh, _), s = layer.kernel, layer.stride[0]
-        self.x_halo = 0 if kind == "input gradient" else max(kh - s, 0)
-        self.y_halo = ceil(kh / s) - 1 if kind == "input gradient" else 0
+        s, span = layer.stride[0], (layer.kernel[0] - 1) * layer.dilation[0] + 1
+        self.x_halo = 0 if kind == "input gradient" else max(span - s, 0)
+        self.y_halo = ceil(span / s) - 1 if kind == "input gradient" else 0
 
     def covers(self, tensor, loop):
         return self.order.index(loop) >= 3 - self.spans[tensor]

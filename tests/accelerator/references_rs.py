@@ -13,7 +13,8 @@ def best(conv, hardware, pads):
 
 def laid_out(conv):
     """A product of matrices has no window: its K inputs of a row are channels, its rows one long row."""
-    if (conv.kernel_rows, conv.kernel_cols, conv.step) == (1, 1, 1) or (conv.out_rows, conv.out_cols) == (1, 1):
+    one_tap = (conv.kernel_rows, conv.kernel_cols, conv.row_step, conv.col_step) == (1, 1, 1, 1)
+    if one_tap or (conv.out_rows, conv.out_cols) == (1, 1):
         return conv._replace(
             images=1, channels=conv.channels * conv.kernel_rows * conv.kernel_cols, kernel_rows=1, kernel_cols=1, out_rows=1,
             out_cols=conv.images * conv.out_rows * conv.out_cols,
@@ -50,8 +51,8 @@ def walk(conv, mapping, hardware, pads):
     # One block: its filters stay for good. Else they stay while half of the buffer holds the sums of the rounds they served.
     room = hardware.buffer_bytes // hardware.word_bytes // 2
     held = len(rounds) if len(blocks) == 1 else min(max(room // (s * p * t * strip * conv.out_cols), 1), len(rounds))
-    in_rows = (strip - 1) * conv.step + (rows - 1) * conv.dilation + 1
-    in_width = (conv.out_cols - 1) * conv.step + (taps - 1) * conv.dilation + 1
+    in_rows = (strip - 1) * conv.row_step + (rows - 1) * conv.row_dilation + 1
+    in_width = (conv.out_cols - 1) * conv.col_step + (taps - 1) * conv.col_dilation + 1
     cycles = delivered = buffer = 0
     for _ in range(0, conv.filters, p * t):
         for first in range(0, len(rounds), held):

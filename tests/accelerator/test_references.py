@@ -22,7 +22,8 @@ times = st.lists(st.integers(0, 5), min_size=1, max_size=7)
     st.builds(
         Convolution, copies=st.integers(1, 3), images=some, channels=st.integers(1, 20), filters=st.integers(1, 40),
         kernel_rows=some, kernel_cols=st.integers(1, 14), out_rows=st.integers(1, 20), out_cols=some,
-        step=st.integers(1, 3), dilation=st.integers(1, 3),
+        row_step=st.integers(1, 3), col_step=st.integers(1, 3), row_dilation=st.integers(1, 3),
+        col_dilation=st.integers(1, 3),
     ),
     st.integers(1, 14), st.integers(1, 14), st.integers(10, 4000),
 )  # fmt: skip

@@ -4,6 +4,8 @@ Assumptions that hold for every design, the baseline too. Wherever there was a c
 
 - A weight gradient updates its weight as it leaves the array. It is written to DRAM and read again only if a prediction is
   compared with it. The update, SGD with momentum, reads and writes each weight and its momentum.
+- A weight that is used several times is predicted and updated once. The gradients of its other uses are written to DRAM and
+  read again to be added.
 - Normalization, activation and pooling cost nothing: they work on data on their way between array and buffer.
 - An output is written to DRAM and read again by the next layer, even if the buffer could hold it.
 """
@@ -151,7 +153,7 @@ def network_counts(table: LayerTable, hardware: Hardware, dataflow: str) -> np.n
     counts = count(table, hardware, dataflow)
     dram = _words(table, hardware, counts).sum(-1)
     weights = table.trained_weights()
-    dram[:, WEIGHT_GRADIENT] -= weights
+    dram[:, WEIGHT_GRADIENT] += table.column("sums_gradient") - weights
     update = _extra(len(table), dram=4 * weights, macs=2 * weights)
     # Without a backward pass nobody needs the whole output: if only pooling follows, only the pooled map leaves the chip.
     unwritten = table.column("output_words") - table.column("handed_words")

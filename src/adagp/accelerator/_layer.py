@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import ceil
-from typing import NamedTuple
+from itertools import product
+from math import ceil, gcd
+from typing import Any, NamedTuple
 
 from .._errors import UsageError
 from .._work import PredictorSize
@@ -31,6 +32,7 @@ PASSES = tuple(component.value for component in Component)[:3]
 GROUPS = ("forward", "backward", "predictor")
 MIRRORED = dict(zip(PASSES, (PASSES[1], PASSES[0], PASSES[2]), strict=True))
 """For each pass of a transposed convolution, the pass of its mirror that does the same work."""
+_PAIRS = ("in_size", "out_size", "kernel", "stride", "dilation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +60,17 @@ class LayerShape:
     out_size: tuple[int, int] = (1, 1)
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    """Input positions from one filter tap to the next."""
     input_grad: bool = True
     """False where nothing upstream needs a gradient, as in a network's first layer."""
     weight_grad: bool = True
     """False for a frozen parameter, or for a second operand that needs no gradient."""
     transposed: bool = False
     """True for a transposed convolution: its forward pass is the input gradient of its ``mirror``, and the other way round."""
+    weight: str = "own"
+    """"own"; "shared" for a parameter that another layer of the network owns; "activation" for a convolution whose weight is
+    computed from the input. Only an owner is predicted and updated."""
     handed_on: int = 0
     """Elements of the output that the next layer reads, which is all that a forward pass without a backward pass writes. They
     are fewer than ``output_words`` if only pooling follows: then only the pooled map leaves the chip. 0 stands for
@@ -75,7 +82,7 @@ class LayerShape:
         for field in ("batch", "groups", "in_channels", "out_channels"):
             if getattr(self, field) < 1:
                 raise UsageError(f"layer {self.name!r}: {field} must be 1 or more, got {getattr(self, field)}")
-        for field in ("in_size", "out_size", "kernel", "stride"):
+        for field in _PAIRS:
             if min(getattr(self, field)) < 1:
                 raise UsageError(f"layer {self.name!r}: both numbers of {field} must be 1 or more, got {getattr(self, field)}")
 
@@ -83,7 +90,7 @@ class LayerShape:
     def sizes(self) -> tuple[int, ...]:
         """All sizes, in the order of the fields."""
         counts = (self.batch, self.groups, self.in_channels, self.out_channels)
-        return (*counts, *self.in_size, *self.out_size, *self.kernel, *self.stride)
+        return (*counts, *self.in_size, *self.out_size, *self.kernel, *self.stride, *self.dilation)
 
     @property
     def rows(self) -> int:
@@ -94,6 +101,14 @@ class LayerShape:
     def window(self) -> int:
         """Length of the forward product's sums (K): input channels of a group times kernel size."""
         return self.in_channels * self.kernel[0] * self.kernel[1]
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Input positions from a window's first tap to its last, both included."""
+        return self._reach(0), self._reach(1)
+
+    def _reach(self, way: int) -> int:
+        return (self.kernel[way] - 1) * self.dilation[way] + 1
 
     @property
     def macs(self) -> int:
@@ -123,8 +138,13 @@ class LayerShape:
 
     @property
     def parameters(self) -> int:
-        """Elements of the layer's weight parameter; 0 for a ``matmul``."""
-        return 0 if self.kind == "matmul" else self.weight_words
+        """Elements of the layer's own weight parameter; 0 for a ``matmul``, and for a weight that another layer owns."""
+        return self.weight_words if self.kind != "matmul" and self.weight == "own" else 0
+
+    @property
+    def sums_gradient(self) -> int:
+        """Elements of the weight gradient that is added to the one of the weight's owner; 0 for an owner."""
+        return self.weight_words if self.weight == "shared" and self.weight_grad else 0
 
     @property
     def mirror(self) -> "LayerShape":
@@ -134,6 +154,28 @@ class LayerShape:
             in_size=self.out_size, out_size=self.in_size, input_grad=True, handed_on=0,
         )  # fmt: skip
 
+    def merged(self, *, whole: bool = False) -> "LayerShape":
+        """Return a convolution that does the same arithmetic, without the windows that slide nowhere.
+
+        Where the output has one position in a direction, and the window lies within the input without padding, each tap
+        meets one input position only. So the taps in that direction are channels.
+
+        Args:
+            whole: merge only windows that cover their input, so that the tensors keep their numbers of elements.
+        """
+        reach, x = self.reach, self
+        for way in (0, 1):
+            taps = self.kernel[way]
+            fits = self.in_size[way] == taps if whole else self.in_size[way] >= reach[way]
+            if taps > 1 and self.out_size[way] == 1 and fits:
+                single: dict[str, Any] = {name: _with_one(getattr(x, name), way) for name in _PAIRS}
+                x = replace(x, in_channels=x.in_channels * taps, **single)
+        return x
+
+    def turned(self) -> "LayerShape":
+        """Return the same convolution with rows and columns exchanged."""
+        return replace(self, **{name: getattr(self, name)[::-1] for name in _PAIRS})
+
     def convolutions(self, kind: str) -> "list[Convolution]":
         """Return the convolutions of one pass, equal ones as one entry; none for a pass that does not take place.
 
@@ -141,7 +183,8 @@ class LayerShape:
         - input gradient: with stride s, up to s*s convolutions of stride 1, one for each remainder of the input position
           modulo s. Each has the filter taps that reach these positions, and as many outputs as the forward pass. So no inserted
           zeros are multiplied; one convolution over an output gradient with zeros between its elements would do s*s times the
-          work. The total is the useful work, as torch's FlopCounterMode counts it.
+          work. The total is the useful work, as torch's FlopCounterMode counts it. With a dilation that shares a factor with
+          the stride, no tap reaches some remainders.
         - weight gradient: batch and channels change places. The input has the samples as its channels, the output gradient
           is the filter, and the kernel's positions are the output.
 
@@ -149,22 +192,25 @@ class LayerShape:
         """
         if self.transposed:
             return self.mirror.convolutions(MIRRORED[kind]) if self.input_grad or kind != "input gradient" else []
-        b, g, ci, co = self.batch, self.groups, self.in_channels, self.out_channels
-        (kh, kw), (oh, ow), stride = self.kernel, self.out_size, self.stride[0]
+        x = self.merged()
+        if x.out_size[1] == x.kernel[1] == 1:  # a map of one column costs what it costs as a map of one row
+            x = x.turned()
+        b, g, ci, co = x.batch, x.groups, x.in_channels, x.out_channels
         if kind == "forward":
-            return [Convolution(g, b, ci, co, kh, kw, oh, ow, step=stride)]
+            return [Convolution(g, b, ci, co, *x.kernel, *x.out_size, *x.stride, *x.dilation)]
         if kind == "weight gradient":
-            if not self.weight_grad:
-                return []
-            return [Convolution(g, ci, b, co, oh, ow, kh, kw, dilation=stride)]
+            return [Convolution(g, ci, b, co, *x.out_size, *x.kernel, *x.dilation, *x.stride)] if self.weight_grad else []
         if not self.input_grad:
             return []
+        shared = [gcd(s, d) for s, d in zip(x.stride, x.dilation, strict=True)]
+        apart = [d // common for d, common in zip(x.dilation, shared, strict=True)]
+        remainders = [s // common for s, common in zip(x.stride, shared, strict=True)]
         taps: dict[tuple[int, int], int] = {}
-        for y in range(min(self.stride[0], kh)):
-            for x in range(min(self.stride[1], kw)):
-                n = (ceil((kh - y) / self.stride[0]), ceil((kw - x) / self.stride[1]))
-                taps[n] = taps.get(n, 0) + 1
-        return [Convolution(g * n, b, co, ci, rows, cols, oh, ow) for (rows, cols), n in taps.items()]
+        (kh, kw), (sh, sw) = x.kernel, remainders
+        for y, z in product(range(min(sh, kh)), range(min(sw, kw))):
+            n = (ceil((kh - y) / sh), ceil((kw - z) / sw))
+            taps[n] = taps.get(n, 0) + 1
+        return [Convolution(g * n, b, co, ci, *window, *x.out_size, 1, 1, *apart) for window, n in taps.items()]
 
     def gemms(self, kind: str) -> list[tuple[int, int, int, int]]:
         """Return the (copies, M, N, K) products of one pass: that many equal products of an M x K by a K x N matrix."""
@@ -186,10 +232,16 @@ class Convolution(NamedTuple):
     kernel_cols: int
     out_rows: int
     out_cols: int
-    step: int = 1
-    """Input positions from one output to the next."""
-    dilation: int = 1
-    """Input positions from one filter tap to the next."""
+    row_step: int = 1
+    """Input rows from one output row to the next."""
+    col_step: int = 1
+    row_dilation: int = 1
+    """Input rows from one row of the filter to the next."""
+    col_dilation: int = 1
+
+
+def _with_one(pair: tuple[int, int], way: int) -> tuple[int, int]:
+    return (1, pair[1]) if way == 0 else (pair[0], 1)
 
 
 def predictor_layers(size: PredictorSize, layer: LayerShape) -> tuple[LayerShape, LayerShape]:

@@ -16,7 +16,7 @@ from ._layer import MIRRORED, PASSES, Convolution, LayerShape
 
 MOST = 2**53
 """Largest number of operations of a pass, or of elements of a tensor, that float64 counts exactly."""
-ATTRIBUTES = ("output_words", "handed_words", "window", "parameters", "weight_grad")
+ATTRIBUTES = ("output_words", "handed_words", "window", "parameters", "weight_grad", "sums_gradient")
 """Attributes of ``LayerShape`` that ``LayerTable.column`` returns."""
 P = ParamSpec("P")
 
@@ -71,7 +71,7 @@ class LayerTable:
         return self.column("parameters") * self.column("weight_grad")
 
 
-_NUMBERS: dict[tuple[int, ...], int] = {}
+_NUMBERS: dict[tuple[object, ...], int] = {}
 """Number of each shape, by all that the cost depends on."""
 _SHAPES: list[LayerShape] = []
 """A layer of each shape, by its number."""
@@ -81,7 +81,7 @@ _FOUND: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
 
 def _number(x: LayerShape) -> int:
     """Return the number of a layer's shape, a new one for a shape that was not met before."""
-    key = (*x.sizes, x.input_grad, x.weight_grad, x.transposed, x.kind == "matmul", x.handed_on)
+    key = (*x.sizes, x.input_grad, x.weight_grad, x.transposed, x.kind == "matmul", x.weight, x.handed_on)
     if key not in _NUMBERS:
         if (most := max(x.macs, x.input_words, x.weight_words, x.output_words)) > MOST:
             raise UsageError(f"layer {x.name!r} has {most:.3g} operations or words, more than {MOST:.3g}; give a smaller batch")
@@ -151,11 +151,14 @@ def passes(table: LayerTable) -> np.ndarray:
 def _pass(x: LayerShape, kind: str) -> tuple[int, ...]:
     """Return the sizes of one pass. A transposed convolution has those of its mirror.
 
-    Tiles divide maps along their rows. A map of a single row is therefore turned, with its columns as rows.
+    Tiles divide maps along their rows. A map of a single row is therefore turned, with its columns as rows. A window that
+    covers its whole input belongs to the channels, which tiles divide, too.
     """
     if x.transposed:
         return _pass(x.mirror, MIRRORED[kind])
-    turn = -1 if x.in_size[0] == x.out_size[0] == x.kernel[0] == 1 else 1
-    sizes = (*x.in_size[::turn], *x.out_size[::turn], *x.kernel[::turn], x.stride[::turn][0])
+    x = x.merged(whole=True)
+    if x.in_size[0] == x.out_size[0] == x.kernel[0] == 1:
+        x = x.turned()
     written = {"forward": 2, "input gradient": 0, "weight gradient": 1}[kind]  # place of the result among the tensors X, W, Y
+    sizes = (*x.in_size, *x.out_size, *x.kernel, x.stride[0], x.dilation[0])
     return (x.batch, x.groups, x.in_channels, x.out_channels, *sizes, written)

@@ -41,14 +41,16 @@ def workload(
         network: a name of ``adagp.models.available()``, or any module. A copy of it on the meta device is traced; the module
             itself is neither changed nor run.
         example_input: for a module: a tensor, or a tuple of positional arguments; its first tensor's first dimension is
-            the batch size. The values do not matter, only shapes and types.
+            the batch size. Only shapes and types matter, unless the forward pass asks for values. Then a copy that shares the
+            weights is run on the example, and the layers are those that its values lead to.
         dataset: for a name: the data set whose input shape and number of classes the network has.
         batch: for a name: the batch size.
         width: for a name: the width multiplier.
 
     Raises:
-        UsageError: an unknown name; a module without an example; a module whose forward fails on the example; a module
-            without any convolution, linear layer or matrix product.
+        UsageError: an unknown name; a module without an example; a module that cannot be copied, whose forward pass fails on
+            the example, or that holds products which are not read; a module without any convolution, linear layer or matrix
+            product.
     """
     if isinstance(network, str):
         known = lookup(network, dataset) if width == 1.0 else None
@@ -57,15 +59,13 @@ def workload(
         raise UsageError(f"workload({type(network).__name__}, ...) needs an example_input: a tensor or a tuple of arguments")
     from torch import Tensor
 
-    from ._trace import describe, layers_of, to_meta
+    from ._trace import describe, trace
 
     args = example_input if isinstance(example_input, tuple) else (example_input,)
     tensors = [a for a in args if isinstance(a, Tensor)]
     if not tensors or tensors[0].ndim == 0 or tensors[0].shape[0] < 1:
         raise UsageError(f"example_input must hold a tensor with a batch dimension, got {describe(args)}")
-    name = type(network).__name__
-    layers = layers_of(to_meta(network), tuple(a.to("meta") if isinstance(a, Tensor) else a for a in args), name)
-    return Workload(name=name, batch=tensors[0].shape[0], layers=layers)
+    return trace(network, args, type(network).__name__)
 
 
 def find_workload(
@@ -159,7 +159,7 @@ def trace_zoo(name: str, dataset: str, width: float = 1.0) -> Workload:
     with torch.device("meta"):
         network = models.create(name, dataset=dataset, width=width)
     example = models.example_input(name, dataset=dataset, batch=2, device="meta")
-    return Workload(name=name, dataset=dataset, batch=2, layers=layers_of(network, example, name))
+    return Workload(name=name, dataset=dataset, batch=2, layers=layers_of(network, example, name, backward=False))
 
 
 @cache

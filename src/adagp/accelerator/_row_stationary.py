@@ -92,7 +92,7 @@ def _macs(conv: Any) -> Any:
 
 def _laid_out(conv: Any) -> Any:
     """Return products without a window as one row of K channels: they have no filter rows to keep."""
-    one_tap = (conv.kernel_rows == 1) & (conv.kernel_cols == 1) & (conv.step == 1)
+    one_tap = (conv.kernel_rows == 1) & (conv.kernel_cols == 1) & (conv.row_step == 1) & (conv.col_step == 1)
     flat = one_tap | (conv.out_rows == 1) & (conv.out_cols == 1)
 
     def either(product, window):
@@ -147,8 +147,8 @@ def _counts(conv: Any, sets: Sets, arrangement: Arrangement, hardware: Hardware)
     on_a_row = np.minimum(np.maximum(np.floor(hardware.cols / strip), 1), t * r)  # sets with filters of their own
     cycles = loads * filter_words * on_a_row + passes * (filter_words * conv.out_cols + rows)
 
-    in_rows = (strip - 1) * conv.step + (rows - 1) * conv.dilation + 1
-    in_width = (conv.out_cols - 1) * conv.step + (width - 1) * conv.dilation + 1
+    in_rows = (strip - 1) * conv.row_step + (rows - 1) * conv.row_dilation + 1
+    in_width = (conv.out_cols - 1) * conv.col_step + (width - 1) * conv.col_dilation + 1
     sums = conv.images * conv.filters * conv.out_rows * conv.out_cols
     buffer = loads * filter_words * rows * t * r + passes * q * s * r * in_rows * in_width + sums * (2 * channel_tiles - 1)
     delivered = (loads * filter_words + passes * q * in_width) * rows * strip * s * t * r

@@ -97,6 +97,7 @@ class Passes:
     kernel_rows: np.ndarray
     kernel_cols: np.ndarray
     stride: np.ndarray
+    dilation: np.ndarray
     written: np.ndarray
     """Tensor that the pass writes: 0 X, 1 W, 2 Y."""
     window: np.ndarray
@@ -109,9 +110,10 @@ class Passes:
     @classmethod
     def of(cls, rows: np.ndarray) -> "Passes":
         """Return the passes of an array with one in a row and the fields up to ``written`` as columns."""
-        *_, kernel_rows, kernel_cols, stride, written = rows.T
-        x_halo = np.where(written == 0, 0, np.maximum(kernel_rows - stride, 0))
-        y_halo = np.where(written == 0, -(-kernel_rows // stride) - 1, 0)
+        *_, kernel_rows, kernel_cols, stride, dilation, written = rows.T
+        reach = (kernel_rows - 1) * dilation + 1  # rows from the first tap to the last
+        x_halo = np.where(written == 0, 0, np.maximum(reach - stride, 0))
+        y_halo = np.where(written == 0, -(-reach // stride) - 1, 0)
         return cls(*[*rows.T, kernel_rows * kernel_cols, x_halo, y_halo])
 
     def take(self, at: np.ndarray) -> "Passes":

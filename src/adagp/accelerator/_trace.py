@@ -1,39 +1,109 @@
-"""Find the layers of any module from an example input, on meta tensors: no weights are allocated, no arithmetic is done."""
+"""Find the layers of any module from an example input.
+
+A module is traced on the meta device: no weights are allocated, no arithmetic is done. A forward pass that asks for values, as
+``item()`` does, is run on the real example instead, if that has values.
+"""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from math import prod
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .._errors import UsageError
+from .._errors import UsageError, reason
 from ._layer import LayerShape
-
-aten = torch.ops.aten
-_POOLING = {
-    aten.max_pool2d_with_indices.default, aten.avg_pool2d.default, aten._adaptive_avg_pool2d.default, aten.mean.dim,
-}  # fmt: skip
-_NORMS = {aten.native_batch_norm.default, aten.native_group_norm.default}
+from ._recorder import BackwardCounter, Recorder, tensors_in
+from ._workload import Workload
 
 
-def to_meta(module: nn.Module) -> nn.Module:
-    """Return a copy on the meta device, without copying the weights.
+class NeedsValues(UsageError):
+    """A forward pass that cannot be traced from shapes alone."""
+
+
+@dataclass(frozen=True)
+class Retrace:
+    """A traced module on the meta device, which can be traced again with another batch."""
+
+    module: nn.Module
+    args: tuple
+    """Arguments of the forward pass, with tensors on meta."""
+    name: str
+    batch: int
+
+    def __call__(self, batch: int) -> tuple[LayerShape, ...]:
+        """Return the layers at a batch size. Each tensor whose first dimension is the batch now gets the new one."""
+
+        def resized(argument: Any) -> Any:
+            if not isinstance(argument, Tensor) or not argument.ndim or argument.shape[0] != self.batch:
+                return argument
+            return argument.new_empty((batch, *argument.shape[1:])).requires_grad_(argument.requires_grad)
+
+        return layers_of(self.module, tuple(resized(argument) for argument in self.args), self.name)
+
+
+def trace(module: nn.Module, args: tuple, name: str) -> Workload:
+    """Return the workload of a module, which is neither changed nor run; a copy of it is.
+
+    Args:
+        args: of its forward pass; the first tensor's first dimension is the batch.
+        name: for messages.
 
     Raises:
-        UsageError: a module with lazy parameters.
+        UsageError: a module that cannot be copied, a forward or backward pass that fails or is not read, or no product.
+    """
+    batch = next(tensors_in(args)).shape[0]
+    on_meta = tuple(_to_meta(a) if isinstance(a, Tensor) else a for a in args)
+    try:
+        if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):  # its tensors are not Python's objects
+            raise NeedsValues(f"{name} holds a script of torch.jit: call workload() with an example that has values")
+        again = Retrace(_copied(module, _to_meta), on_meta, name, batch)
+        return Workload(name=name, batch=batch, layers=again(batch), retrace=again)
+    except NeedsValues:
+        if any(t.is_meta for t in (*tensors_in(args), *module.parameters(), *module.buffers())):
+            raise
+    with torch.random.fork_rng(devices=[]):
+        own = tuple(a.detach().clone().requires_grad_(a.requires_grad) if isinstance(a, Tensor) else a for a in args)
+        layers = layers_of(_copied(module, _to_own), own, name)
+    return Workload(name=name, batch=batch, layers=layers, retrace=partial(_another_example, name))
+
+
+def _another_example(name: str, batch: int) -> tuple[LayerShape, ...]:
+    raise UsageError(f"{name} was run on the values of its example; trace the module with an example of batch {batch}")
+
+
+def _to_meta(tensor: Tensor) -> Tensor:
+    meta = torch.empty_like(tensor.detach(), device="meta")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(meta, tensor.requires_grad)
+    return meta.requires_grad_(tensor.requires_grad)
+
+
+def _to_own(tensor: Tensor) -> Tensor:
+    """Return a parameter with the same values in the same place, whose gradient is its own; or a copy of any other tensor."""
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(tensor.detach(), tensor.requires_grad)
+    return tensor.detach().clone().requires_grad_(tensor.requires_grad)
+
+
+def _copied(module: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Module:
+    """Return a copy of a module with each of its tensors changed; also those that are neither parameters nor buffers.
+
+    Raises:
+        UsageError: a module with lazy parameters, or with something that cannot be copied.
     """
     if any(nn.parameter.is_lazy(p) for p in module.parameters()):
         raise UsageError(f"{type(module).__name__} has lazy parameters without a shape; run it on one batch first")
-    memo: dict[int, Any] = {}
-    for tensor in (*module.parameters(), *module.buffers()):
-        meta = torch.empty_like(tensor, device="meta")
-        memo[id(tensor)] = nn.Parameter(meta, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else meta
-    return copy.deepcopy(module, memo)
+    held = (t for part in module.modules() for t in tensors_in(vars(part)))
+    memo: dict[int, Any] = {id(t): change(t) for t in (*module.parameters(), *module.buffers(), *held)}
+    try:
+        return copy.deepcopy(module, memo)
+    except Exception as error:  # whatever the user's own objects raise
+        raise UsageError(f"{type(module).__name__} cannot be copied ({reason(error)}); remove what cannot") from error
 
 
 def describe(args: tuple) -> str:
@@ -41,27 +111,82 @@ def describe(args: tuple) -> str:
     return ", ".join(f"{tuple(a.shape)} {a.dtype}" if isinstance(a, Tensor) else repr(a) for a in args)
 
 
-def layers_of(module: nn.Module, args: tuple, name: str) -> tuple[LayerShape, ...]:
-    """Return the layers of a module on the meta device.
+def layers_of(module: nn.Module, args: tuple, name: str, *, backward: bool = True) -> tuple[LayerShape, ...]:
+    """Return the layers of a module. It is run, on the device of its parameters and arguments.
 
     Args:
-        args: of its forward pass (tensors on meta).
+        args: of its forward pass.
         name: for messages.
+        backward: whether to check the layers' gradients with a backward pass.
 
     Raises:
-        UsageError: a forward pass that fails, or has no product.
+        UsageError: a forward or backward pass that fails, an operator whose products are not read, a backward pass that does
+            other products than its layers' gradients, or no product.
     """
-    with _where_we_are(module) as stack, _Recorder(module, stack) as recorder, torch.enable_grad():
+    on_meta = all(t.is_meta for t in tensors_in(args))
+    with ExitStack() as settings:
+        settings.enter_context(torch.enable_grad())
+        settings.enter_context(torch.jit.optimized_execution(False))  # else a script differentiates parts of itself
+        if not on_meta:  # fused kernels, which hide their products, exist here
+            settings.enter_context(sdpa_kernel(SDPBackend.MATH))
+            settings.enter_context(torch.backends.cudnn.flags(enabled=False))
+            settings.enter_context(torch.backends.mkldnn.flags(enabled=False, allow_tf32=None))
+            settings.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+            torch.backends.mha.set_fastpath_enabled(False)
+        with _where_we_are(module) as stack, Recorder(module, tensors_in(args), stack, on_meta=on_meta) as recorder:
+            outputs = _attempt("forward", name, args, on_meta, lambda: module(*args))
+        if not recorder.layers:
+            raise UsageError(f"{name} has no convolution, linear layer or matrix product to simulate")
+        layers = recorder.finished(outputs)
+        if backward:
+            _check_backward(layers, outputs, name, args, on_meta, exactly=recorder.own_backward)
+    return layers
+
+
+def _attempt(which: str, name: str, args: tuple, on_meta: bool, run: Callable[[], Any]) -> Any:
+    try:
+        return run()
+    except UsageError:
+        raise
+    except Exception as error:  # whatever the user's own code raises
+        why = str(error).strip().split("\n")[0] or type(error).__name__
+        kind = UsageError
+        if on_meta:
+            kind = NeedsValues
+            if isinstance(error, NotImplementedError) or "meta" in str(error).lower():
+                why += "; it depends on the values of the input: call workload() with an example that has them"
+        raise kind(f"the {which} pass of {name} fails on the example {describe(args)}: {why}") from error
+
+
+def _check_backward(
+    layers: tuple[LayerShape, ...], outputs: Any, name: str, args: tuple, on_meta: bool, *, exactly: bool
+) -> None:
+    """Refuse a backward pass that does more products than the gradients of the layers, as one with checkpointing does.
+
+    Args:
+        exactly: whether to refuse fewer products, too. Autograd does an outer product without a matrix product.
+    """
+    ends = [t for t in tensors_in(outputs) if t.requires_grad]
+    if not ends:
+        return
+    with BackwardCounter() as counter:
         try:
-            module(*args)
+            torch.autograd.backward(ends, [torch.empty_like(t) for t in ends])
+        except NotImplementedError:  # no meta kernel
+            return
         except UsageError:
             raise
         except Exception as error:
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            raise UsageError(f"the forward pass of {name} fails on the example {describe(args)}: {reason}") from error
-    if not recorder.layers:
-        raise UsageError(f"{name} has no convolution, linear layer or matrix product to simulate")
-    return recorder.finished()
+            why = str(error).strip().split("\n")[0] or type(error).__name__
+            raise (NeedsValues if on_meta else UsageError)(
+                f"the backward pass of {name} fails on the example {describe(args)}: {why}"
+            ) from error
+    known = sum(layer.macs * (layer.input_grad + layer.weight_grad) for layer in layers)
+    if counter.macs > known or (exactly and counter.macs < known):
+        raise UsageError(
+            f"the backward pass of {name} does {counter.macs:,} multiply-accumulates, its layers' gradients take {known:,}; "
+            "trace it without checkpointing and without functions that have a backward pass of their own"
+        )
 
 
 @contextmanager
@@ -69,122 +194,16 @@ def _where_we_are(module: nn.Module) -> Iterator[list[str]]:
     """Context manager: a stack of the names of the modules that are running, the innermost last."""
     stack: list[str] = []
     handles = []
+
+    def leave(*_: Any) -> None:
+        stack.pop()
+
     for name, child in module.named_modules():
-        handles.append(child.register_forward_pre_hook(lambda *_, name=name: stack.append(name)))
-        handles.append(child.register_forward_hook(lambda *_: stack.pop() and None, always_call=True))
+        if not isinstance(child, torch.jit.ScriptModule):  # it takes no hooks; its layers get the names of their weights
+            handles.append(child.register_forward_pre_hook(lambda *_, name=name: stack.append(name)))
+            handles.append(child.register_forward_hook(leave, always_call=True))
     try:
         yield stack
     finally:
         for handle in handles:
             handle.remove()
-
-
-class _Recorder(TorchDispatchMode):
-    """Recorder of every matrix product of a forward pass, below autograd, where composite functions are taken apart.
-
-    So einsum, scaled_dot_product_attention and functional calls need no cases of their own. torch's FlopCounterMode records at
-    the same place, and the two must agree.
-    """
-
-    def __init__(self, module: nn.Module, stack: list[str]) -> None:
-        super().__init__()
-        # A transposed view of a weight is another tensor on the same storage.
-        self._weights = {p.untyped_storage()._cdata: n.rpartition(".")[0] for n, p in module.named_parameters()}
-        self._stack = stack
-        self.layers: list[LayerShape] = []
-        # The layer whose output a tensor holds, perhaps normalized or reshaped. Tensors are kept, so that ids stay unique.
-        self._holds: dict[int, tuple[int, Tensor]] = {}
-        self._needed_whole: set[int] = set()
-        self._pooled: dict[int, int] = {}
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        before = len(self.layers)
-        if func is aten.native_batch_norm.default:
-            # torch's meta kernel takes 4 ms for one batch norm, 30 times a convolution's; only the shape matters here.
-            x = args[0]
-            stats = x.new_empty(x.shape[1], dtype=torch.float32)
-            out = torch.empty_like(x), stats, stats
-        else:
-            out = func(*args, **(kwargs or {}))
-        if func is aten.convolution.default:
-            self._convolution(*args[:2], out, stride=args[3], transposed=args[6], groups=args[8])
-        elif func in (aten.addmm.default, aten.baddbmm.default):
-            self._product(args[1], args[2])
-        elif func in (aten.mm.default, aten.bmm.default):
-            self._product(args[0], args[1])
-        self._follow(func, args, out[0] if isinstance(out, tuple) else out, is_product=len(self.layers) > before)
-        return out
-
-    def finished(self) -> tuple[LayerShape, ...]:
-        """Return the layers, with ``handed_on`` set where only pooling follows."""
-        return tuple(
-            replace(layer, handed_on=self._pooled[i])
-            if i not in self._needed_whole and 0 < self._pooled.get(i, 0) < layer.output_words
-            else layer
-            for i, layer in enumerate(self.layers)
-        )
-
-    def _follow(self, func, args: tuple, out: Any, *, is_product: bool) -> None:
-        """Follow each layer's output through operations that keep its size, to find out whether pooling is its only use.
-
-        A norm that takes statistics of whole maps needs all of them first, so the maps leave the chip.
-        """
-        inputs = [t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(t, Tensor)]
-        held = sorted({self._holds[id(t)][0] for t in inputs if id(t) in self._holds})
-        if is_product:
-            self._needed_whole.update(held)
-            self._holds[id(out)] = (len(self.layers) - 1, out)
-        elif held and func in _NORMS and _takes_statistics(func, args):
-            self._needed_whole.update(held)
-        elif held and func in _POOLING:
-            for index in held:
-                self._pooled[index] = self._pooled.get(index, 0) + out.numel()
-        elif held and isinstance(out, Tensor) and out.numel() == self.layers[held[-1]].output_words:
-            self._needed_whole.update(held[:-1])  # a sum: the older operand comes back from memory
-            self._holds[id(out)] = (held[-1], out)
-        else:
-            self._needed_whole.update(held)
-
-    def _name(self, weight: Tensor | None = None) -> str:
-        name = None if weight is None else self._weights.get(weight.untyped_storage()._cdata)
-        return name or (self._stack[-1] if self._stack else "") or "(top)"
-
-    def _convolution(self, x: Tensor, weight: Tensor, out: Tensor, *, stride, transposed: bool, groups: int) -> None:
-        def plane(sizes) -> tuple[int, int]:  # one spatial dimension lies along the columns, a third joins the rows
-            return prod(sizes[:-1]), sizes[-1]
-
-        # A transposed convolution's weight is (in_ch, out_ch / groups, ...), any other's (out_ch, in_ch / groups, ...).
-        across, along = weight.shape[0] // groups, weight.shape[1]
-        self.layers.append(
-            LayerShape(
-                name=self._name(weight), kind="conv", batch=x.shape[0], groups=groups, transposed=transposed,
-                in_channels=across if transposed else along, out_channels=along if transposed else across,
-                in_size=plane(x.shape[2:]), out_size=plane(out.shape[2:]),
-                kernel=plane(weight.shape[2:]), stride=plane(stride),
-                input_grad=x.requires_grad, weight_grad=weight.requires_grad,
-            )
-        )  # fmt: skip
-
-    def _is_parameter(self, tensor: Tensor) -> bool:
-        return tensor.untyped_storage()._cdata in self._weights
-
-    def _product(self, a: Tensor, b: Tensor) -> None:
-        """Record ([groups,] M, K) by ([groups,] K, N): a linear layer if one operand is a parameter, else a ``matmul``."""
-        groups, (rows, inner), out = prod(a.shape[:-2]), a.shape[-2:], b.shape[-1]
-        weight, x = b, a
-        if self._is_parameter(a) and not self._is_parameter(b):  # W @ x is x^T @ W^T
-            rows, out, weight, x = out, rows, a, b
-        learned = self._is_parameter(weight)
-        if learned and groups > 1 and weight.stride(0) == 0:  # one weight, seen by each sample
-            groups, rows = 1, groups * rows
-        self.layers.append(
-            LayerShape(
-                name=self._name(weight), kind="linear" if learned else "matmul", batch=rows, groups=groups,
-                in_channels=inner, out_channels=out, input_grad=x.requires_grad, weight_grad=weight.requires_grad,
-            )
-        )  # fmt: skip
-
-
-def _takes_statistics(func: Any, args: tuple) -> bool:
-    """Return whether a norm takes its statistics from the batch; batch norm in evaluation does not."""
-    return func is not aten.native_batch_norm.default or bool(args[5])

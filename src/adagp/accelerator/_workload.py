@@ -1,6 +1,7 @@
 """The layers of a network, in the order of its forward pass."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ class Workload:
     dataset: str | None = None
     batch: int
     layers: tuple[LayerShape, ...]
+    retrace: Callable[[int], tuple[LayerShape, ...]] | None = field(default=None, compare=False, repr=False)
+    """For a traced module: a function from a batch size to the layers."""
 
     def __hash__(self) -> int:
         return hash((self.name, self.dataset, self.batch, len(self.layers)))  # hundreds of layers would take longer
@@ -40,13 +43,20 @@ class Workload:
         return sum(layer.parameters for layer in self.layers)
 
     def with_batch(self, batch: int) -> "Workload":
-        """Return the same network with another batch size, without a new trace.
+        """Return the same network with another batch size.
+
+        A module of your own is traced again, since some of its work may not depend on the batch, such as that on learned
+        queries. In a network of the zoo or of a file, all work grows with the batch.
 
         Raises:
-            UsageError: a batch that is no whole number from 1 to 2^24, or a layer whose rows are no multiple of the present
-                batch (then trace the module again with an example of the size you want).
+            UsageError: a batch that is no whole number from 1 to 2^24, a layer whose rows are no multiple of the present
+                batch, or a module whose forward pass fails at this batch.
         """
         require_whole("batch", batch, 1, 2**24)  # more would leave the range of 64 bits in a deep network's counts
+        if batch == self.batch:
+            return self
+        if self.retrace is not None:
+            return replace(self, batch=batch, layers=self.retrace(batch))
         layers = []
         for layer in self.layers:
             field = "groups" if layer.kind == "matmul" else "batch"
