@@ -56,7 +56,7 @@ def test_a_machine_that_hides_its_load_is_taken_as_idle(machine, monkeypatch):
     ("error", "words"),
     [
         (MemoryError(), "memory is short: raise its limit"),
-        (ImportError("libtorch_cpu.so: failed to map segment"), r"cannot import what this needs (libtorch_cpu.so: failed to map"),
+        (ImportError("libtorch_cpu.so: failed to map"), "cannot import what this needs (libtorch_cpu.so: failed"),
     ],
 )
 def test_too_little_memory_is_one_line(monkeypatch, capsys, error, words):
