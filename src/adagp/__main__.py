@@ -19,8 +19,8 @@ def main() -> int:
         code = run()
     except KeyboardInterrupt:
         code = _processes.stopped()
-    except MemoryError:
-        _processes.say("adagp: memory is short: raise its limit (ulimit -v)")
+    except (MemoryError, ImportError) as error:
+        _processes.say(f"adagp: cannot start ({reason(error)}): raise the limit of memory, or install adagp again")
         code = 1
     try:  # now, not while the interpreter shuts down, where an error would be a traceback and exit code 120
         sys.stdout.flush()

@@ -447,6 +447,9 @@ def main(arguments: list[str] | None = None) -> int:
     except MemoryError:
         say("adagp: memory is short: raise its limit (ulimit -v), or run fewer processes (--jobs)")
         return 1
+    except ImportError as error:  # a shared library, say, that does not fit into memory
+        say(f"adagp: cannot import what this needs ({reason(error)}): raise the limit of memory, or install adagp again")
+        return 1
     except OSError as error:  # no space, a read-only file system, no such folder
         place = error.filename or error.filename2
         say(f"adagp: {f'{place}: ' if place else ''}{reason(error)}")

@@ -258,6 +258,20 @@ def test_versions_that_differ_are_both_named(monkeypatch):
         _cluster._connect(SimpleNamespace(init=init), "127.0.0.1:6379")
 
 
+def test_a_stop_is_handled_as_before_a_connection_to_ray(monkeypatch):
+    def stop(number, frame):
+        pass
+
+    monkeypatch.setattr(_cluster, "_knock", lambda address: None)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        ray = SimpleNamespace(init=lambda **_: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+        _cluster._connect(ray, "127.0.0.1:6379")
+        assert signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_ray_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
     class Broken:
         def find_spec(self, name, *_):

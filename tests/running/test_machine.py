@@ -52,14 +52,21 @@ def test_a_machine_that_hides_its_load_is_taken_as_idle(machine, monkeypatch):
     assert free_threads(jobs=2) == (4, "of 8 cores, load unknown")
 
 
-def test_too_little_memory_is_one_line(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "memory is short: raise its limit"),
+        (ImportError("libtorch_cpu.so: failed to map"), "cannot import what this needs (libtorch_cpu.so: failed"),
+    ],
+)
+def test_too_little_memory_is_one_line(monkeypatch, capsys, error, words):
     def full(device):
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr("adagp.running.provenance", full)
     assert cli.main(["info"]) == 1
     out, err = capsys.readouterr()
-    assert out == "" and err.startswith("adagp: memory is short: ") and err.count("\n") == 1
+    assert out == "" and err.startswith(f"adagp: {words}") and err.count("\n") == 1
 
 
 def test_what_is_asked_for_wins_then_the_environment(machine, monkeypatch):

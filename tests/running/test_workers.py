@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import re
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -143,6 +144,30 @@ def test_a_killed_worker_is_replaced_and_its_run_finished(sweep, reference):
     # Bits depend on the number of threads, which a worker sets by the machine; batches by phase do not.
     assert [row.batches for row in store.get(RUN).curves] == [row.batches for row in reference.curves]
     assert run_all([RUN], store, report=lambda line: pytest.fail(f"ran again: {line}")) == []
+
+
+class Stillborn(_workers._Worker):
+    """A worker whose process has ended before its first line."""
+
+    def __init__(self, store, *settings):
+        self.store, self.task, self._began = store, None, False
+        self.pipe, theirs = multiprocessing.Pipe()
+        theirs.close()
+        self.process = SimpleNamespace(terminate=lambda: None, join=lambda *_: None, kill=lambda: None)
+
+
+def test_workers_that_never_begin_point_to_the_script(tmp_path, monkeypatch):
+    monkeypatch.setattr(_workers, "_Worker", Stillborn)
+    lines = []
+    with pytest.raises(RuntimeError, match=r"its process died 3 times before it trained; .* lack if __name__ == '__main__'"):
+        run_all([RUN, RUN], Store(tmp_path), jobs=2, report=lines.append)
+    assert lines[0].startswith("1 worker process, ") and sum("starting it again" in line for line in lines) == 2
+
+
+def test_a_process_that_may_start_none_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    with pytest.raises(UsageError, match=r"^this is a daemonic process, which may start no worker processes"):
+        run_all([RUN], Store(tmp_path))
 
 
 def test_a_run_that_fails_does_not_end_the_others(sweep):

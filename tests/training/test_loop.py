@@ -1,10 +1,12 @@
 """The training loop around the engine: which batches the method 'skip' drops."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
 
-from adagp import AdaGP, AlwaysBP, LadderSchedule
+from adagp import AdaGP, AlwaysBP, LadderSchedule, UsageError
 from adagp.training import fit
 
 
@@ -68,3 +70,29 @@ def test_skip_goes_on_over_epochs_that_are_shorter_than_a_group(tmp_path):
 def test_skip_drops_what_the_schedule_says_of_every_epoch_that_holds_a_group():
     rows, _ = trained(7, 3, SHORT)
     assert rows == [{"bp": 7}, {"skipped": 6, "bp": 1}, {"skipped": 6, "bp": 1}]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"epochs": 0}, "epochs must be a whole number from 1 to"),
+        ({"decay": "slow"}, "unknown decay 'slow'; choose from: .*cosine"),
+        ({"loader": Loader(0)}, "the loader has no batches"),
+    ],
+)
+def test_a_training_of_nothing_is_refused(change, words):
+    model = nn.Linear(3, 1)
+    engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.01), schedule=AlwaysBP())
+    settings = {"loader": Loader(2), "loss": lambda model, batch: model(batch[0]).mean(), "evaluate": lambda model: {}}
+    with pytest.raises(UsageError, match=words):
+        fit(engine, **{**settings, "epochs": 1, **change})
+
+
+def test_a_first_batch_without_any_gradient_is_no_reason_for_a_warning():
+    model = nn.Linear(3, 1)
+    schedule = LadderSchedule(warm_up_epochs=0, rungs=(), final=(1, 1))
+    engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.01), schedule=schedule)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = fit(engine, Loader(4), lambda model, batch: model(batch[0]).square().mean(), lambda model: {}, epochs=1)
+    assert rows[0]["batches"] == {"gp": 2, "bp": 2}

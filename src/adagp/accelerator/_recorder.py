@@ -25,8 +25,8 @@ _NOT_READ = (
     "linalg_", "_linalg_", "cholesky", "_cholesky", "triangular_solve", "geqrf", "ormqr", "lu_", "_cdist", "_euclidean_dist",
     "_scaled_dot_product_flash", "_scaled_dot_product_efficient", "_scaled_dot_product_cudnn", "_scaled_dot_product_fused",
     "_flash_attention", "_efficient_attention", "_native_multi_head", "_transformer_encoder", "_scaled_mm",
-    "_scaled_grouped_mm", "_grouped_mm", "_int_mm", "_weight_int", "_dyn_quant", "mkldnn", "_mkldnn", "_cudnn_rnn", "miopen", "_sparse", "sparse_",
-    "hspmm", "sspaddmm", "deform_conv2d",
+    "_scaled_grouped_mm", "_grouped_mm", "_int_mm", "_weight_int", "_dyn_quant", "mkldnn", "_mkldnn", "_cudnn_rnn", "miopen",
+    "_sparse", "sparse_", "hspmm", "sspaddmm", "deform_conv2d",
 )  # fmt: skip
 """How the names of operators start that hold products in a form that is not read here."""
 _BY_VALUES = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}

@@ -4,9 +4,11 @@ import contextlib
 import math
 import os
 import re
+import signal
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from .._errors import UsageError, count, reason, require, short
@@ -102,12 +104,24 @@ def _connect(ray: Any, address: str) -> None:
     """
     try:
         _knock(address)
-        ray.init(address=address, log_to_driver=False, configure_logging=False)
+        with _signals_kept():
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (OSError, ValueError, RuntimeError) as error:
         text = " ".join(str(error).split())
         if text.startswith("Version mismatch"):
             raise UsageError(f"{text.rstrip('.')}; install the cluster's versions here, or these on the cluster") from error
         raise UsageError(f"no Ray cluster answers at {address} ({reason(error)}); start one with ray start --head") from error
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Context manager after which SIGTERM is handled as before: with Ray's handler, a stop would print a stack in C++."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _knock(address: str) -> None:

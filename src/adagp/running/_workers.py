@@ -8,7 +8,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import connection, get_context, resource_tracker
+from multiprocessing import connection, current_process, get_context, resource_tracker
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -117,11 +117,13 @@ def run_all(
         threads: of each worker (default: by what is free, see ``free_threads``).
 
     Raises:
-        UsageError: too many threads or processes, or the store cannot be written to.
+        UsageError: too many threads or processes, none may be started here, or the store cannot be written to.
         RuntimeError: runs failed, or their workers died again and again; raised after the other runs.
     """
     if jobs:
         require_whole("jobs", jobs, 1, _MOST_JOBS)
+    if current_process().daemon:
+        raise UsageError("this is a daemonic process, which may start no worker processes: call run_all in another, or run_one")
     todo = deque((0.0, run, 1) for run in store.missing(dict.fromkeys(runs), current=current))
     if not todo:
         return []
@@ -178,7 +180,7 @@ def run_all(
                         say(run, f"its process died; starting it again ({attempt + 1} of {_TRIES})")
                         todo.append((0.0, run, attempt + 1))
                     else:
-                        failed.append((run, f"its process died {_TRIES} times; is memory short?"))
+                        failed.append((run, f"its process died {_TRIES} times{worker.hint()}"))
                         say(run, f"failed: {failed[-1][1]}")
             if not busy:
                 time.sleep(0.2)
@@ -218,6 +220,7 @@ class _Worker:
         self.store = store
         context = get_context("spawn")
         self.task: tuple[float, Run, int] | None = None
+        self._began = False  # whether it has said anything
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(os.getpid(), theirs, store, *settings), daemon=True)
         # Ctrl-C in a terminal reaches workers too, and the parent decides. They inherit the blocked signal, so that it does not
@@ -238,9 +241,17 @@ class _Worker:
 
     def receive(self) -> tuple[str, Any]:
         try:
-            return self.pipe.recv()
+            answer = self.pipe.recv()
         except (EOFError, OSError):
             return "died", None
+        self._began = True
+        return answer
+
+    def hint(self) -> str:
+        """Return, as the end of a sentence, why it may have died."""
+        if self._began:
+            return "; is memory short?"
+        return " before it trained; is memory short, or does the script lack if __name__ == '__main__' around this call?"
 
     def stop(self) -> None:
         self.process.terminate()

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -107,7 +108,7 @@ def fit(
                     step = engine.step(lambda *tensors: loss(model, tensors), *batch)
                     losses.append(step.loss)
                     phases[step.phase.value] += 1
-                scheduler.step()
+                _advance(scheduler)
         except FloatingPointError as error:
             raise DivergedError(str(error), rows) from error
         seconds = time.perf_counter() - start
@@ -132,6 +133,16 @@ def fit(
             _save(checkpoint, engine, scheduler, average, rows, made_by)
         on_epoch(row)
     return rows
+
+
+def _advance(scheduler: _Decay) -> None:
+    """Make one step of the learning rate. PyTorch warns if the optimizer made none yet, as in a first batch in Phase GP."""
+    if scheduler.last_epoch > 0:
+        scheduler.step()
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        scheduler.step()
 
 
 class WeightAverage:
