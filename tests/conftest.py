@@ -19,7 +19,7 @@ shaped = jaxtyping.jaxtyped
 
 
 def jaxtyped(*, typechecker):
-    """Stand for jaxtyping's decorator, which takes much longer than beartype: only shapes and unusual types need it."""
+    """Stand for jaxtyping's decorator, which takes longer than beartype: only what names a shape or is unusual needs it."""
 
     def decorate(what):
         hints = getattr(what, "__annotations__", {}).values()

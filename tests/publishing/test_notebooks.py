@@ -55,16 +55,11 @@ def test_a_notebook_is_executed_once_a_change(notebooks, tmp_path):
     assert execute_notebooks(plan, tmp_path, report=lines.append, inputs="new results") == plan
 
 
-def test_a_page_shows_the_parameters_that_were_not_given_too(notebooks, tmp_path):
-    execute_notebooks(notebook_jobs(SMOKE, ["01"]), tmp_path, report=lambda line: None)
-    made = json.loads((tmp_path / "01_tiny.ipynb").read_text())
-    assert "".join(made["cells"][0]["source"]) == 'profile = "smoke"\nvalue = 1'
-
-
-def test_a_failing_notebook_leaves_the_last_good_one(notebooks, tmp_path):
+def test_a_page_shows_the_parameters_that_were_not_given_too_and_stays_when_its_notebook_fails(notebooks, tmp_path):
     plan = notebook_jobs(SMOKE)
     execute_notebooks(plan, tmp_path, report=lambda line: None)
     good = (tmp_path / "01_tiny.ipynb").read_text()
+    assert "".join(json.loads(good)["cells"][0]["source"]) == 'profile = "smoke"\nvalue = 1'
     (notebooks / "01_tiny.ipynb").write_text(json.dumps(notebook("raise ValueError('seven is odd')")))
     with pytest.raises(NotebookError, match="01_tiny failed: ValueError: seven is odd"):
         execute_notebooks(plan, tmp_path, report=lambda line: None)

@@ -582,6 +582,24 @@ def _torchvision(name, **settings):
     return getattr(torchvision.models, name)(num_classes=5, **settings)
 
 
+def _thin_convnext():
+    import adagp._torchvision  # noqa: F401
+
+    # isort: split
+    from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+
+    return ConvNeXt([CNBlockConfig(24, 48, 1), CNBlockConfig(48, None, 1)], num_classes=5)
+
+
+def _thin_swin():
+    import adagp._torchvision  # noqa: F401
+
+    # isort: split
+    from torchvision.models import SwinTransformer
+
+    return SwinTransformer([4, 4], embed_dim=24, depths=[2, 1], num_heads=[2, 4], window_size=[2, 2], num_classes=5)
+
+
 def _timm(name, **settings):
     import adagp._torchvision  # noqa: F401
 
@@ -604,15 +622,15 @@ def _weight_norm():
     return model
 
 
-FOREIGN = {  # name -> (model, part of the names of predicted layers that never move)
+FOREIGN = {  # name -> (model, part of the names of predicted layers that never move); the larger ones thinner than published
     "resnet18": (lambda: _torchvision("resnet18"), None),
     "googlenet with auxiliary heads": (lambda: _torchvision("googlenet", aux_logits=True, init_weights=False), None),
-    "convnext_tiny": (lambda: _torchvision("convnext_tiny"), None),
+    "convnext": (_thin_convnext, None),
     # It hands the weights of its attention to a function: those modules never run.
-    "swin_t": (lambda: _torchvision("swin_t"), None),
-    "maxvit": (lambda: _timm("maxvit_tiny_rw_224", img_size=32), None),
+    "swin": (_thin_swin, None),
+    "maxvit": (lambda: _timm("maxvit_tiny_rw_224", img_size=32, embed_dim=(32, 64), depths=(1, 1), stem_width=32), None),
     "efficientnet_b0": (lambda: _torchvision("efficientnet_b0"), None),
-    "vit_tiny": (lambda: _timm("vit_tiny_patch16_224", img_size=32), None),
+    "vit_tiny": (lambda: _timm("vit_tiny_patch16_224", img_size=32, depth=2), None),
     "mixer": (lambda: _timm("mixer_s16_224", img_size=32), None),
     "lstm": (LSTMClassifier, None),
     "recurrent use": (Recurrent, None),

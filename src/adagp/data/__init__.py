@@ -7,12 +7,12 @@ from .._errors import UsageError, unknown
 from ._facts import BOS, EOS, FACTS, PAD, SPECIAL, Facts
 
 if TYPE_CHECKING:
-    from ._base import Dataset, Images, Sentences
+    from ._base import Dataset, Images, Sentences, data_root
 
 
 def __getattr__(name: str) -> Any:
-    """Import the types of data when they are first used: the accelerator model and the command line read the facts only."""
-    if name not in ("Dataset", "Images", "Sentences"):
+    """Import what reads data when it is first used: the accelerator model and the command line read the facts only."""
+    if name not in ("Dataset", "Images", "Sentences", "data_root"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import _base
 
@@ -68,5 +68,6 @@ def _load(name: str, root: Path | None, side: int) -> "Dataset":
 
 
 __all__ = [
-    "BOS", "EOS", "FACTS", "PAD", "SPECIAL", "Dataset", "Facts", "Images", "Sentences", "available", "load",
+    "BOS", "EOS", "FACTS", "PAD", "SPECIAL", "Dataset", "Facts", "Images", "Sentences", "available",
+    "data_root", "load",
 ]  # fmt: skip
