@@ -128,3 +128,11 @@ def test_a_folder_that_cannot_be_written_to_is_named(checkout):
     (checkout / "artifact" / "output").write_text("a file")
     with pytest.raises(cli.UsageError, match=r"cannot write to .*output"), hold_pages("adagp book", pytest.fail):
         pass
+
+
+def test_what_a_killed_holder_left_half_written_is_removed(checkout):
+    left = checkout / "artifact" / "output" / ".holder.1234"
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_text("adagp rep")
+    with hold_pages("adagp book", print):
+        assert not left.exists()

@@ -97,6 +97,8 @@ def test_a_local_run_and_a_recording_of_it_leave_each_others_checkpoint_alone(ch
 def test_a_run_starts_from_the_weights_of_another_which_is_trained_once(tmp_path):
     """With a rate of next to nothing the weights stay where they began: all but the last layer's are the other run's."""
     start = dataclasses.replace(RUN, method="bp", seed=3, epochs=1)
+    killed = tmp_path / f".{start.name}.start.pt.1234"  # what a process that was killed left half written
+    killed.write_bytes(b"half")
     lines, origins, ends = [], [], []
     for seed in (0, 1):
         run = dataclasses.replace(start, seed=seed, lr=1e-12, start=start)
@@ -110,7 +112,7 @@ def test_a_run_starts_from_the_weights_of_another_which_is_trained_once(tmp_path
         ends.append(torch.load(tmp_path / "run.pt", weights_only=True)["model"])
         (tmp_path / "run.pt").unlink()
     assert [line.partition(" 1/1")[0] for line in lines] == ["pretraining on digits, epoch", "epoch", "epoch"]
-    assert origins[0] == origins[1] and origins[0]["name"] == start.name
+    assert origins[0] == origins[1] and origins[0]["name"] == start.name and not killed.exists()
     weights = torch.load(tmp_path / f"{start.name}.start.pt", weights_only=True)["model"]
     learned = [name for name, value in weights.items() if value.is_floating_point() and "running" not in name]
     moved = [[name for name in learned if not torch.allclose(end[name], weights[name], atol=1e-6)] for end in ends]
