@@ -381,6 +381,14 @@ def _require_words(words: list[str]) -> None:
             raise UsageError(f"argument {number} is {short(word)}, expected numbers of at most {MOST_DIGITS} digits")
 
 
+def _require_folder() -> None:
+    """Refuse a current folder that was deleted: libraries end the process there when they load their parts."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError(f"the current folder is gone ({reason(error)}): change into another one") from error
+
+
 def _cut(message: str) -> str:
     """Return a message on one line, without the middle of one that quotes something long."""
     line = " ".join(message.split("\n"))
@@ -395,6 +403,7 @@ def main(arguments: list[str] | None = None) -> int:
         words[0] = RENAMED[words[0]]
     try:
         _require_words(words)
+        _require_folder()
         require_threads_of_environment()
         # Not app(), which handles Ctrl-C itself, without a line, and takes a file that ends too early for Ctrl-D.
         command = typer.main.get_command(app)

@@ -52,6 +52,15 @@ def test_a_machine_that_hides_its_load_is_taken_as_idle(machine, monkeypatch):
     assert free_threads(jobs=2) == (4, "of 8 cores, load unknown")
 
 
+def test_a_current_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.main(["info"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err == "adagp: the current folder is gone (No such file or directory): change into another one\n"
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
