@@ -7,12 +7,12 @@ from .._errors import UsageError, unknown
 from ._facts import BOS, EOS, FACTS, PAD, SPECIAL, Facts
 
 if TYPE_CHECKING:
-    from ._base import Dataset, Images, Sentences
+    from ._base import Dataset, Images, Sentences, data_root  # noqa: F401  found below too
 
 
 def __getattr__(name: str) -> Any:
-    """Import the types of data when they are first used: the accelerator model and the command line read the facts only."""
-    if name not in ("Dataset", "Images", "Sentences"):
+    """Import the types of data when they are first used: the accelerator model and the command line read facts only."""
+    if name not in ("Dataset", "Images", "Sentences", "data_root"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import _base
 
