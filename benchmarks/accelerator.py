@@ -1,19 +1,29 @@
-"""The accelerator model's own speed, run by ``make bench``: the whole zoo on every dataflow and design, and a first answer."""
+"""The accelerator model's own speed, and first answers of the command; run by ``make bench``.
 
+The sweep is the whole zoo on every dataflow and design. Where SCALE-Sim is installed (``make validate``), it simulates some
+products in the same run.
+"""
+
+import json
 import resource
+import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-SWEEP_SECONDS, SWEEP_GIB, ANSWER_SECONDS = 0.5, 1.0, 1.5
+from adagp.measuring import keep_times
 
-
-def mark(value: float, goal: float, unit: str) -> str:
-    return f" * goal {goal:g} {unit}" if value > goal else ""
+VALIDATION = Path(__file__).resolve().parents[1] / "validation"
+REPEATS = 5
+PRODUCTS = 5  # that SCALE-Sim simulates, of the sample of ``make validate``
+COMMANDS = (["simulate", "vgg13"], ["--help"], ["info"])
+GOALS = {"sweep": 0.5, "adagp simulate vgg13": 1.5}  # seconds
+GIB = 1.0
 
 
 def sweep() -> None:
-    """In a fresh process: what a user waits for after the imports. On a shared machine the processor's time says more."""
+    """In a fresh process: what a user waits for after the imports. Print seconds, processor seconds and GiB at the peak."""
     import pandas  # noqa: F401  the sweep returns a frame
 
     from adagp import accelerator as acc
@@ -22,25 +32,62 @@ def sweep() -> None:
     start, busy = time.perf_counter(), time.process_time()
     table = acc.simulate_all(evidence.zoo_workloads())
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    marks = mark(seconds, SWEEP_SECONDS, "s") + mark(peak, SWEEP_GIB, "GiB")
-    print(f"{len(table)} simulations in {seconds:.2f} s ({busy:.2f} s of one core), peak memory {peak:.2f} GiB{marks}")
+    print(json.dumps([len(table), seconds, busy, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))
 
 
-def answer() -> None:
-    """A first ``adagp simulate vgg13``: start of Python, imports and all."""
+def answer(arguments: list[str]) -> tuple[float, float]:
+    """Return the seconds of a command and its processor seconds: start of Python, imports and all."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-m", "adagp", "simulate", "vgg13"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "adagp", *arguments], check=True, stdout=subprocess.DEVNULL)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"adagp simulate vgg13: {seconds:.2f} s ({busy:.2f} s of one core){mark(seconds, ANSWER_SECONDS, 's')}")
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def against_scalesim() -> dict[str, list[float]]:
+    """Return the seconds a product of SCALE-Sim and of the closed form; empty where SCALE-Sim is not installed."""
+    python = VALIDATION.parent / ".venv-scalesim" / "bin" / "python"
+    if not python.exists():
+        return {}
+    sys.path.insert(0, str(VALIDATION))
+    from run_scalesim import ARRAYS, exported, sample
+
+    from adagp import accelerator as acc
+
+    (rows, cols), *_ = ARRAYS
+    products = [product | {"dataflow": "ws", "rows": rows, "cols": cols} for product in sample()[:PRODUCTS]]
+    asked = json.dumps({"products": products, "topology": exported()})
+    script = [str(python), str(VALIDATION / "simulate_layers.py")]
+    answered = subprocess.run(script, input=asked, capture_output=True, text=True, check=True)
+    ours = []
+    for product in products:
+        start = time.perf_counter()
+        acc.gemm_cycles(**{key: product[key] for key in ("M", "N", "K", "rows", "cols", "dataflow")})
+        ours.append(time.perf_counter() - start)
+    theirs = [product["seconds"] for product in json.loads(answered.stdout)["products"]]
+    return {"a product by SCALE-Sim": theirs, "a product by the closed form": ours}
+
+
+def main() -> None:
+    once = [sys.executable, __file__, "once"]
+    sweeps = [json.loads(subprocess.run(once, check=True, stdout=subprocess.PIPE).stdout) for _ in range(REPEATS)]
+    count, seconds, busy, peak = (list(values) for values in zip(*sweeps, strict=True))
+    measured = {"sweep": seconds, "sweep, processor": busy}
+    for arguments in COMMANDS:
+        name = " ".join(["adagp", *arguments])
+        answers = [answer(arguments) for _ in range(REPEATS)]
+        measured[name], measured[f"{name}, processor"] = (list(values) for values in zip(*answers, strict=True))
+    measured |= against_scalesim()
+    mark = f" * goal {GIB:g} GiB" if max(peak) > GIB else ""
+    print(f"{count[0]} simulations in a sweep, peak memory {max(peak):.2f} GiB{mark}")
+    for name, values in measured.items():
+        goal = GOALS.get(name)
+        mark = f" * goal {goal:g} s" if goal and statistics.median(values) > goal else ""
+        print(f"{name}: {statistics.median(values):.3g} s ({min(values):.3g} to {max(values):.3g}, n = {len(values)}){mark}")
+    keep_times("accelerator", measured)
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["once"]:
         sweep()
     else:
-        for _ in range(3):
-            subprocess.run([sys.executable, __file__, "once"], check=True)
-        for _ in range(3):
-            answer()
+        main()

@@ -26,6 +26,7 @@ from ._hardware import handshake, hardware_blocks, hardware_cycles, hardware_tim
 from ._method import designs, matrices, phases, reorganization
 from ._show import PAGE, glue, save, show, small
 from ._training import (
+    benchmarks,
     controls,
     distances,
     followed,
@@ -40,9 +41,9 @@ from ._training import (
 )
 
 __all__ = [
-    "PAGE", "Row", "area_and_power", "batch_size", "compared", "controls", "criterion", "designs", "distances", "energy",
-    "explored", "eyeriss", "followed", "frontier", "gantt", "glue", "handshake", "hardware_blocks", "hardware_cycles",
-    "hardware_timeline", "layer_cycles", "learning_curves", "matrices", "phases", "pipelines", "plan", "predictor_quality",
-    "predictor_start", "quality_by_method", "reorganization", "save", "savings", "scalesim", "scores", "sensitivity",
-    "show", "small", "speedup", "style", "zigzag",
+    "PAGE", "Row", "area_and_power", "batch_size", "benchmarks", "compared", "controls", "criterion", "designs", "distances",
+    "energy", "explored", "eyeriss", "followed", "frontier", "gantt", "glue", "handshake", "hardware_blocks",
+    "hardware_cycles", "hardware_timeline", "layer_cycles", "learning_curves", "matrices", "phases", "pipelines", "plan",
+    "predictor_quality", "predictor_start", "quality_by_method", "reorganization", "save", "savings", "scalesim", "scores",
+    "sensitivity", "show", "small", "speedup", "style", "zigzag",
 ]  # fmt: skip

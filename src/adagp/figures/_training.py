@@ -355,3 +355,34 @@ def savings(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     plt.close(figure)
     data["timing"] = [timing.text if timing else "" for timing in data["timing"]]
     return figure, data.drop(columns="change")
+
+
+@style.drawing
+def benchmarks(history: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
+    """Medians of ``make bench`` over its runs, each over the first one on the same processor; one panel a benchmark.
+
+    Args:
+        history: ``measuring.kept_times``.
+    """
+    import matplotlib.pyplot as plt
+
+    first = history.groupby(["benchmark", "what", "unit", "processor", "threads"], sort=False)["median"].transform("first")
+    data = history.assign(**{f"{name} over first": history[name] / first for name in ("median", "low", "high")})
+    groups = list(data.groupby("benchmark", sort=False))
+    with style.use():
+        figure, panels = style.panels(len(groups), 3.4 + 3.4 * len(groups), 4.6, phone=4.6)
+        for axes, (benchmark, rows) in zip(panels, groups, strict=True):
+            runs = {date: number for number, date in enumerate(dict.fromkeys(rows["date"]), 1)}
+            for index, ((what, unit, _), line) in enumerate(rows.groupby(["what", "unit", "processor"], sort=False)):
+                middle, low, high = (line[f"{name} over first"].to_numpy() for name in ("median", "low", "high"))
+                again, color = divmod(index, len(style.SERIES))
+                axes.errorbar(
+                    line["date"].map(runs).to_numpy(), middle, [middle - low, high - middle], label=f"{what} ({unit})",
+                    color=style.SERIES[color], marker="osDv^<>P"[again % 8], markersize=4, capsize=2,
+                )  # fmt: skip
+            axes.axhline(1, color=style.GREY, linewidth=1)
+            axes.set(title=benchmark, xlabel="run of make bench", ylabel="over the first run on the same processor")
+            axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # an AutoLocator takes it
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1, fontsize=8)
+    plt.close(figure)
+    return figure, data

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette (2008), which stays distinct under the common colour deficiencies and in grey print.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#808080", "#000000"
+SERIES = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY, BLACK)
+"""Colours of lines that stand for nothing that has a colour of its own."""
 
 COLORS = {
     **{name: method.color for name, method in METHODS.items()},

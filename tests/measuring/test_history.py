@@ -1,0 +1,20 @@
+"""The history of benchmarks: every run is kept with its origin, and drawn."""
+
+import pytest
+
+from adagp import figures, measuring
+from adagp._errors import UsageError
+
+
+def test_each_run_is_appended_with_median_range_and_origin(checkout):
+    measuring.keep_times("answers", {"help": [0.3, 0.1, 0.2]})
+    path = measuring.keep_times("answers", {"help": [0.1], "info": [4.0, 2.0]})
+    kept = measuring.kept_times()
+    assert kept["what"].tolist() == ["help", "help", "info"] and kept["n"].tolist() == [3, 1, 2]
+    assert kept.loc[0, ["median", "low", "high"]].tolist() == [0.2, 0.1, 0.3]
+    assert kept["processor"].str.len().gt(0).all() and kept["torch"].str.len().gt(0).all()
+    drawn = figures.benchmarks(kept)[1]
+    assert drawn["median over first"].tolist() == [1.0, 0.5, 1.0]
+    path.write_text(path.read_text() + "{}\n")
+    with pytest.raises(UsageError, match=r"benchmarks\.jsonl, line 3: .*restore it with git checkout"):
+        measuring.kept_times()
