@@ -278,8 +278,7 @@ def layer_alone(engine: AdaGP, name: str) -> AdaGP:
     alone = AdaGP(torch.nn.Sequential(module), optimizer, predictor=SharedNetwork())
     for own, theirs in zip(alone.predictor.parameters(), engine.predictor.parameters(), strict=True):
         own.data.copy_(theirs.data[: len(own)])
-    for own, theirs in ((getattr(x.predictor, k) for x in (alone, engine)) for k in ("mean_square", "batches")):
-        own[0] = theirs[index]
+    alone.predictor.sums[:, 0] = engine.predictor.sums[:, index]
     return alone
 
 

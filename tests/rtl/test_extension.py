@@ -257,8 +257,7 @@ def small(pool, widths=WIDTHS):
     with torch.no_grad():
         for tensor in (predictor.linear_weight, predictor.linear_bias):
             tensor.normal_(generator=generator).mul_(0.3)
-    predictor.batches += 1
-    predictor.mean_square += 1e-5
+    predictor.sums += torch.tensor([[1e-4], [1.0]])
     images = torch.rand(2, 2, 1, 8, 8, generator=generator) * 2 - 1
     plan = rtl.plan_batch(engine, images[0], widths)
     return plan, [plan.images(batch) for batch in images]

@@ -121,7 +121,7 @@ def test_a_scaler_that_accelerate_keeps_does_not_reach_the_predictor():
         results.append((model, engine.predictor))
     for mine, theirs in zip(results[1][0].parameters(), results[0][0].parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(results[1][1].mean_square, results[0][1].mean_square, rtol=1e-4, atol=0.0)
+    torch.testing.assert_close(results[1][1].rms(), results[0][1].rms(), rtol=1e-4, atol=0.0)
 
 
 @pytest.mark.parametrize("predictor", [name for name in ACCUMULATES if name != "sampled"])  # which draws a new part anyway

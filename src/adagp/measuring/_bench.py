@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..predictors import GradientPredictor
     from ..training import AdaGP
 
-ONLY_GP = LadderSchedule(warm_up_epochs=0, rungs=(), final=(1, 0))
+ONLY_GP = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))
 ONLY_WARM_UP = LadderSchedule(warm_up_epochs=10**6)
 """Its batches cost what those of Phase BP do: a whole backward pass, and the predictor learns."""
 
@@ -60,9 +60,17 @@ class Bench:
         self.loss(*self.batch).backward()
         self.setup.optimizer.step()
 
-    def engine(self, schedule: Schedule, predictor: "GradientPredictor | None" = None) -> "AdaGP":
-        """Return a new engine around the model, in its first epoch; with the run's own predictor unless given."""
-        engine = self.setup.engine(schedule=schedule, predictor=predictor)
+    def engine(self, schedule: Schedule, predictor: "GradientPredictor | None" = None, **options: Any) -> "AdaGP":
+        """Return a new engine around the model, in its second epoch; with the run's own predictor unless given.
+
+        The first epoch has one batch, from which the predictor learns: Phase GP predicts only what has had a true gradient.
+
+        Args:
+            options: other arguments of ``AdaGP``.
+        """
+        engine = self.setup.engine(schedule=schedule, predictor=predictor, **options)
+        engine.begin_epoch()
+        self.step(engine)
         engine.begin_epoch()
         return engine
 

@@ -98,8 +98,6 @@ def method_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
                 continue
             alternating = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1))
             engine = bench.engine(alternating, make_predictor(run))
-            bench.step(engine)  # a batch of the warm-up, in which a predictor learns the order of the layers
-            engine.begin_epoch()
             ratios: dict[Phase, list[float]] = {Phase.BP: [], Phase.GP: []}
             for turn in range(repeats + 1):
                 before, one = engine.phase, seconds(partial(bench.step, engine), device, clock)

@@ -67,7 +67,7 @@ class MovingAverage(GradientPredictor):
     @torch.no_grad()
     def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
         for layer in layers:
-            gradient, _ = layer.new_gradient()
+            gradient = torch.empty_like(layer.weight, requires_grad=False)
             current = self._current(layer)
             layer.weight.grad = gradient.zero_() if current is None else gradient.copy_(current)
 

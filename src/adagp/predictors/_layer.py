@@ -268,27 +268,23 @@ class Layer:
         view = self._view(local_part(gradient))
         return view.reshape(view.shape[: self.kind.leading].numel(), self.shape[1])
 
-    def new_gradient(self) -> tuple[Tensor, Float[Tensor, "rows row"]]:
-        """Return an empty gradient in the weight's memory format, and the matrix that is a view of it.
-
-        Where no such view exists, the matrix is separate memory, and ``put`` copies it back.
-        """
-        gradient = torch.empty_like(self.weight, requires_grad=False)
-        return gradient, self.matrix(gradient)
-
-    def put(self, matrix: Float[Tensor, "rows row"], gradient: Tensor | None = None) -> None:
+    def put(self, matrix: Float[Tensor, "rows row"], *, copy: bool = True) -> None:
         """Set the weight's gradient to a matrix.
 
         Args:
             matrix: the new gradient.
-            gradient: memory from ``new_gradient``, into which the matrix may already be written.
+            copy: False if nothing else uses the matrix's memory. The gradient is then a view of the matrix, where the type and
+                the memory format of the weight allow one.
         """
-        if gradient is None:
-            gradient = torch.empty_like(self.weight, requires_grad=False)
+        weight = self.weight
+        direct = not copy and not self.sharded and self.kind.rows is None and matrix.dtype == weight.dtype
+        if direct and matrix.is_contiguous() and self._view(weight).is_contiguous():
+            self.weight.grad = matrix.as_strided(weight.shape, weight.stride(), matrix.storage_offset())
+            return
+        gradient = torch.empty_like(weight, requires_grad=False)
         view = self._view(local_part(gradient))
-        if view.data_ptr() != matrix.data_ptr() or not matrix.numel():
-            view.copy_(matrix.reshape(view.shape))
-        self.weight.grad = gradient
+        view.copy_(matrix.reshape(view.shape))
+        weight.grad = gradient
 
     def put_zero(self) -> None:
         """Set the weight's gradient to zero."""

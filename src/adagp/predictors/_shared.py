@@ -6,20 +6,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from .._errors import UsageError
 from .._work import GPWork, PredictorSize
 from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named
 from ._layer import Layer
+from ._stack import Stack, pooled
 
 
 def reorganize(output: Tensor, kind: str) -> Float[Tensor, "out_ch 1 h w"]:
     """Return the mean over the batch of a layer's output, with each output channel as one sample (tensor reorganization).
-
-    The mean is taken in the order of the tensor's memory, on a CPU by a matrix product. A mean over the first axis of a
-    channels-last tensor strides through memory there, and was measured at fifty times the cost.
 
     Args:
         output: for kind 'conv' (batch, out_ch, h, w), (batch, out_ch, length) or (batch, out_ch, d, h, w), whose depth is
@@ -27,11 +25,15 @@ def reorganize(output: Tensor, kind: str) -> Float[Tensor, "out_ch 1 h w"]:
             height.
         kind: 'conv' or 'linear'.
     """
+    return _mean_map(output, kind, _equal_shares(output))[:, None]
+
+
+def _mean_map(output: Tensor, kind: str, shares: Tensor | None) -> Float[Tensor, "out_ch h w"]:
+    """Return ``reorganize`` without its axis of one; a view of a mean that is in the order of the output's memory."""
     batch = output.shape[0]
     if kind == "linear":
-        flat = output.reshape(batch, -1)
-        mean = _batch_mean(flat).reshape(-1, output.shape[-1])  # (inner, features)
-        return mean.t()[:, None, :, None]
+        mean = _batch_mean(output.reshape(batch, -1), shares).reshape(-1, output.shape[-1])  # (inner, features)
+        return mean.t()[:, :, None]
     if output.dim() == 3:
         output = output[:, :, None, :]
     if output.dim() == 5:
@@ -39,20 +41,31 @@ def reorganize(output: Tensor, kind: str) -> Float[Tensor, "out_ch 1 h w"]:
     if output.is_contiguous(memory_format=torch.channels_last) and not output.is_contiguous():
         channels, height, width = output.shape[1:]
         flat = output.permute(0, 2, 3, 1).reshape(batch, -1)
-        return _batch_mean(flat).reshape(height, width, channels).permute(2, 0, 1)[:, None]
-    return _batch_mean(output.reshape(batch, -1)).reshape(output.shape[1:])[:, None]
+        return _batch_mean(flat, shares).reshape(height, width, channels).permute(2, 0, 1)
+    return _batch_mean(output.reshape(batch, -1), shares).reshape(output.shape[1:])
 
 
-def _batch_mean(flat: Float[Tensor, "batch rest"]) -> Float[Tensor, " rest"]:
-    if flat.device.type != "cpu":
+def _equal_shares(output: Tensor) -> Float[Tensor, "1 batch"] | None:
+    """Return the shares of the samples in the mean over a batch, on a CPU; None elsewhere."""
+    batch = output.shape[0]
+    return output.new_full((1, batch), 1 / batch) if output.device.type == "cpu" else None
+
+
+def _batch_mean(flat: Float[Tensor, "batch rest"], shares: Float[Tensor, "1 batch"] | None) -> Float[Tensor, " rest"]:
+    """Return the mean over the first axis: on a CPU by a matrix product, in the order of the tensor's memory.
+
+    A mean over the first axis of a channels-last tensor strides through memory there. It was measured at fifty times the cost.
+    """
+    if shares is None:
         return flat.mean(0, dtype=torch.float32)
-    weights = flat.new_full((1, flat.shape[0]), 1 / flat.shape[0])
-    return (weights @ flat)[0].float()
+    return (shares @ flat)[0].float()
 
 
 _USES = 16
 """Largest number of uses of a layer that are averaged in one step. A recurrent layer has hundreds, and using more of them costs
 more than it informs (our choice)."""
+_KEPT = 16
+"""Largest size of a kept map, in pooled maps. A larger one is pooled when it is seen, so that what is kept stays small."""
 
 
 class SharedNetwork(GradientPredictor):
@@ -104,8 +117,9 @@ class SharedNetwork(GradientPredictor):
         self.work = GPWork(predictor=self.size)
         self.normalize, self.gate, self.zero_start, self.seed = normalize, gate, zero_start, seed
         self.layers: Sequence[Layer] = ()
-        self.pooled: dict[Layer, tuple[Tensor, int]] = {}
-        """For each layer seen in this step: its pooled maps, averaged over its uses, and the number of uses."""
+        self.seen: dict[Layer, tuple[Tensor, int]] = {}
+        """For each layer seen in this step: its maps (out_ch, h, w), averaged over the batch and its uses, and their number."""
+        self._shares: Tensor | None = None  # see ``_equal_shares``
         # The same for weights that the model hands to functions: sums of the maps, and the number of uses of each row.
         self._by_rows: dict[Layer, tuple[Tensor, Tensor]] = {}
 
@@ -127,9 +141,7 @@ class SharedNetwork(GradientPredictor):
         elif longest > len(self.linear):
             self._lengthen(longest)
         self._row_counts = {layer: layer.rows.stop - layer.rows.start for layer in layers}  # rows that this process holds
-        sizes = [layer.shape[0] * layer.shape[1] for layer in layers]
-        self._weights = torch.tensor(sizes, dtype=torch.float32, device=device)
-        self._last_indices: tuple[tuple[Layer, ...], Tensor, Tensor] = (), torch.empty(0), torch.empty(0)  # see ``_indices``
+        self._stack: Stack | None = None
         self._arrange(before)
 
     def _initialize(self, longest: int, device: torch.device) -> None:
@@ -147,8 +159,8 @@ class SharedNetwork(GradientPredictor):
         self.linear = torch.cat([weight, bias[:, None]], 1).detach().requires_grad_()
         if self.zero_start:
             self.linear.data.zero_()
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
-        self.mean_square, self.batches, self.gain = torch.empty(0), torch.empty(0), torch.empty(0)
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=self.lr, fused=True)
+        self.sums, self.gain = torch.empty(2, 0, device=device), torch.empty(2, 0, device=device)
 
     def _lengthen(self, longest: int) -> None:
         """Add zero rows to the fully connected layer, for layers with longer rows than those it was made for."""
@@ -158,7 +170,7 @@ class SharedNetwork(GradientPredictor):
 
         state = self.optimizer.state_dict()
         self.linear = padded(self.linear.detach()).requires_grad_()
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=self.lr, fused=True)
         moments = state["state"].get(2, {})  # of ``linear``, the third of ``parameters``
         moments.update({name: padded(moments[name]) for name in ("exp_avg", "exp_avg_sq") if name in moments})
         self.optimizer.load_state_dict(state)
@@ -169,13 +181,15 @@ class SharedNetwork(GradientPredictor):
         known = [layer for layer in self.layers if layer in positions]
         new, old = [layer.index for layer in known], [positions[layer] for layer in known]
         device, count = self.layers[0].weight.device, len(self.layers)
-        # The two columns of gain are running means of <pred, true> and <pred, pred>.
-        statistics = {"mean_square": (count,), "batches": (count,), "gain": (count, 2)}
-        for name, shape in statistics.items():
-            value = torch.zeros(shape, dtype=torch.float32, device=device)
+        # The two rows of sums are running sums of the squared true gradients and of the number of squares; those of gain are
+        # running means of <pred, true> and <pred, pred>.
+        for name in ("sums", "gain"):
+            value = torch.zeros(2, count, dtype=torch.float32, device=device)
             if old:
-                value[new] = getattr(self, name)[old]
+                value[:, new] = getattr(self, name)[:, old]
             setattr(self, name, value)
+        self._tiny = torch.tensor(1e-24, dtype=torch.float32, device=device)  # the smallest mean square
+        self._powers = torch.tensor([[0.5], [-0.5]], dtype=torch.float32, device=device)
 
     def parameters(self) -> list[Tensor]:
         """Return the network's weights; an empty list before ``bind``."""
@@ -200,220 +214,222 @@ class SharedNetwork(GradientPredictor):
         if rows is not None:
             self._see_rows(layer, output, rows)
             return
-        if layer in self.pooled and self.pooled[layer][1] >= _USES:
+        if layer in self.seen and self.seen[layer][1] >= _USES:
             return
         kind = "conv" if layer.kind.axis == 1 and output.dim() > 2 else "linear"
-        # Pool it as (out_ch, h, w). With a fourth axis for one channel its strides can look like channels-last, and the CUDA
-        # kernel for that format then reads beyond the tensor (seen with torch 2.11).
-        pooled = F.adaptive_avg_pool2d(reorganize(output, kind)[:, 0].contiguous(), self.size.pool)[:, None]
-        uses = 0
-        if layer in self.pooled:  # a module that is used twice gets the mean over its uses
-            before, uses = self.pooled[layer]
-            pooled = before + (pooled - before) / (uses + 1)
-        self.pooled[layer] = pooled, uses + 1
+        if self._shares is None or self._shares.shape[1] != len(output) or self._shares.dtype != output.dtype:
+            self._shares = _equal_shares(output)
+        maps, uses = _mean_map(output, kind, self._shares), 0
+        if maps[0].numel() > _KEPT * self.size.pool**2:
+            maps = pooled([maps], self.size.pool)
+        if layer in self.seen:  # a module that is used twice gets the mean over its uses
+            before, uses = self.seen[layer]
+            if before.shape != maps.shape:
+                before, maps = (pooled([one], self.size.pool) for one in (before, maps))
+            maps = before + (maps - before) / (uses + 1)
+        self.seen[layer] = maps, uses + 1
 
     def _see_rows(self, layer: Layer, output: Float[Tensor, "positions rows"], rows: slice) -> None:
         """Record a use of some rows by a function. Its batch axis is not known, so the mean is taken over all positions."""
         if layer not in self._by_rows:
-            maps = torch.zeros(layer.shape[0], 1, self.size.pool, self.size.pool, device=output.device, dtype=torch.float32)
-            self._by_rows[layer] = maps, maps.new_zeros(layer.shape[0], 1, 1, 1)
+            maps = torch.zeros(layer.shape[0], 1, 1, device=output.device, dtype=torch.float32)
+            self._by_rows[layer] = maps, torch.zeros_like(maps)
         maps, uses = self._by_rows[layer]
-        maps[rows] += _batch_mean(output)[:, None, None, None]
+        maps[rows] += _batch_mean(output, _equal_shares(output))[:, None, None]
         uses[rows] += 1
 
     def gather(self) -> dict[Layer, tuple[Tensor, int]]:
-        """Return what was seen in this step, in the form of ``pooled``, and drop it."""
-        seen = self.pooled | {layer: (maps / uses.clamp(min=1), 1) for layer, (maps, uses) in self._by_rows.items()}
+        """Return what was seen in this step, in the form of ``seen``, and drop it."""
+        seen = self.seen | {layer: (maps / uses.clamp(min=1), 1) for layer, (maps, uses) in self._by_rows.items()}
         self.forget()
         return seen
 
     def forget(self) -> None:
-        self.pooled, self._by_rows = {}, {}
+        self.seen, self._by_rows = {}, {}
 
-    def _take_pooled(self, layers: Sequence[Layer]) -> tuple[list[Layer], Tensor | None]:
-        """Return the layers that were seen, and their pooled maps (rows, 1, pool, pool), stacked layer by layer.
+    def _take_pooled(self, layers: Sequence[Layer]) -> tuple[Stack, Float[Tensor, "rows 1 pool pool"]] | None:
+        """Return the layers that were seen, and their pooled maps, stacked layer by layer; None if no layer was seen.
 
         The rows are those that this process holds. With replicas, all ``layers`` are returned, and the maps of each are the
         mean over the replicas that ran it.
         """
-        seen = self.gather()
-        reached = [layer for layer in layers if layer in seen or not self._replicas.alone]
+        seen, pool = self.gather(), self.size.pool
+        reached = tuple(layer for layer in layers if layer in seen or not self._replicas.alone)
         if not reached:
-            return [], None
+            return None
+        if self._stack is None or reached != self._stack.given:
+            self._stack = Stack(reached, self._row_counts, len(self.layers), self.sums.device)
+        stack = self._stack
         if self._replicas.alone:
-            return reached, torch.cat([seen[layer][0] for layer in reached])
-        pool, device = self.size.pool, self.mean_square.device
-        zeros = torch.zeros(max(layer.shape[0] for layer in reached), 1, pool, pool, device=device, dtype=torch.float32)
-        maps = torch.cat([seen[layer][0] if layer in seen else zeros[: layer.shape[0]] for layer in reached])
-        here = torch.tensor([float(layer in seen) for layer in reached], dtype=torch.float32, device=device)
+            return stack, pooled([seen[layer][0] for layer in stack.layers], pool)[:, None]
+        device = self.sums.device
+        nothing = torch.zeros(max(layer.shape[0] for layer in reached), 1, 1, device=device, dtype=torch.float32)
+        maps = pooled([seen[layer][0] if layer in seen else nothing[: layer.shape[0]] for layer in stack.layers], pool)
+        here = torch.tensor([float(layer in seen) for layer in stack.layers], dtype=torch.float32, device=device)
         # One exchange for the maps and for the flags, whose mean is the share of replicas that ran each layer.
         both = self._replicas.mean(torch.cat([maps.flatten(), here]))
         shares = both[-len(reached) :].clamp(min=1e-30)
-        maps = both[: -len(reached)].view(maps.shape)
-        parts = maps.split([layer.shape[0] for layer in reached])
-        return reached, torch.cat([part[layer.rows] / ran for layer, part, ran in zip(reached, parts, shares, strict=True)])
+        parts = both[: -len(reached)].view(-1, 1, pool, pool).split([layer.shape[0] for layer in stack.layers])
+        local = [part[layer.rows] / ran for layer, part, ran in zip(stack.layers, parts, shares, strict=True)]
+        return stack, torch.cat(local)
 
     def hidden(self, maps: Float[Tensor, "rows 1 pool pool"]) -> Float[Tensor, "rows features"]:
         """Return what the fully connected layer takes, from pooled maps."""
         stride, padding = self.size.stride, self.size.kernel // 2
         return F.conv2d(maps, self.conv_weight, self.conv_bias, stride=stride, padding=padding).relu_().flatten(1)
 
-    def _features(self, maps: Float[Tensor, "rows 1 pool pool"]) -> Float[Tensor, "rows features_and_one"]:
-        """Return the inputs of the fully connected layer, with a last column of ones for its bias."""
-        return F.pad(self.hidden(maps), (0, 1), value=1.0)
-
     @torch.no_grad()
     def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
-        reached, maps = self._take_pooled(layers)
-        for layer in set(layers).difference(reached):
+        taken = self._take_pooled(layers)
+        for layer in set(layers).difference(taken[0].layers if taken else ()):
             layer.put_zero()
-        if maps is None:
+        if taken is None:
             return
+        stack, maps = taken
         # Scale the small factor of the product, so that the large result is written only once.
         # Rows whose forward pass overflowed get a zero gradient, since there is nothing to predict from.
-        scaled = self._features(maps).nan_to_num_(0.0, 0.0, 0.0) * self._by_row(reached, self.scales())
-        for layer, features in zip(reached, self._split(reached, scaled), strict=True):
-            gradient, matrix = layer.new_gradient()
-            linear = self.linear[: matrix.shape[1]]
-            if matrix.dtype == features.dtype and matrix.is_contiguous():
-                torch.mm(features, linear.t(), out=matrix)
-            else:
-                matrix = features @ linear.t()
-            layer.put(matrix, gradient)
+        scales = stack.of_layers(self.scales())[stack.of_rows, None]
+        scaled = _with_ones(self.hidden(maps)).nan_to_num_(0.0, 0.0, 0.0) * scales
+        for group in stack.groups:
+            # Gradients of layers with rows of one length are parts of one matrix, which nothing else uses.
+            matrix = scaled[group.rows] @ self.linear[: group.length].t()
+            for layer, part in zip(group.layers, matrix.split(group.counts), strict=True):
+                layer.put(part, copy=False)
 
     @torch.no_grad()
     def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
-        reached, maps = self._take_pooled(layers)
-        if maps is None:
+        taken = self._take_pooled(layers)
+        if taken is None:
             return
-        features = self._features(maps)
+        stack, maps = taken
+        with torch.enable_grad():  # of the convolution only: no graph over all layers is built
+            hidden = self.hidden(maps)
+        features, true = _with_ones(hidden.detach()), self._true(stack)
+        parts = [part for whole, group in zip(true, stack.groups, strict=True) for part in whole.split(group.counts)]
         if score is not None:
-            scaled = features * self._by_row(reached, self.scales(gate=False))
-            for layer, part in zip(reached, self._split(reached, scaled), strict=True):
-                score(layer, part @ self.linear[: layer.shape[1]].t(), self._true(layer))
+            scaled = features * stack.of_layers(self.scales(gate=False))[stack.of_rows, None]
+            for layer, rows, part in zip(stack.layers, scaled.split(stack.counts), parts, strict=True):
+                score(layer, rows @ self.linear[: layer.shape[1]].t(), part)
         if self.gate:
-            self._update_gain(reached, features)
+            self._update_gain(stack, features, parts)
         if self.normalize:
-            self._update_scale(reached)
-        linear_gradient, features_gradient = self._loss_gradients(reached, features)
-        # A gradient that is not finite, which some optimizers skip, must not change the network.
-        finite = linear_gradient.isfinite().all()
-        self._update(maps, features[:, :-1], features_gradient, linear_gradient, finite)
-
-    def _loss_gradients(self, reached: Sequence[Layer], features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradients of the loss with respect to ``linear`` and to the features without their column of ones.
-
-        The loss is the mean over layers of mean((P - T / s)^2). The prediction P = H W' is the product of a layer's features H
-        and its rows W of ``linear``. T is its true gradient and s its scale. So dL/dP = slope (P - T / s), with slope = 2 /
-        (layers * weights of the layer). This matrix is as large as the layer and is not built. Instead, the two gradients are
-        expanded into products of small matrices and two passes over T:
-
-            dL/dW = (dL/dP)' H = W (H' slope H) - T' (slope / s) H
-            dL/dH = (dL/dP) W = slope H (W' W) - (slope / s) T W
-        """
-        slope = self._by_row(reached, 2 / (len(reached) * self._weights))
-        slope_by_scale = slope / self._by_row(reached, self.scales(gate=False))
-        linear_gradient = torch.zeros_like(self.linear)
-        hww, tw = torch.empty_like(features), torch.empty_like(features)  # H (W' W) and T W of all layers
-        stacked = (features, features * slope, features * slope_by_scale, hww, tw)
-        parts = (self._split(reached, rows) for rows in stacked)
-        for layer, h, slope_h, slope_h_by_scale, hww_part, tw_part in zip(reached, *parts, strict=True):
-            true, w = self._true(layer), self.linear[: layer.shape[1]]
-            linear_gradient[: layer.shape[1]].addmm_(w, h.t() @ slope_h).addmm_(true.t(), slope_h_by_scale, alpha=-1)
-            torch.mm(h, w.t() @ w, out=hww_part)
-            torch.mm(true, w, out=tw_part)
-        if self._sharded:
-            self._replicas.sum(linear_gradient)
-        return linear_gradient, (hww * slope).addcmul_(tw, slope_by_scale, value=-1)[:, :-1]
-
-    def _update(
-        self, maps: Tensor, hidden: Tensor, hidden_gradient: Tensor, linear_gradient: Tensor, finite: Tensor
-    ) -> None:
-        """Backpropagate through ReLU and convolution, then make one step of Adam; with zero gradients unless ``finite``."""
-        channels, kernel, stride, side = self.size.channels, self.size.kernel, self.size.stride, self.size.side
-        output_gradient = (hidden_gradient * (hidden > 0)).unflatten(1, (channels, side * side)).transpose(0, 1)
-        # Use views of the padded maps: F.unfold of thousands of small maps takes ten times as long.
-        padded = F.pad(maps, (kernel // 2,) * 4)[:, 0]
-        patches = padded.unfold(1, kernel, stride).unfold(2, kernel, stride)[:, :side, :side]
-        conv_gradient = (output_gradient.reshape(channels, -1) @ patches.reshape(-1, kernel**2)).view(self.conv_weight.shape)
-        bias_gradient = output_gradient.sum((1, 2))
-        if self._sharded:
-            self._replicas.sum(conv_gradient), self._replicas.sum(bias_gradient)
-        gradients = conv_gradient, bias_gradient, linear_gradient
-        for parameter, gradient in zip(self.parameters(), gradients, strict=True):
-            parameter.grad = torch.where(finite, gradient, 0.0)
+            self._update_scale(stack, parts)
+        linear_gradient, features_gradient = self._loss_gradients(stack, features, true)
+        conv_gradients = torch.autograd.grad(hidden, (self.conv_weight, self.conv_bias), features_gradient[:, :-1])
+        for parameter, gradient in zip(self.parameters(), (*conv_gradients, linear_gradient), strict=True):
+            # A gradient that is not finite, which some optimizers skip, must not change the network.
+            parameter.grad = (self._replicas.sum(gradient) if self._sharded else gradient).nan_to_num_(0.0, 0.0, 0.0)
         self.optimizer.step()
 
-    def _true(self, layer: Layer) -> Float[Tensor, "out_ch row"]:
-        assert layer.weight.grad is not None
-        return layer.matrix(layer.weight.grad).float()
+    def _true(self, stack: Stack) -> list[Float[Tensor, "rows row"]]:
+        """Return the true gradients of each group: views, or one copy for all groups with several layers."""
 
-    def _split(self, layers: Sequence[Layer], rows: Tensor) -> tuple[Tensor, ...]:
-        """Split stacked rows into those of each layer."""
-        return rows.split([self._row_counts[layer] for layer in layers])
+        def matrix(layer: Layer) -> Tensor:
+            assert layer.weight.grad is not None
+            return layer.matrix(layer.weight.grad)
 
-    def _by_row(self, layers: Sequence[Layer], values: Float[Tensor, " all_layers"]) -> Float[Tensor, "rows 1"]:
-        """Repeat one number per layer for each row of these layers."""
-        return values[self._indices(layers)[0]][:, None]
+        several = [matrix(layer).reshape(-1) for group in stack.groups if len(group.layers) > 1 for layer in group.layers]
+        left, true = torch.cat(several).float() if several else None, []
+        for group in stack.groups:
+            if left is None or len(group.layers) == 1:
+                true.append(matrix(group.layers[0]).float())
+                continue
+            size = sum(group.counts) * group.length
+            true.append(left[:size].view(-1, group.length))
+            left = left[size:]
+        return true
 
-    def _indices(self, layers: Sequence[Layer]) -> tuple[Int[Tensor, " rows"], Int[Tensor, " layers"]]:
-        """Return, on the device, the layer's index for each row of these layers, and for each layer."""
-        reached = tuple(layers)
-        if reached != self._last_indices[0]:  # copying to the device waits for it, so this is done only for other layers
-            device = self.mean_square.device
-            indices = torch.tensor([layer.index for layer in layers])
-            of_rows = indices.repeat_interleave(torch.tensor([self._row_counts[layer] for layer in layers]))
-            self._last_indices = reached, of_rows.to(device), indices.to(device)
-        return self._last_indices[1:]
+    def _loss_gradients(self, stack: Stack, features: Tensor, true: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the gradients of the loss with respect to ``linear`` and to the features.
 
-    def _update_gain(self, reached: Sequence[Layer], features: Tensor) -> None:
-        """Update the running <pred, true> and <pred, pred>, from products of small matrices."""
+        The loss is the mean over layers of mean((P - T / s)^2). The prediction P = H W' is the product of a layer's features H
+        and its rows W of ``linear``. T is its true gradient and s its scale. With the error E = s H W' - T and slope = 2 /
+        (layers * weights of the layer), dL/dP = (slope / s) E, so
+
+            dL/dW = E' (slope / s) H
+            dL/dH = (slope / s) E W
+
+        Args:
+            true: T of each group.
+        """
+        factors = self._factors(stack)[:, stack.of_rows, None]
+        scaled, sloped = features * factors
+        linear_gradient = None
+        for group, whole in zip(stack.groups, true, strict=True):
+            w = self.linear[: group.length]
+            for block in group.blocks(features.device):
+                rows = slice(group.start + block.start, group.start + block.stop)
+                error = torch.addmm(whole[block], scaled[rows], w.t(), beta=-1)
+                if linear_gradient is None:  # the longest rows come first
+                    linear_gradient = error.t() @ sloped[rows]
+                else:
+                    linear_gradient[: group.length].addmm_(error.t(), sloped[rows])
+                torch.mm(error, w, out=scaled[rows])  # these rows are not needed any more, and become E W
+        assert linear_gradient is not None
+        missing = len(self.linear) - len(linear_gradient)  # of layers that did not run
+        return F.pad(linear_gradient, (0, 0, 0, missing)) if missing else linear_gradient, scaled * factors[1]
+
+    def _factors(self, stack: Stack) -> Float[Tensor, "2 layers"]:
+        """Return s and slope / s of each of the stack's layers, in the order of their indices (see ``_loss_gradients``)."""
+        slope = stack.slopes
+        return slope * self._mean_squares(stack.of_layers(self.sums)).pow(self._powers) if self.normalize else slope
+
+    def _update_gain(self, stack: Stack, features: Tensor, true: Sequence[Tensor]) -> None:
+        """Update the running <pred, true> and <pred, pred>, from products of small matrices.
+
+        Args:
+            true: true gradients of each layer.
+        """
         scales = self.scales(gate=False)
-        for layer, h in zip(reached, self._split(reached, features), strict=True):
+        for layer, h, part in zip(stack.layers, features.split(stack.counts), true, strict=True):
             w, scale = self.linear[: layer.shape[1]], scales[layer.index]
-            pred_true = ((self._true(layer).t() @ h) * w).sum()
+            pred_true = ((part.t() @ h) * w).sum()
             pred_pred = ((h.t() @ h) * (w.t() @ w)).sum()
             products = torch.stack([pred_true * scale, pred_pred * scale**2])
             products = self._replicas.sum(products) if self._sharded else products
-            products = torch.where(products.isfinite().all(), products, self.gain[layer.index])
-            self.gain[layer.index].lerp_(products, 1 - self._decay)
+            products = torch.where(products.isfinite().all(), products, self.gain[:, layer.index])
+            self.gain[:, layer.index].lerp_(products, 1 - self._decay)
 
-    def _update_scale(self, reached: Sequence[Layer]) -> None:
-        """Update the running mean squares of the layers' gradients; they stay the same for gradients that are not finite."""
-        squares, counted = torch.zeros_like(self.mean_square), torch.zeros_like(self.mean_square)
-        for layer in reached:
-            flat = self._true(layer).reshape(-1)
-            torch.dot(flat, flat, out=squares[layer.index])  # makes no copy of the layer's size
+    def _update_scale(self, stack: Stack, true: Sequence[Tensor]) -> None:
+        """Update the running mean squares of the layers' gradients; they stay the same for gradients that are not finite.
+
+        Args:
+            true: true gradients of each layer.
+        """
+        norms = torch._foreach_norm([true[position] for position in stack.by_index])
+        squares = torch.stack(norms, out=stack.squares[0]).square_()
         if self._sharded:
             self._replicas.sum(squares)
-        counted[self._indices(reached)[1]] = 1.0
-        counted *= squares.isfinite()
-        squares = squares.nan_to_num_(0.0, 0.0, 0.0)
-        self.mean_square.lerp_(squares / self._weights, (1 - self._decay) * counted)
-        self.batches += counted
+        before = stack.of_layers(self.sums)
+        after = torch.where(squares < torch.inf, torch.lerp(before, stack.squares, 1 - self._decay), before)
+        if stack.indices is None:
+            self.sums = after
+        else:
+            self.sums[:, stack.indices] = after
+
+    def _mean_squares(self, sums: Float[Tensor, "2 n"]) -> Float[Tensor, " n"]:
+        """Return mean squares from two rows of running sums; NaN for a layer before its first batch, else above zero."""
+        return torch.addcdiv(self._tiny, sums[0], sums[1])
 
     def rms(self) -> Float[Tensor, " layers"]:
-        """Return the running root mean square of each layer's gradients, corrected for its start at zero."""
-        corrected = self.mean_square / (1 - self._decay ** self.batches.clamp(min=1))
-        return corrected.sqrt().clamp(min=1e-12)
+        """Return the running root mean square of each layer's gradients; 0 for a layer before its first batch."""
+        return self._mean_squares(self.sums).sqrt_().nan_to_num_(0.0)
 
     def scales(self, gate: bool = True) -> Float[Tensor, " layers"]:
         """Return the factor for each layer that turns the network's output into a gradient."""
-        scale = torch.ones_like(self.mean_square)
-        if self.normalize:
-            scale = torch.where(self.batches > 0, self.rms(), 0.0)  # the gradient's size is not known before the first batch
+        scale = self.rms() if self.normalize else torch.ones_like(self.sums[0])
         if gate and self.gate:
-            scale = scale * (self.gain[:, 0] / self.gain[:, 1].clamp(min=1e-30)).clamp(min=0)
+            scale = scale * (self.gain[0] / self.gain[1].clamp(min=1e-30)).clamp(min=0)
         return scale
 
     def state_dict(self) -> dict:
         # Copy it: an optimizer's state_dict holds the tensors that later steps change in place.
         optimizer = copy.deepcopy(self.optimizer.state_dict())
         state = {"parameters": [p.detach().clone() for p in self.parameters()], "optimizer": optimizer}
-        state |= {name: getattr(self, name).clone() for name in ("mean_square", "batches", "gain")}
-        seen = {layer: (maps.clone(), uses) for layer, (maps, uses) in self.pooled.items()}
+        state |= {name: getattr(self, name).clone() for name in ("sums", "gain")}
+        seen = {layer: (maps.clone(), uses) for layer, (maps, uses) in self.seen.items()}
         by_rows = {layer: (maps.clone(), uses.clone()) for layer, (maps, uses) in self._by_rows.items()}
-        return state | {"layers": [x.name for x in self.layers], "pooled": named(seen), "by_rows": named(by_rows)}
+        return state | {"layers": [x.name for x in self.layers], "seen": named(seen), "by_rows": named(by_rows)}
 
     def load_state_dict(self, state: dict) -> None:
         longer = len(state["parameters"][2]) - len(self.linear)
@@ -430,16 +446,19 @@ class SharedNetwork(GradientPredictor):
         positions = {name: position for position, name in enumerate(state["layers"])}
         common = [layer for layer in self.layers if layer.name in positions]
         indices, saved = [layer.index for layer in common], [positions[layer.name] for layer in common]
-        for name in ("mean_square", "batches", "gain"):
+        for name in ("sums", "gain"):
             value = getattr(self, name).zero_()
-            value[indices] = state[name][saved].to(value.device)
-        device = self.mean_square.device
-        self.pooled = {
-            layer: (maps.to(device), uses) for layer, (maps, uses) in by_layer(self.layers, state["pooled"]).items()
-        }
+            value[:, indices] = state[name][:, saved].to(value.device)
+        device = self.sums.device
+        self.seen = {layer: (maps.to(device), uses) for layer, (maps, uses) in by_layer(self.layers, state["seen"]).items()}
         self._by_rows = {
             layer: (maps.to(device), uses.to(device)) for layer, (maps, uses) in by_layer(self.layers, state["by_rows"]).items()
         }
+
+
+def _with_ones(hidden: Float[Tensor, "rows features"]) -> Float[Tensor, "rows features_and_one"]:
+    """Return the inputs of the fully connected layer, with a last column of ones for its bias."""
+    return F.pad(hidden, (0, 1), value=1.0)
 
 
 class Shuffled(GradientPredictor):
@@ -465,7 +484,7 @@ class Shuffled(GradientPredictor):
     def _exchange(self) -> None:
         """Replace what was seen in this step by what was seen in the step before, and store it for the next step."""
         current = {layer: maps for layer, (maps, _) in self.network.gather().items()}
-        self.network.pooled = {layer: (self._before.get(layer, maps), 1) for layer, maps in current.items()}
+        self.network.seen = {layer: (self._before.get(layer, maps), 1) for layer, maps in current.items()}
         self._before = current
 
     def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
@@ -488,5 +507,5 @@ class Shuffled(GradientPredictor):
 
     def load_state_dict(self, state: dict) -> None:
         self.network.load_state_dict(state["network"])
-        device = self.network.mean_square.device
+        device = self.network.sums.device
         self._before = {k: maps.to(device) for k, maps in by_layer(self.network.layers, state["before"]).items()}

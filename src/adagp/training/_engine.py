@@ -21,6 +21,8 @@ from ._layers import Coverage
 from ._look import large_batch_quality, predictions
 from ._steps import NOTICES, Steps
 
+_LOSSES = 256
+"""Number of losses that are checked at a time: a check after every step would be many small operations."""
 _LONG = 10_000
 """Optimizer steps in the first epoch after which the engine warns: a warm-up counted in epochs may then be a mistake."""
 _MOST = 10**9
@@ -158,7 +160,9 @@ class AdaGP:
         self._stepping = threading.Lock()  # held during a step
         self._loop: object = None  # identifies the current call of ``epoch``
         self._batch_number: int | None = None  # of the current batch in that call
-        self._first_bad: Tensor | None = None  # number of the epoch's first batch whose loss is not finite, else infinity
+        self._numbers: list[int] = []  # of the batches of this epoch that had a loss
+        self._losses: list[Tensor] = []  # the last of their losses, which are not checked yet
+        self._first_bad: Tensor | None = None  # position in ``_numbers`` of the first loss that is not finite, else infinity
 
     @property
     def layers(self) -> list[Layer]:
@@ -213,7 +217,8 @@ class AdaGP:
         Raises:
             FloatingPointError: a loss of the epoch was NaN or infinite.
         """
-        epoch, first_bad = self._at.epoch, self._first_bad
+        self._check_losses()
+        epoch, first_bad, numbers = self._at.epoch, self._first_bad, self._numbers
         if self._at.call and not self._at.steps:
             warnings.warn(
                 f"epoch {epoch}: no optimizer step was made, since accumulate asks for {self._accumulate} calls, and the epoch "
@@ -229,7 +234,7 @@ class AdaGP:
         # A loss that is not finite on one replica stops all of them.
         bad_anywhere = float(self._steps.replicas.mean(first_bad.isfinite().float())) > 0
         if bad_anywhere:
-            where = f"batch {float(first_bad):.0f}" if first_bad.isfinite() else "a batch of another replica"
+            where = f"batch {numbers[int(first_bad)]}" if first_bad.isfinite() else "a batch of another replica"
             raise FloatingPointError(
                 f"the loss is not finite from epoch {epoch}, {where} on; lower the learning rate or clip the gradient"
             )
@@ -237,11 +242,26 @@ class AdaGP:
     def _close_epoch(self) -> None:
         self._discard_step()
         self._steps.end_epoch()
-        self._inside, self._loop, self._batch_number, self._first_bad = False, None, None, None
+        self._leave_epoch()
         at = self._at
         begins_at = getattr(self.schedule, "begins_at", None)  # a user's own schedule may lack it
         begins = begins_at(at.epoch + 1, at.begins, at.steps) if begins_at else 0
         self._at = Position(epoch=at.epoch + 1, begins=begins)
+
+    def _leave_epoch(self) -> None:
+        self._inside, self._loop, self._batch_number = False, None, None
+        self._numbers, self._losses, self._first_bad = [], [], None
+
+    def _check_losses(self) -> None:
+        """Look for the first loss that is not finite among those of the last steps, on their device."""
+        if not self._losses:
+            return
+        losses = torch.stack([loss.reshape(()) for loss in self._losses])
+        count = len(self._numbers)
+        positions = torch.arange(count - len(losses), count, dtype=torch.float32, device=losses.device)
+        bad = torch.where(losses.isfinite(), torch.inf, positions).min()
+        self._first_bad = bad if self._first_bad is None else torch.minimum(self._first_bad, bad)
+        self._losses = []
 
     @property
     def position(self) -> tuple[int, int]:
@@ -312,8 +332,10 @@ class AdaGP:
         self._interrupted = False
         batch_number = self._at.batch if self._batch_number is None else self._batch_number
         if loss is not None:
-            bad = torch.where(loss.isfinite(), torch.inf, float(batch_number)).reshape(())
-            self._first_bad = bad if self._first_bad is None else torch.minimum(self._first_bad, bad)
+            self._numbers.append(batch_number)
+            self._losses.append(loss.clone())  # the user may change what ``step`` returned
+            if len(self._losses) == _LOSSES:
+                self._check_losses()
         self.counts[phase.value] += 1
         if phase is Phase.WARM_UP and self._at.epoch == 0 and self._at.steps == _LONG and self._steps.predicts:
             warnings.warn(
@@ -421,7 +443,7 @@ class AdaGP:
 
     def _load(self, state: dict) -> None:
         self._steps.load_state_dict(state)
-        self._inside, self._loop, self._batch_number, self._first_bad = False, None, None, None
+        self._leave_epoch()
         self._at = Position(**{**state["position"], "phase": Phase(state["position"]["phase"])})
         trained = self._steps.followed.trained if self._at.call else []
         for parameter, gradient in zip(trained, state["gradients"], strict=True):
