@@ -17,6 +17,7 @@ from .._errors import UsageError, count, reason, short, unknown
 from .._escape import as_markdown
 from .._files import read_json, write_atomic
 from .._processes import kill_tools, run_tool, temporary_folder
+from .._progress import Progress
 from .._threads import free_threads, usable_cores
 from ..figures import PAGE
 from ..running import Profile, Run, digest, local_store, package_code
@@ -176,6 +177,7 @@ def execute_notebooks(
     threads: int | None = None,
     report: Callable[[str], None],
     inputs: str = "",
+    progress: Progress | None = None,
 ) -> list[Job]:
     """Execute what is out of date into ``folder`` and return the jobs that ran.
 
@@ -185,6 +187,7 @@ def execute_notebooks(
     Args:
         jobs: notebooks at once (default: one a core this process may use).
         threads: of each (default: by what is free).
+        progress: takes the place of a line for each notebook.
 
     Raises:
         NotebookError: a notebook raised.
@@ -204,6 +207,9 @@ def execute_notebooks(
         stamp = {"key": key, "seconds": took, "finished": datetime.now(UTC).isoformat(timespec="minutes")}
         write_atomic(folder / f"{job.page}.json", json.dumps(stamp))
         finished += 1
+        if progress is not None:
+            progress(finished, len(stale), job.page)
+            return job
         elapsed = int(time.monotonic() - began)
         report(
             f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {finished}/{len(stale)} notebooks | "
