@@ -1,11 +1,16 @@
 """The command line: one clear line and exit code 2 for bad usage, JSON alone on standard output, verdicts of claims."""
 
+import io
 import json
+import re
+import sys
 
 import pytest
 
+import adagp
 from adagp import cli, evidence
 from adagp._errors import UsageError
+from adagp._progress import durations, progress
 from adagp.running import profile
 
 
@@ -110,6 +115,77 @@ def test_a_former_name_works_and_says_the_new_one(capsys, old, new, options):
     assert run(capsys, old, *options) == (code, out, f"adagp {old} is now called adagp {new}\n{err}")
     listed = run(capsys, "--help")[1]
     assert f"  {new} " in listed and f"  {old} " not in listed
+
+
+def test_the_version_is_printed(capsys):
+    assert run(capsys, "--version") == (0, f"adagp {adagp.__version__}\n", "")
+
+
+COMMANDS = ("", "reproduce", "book", "train", "train-all", "record", "check", "rtl", "info", "simulate", "explore", "export")
+
+
+def test_every_help_fits_into_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in COMMANDS:
+        code, text, _ = run(capsys, *command.split(), "--help")
+        cut = [line for line in text.splitlines() if len(line) > 80 or (line.endswith("...") and "Usage:" not in line)]
+        assert code == 0 and cut == [], command
+    listed = run(capsys, "--help")[1].partition("Commands:")[2].split("\n  ")[1:]
+    assert [line.split()[0] for line in listed] == list(COMMANDS[1:])
+
+
+def test_the_shell_is_told_what_may_follow(capsys, monkeypatch):
+    monkeypatch.setenv("_ADAGP_COMPLETE", "complete_bash")
+    for words, found in (("train vgg", "vgg13\nvgg16\nvgg19"), ("train vgg13 --method coa", "coast"), ("si", "simulate")):
+        monkeypatch.setenv("COMP_WORDS", f"adagp {words}")
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+        assert run(capsys)[:2] == (0, f"{found}\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        ((102_700, 75_000), ["28.5 h", "20.8 h"]),
+        ((0.0075, 0.00098), ["7.50 ms", "0.98 ms"]),
+        ((119.0, 64.2), ["119 s", "64.2 s"]),
+        ((7300.0, 6000.0), ["2.03 h", "1.67 h"]),
+        ((8e10, 1e6), ["2,535 years", "0.03 years"]),
+    ],
+)
+def test_times_have_a_unit_that_people_read(seconds, words):
+    assert durations(*seconds) == words
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with progress() as (line, bar):
+        for done in range(3):
+            bar(done, 4, f"vgg13 [seed {done}] \x1b[2J")
+        line("2 worker processes")
+    shown = re.sub("\x1b\\[[0-9;]*m", "", screen.getvalue())  # without colours
+    assert "2/4" in shown and "left 0:00:0" in shown and "2 worker processes\n" in shown
+    assert r"vgg13 [seed 2] \x1b[2J" in shown and "\x1b[2J" not in shown and "\x1b[?25l" not in shown
+
+
+@pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb"), ("TERM", None)])
+def test_where_there_is_no_bar_lines_are_plain(monkeypatch, variable, value):
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv(variable, value) if value else monkeypatch.setattr("sys.stderr", io.StringIO())
+    with progress() as (line, bar):
+        line("a line")
+    assert bar is None and sys.stderr.getvalue() == "a line\n"
 
 
 def test_help_names_every_profile(capsys):

@@ -20,6 +20,7 @@ FLOORS = (
     {"predictors", "schedule", "data"},
     {"methods"},
     {"_files", "_paths", "_threads", "_work", "_torchvision"},
+    {"_progress"},
     {"_predictor_size", "_escape"},
     {"_processes"},
     {"_errors"},

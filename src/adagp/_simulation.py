@@ -55,7 +55,10 @@ def simulate(
         bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")
     ] = False,
 ) -> None:
-    """Simulate the training of one network on an accelerator with ADA-GP: speed-up, energy, and cycles by layer."""
+    """Simulate a network's training on an accelerator.
+
+    Print the speed-up and the energy that ADA-GP saves, and the cycles of each layer.
+    """
     from . import accelerator as acc
 
     if layers and not layers.endswith((".csv", ".json")):
@@ -89,7 +92,10 @@ def explore(
     epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
     figure: Annotated[str, typer.Option(help="Also draw it (.svg, .png or .pdf).")] = "",
 ) -> None:
-    """Simulate each combination of dataflow, design, batch size and array shape; write one tidy table, and a figure."""
+    """Simulate every combination of dataflows, designs and sizes.
+
+    Batch sizes and array shapes are combined too. The result is one tidy table and, if wanted, a figure.
+    """
     from . import accelerator as acc
 
     chip = _hardware(hardware)

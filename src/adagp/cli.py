@@ -17,8 +17,10 @@ from . import _processes, _simulation
 from ._errors import EXTRAS, MissingExtraError, UsageError, count, reason, require, require_whole, short, unknown
 from ._escape import say, tell
 from ._files import MOST_DIGITS, parse_yaml
+from ._progress import duration, progress
 from ._threads import free_threads, most_threads, require_threads_of_environment
 from .methods import METHODS
+from .models import available
 from .schedule import LadderSchedule
 
 if TYPE_CHECKING:
@@ -26,11 +28,39 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Train with predicted gradients, model the accelerator, reproduce every table and figure.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from . import __version__
+
+        tell(f"adagp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def _profiles() -> list[str]:
+    from .running import PROFILES
+
+    return list(PROFILES)
+
+
+def _datasets() -> list[str]:
+    from .data import available
+
+    return list(available())
 
 
 def _bounded(threads: int) -> int:
@@ -49,7 +79,10 @@ StoreOption = Annotated[
 ]
 ProfileOption = Annotated[
     str,
-    typer.Option(help="smoke (for CI), quick (the default), reduced (thin networks, for CPUs) or full (paper scale, GPU)."),
+    typer.Option(
+        help="smoke (for CI), quick (the default), reduced (thin networks, for CPUs) or full (paper scale, GPU).",
+        autocompletion=_profiles,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
 
@@ -75,7 +108,10 @@ def reproduce(
     jobs: Annotated[int, typer.Option(help="Processes at once; 0: one for each core.", min=0)] = 0,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Train, model the accelerator, execute the notebooks, build the book and print the claims."""
+    """Make every table and figure: train, simulate, build the book.
+
+    Train what is missing, model the accelerator, execute the notebooks, build the book and print the claims.
+    """
     require(*EXTRAS["book"], what="adagp reproduce")
     from . import _paths, evidence, publishing, running
 
@@ -92,18 +128,22 @@ def reproduce(
     for line in publishing.forecast(plan, chosen, folder, inputs, each=bool(only)):
         say(line)
     say(f"1/4 training: {len(missing)} of {len(runs)} runs to do (profile {profile}), results in {store.folder}")
-    running.run_all(
-        runs, store, jobs=jobs or None, threads=threads or None, device=running.find_device(), report=say
-    )
+    at_once, each = jobs or None, threads or None
+    with progress() as (write, bar):
+        running.run_all(
+            runs, store, jobs=at_once, threads=each, device=running.find_device(), report=write, progress=bar
+        )
     with publishing.hold_pages(f"adagp reproduce --profile {profile}", say):
         say(f"2/4 notebooks: {len(plan)}, into {folder}")
-        publishing.execute_notebooks(
-            plan, folder, jobs=jobs or None, threads=threads or None, report=say, inputs=publishing.results_digest(chosen)
-        )
+        inputs = publishing.results_digest(chosen)
+        with progress() as (write, bar):
+            publishing.execute_notebooks(
+                plan, folder, jobs=at_once, threads=each, report=write, inputs=inputs, progress=bar
+            )
         say("3/4 book")
         page, built = publishing.build_book(folder)
         say(f"    {'built' if built else 'nothing changed'}: {page}")
-    say(f"4/4 claims ({time.monotonic() - began:.0f} s so far)")
+    say(f"4/4 claims ({duration(time.monotonic() - began)} so far)")
     tell(publishing.claims_table(evidence.check_claims(chosen)))
     say(f"open {page}")
 
@@ -123,9 +163,11 @@ def book(profile: ProfileOption = "quick") -> None:
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="A model's name; adagp info lists them.")],
-    dataset: Annotated[str, typer.Option(help="A data set's name.")] = "digits",
-    method: Annotated[str, typer.Option(help="bp, adagp, coast, ...; adagp info lists them.")] = "adagp",
+    model: Annotated[str, typer.Argument(help="A model's name; adagp info lists them.", autocompletion=available)],
+    dataset: Annotated[str, typer.Option(help="A data set's name.", autocompletion=_datasets)] = "digits",
+    method: Annotated[
+        str, typer.Option(help="bp, adagp, coast, ...; adagp info lists them.", autocompletion=lambda: list(METHODS))
+    ] = "adagp",
     width: Annotated[float, typer.Option(help="Share of the published channel counts.")] = 1.0,
     epochs: Annotated[int, typer.Option(help="Epochs of the schedule.")] = 90,
     warm_up_epochs: Annotated[int, typer.Option(help="Epochs before prediction starts.")] = LadderSchedule.warm_up_epochs,
@@ -161,9 +203,15 @@ def train(
     if records.get(run) is None:
         say(f"training with {count(number, 'thread')} ({why})")
     torch.set_num_threads(number)
-    record = running.run_one(
-        run, records, device=running.find_device(), on_epoch=lambda row: say(running.progress_line(run, row))
-    )
+    with progress() as (write, bar):
+
+        def show(row: dict) -> None:
+            if bar is None or row.get("start"):
+                write(running.progress_line(run, row))
+            else:
+                bar(row["epoch"], run.trained_epochs(), running.progress_line(run, row))
+
+        record = running.run_one(run, records, device=running.find_device(), on_epoch=show)
     if as_json:
         tell(json.dumps(record.document))
     else:
@@ -180,7 +228,7 @@ def train_all(
     threads: ThreadsOption = 0,
     store: StoreOption = "",
 ) -> None:
-    """Train the missing runs of a profile, on this machine or on a Ray cluster; no notebooks."""
+    """Train the missing runs of a profile, here or on a Ray cluster."""
     from . import running
 
     chosen = running.profile(profile)
@@ -191,9 +239,11 @@ def train_all(
             left = running.run_on_ray(runs, records, address=ray, gpus=gpus_per_run, report=say)
     else:
         require(*EXTRAS["models"], *EXTRAS["data"], what="adagp train-all")
-        left = running.run_all(
-            runs, records, jobs=jobs or None, threads=threads or None, device=running.find_device(), report=say
-        )
+        device = running.find_device()
+        with progress() as (write, bar):
+            left = running.run_all(
+                runs, records, jobs=jobs or None, threads=threads or None, device=device, report=write, progress=bar
+            )
     tell(f"{len(runs) - len(left)} of {len(runs)} runs are in {records.folder}")
 
 
@@ -207,16 +257,21 @@ def record(
     jobs: Annotated[int, typer.Option(help="Runs at once; 0: one for each core, or one on an accelerator.", min=0)] = 0,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Train the next missing runs of a plan and keep their records under artifact/recorded."""
+    """Train the next missing runs of a plan and record them.
+
+    The records are kept under artifact/recorded.
+    """
     require(*EXTRAS["models"], *EXTRAS["data"], what="adagp record")
     from . import running
 
     device, budget = running.find_device(device), _seconds(time_budget)
     name = profile or ("reduced" if device == "cpu" else "full")
     plan = running.recording_plan(name)
-    left = running.record(
-        plan, time_budget=budget, jobs=jobs or None, threads=threads or None, device=device, report=say
-    )
+    at_once, each = jobs or None, threads or None
+    with progress() as (write, bar):
+        left = running.record(
+            plan, time_budget=budget, jobs=at_once, threads=each, device=device, report=write, progress=bar
+        )
     tell(f"{len(plan) - len(left)} of {len(plan)} runs of plan {name} are recorded; {len(left)} left")
     for run in left[:5]:
         tell(f"  {run.model} {run.dataset} {run.method} seed {run.seed}")
@@ -230,7 +285,7 @@ def check(
         bool, typer.Option("--keep", help="Record the current deterministic values, and write the README's table.")
     ] = False,
 ) -> None:
-    """Compare each claim with its recorded value and with the last run.
+    """Compare each claim with its record and with the last run.
 
     Exit 1 if a deterministic value has changed, or if a record was refused: then --keep keeps nothing.
     """
@@ -295,7 +350,10 @@ def info(
     as_json: JsonOption = False,
     template: Annotated[str, typer.Option(help="Print a file to start from instead: hardware.")] = "",
 ) -> None:
-    """Print versions, machine, folders, environment variables and every valid name; or a template."""
+    """Print versions, folders and every valid name; or a template.
+
+    The machine and the environment variables are listed too.
+    """
     if template:
         if template != "hardware":
             raise unknown("template", template, ["hardware"])
@@ -421,6 +479,8 @@ def main(arguments: list[str] | None = None) -> int:
         _require_folder()
         require_threads_of_environment()
         # Not app(), which handles Ctrl-C itself, without a line, and takes a file that ends too early for Ctrl-D.
+        if "_ADAGP_COMPLETE" in os.environ:  # the shell asks what may follow, or for the script that asks it
+            app(words, prog_name="adagp")
         command = typer.main.get_command(app)
         with command.make_context("adagp", words) as context:
             try:
@@ -432,6 +492,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except typer.Exit as end:
         return end.exit_code
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
     except (_CommandLineError, UsageError) as error:
         message = error.format_message() if isinstance(error, _CommandLineError) else str(error)
         say(message if message.startswith("Usage:") else f"adagp: {_cut(message)}")  # the help text, where no command was given

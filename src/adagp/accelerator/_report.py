@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._errors import require
+from .._progress import durations
 from .._work import GPWork
 from ..schedule import Segment
 from ._designs import Batch, Design
@@ -172,12 +173,13 @@ class Report:
 
     def __str__(self) -> str:
         w, d = self.workload, self.to_dict()
+        baseline, design = durations(d["baseline_seconds"], d["seconds"])
         numbers = ", ".join(f"{n} {phase}" for phase, n in self.numbers.items()).replace("_", "-")
         return "\n".join(
             [
                 f"{w.name} ({w.dataset or 'own network'}), batch {w.batch}: "
                 f"{self.design.name} design, dataflow {self.dataflow}, {self.hardware.rows}x{self.hardware.cols} PEs",
-                f"speed-up       {self.speedup:.3f}x  ({d['baseline_seconds']:.4g} s -> {d['seconds']:.4g} s)",
+                f"speed-up       {self.speedup:.3f}x  ({baseline} -> {design})",
                 f"energy saving  {self.energy_saving:.1%}  ({self.hardware.energy_table.name})",
                 f"DRAM accesses  {-self.dram_saving:+.1%}",
                 f"batches        {numbers}",

@@ -18,6 +18,7 @@ from .._errors import UsageError, count, reason, short, unknown
 from .._escape import as_markdown
 from .._files import read_json, write_atomic
 from .._processes import temporary_folder
+from .._progress import Progress
 from .._threads import free_threads, usable_cores
 from ..data import data_root
 from ..figures import PAGE
@@ -183,6 +184,7 @@ def execute_notebooks(
     threads: int | None = None,
     report: Callable[[str], None],
     inputs: str = "",
+    progress: Progress | None = None,
 ) -> list[Job]:
     """Execute what is out of date into ``folder`` and return the jobs that ran.
 
@@ -192,6 +194,7 @@ def execute_notebooks(
     Args:
         jobs: notebooks at once (default: one a core this process may use).
         threads: of each (default: by what is free).
+        progress: takes the place of a line for each notebook.
 
     Raises:
         NotebookError: a notebook raised.
@@ -216,6 +219,9 @@ def execute_notebooks(
         stamp = {"key": key, "seconds": took, "finished": datetime.now(UTC).isoformat(timespec="minutes")}
         write_atomic(folder / f"{job.page}.json", json.dumps(stamp))
         finished += 1
+        if progress is not None:
+            progress(finished, len(stale), job.page)
+            return job
         elapsed = int(time.monotonic() - began)
         report(
             f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {finished}/{len(stale)} notebooks | "

@@ -9,6 +9,7 @@ from .. import _paths
 from .._errors import UsageError
 from .._escape import Html, as_html
 from .._files import read_json
+from .._progress import duration
 from ..evidence import recorded, summary
 from ..running import PROFILES, Profile, Record, local_store
 from ._display import html_table
@@ -61,14 +62,6 @@ def built() -> dict:
         return found if isinstance(found["key"], str) and is_time(found["seconds"]) else {}
     except (UsageError, LookupError, TypeError):
         return {}
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as "7 s", "2 min 5 s" or "1 h 3 min"."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def times(executed: Path) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
+from .._progress import Progress
 from ..data import FACTS
 from ._configuration import Run
 from ._frontier import confirmation_runs, fine_tuning_runs, frontier_runs
@@ -31,6 +32,7 @@ def record(
     device: str,
     threads: int | None = None,
     report: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Run]:
     """Make missing runs of a plan, in its order, until the budget is spent, and return the runs that are left.
 
@@ -40,12 +42,22 @@ def record(
     Args:
         time_budget: seconds.
         jobs: processes at once; on a large accelerator several small runs fill it better than one.
-        threads: as for ``run_all``.
+        threads, report, progress: as for ``run_all``.
     """
     store = recorded_store()
     runs = store.missing(plan, current=False)
     deadline = time.monotonic() + time_budget
-    return run_all(runs, store, jobs=jobs, threads=threads, device=device, report=report, deadline=deadline, current=False)
+    return run_all(
+        runs,
+        store,
+        jobs=jobs,
+        threads=threads,
+        device=device,
+        report=report,
+        progress=progress,
+        deadline=deadline,
+        current=False,
+    )
 
 
 def _cost(run: Run) -> tuple[int, float]:

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from .. import _escape, _processes
 from .._errors import UsageError, count, reason, require_whole
 from .._files import read_text, sweep, write_atomic
+from .._progress import Progress, duration
 from .._threads import free_threads, usable_cores
 from ._behaviour import behaviour
 from ._configuration import Run
@@ -102,6 +103,7 @@ def run_all(
     deadline: float | None = None,
     current: bool = True,
     threads: int | None = None,
+    progress: Progress | None = None,
 ) -> list[Run]:
     """Make every missing run and return the runs left undone; progress goes to ``report`` (default: standard error).
 
@@ -115,6 +117,7 @@ def run_all(
             their checkpoints stay.
         current: a record of other behaviour does not count.
         threads: of each worker (default: by what is free, see ``free_threads``).
+        progress: takes the place of the lines about epochs and finished runs.
 
     Raises:
         UsageError: too many threads or processes, none may be started here, or the store cannot be written to.
@@ -134,12 +137,16 @@ def run_all(
     report(f"{count(jobs, 'worker process', 'worker processes')}, {count(threads, 'thread')} each ({why})")
     began, total, done = time.monotonic(), len(todo), 0
     spoke = -_QUIET
+    shares: dict[Run, float] = {}  # of the runs in progress, how much of each is done
     waited: set[Run] = set()
     failed: list[tuple[Run, str]] = []
     workers = [_Worker(store, device, threads, current) for _ in range(jobs)]
 
     def say(run: Run, text: str) -> None:
-        report(sweep_line(began, done, total, run, text))
+        if progress is None:
+            report(sweep_line(began, done, total, run, text))
+        else:
+            progress(done + sum(shares.values()), total, f"{title(run)}: {text}")
 
     try:
         while todo or any(worker.task for worker in workers):
@@ -156,11 +163,14 @@ def run_all(
                 _, run, attempt = worker.task
                 kind, value = worker.receive()
                 if kind == "epoch":
+                    if not value.get("start"):
+                        shares[run] = value["epoch"] / run.trained_epochs()
                     if time.monotonic() - spoke >= _QUIET:
                         spoke = time.monotonic()
                         say(run, progress_line(run, value))
                     continue
                 worker.task = None
+                shares.pop(run, None)
                 if kind == "done":
                     done += 1
                     say(run, value)
@@ -310,4 +320,4 @@ def outcome(record: Record) -> str:
     """Return what came of a run in a few words: its score or why it diverged, and how long it took."""
     result = record.result
     end = f"{result.metric} {record.score:.2f}" if result.diverged is None else f"diverged: {result.diverged}"
-    return f"{end} ({result.seconds:.0f} s)"
+    return f"{end} ({duration(result.seconds)})"

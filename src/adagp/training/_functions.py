@@ -95,8 +95,9 @@ _linear_reported = _Linear().reported_to
 _PRODUCTS: dict[Callable, str] = {
     F.linear: "linear", torch.matmul: "matmul", Tensor.matmul: "matmul", Tensor.__matmul__: "matmul", torch.mm: "matmul",
     Tensor.mm: "matmul", torch.addmm: "addmm", torch.bmm: "matmul", Tensor.bmm: "matmul", torch.baddbmm: "addmm",
-    torch._grouped_mm: "grouped",
 }  # fmt: skip
+if hasattr(torch, "_grouped_mm"):  # torch 2.8 brought it
+    _PRODUCTS[torch._grouped_mm] = "grouped"
 _ARGUMENTS = {
     "linear": ("input", "weight"),
     "matmul": ("input", "other"),
