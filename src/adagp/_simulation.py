@@ -1,6 +1,7 @@
 """Commands of the accelerator model: ``adagp simulate``, ``explore`` and ``export``."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,7 +101,7 @@ def explore(
     flows, designs = _listed("--dataflow", dataflow), [chip.design(name) for name in _listed("--design", design)]
     networks = list(dict.fromkeys(networks))
     modules = [name for name in networks if ":" in name]
-    models = [name for name in networks if ":" not in name and not name.endswith(".csv")]
+    models = [name for name in networks if ":" not in name and not name.lower().endswith(".csv")]
     works = [  # among several networks each takes the options of its kind
         acc.find_workload(
             name,
@@ -109,6 +110,8 @@ def explore(
         )
         for name in networks
     ]
+    twice = [work.name for work in works]
+    works = [replace(work, name=name) if twice.count(work.name) > 1 else work for work, name in zip(works, networks, strict=True)]
     table = acc.explore(
         works,
         batches=batches,
@@ -166,7 +169,7 @@ def _hardware(name: str) -> "acc.HardwareFile":
     """Return a preset by name, or the chip and designs of a file."""
     from . import accelerator as acc
 
-    if name.endswith(".toml"):
+    if name.lower().endswith(".toml"):
         return acc.read_hardware(name)
     return acc.HardwareFile(hardware=acc.hardware(name), designs={})
 

@@ -25,8 +25,8 @@ _NOT_READ = (
     "linalg_", "_linalg_", "cholesky", "_cholesky", "triangular_solve", "geqrf", "ormqr", "lu_", "_cdist", "_euclidean_dist",
     "_scaled_dot_product_flash", "_scaled_dot_product_efficient", "_scaled_dot_product_cudnn", "_scaled_dot_product_fused",
     "_flash_attention", "_efficient_attention", "_native_multi_head", "_transformer_encoder", "_scaled_mm",
-    "_scaled_grouped_mm", "_grouped_mm", "_int_mm", "_weight_int", "_dyn_quant", "mkldnn", "_mkldnn", "_cudnn_rnn", "miopen", "_sparse", "sparse_",
-    "hspmm", "sspaddmm", "deform_conv2d",
+    "_scaled_grouped_mm", "_grouped_mm", "_int_mm", "_weight_int", "_dyn_quant", "mkldnn", "_mkldnn", "_cudnn_rnn", "miopen",
+    "_sparse", "sparse_", "hspmm", "sspaddmm", "deform_conv2d",
 )  # fmt: skip
 """How the names of operators start that hold products in a form that is not read here."""
 _BY_VALUES = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
@@ -110,6 +110,8 @@ class Recorder(TorchDispatchMode):
         """For each layer autograd's node, or None where no gradient flows."""
         self.own_backward = False
         """Whether the backward pass runs a function that somebody wrote, once ``finished``."""
+        self.leaves: list[Tensor] = []
+        """Tensors that the backward pass computes gradients of, once ``finished``."""
         self._last: Tensor | None = None
         self._origins = _Origins(module, inputs)
         self._uses: dict[int, list[tuple[Tensor, list[int]]]] = {}
@@ -181,6 +183,7 @@ class Recorder(TorchDispatchMode):
         found = list(tensors_in(outputs))
         reached = _reached(t.grad_fn for t in found)
         self.own_backward = any(isinstance(node, BackwardCFunction) for node in reached)
+        self.leaves = [node.variable for node in reached if hasattr(node, "variable")]
         layers = []
         for i, (layer, node) in enumerate(zip(self.layers, self.nodes, strict=True)):
             if found and node not in reached:
