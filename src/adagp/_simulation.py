@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,6 +120,8 @@ def explore(
         )
         for name in networks
     ]
+    twice = [work.name for work in works]
+    works = [replace(work, name=name) if twice.count(work.name) > 1 else work for work, name in zip(works, networks, strict=True)]
     table = acc.explore(
         works,
         batches=batches,

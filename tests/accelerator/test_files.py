@@ -5,12 +5,15 @@ import json
 
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from adagp import accelerator as acc
 from adagp import cli
 from adagp._errors import UsageError
+from adagp.accelerator._counts import count
 
 HEAD = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,\n"
 ENERGY = "[energy]\n" + "".join(
@@ -53,13 +56,91 @@ def test_an_exported_network_comes_back_with_the_same_forward_work(folder, name)
     back = acc.read_topology(path)
     assert [x.gemms("forward") for x in back.layers] == [x.gemms("forward") for x in work.layers]
     assert [x.name for x in back.layers] == [x.name for x in work.layers]
+    assert (back.batch, back.dataset, back.parameters) == (4, work.dataset, work.parameters)
+    assert back.with_batch(6).macs("forward") == work.with_batch(6).macs("forward")
     assert acc.write_topology(back, ["forward"]) == path.read_text()
+
+
+def test_a8_an_exported_network_keeps_its_batch_and_what_its_weights_are(folder):
+    net = nn.Sequential(nn.Linear(8, 8), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Linear(8, 8), nn.Linear(8, 8))
+    net[2].weight.requires_grad_(False)
+    net[3].weight = net[0].weight
+    work = acc.workload(net, torch.zeros(3, 5, 8))
+    (folder / "net.csv").write_text(acc.write_topology(work, ["forward"]))
+    back = acc.read_topology(folder / "net.csv")
+    facts = [[(x.name, x.kind, x.weight, x.weight_grad, x.input_grad) for x in found.layers] for found in (work, back)]
+    assert facts[0] == facts[1] and back.batch == 3
+    own, read = (acc.simulate(found).to_dict() for found in (work, back))
+    assert {key: own[key] for key in own if key != "model"} == {key: read[key] for key in read if key != "model"}
+
+
+def test_a8_an_exported_baseline_takes_as_long(folder, capsys):
+    assert cli.main(["export", "vgg13", "--out", "vgg13.csv"]) == 0
+    report = acc.simulate(acc.read_topology(folder / "vgg13.csv"))
+    assert report.baseline_cycles == pytest.approx(acc.simulate(acc.workload("vgg13")).baseline_cycles, rel=0.25)
+
+
+@pytest.mark.parametrize(("dataflow", "cycles"), [("ws", 13_952), ("os", 18_400), ("is", 36_800)])
+def test_a7_a_name_with_dp_is_depthwise(folder, dataflow, cycles):
+    (folder / "net.csv").write_text(HEAD + "DP1,16,16,3,3,32,1,1,\n")
+    work = acc.read_topology(folder / "net.csv")
+    assert (work.layers[0].groups, work.layers[0].in_channels) == (32, 1)
+    assert count(work.table, acc.Hardware(rows=8, cols=8), dataflow)[0, 0, 0] == cycles
+
+
+def test_a7_a_convolutions_name_has_no_number_of_products(folder):
+    (folder / "net.csv").write_text(HEAD + "stage2 3x3 x4,16,16,3,3,32,32,1,\nnext forward x2,16,16,3,3,32,32,1,\np x2,4,5,6,\n")
+    work = acc.read_topology(folder / "net.csv")
+    assert [x.name for x in work.layers] == ["stage2 3x3 x4", "next forward x2", "p"]
+    assert [x.macs for x in work.layers] == [1_806_336, 1_806_336, 240]
+
+
+def test_a13_more_columns_are_read_or_named(folder):
+    def read(line, *titles):
+        (folder / "net.csv").write_text(HEAD.rstrip("\n") + ", ".join(titles) + f"\n{line}\n")
+        return acc.read_topology(folder / "net.csv")
+
+    plain = read("a, 8, 9, 3, 3, 4, 8, 2,")
+    for line, *titles in (
+        ("a, 8, 9, 3, 3, 4, 8, 2, the first layer",), ("a, 8, 9, 3, 3, 4, 8, 2, 1:1,", " Sparsity"), ("a, 8, 9, 3, 3, 4, 8, 2, 4:4,",),
+        ("a, 8, 9, 3, 3, 4, 8, 2, conv,", " Type"), ("a, 8, 9, 3, 3, 4, 8, 2, 1,", " Batch size"), ("a, 8, 9, 3, 3, 4, 8, 2, 2,", " Stride W"),
+    ):  # fmt: skip
+        assert read(line, *titles).layers == plain.layers
+    assert read("a, 8, 9, 3, 3, 4, 8, 2, 3,", " Batch").layers == plain.with_batch(3).layers
+    assert read("a, 8, 9, 3, 3, 4, 8, 2, 3,", " Stride W").layers[0].out_size == (4, 3)
+    for line, words, *titles in (
+        ("a, 8, 9, 3, 3, 4, 8, 2, 2:4,", "line 2: sparsity '2:4' is not modelled"),
+        ("a, 8, 9, 3, 3, 4, 8, 2, 0.5,", "line 2: sparsity '0.5' is not modelled", "Sparsity"),
+        ("a, 8, 9, 3, 3, 4, 8, 2, 2,", "line 2: the column 'Dilation' is not modelled; leave it out", "Dilation"),
+        ("a, 8, 9, 3, 3, 4, 8, 2, 2,", "line 2: expected a name and 7 sizes"),
+        ("a, 8, 9, 3, 3, 4, 8, 2, 2,\nb, 8, 9, 3, 3, 4, 8, 2, 3,", "layers of batch 2 and of batch 3; give all the same", "Batch"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            read(line, *titles)
+
+
+def test_a14_endings_in_capitals_and_a_mark_of_byte_order_are_read(folder, capsys):
+    (folder / "NET.CSV").write_text("\ufeff" + HEAD + "a, 8, 8, 3, 3, 4, 8, 1,\n", encoding="utf-8")
+    (folder / "MY.TOML").write_text("\ufeff" + acc.hardware_template(), encoding="utf-8")
+    assert cli.main(["simulate", "NET.CSV", "--hardware", "MY.TOML"]) == 0
+    assert cli.main(["explore", "NET.CSV", "--out", "s.csv", "--dataflow", "ws", "--design", "low"]) == 0
+    capsys.readouterr()
+    assert cli.main(["simulate", "net.onnx"]) == 2
+    assert "net.onnx is ONNX, which is not read" in capsys.readouterr().err
+
+
+def test_a10_files_of_one_name_can_be_told_apart(folder, capsys):
+    for place, filters in (("a", 8), ("b", 80)):
+        (folder / place).mkdir()
+        (folder / place / "net.csv").write_text(HEAD + f"a, 8, 8, 3, 3, 4, {filters}, 1,\n")
+    assert cli.main(["explore", "a/net.csv", "b/net.csv", "vgg13", "--out", "s.csv", "--dataflow", "ws", "--design", "low"]) == 0
+    assert list(pd.read_csv(folder / "s.csv")["model"]) == ["a/net.csv", "b/net.csv", "vgg13"]
 
 
 def test_exported_passes_are_those_of_the_workload():
     work = acc.workload("mobilenet_v2", batch=2)
     rows = list(csv.reader(acc.write_topology(work).splitlines()))
-    assert rows[0][:4] == ["Layer", " M", " N", " K"] and all(len(row) == 5 and row[4] == "" for row in rows)
+    assert rows[0][:4] == ["Layer", " M", " N", " K"] and all(len(row) == 5 and row[4] == "" for row in rows[1:])
     times = [int(row[0].rpartition(" x")[2]) if " x" in row[0] else 1 for row in rows[1:]]
     sizes = [[int(cell) for cell in row[1:4]] for row in rows[1:]]
     assert sum(t * m * n * k for t, (m, n, k) in zip(times, sizes, strict=True)) == work.macs()

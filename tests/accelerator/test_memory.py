@@ -1,5 +1,8 @@
 """DRAM traffic: the search finds what brute force finds, whatever else is in the call."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +12,7 @@ from references import IRRELEVANT, Tiling, least_traffic, traffic
 from adagp import accelerator as acc
 from adagp._errors import UsageError
 from adagp.accelerator._layer_table import LayerTable, once_a_shape
-from adagp.accelerator._tiling import tilings
+from adagp.accelerator._tiling import IMPOSSIBLE, tilings
 
 
 @st.composite
@@ -32,11 +35,41 @@ def test_the_search_finds_the_least_traffic_of_all_legal_tilings(layer, kind, ca
     tiled = layer.merged(whole=True)  # tiles divide channels and rows
     tiled = tiled.turned() if tiled.in_size[0] == tiled.out_size[0] == tiled.kernel[0] == 1 else tiled
     expected = {p: least_traffic(tiled, p, capacity, side) for p in acc.PASSES}
-    if None in expected.values():
-        with pytest.raises(UsageError, match=f"buffer_bytes {2 * capacity} holds no tile of layer 'x'"):
+    if expected[kind] is not None:
+        found = tilings(LayerTable.of([layer]), capacity, side)[0, acc.PASSES.index(kind)]
+        assert int(found[0]) == sum(found[1:4]) == expected[kind]
+    elif tilings(LayerTable.of([layer]), capacity, side).max() == IMPOSSIBLE:  # not even with columns and windows cut
+        with pytest.raises(UsageError, match=f"buffer_bytes {2 * capacity} holds no tile of layer 'x'") as refused:
             acc.dram_traffic([layer], chip)
-    else:
-        assert int(acc.dram_traffic([layer], chip).words[0, acc.PASSES.index(kind)].sum()) == expected[kind]
+        enough = int(re.search(r"give (\d+) bytes", str(refused.value))[1])
+        acc.dram_traffic([layer], replace(chip, buffer_bytes=enough))
+        with pytest.raises(UsageError):
+            acc.dram_traffic([layer], replace(chip, buffer_bytes=enough - 2))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "FC7,1,4096,1,4096,1,4096,1", "wide,40,100000,3,3,1,16,1", "column,4096,1,4096,1,1,4096,1",
+        "window,1,20000,1,9000,1,64,10", "rows,20000,1,9000,1,1,64,10", "square,600,600,300,300,3,64,4",
+    ],
+)  # fmt: skip
+def test_a11_columns_and_windows_are_cut_where_no_whole_row_fits(tmp_path, line):
+    (tmp_path / "net.csv").write_text(f"Layer,H,W,FH,FW,C,N,S,\nfirst,8,8,3,3,4,8,1,\n{line},\n")
+    work = acc.read_topology(tmp_path / "net.csv")
+    layer = work.layers[1]
+    words = acc.dram_traffic([layer], acc.Hardware()).words[0]
+    assert (words >= [layer.input_words, layer.weight_words, layer.output_words]).all()
+    assert acc.simulate(work).speedup > 0
+    generous = acc.dram_traffic([layer], acc.Hardware(buffer_bytes=2**40)).words[0]
+    assert (words.sum(-1) >= generous.sum(-1)).all()
+
+
+def test_a11_a_fully_connected_layer_written_as_a_window_is_one(tmp_path):
+    (tmp_path / "net.csv").write_text("Layer,H,W,FH,FW,C,N,S,\nFC7,1,4096,1,4096,1,4096,1,\n")
+    written = acc.read_topology(tmp_path / "net.csv").layers[0]
+    plain = acc.LayerShape(name="x", kind="linear", batch=1, in_channels=4096, out_channels=4096)
+    assert (acc.dram_traffic([written], acc.Hardware()).words == acc.dram_traffic([plain], acc.Hardware()).words).all()
 
 
 @given(

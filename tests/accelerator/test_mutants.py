@@ -23,13 +23,13 @@ def goldens(acc):
 # Fault: module, the text that is right, the text that is wrong, and what sees it.
 MUTANTS = {
     "no partial sums": ("_tiling", "2 * visits - 1", "visits", checks.tilings, goldens),
-    "no halo": ("_tiling", "np.maximum(kernel_rows - stride, 0)", "0 * stride", checks.tilings, goldens),
+    "no halo": ("_tiling", "np.maximum(reach - stride, 0)", "0 * stride", checks.tilings, goldens),
     "no double buffering": ("_tiling", "2 if p == max(pace) >= 0 else 1", "1", checks.tilings, goldens),
     "free Adam": ("_costs", "dram=4 * own + 2 * np", "dram=2 * np", checks.predictors_optimizer, goldens),
     "unfolded buffer accesses": (
         "_counts", "m * k * col_folds + k * n + m", "m * k + k * n + m", checks.buffer_accesses, goldens,
     ),
-    "dW sent to DRAM": ("_costs", "dram[:, WEIGHT_GRADIENT] -= weights", "pass", checks.weight_gradients, goldens),
+    "dW sent to DRAM": ("_costs", "table.column(\"sums_gradient\") - weights", "table.column(\"sums_gradient\")", checks.weight_gradients, goldens),
     "MAX's predictor free": ("_designs", "float((done + after).max())", "float(done[-1])", checks.second_array, goldens),
     "wrong pipeline cut": (
         "_pipeline_training", "np.maximum(best[:i], total[i] - total[:i])", "best[:i] + 0", checks.stages, goldens,

@@ -75,6 +75,11 @@ def test_a6_row_stationary_strides_along_the_signal():
     assert counts(layer, "rs", acc.Hardware())[0, COUNTED.index("buffer")] == 23_760
 
 
+def test_a6_row_stationary_reads_what_a_dilated_window_spans():
+    layer = acc.workload(nn.Conv2d(64, 64, 3, padding=8, dilation=8), torch.empty(8, 64, 56, 56)).layers[0]
+    assert counts(layer, "rs", acc.Hardware())[0, COUNTED.index("buffer")] == 82_165_760
+
+
 def test_a6_a_dilated_window_reaches_further():
     near, far = (trained(nn.Conv2d(16, 16, 3, dilation=d, padding=d), 4, 16, 64, 64) for d in (1, 8))
     chip = acc.Hardware(buffer_bytes=40_000)

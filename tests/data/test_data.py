@@ -148,6 +148,13 @@ def test_a_lossy_copy_is_called_one(tmp_path):
             "cannot read the image .*train/cat/0003.png",
         ),
         (lambda f: truncate(f / "train" / "cat" / "0003.png"), "cannot read the image .*train/cat/0003.png"),
+        # A9: what would be left out of a class although it may hold images
+        (lambda f: Image.new("RGB", (32, 32)).save(f / "train" / "cat" / "x.gif"), "train/cat/x.gif is an image that is not read"),
+        (lambda f: (f / "train" / "cat" / "more").mkdir(), "train/cat/more is a folder in a class folder"),
+        (
+            lambda f: Image.fromarray(np.zeros((32, 32), np.float32)).save(f / "train" / "cat" / "x.tif"),
+            "x.tif has floating-point pixels",
+        ),
         (
             lambda f: Image.new("RGB", (40, 32)).save(f / "train" / "cat" / "0003.png"),
             "0003.png is 40x32 pixels, expected 32x32",
@@ -160,6 +167,18 @@ def test_a_damaged_tree_is_named_and_leaves_no_cache(tmp_path, harm, words):
     with pytest.raises(UsageError, match=words):
         data.load("cifar10")
     assert not [path for path in (tmp_path / ".cache").glob("cifar10*") if path.is_dir()]
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_a9_gray_images_of_16_bits_keep_their_shades(tmp_path, ending):
+    folder = tree(tmp_path / "cifar10", count=1)
+    ramp = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
+    for path in folder.glob("*/*/*.png"):
+        path.unlink()
+        Image.fromarray(ramp).save(path.with_suffix(f".{ending}"))
+        (path.parent / "notes.txt").write_text("left out")
+    images = data.load("cifar10").split("train").images
+    assert np.array_equal(images[0, 1].ravel(), ramp.ravel() >> 8) and (images == 255).mean() < 0.005
 
 
 def truncate(path):

@@ -160,5 +160,5 @@ def _pass(x: LayerShape, kind: str) -> tuple[int, ...]:
     if x.in_size[0] == x.out_size[0] == x.kernel[0] == 1:
         x = x.turned()
     written = {"forward": 2, "input gradient": 0, "weight gradient": 1}[kind]  # place of the result among the tensors X, W, Y
-    sizes = (*x.in_size, *x.out_size, *x.kernel, x.stride[0], x.dilation[0])
+    sizes = (*x.in_size, *x.out_size, *x.kernel, x.stride[0], x.dilation[0], x.stride[1], x.dilation[1])
     return (x.batch, x.groups, x.in_channels, x.out_channels, *sizes, written)

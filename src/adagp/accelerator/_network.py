@@ -84,11 +84,14 @@ def find_workload(
         UsageError: as ``workload`` and ``read_topology``; a target that cannot be imported or is no module; a data set or
             an input that the target does not take.
     """
-    if dataset is not None and (target.lower().endswith(".csv") or ":" in target):
+    if target.lower().endswith(".onnx"):
+        raise UsageError(f"{target} is ONNX, which is not read; give package.module:attribute, or a SCALE-Sim topology (net.csv)")
+    is_file = target.lower().endswith(".csv")
+    if dataset is not None and (is_file or ":" in target):
         raise UsageError(f"--dataset {dataset} goes with a model's name; {target} brings its own shapes")
-    if inputs and ":" not in target:
+    if inputs and (is_file or ":" not in target):
         raise UsageError(f"--input goes with package.module:attribute; {target} brings its own shapes")
-    if target.lower().endswith(".csv"):
+    if is_file:
         found = read_topology(target)
     elif ":" in target:
         if not inputs:

@@ -110,6 +110,8 @@ class Recorder(TorchDispatchMode):
         """For each layer autograd's node, or None where no gradient flows."""
         self.own_backward = False
         """Whether the backward pass runs a function that somebody wrote, once ``finished``."""
+        self.leaves: list[Tensor] = []
+        """Tensors that the backward pass computes gradients of, once ``finished``."""
         self._last: Tensor | None = None
         self._origins = _Origins(module, inputs)
         self._uses: dict[int, list[tuple[Tensor, list[int]]]] = {}
@@ -181,6 +183,7 @@ class Recorder(TorchDispatchMode):
         found = list(tensors_in(outputs))
         reached = _reached(t.grad_fn for t in found)
         self.own_backward = any(isinstance(node, BackwardCFunction) for node in reached)
+        self.leaves = [node.variable for node in reached if hasattr(node, "variable")]
         layers = []
         for i, (layer, node) in enumerate(zip(self.layers, self.nodes, strict=True)):
             if found and node not in reached:

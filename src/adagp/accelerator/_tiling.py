@@ -13,13 +13,16 @@ and n, Y on m and n, so each tensor is independent of one loop. While that loop 
 moves once. Otherwise the tensor moves again in every turn of that loop, unless its place in the buffer covers the loops
 inside it in full: then it moves once, too. The written tensor comes back as a partial sum: f visits are 2f - 1 moves.
 
+Where no tile of whole rows fits, columns and filter taps are cut, too: strips of a map count as images, each with the columns
+that it shares with its neighbours, and parts of a window count as channels, each with its part of the input.
+
 A tensor has one place in the buffer; those that change fastest have two, one in use and one being filled. The order of the
-loops is the software's choice, not the array's, so one search serves all dataflows. It is exact over all tilings of this kind.
+loops is the software's choice, not the array's, so one search serves all dataflows. It is exact over all tilings of whole rows.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import permutations
+from itertools import permutations, product
 from math import ceil, isqrt
 from typing import NamedTuple
 
@@ -53,7 +56,7 @@ def dram_traffic(layers: Sequence[LayerShape], hardware: Hardware) -> Traffic:
     """Return the traffic of every pass of every layer, whether or not the pass takes place.
 
     Raises:
-        UsageError: a buffer that does not hold the smallest tile: one output row, and filters and channels to fill the array
+        UsageError: a buffer that does not hold the smallest tile: one output position, and filters and taps to fill the array
             once.
     """
     return traffic_of(LayerTable.of(layers), hardware)
@@ -64,10 +67,11 @@ def traffic_of(table: LayerTable, hardware: Hardware) -> Traffic:
     best = tilings(table, hardware.buffer_bytes // hardware.word_bytes, max(hardware.rows, hardware.cols))
     failed = np.argwhere(best[..., 0] == IMPOSSIBLE)
     if failed.size:
-        layer, kind = table.layers[failed[0][0]], PASSES[failed[0][1]]
+        layer, kind, side = table.layers[failed[0][0]], PASSES[failed[0][1]], max(hardware.rows, hardware.cols)
+        needed = max(least_words(row, side) for row in np.unique(passes(table)[tuple(failed.T)], axis=0))
         raise UsageError(
             f"hardware field buffer_bytes {hardware.buffer_bytes} holds no tile of layer {layer.name!r} ({kind}); "
-            "give more bytes, or an array of fewer PEs"
+            f"give {needed * hardware.word_bytes} bytes or more, or an array of fewer PEs"
         )
     words = best[..., 1:4]
     mirrored = [layer.transposed for layer in table.layers]
@@ -79,7 +83,60 @@ def traffic_of(table: LayerTable, hardware: Hardware) -> Traffic:
 def tilings(table: LayerTable, capacity: int, side: int) -> np.ndarray:
     """Return what ``search`` finds for every pass. Axes: layer, pass, its columns."""
     rows = passes(table).reshape(len(table) * len(PASSES), -1)
-    return search(rows, capacity, side).reshape(len(table), len(PASSES), -1)
+    best = search(rows, capacity, side)
+    for failed in np.flatnonzero(best[:, 0] == IMPOSSIBLE):
+        best[failed] = search_cut(rows[failed], capacity, side)
+    return best.reshape(len(table), len(PASSES), -1)
+
+
+def search_cut(row: np.ndarray, capacity: int, side: int) -> np.ndarray:
+    """Return what ``search`` finds for one pass with its columns and its window cut, each into a power of two.
+
+    The total is ``IMPOSSIBLE`` where nothing fits.
+
+    Args:
+        row: fields of ``Passes`` up to ``written``.
+    """
+    batch, groups, ci, co, in_rows, in_cols, out_rows, out_cols, kh, kw, stride, dilation, across, apart, written = row.tolist()
+    shapes, parts = [], []
+    for strips, down, along in product(*(_powers(extent) for extent in (out_cols, kh, kw))):
+        rows, cols, width = ceil(kh / down), ceil(kw / along), ceil(out_cols / strips)
+        reach = (cols - 1) * apart + 1
+        if written == 0:  # a strip of the input's gradient takes more columns of the output's
+            x_cols, y_cols = ceil(in_cols / strips), min(out_cols, width + ceil(reach / across) - 1)
+        else:
+            x_cols, y_cols = min(in_cols, (width - 1) * across + reach), width
+        x_rows = in_rows if down == 1 else min(in_rows, (out_rows - 1) * stride + (rows - 1) * dilation + 1)
+        sizes = (x_rows, x_cols, out_rows, y_cols, rows, cols, stride, dilation, across, apart)
+        shapes.append((batch * strips, groups, ci * down * along, co, *sizes, written))
+        parts.append(down * along)
+    found = search(np.array(shapes, np.int64), capacity, side)
+    # Parts of a window meet in the same gradient of the input: what was written comes back to be added to.
+    again = (np.array(parts) > 1) & (written == 0) & (found[:, 0] != IMPOSSIBLE)
+    found[again, 0] += found[again, 1]
+    found[again, 1] *= 2
+    return found[np.argmin(found[:, 0])]
+
+
+def least_words(row: np.ndarray, side: int) -> int:
+    """Return the words of the smallest buffer in which ``search_cut`` finds a tiling."""
+
+    def fits(capacity: int) -> bool:
+        return search_cut(row, capacity, side)[0] != IMPOSSIBLE
+
+    most = 1
+    while not fits(most):
+        most *= 2
+    least = most // 2
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (least, middle) if fits(middle) else (middle, most)
+    return most
+
+
+def _powers(extent: int) -> list[int]:
+    """Return the powers of two below an extent, and the extent."""
+    return [2**i for i in range((extent - 1).bit_length())] + [extent]
 
 
 @dataclass(frozen=True)
@@ -98,6 +155,8 @@ class Passes:
     kernel_cols: np.ndarray
     stride: np.ndarray
     dilation: np.ndarray
+    col_stride: np.ndarray
+    col_dilation: np.ndarray
     written: np.ndarray
     """Tensor that the pass writes: 0 X, 1 W, 2 Y."""
     window: np.ndarray
@@ -110,7 +169,7 @@ class Passes:
     @classmethod
     def of(cls, rows: np.ndarray) -> "Passes":
         """Return the passes of an array with one in a row and the fields up to ``written`` as columns."""
-        *_, kernel_rows, kernel_cols, stride, dilation, written = rows.T
+        *_, kernel_rows, kernel_cols, stride, dilation, _, _, written = rows.T
         reach = (kernel_rows - 1) * dilation + 1  # rows from the first tap to the last
         x_halo = np.where(written == 0, 0, np.maximum(reach - stride, 0))
         y_halo = np.where(written == 0, -(-reach // stride) - 1, 0)

@@ -3,7 +3,8 @@
 There are two formats with different numbers of columns. Convolutions: name, input height and width, filter height and width,
 channels, filters, stride. Products ("GEMM"): name, M, N, K. SCALE-Sim has neither batches nor groups nor backward passes, so
 we write products. It computes the same cycles for them as for the convolutions that they come from. M counts the samples. A
-pass of several equal products has one line, whose name ends in "x3" for three.
+pass of several equal products has one line, whose name ends in "x3" for three. After the heading's last comma, where SCALE-Sim
+reads nothing, stand the batch and the data set; after the pass in a name, what a product is of (``_MARKS``).
 """
 
 import csv
@@ -15,12 +16,20 @@ from pathlib import Path
 from .._errors import UsageError, reason, short, unknown
 from .._escape import as_cell
 from .._files import read_text
+from ..data import FACTS
 from ._layer import PASSES, LayerShape
 from ._workload import Workload
 
 _CONVOLUTION = ("input height", "input width", "filter height", "filter width", "channels", "filters", "stride")
 _PRODUCT = ("M", "N", "K")
-_TIMES = re.compile(r" x(\d+)$")
+_MARKS = ("activations", "shared", "frozen")
+"""Words after the pass in a product's name: both operands are activations, another line has the same weight, or the weight has
+no gradient."""
+_PRODUCT_NAME = re.compile(
+    rf"(?P<name>.*?)(?: (?P<kind>{'|'.join(kind.replace(' ', '-') for kind in PASSES)})(?P<marks>(?: (?:{'|'.join(_MARKS)}))*))?"
+    r"(?: x(?P<times>\d+))?"
+)
+_BATCH = re.compile(r"batch (\d+)(?: of (\w+))?")
 _LONGEST = 200  # characters of a name
 
 
@@ -34,56 +43,99 @@ def write_topology(workload: Workload, passes: Iterable[str] = PASSES) -> str:
     for kind in chosen:
         if kind not in PASSES:
             raise unknown("pass", kind, PASSES)
-    lines = ["Layer, M, N, K,"]
+    lines = [f"Layer, M, N, K, batch {workload.batch}" + (f" of {workload.dataset}" if workload.dataset else "")]
     for layer in workload.layers:
+        computed = layer.kind == "matmul" or layer.weight == "activation"
+        held = dict(zip(_MARKS, (computed, layer.weight == "shared", not layer.weight_grad), strict=True))
+        marks = "".join(f" {mark}" for mark, holds in held.items() if holds)
         for kind in chosen:
             for copies, m, n, k in layer.gemms(kind):
                 times = f" x{copies}" if copies > 1 else ""
-                name = as_cell(f"{' '.join(layer.name.replace(',', ';').split())} {kind.replace(' ', '-')}{times}")
+                named = " ".join(layer.name.replace(",", ";").split())
+                name = as_cell(f"{named} {kind.replace(' ', '-')}{marks}{times}")
                 lines.append(f"{name}, {m}, {n}, {k},")
     return "\n".join(lines) + "\n"
 
 
 def read_topology(path: str | Path) -> Workload:
-    """Read a network from a file of either format, at the batch size of the file (1 for convolutions).
+    """Read a network from a file of either format. The batch is the file's: our own name it, some have a column, else it is 1.
 
-    Sizes count padding, as SCALE-Sim's do. Products become linear layers. Backward passes follow from the
-    forward ones; the first layer's input needs no gradient.
+    Sizes count padding, as SCALE-Sim's do. A convolution whose name holds "DP" is depthwise, as there. Products become linear
+    layers. Backward passes follow from the forward ones; the first layer's input needs no gradient. Columns for a second stride
+    and for a batch are read, and so is one for sparsity if all is dense. Text after a line's last comma is ignored, as SCALE-Sim
+    does.
 
     Raises:
         UsageError: no such file or one of more than 1 MiB, no layer in it, a line with another number of columns, too long a
-            name or a size that is no whole number above 0, a filter larger than its input, or a line that is a backward pass.
+            name or a size that is no whole number above 0, a filter larger than its input, a line that is a backward pass, a
+            sparse layer, several batch sizes, or a column that is not modelled.
     """
     path = Path(path)
     mend = "give a table of layers as SCALE-Sim reads it"
     text = read_text(path, mend, most=2**20)
     try:
-        rows = list(csv.reader(io.StringIO(text)))
+        rows = [[" ".join(cell.split()) for cell in cells] for cells in csv.reader(io.StringIO(text))]
     except csv.Error as error:
         raise UsageError(f"cannot read {path}: it is no table of text ({reason(error)}); {mend}") from error
+    heading = rows[0] if rows else []
+    if len(heading) > 1 and all(cell.isdigit() for cell in heading[1:] if cell):
+        raise UsageError(f"{path}, line 1: expected a heading, for SCALE-Sim skips this line; got the layer {short(heading[0])}")
+    stated = _BATCH.fullmatch(heading[-1]) if heading else None
     layers: list[LayerShape] = []
-    for number, cells in enumerate(rows, 1):
-        cells = [" ".join(cell.split()) for cell in cells]
+    batches: set[int] = set()
+    for number, cells in enumerate(rows[1:], 2):
         while cells and not cells[-1]:
             cells.pop()
-        where = f"{path}, line {number}"
-        if number == 1 and len(cells) > 1 and all(cell.isdigit() for cell in cells[1:]):
-            raise UsageError(f"{where}: expected a heading, for SCALE-Sim skips this line; got the layer {short(cells[0])}")
-        if number == 1 or not cells:
+        if not cells:
             continue
-        names = {1 + len(_PRODUCT): _PRODUCT, 1 + len(_CONVOLUTION): _CONVOLUTION}.get(len(cells))
-        if names is None:
+        where = f"{path}, line {number}"
+        names = _CONVOLUTION if len(cells) > len(_CONVOLUTION) else _PRODUCT
+        count = 1 + len(names)
+        cut_short = names is _PRODUCT and len(cells) > count and len(heading) > len(_CONVOLUTION)
+        more = None if cut_short or len(cells) < count else _more(where, heading, cells, count)
+        if more is None:
             raise UsageError(
                 f"{where}: expected a name and {len(_CONVOLUTION)} sizes ({', '.join(_CONVOLUTION)}) or "
                 f"{len(_PRODUCT)} ({', '.join(_PRODUCT)}), got {len(cells) - 1}"
             )
         if len(cells[0]) > _LONGEST:
             raise UsageError(f"{where}: a name must have at most {_LONGEST} characters, got {len(cells[0]):,}; shorten it")
-        sizes = [_size(where, name, cell) for name, cell in zip(names, cells[1:], strict=True)]
-        layers.append(_layer(where, cells[0] or f"layer {len(layers) + 1}", sizes, first=not layers))
+        sizes = [_size(where, name, cell) for name, cell in zip(names, cells[1:count], strict=True)]
+        name, make = cells[0] or f"layer {len(layers) + 1}", _convolution if names is _CONVOLUTION else _product
+        layers.append(make(where, name, sizes, more, first=not layers))
+        batches.add(more.get("batch", 1))
     if not layers:
         raise UsageError(f"{path} holds no layer below its heading")
-    return Workload(name=path.stem, batch=1, layers=tuple(layers))
+    if len(batches) > 1:
+        raise UsageError(f"{path} has layers of batch {min(batches)} and of batch {max(batches)}; give all the same")
+    dataset = stated[2] if stated else None
+    if dataset is not None and dataset not in FACTS:
+        raise UsageError(f"{path}, line 1: {unknown('data set', dataset, FACTS)}")
+    batch = _size(f"{path}, line 1", "the batch", stated[1]) if stated else batches.pop()
+    return Workload(name=path.stem, dataset=dataset, batch=batch, layers=tuple(layers))
+
+
+def _more(where: str, heading: list[str], cells: list[str], count: int) -> dict[str, int] | None:
+    """Return what the columns after the sizes say: "batch" and "stride"; None for a number that no heading explains.
+
+    Raises:
+        UsageError: a sparse layer, or a column that is not modelled.
+    """
+    found = {}
+    for at in range(count, len(cells)):
+        cell, title = cells[at], heading[at] if at < len(heading) else ""
+        word = title.lower()
+        if "spars" in word or re.fullmatch(r"\d+:\d+", cell):
+            kept, _, of = cell.partition(":")
+            if cell and kept != of:
+                raise UsageError(f"{where}: sparsity {short(cell)} is not modelled, expected a dense layer, such as 1:1")
+        elif "batch" in word or "strid" in word:
+            found["batch" if "batch" in word else "stride"] = _size(where, title, cell)
+        elif cell.isdigit():
+            if not title:
+                return None
+            raise UsageError(f"{where}: the column {short(title)} is not modelled; leave it out")
+    return found
 
 
 def _size(where: str, name: str, cell: str) -> int:
@@ -94,24 +146,31 @@ def _size(where: str, name: str, cell: str) -> int:
     return int(cell)
 
 
-def _layer(where: str, name: str, sizes: list[int], *, first: bool) -> LayerShape:
-    times = _TIMES.search(name)
-    name = _TIMES.sub("", name)
-    for kind in PASSES[1:]:
-        if name.endswith(f" {kind.replace(' ', '-')}"):
-            raise UsageError(
-                f"{where}: {short(name)} is a backward pass; these are derived here, so export with --passes forward"
-            )
-    name, groups = name.removesuffix(f" {PASSES[0]}"), _size(where, "the number of products", times[1]) if times else 1
-    if len(sizes) == len(_PRODUCT):
-        m, n, k = sizes
-        return LayerShape(name=name, kind="linear", batch=m, groups=groups, in_channels=k, out_channels=n, input_grad=not first)
+def _product(where: str, name: str, sizes: list[int], more: dict[str, int], *, first: bool) -> LayerShape:
+    parts = _PRODUCT_NAME.fullmatch(name)
+    assert parts is not None  # each part may be missing
+    if parts["kind"] not in (None, PASSES[0]):
+        raise UsageError(
+            f"{where}: {short(name)} is a backward pass; these are derived here, so export with --passes forward"
+        )
+    groups = _size(where, "the number of products", parts["times"]) if parts["times"] else 1
+    marks, (m, n, k) = (parts["marks"] or "").split(), sizes
+    return LayerShape(
+        name=parts["name"], kind="matmul" if "activations" in marks else "linear", batch=m * more.get("batch", 1), groups=groups,
+        in_channels=k, out_channels=n, input_grad=not first, weight_grad="frozen" not in marks,
+        weight="activation" if "activations" in marks else "shared" if "shared" in marks else "own",
+    )  # fmt: skip
+
+
+def _convolution(where: str, name: str, sizes: list[int], more: dict[str, int], *, first: bool) -> LayerShape:
     height, width, kh, kw, channels, filters, stride = sizes
     if kh > height or kw > width:
         raise UsageError(f"{where}: the filter ({kh}x{kw}) is larger than its input ({height}x{width}), which counts padding")
+    groups = channels if "DP" in name else 1  # SCALE-Sim makes one layer of each channel
+    down, across = stride, more.get("stride", stride)
     return LayerShape(
-        name=name, kind="conv", batch=1, groups=groups, in_channels=channels, out_channels=filters,
-        in_size=(height, width), kernel=(kh, kw), stride=(stride, stride),
-        out_size=(-(-(height - kh) // stride) + 1, -(-(width - kw) // stride) + 1),  # rounded up, as SCALE-Sim does
+        name=name, kind="conv", batch=more.get("batch", 1), groups=groups, in_channels=channels // groups, out_channels=filters,
+        in_size=(height, width), kernel=(kh, kw), stride=(down, across),
+        out_size=(-(-(height - kh) // down) + 1, -(-(width - kw) // across) + 1),  # rounded up, as SCALE-Sim does
         input_grad=not first,
     )  # fmt: skip

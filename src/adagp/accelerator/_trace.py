@@ -139,7 +139,12 @@ def layers_of(module: nn.Module, args: tuple, name: str, *, backward: bool = Tru
             raise UsageError(f"{name} has no convolution, linear layer or matrix product to simulate")
         layers = recorder.finished(outputs)
         if backward:
-            _check_backward(layers, outputs, name, args, on_meta, exactly=recorder.own_backward)
+            kept = [(leaf, leaf.grad) for leaf in recorder.leaves]  # a script's copy may share its parameters
+            try:
+                _check_backward(layers, outputs, name, args, on_meta, exactly=recorder.own_backward)
+            finally:
+                for leaf, grad in kept:
+                    leaf.grad = grad
     return layers
 
 

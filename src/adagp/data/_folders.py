@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import mimetypes
 import os
 import shutil
 import sys
@@ -20,8 +21,9 @@ from .._processes import temporary_folder
 from ._base import Dataset, Images, data_root, fingerprint, statistics, user_cache
 from ._facts import FACTS
 
-_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 _SPLITS = ("train", "test")
+_DECODING = 2  # counts the ways of decoding: images of 16 bits have lost their upper bits in caches of the first
 _SAMPLE = 500  # files of a split: a second or two, where all of ImageNet's take an hour
 _MOST_PIXELS = 89_000_000  # most pixels of an image: a file of some kilobytes may decode to gigabytes
 
@@ -30,8 +32,7 @@ def load_cifar(name: str, root: Path | None = None) -> Dataset:
     """Return CIFAR-10 or CIFAR-100, from ``ROOT/NAME/{train,test}/CLASS/IMAGE`` if it exists, else from torchvision's download.
 
     Raises:
-        UsageError: a split, class or image is missing, unreadable or of more than 8 bits a colour; the tree changes while it is
-            read; or no data and no network.
+        UsageError: a split, class or image is missing or unreadable; the tree changes while it is read; or no data and no network.
     """
     root = data_root() if root is None else root
     title = FACTS[name].title
@@ -47,7 +48,7 @@ def load_cifar(name: str, root: Path | None = None) -> Dataset:
             if _content_key(root / name, files)[:16] != key:
                 raise UsageError(f"{root / name} changed while it was read; run the same command once nothing writes there")
 
-        folder = cached(root, f"{name}-{key}", decode)
+        folder = cached(root, f"{name}-{key}-{_DECODING}", decode)
         return _read(folder, name, f"{title} (JPEG)" if lossy else title)
     folder = cached(root, name, lambda target: _download(name, title, root, target))
     return _read(folder, name, title)
@@ -128,8 +129,9 @@ def class_folders(
         most: largest number of classes that is accepted.
 
     Raises:
-        UsageError: a split, its classes or a class's images are missing, an image is no regular file, the splits differ in
-            classes, or there are more than ``most``; a class has a folder of its own. What is hidden is not looked at.
+        UsageError: a split, its classes or a class's images are missing, an image is no regular file, a class has a folder or
+            an image of a kind that is not read, the splits differ in classes, or there are more than ``most``. Hidden files are
+            ignored.
     """
     listing: dict[str, dict[str, list[Path]]] = {}
     for split in splits:
@@ -139,13 +141,12 @@ def class_folders(
         if not classes:
             raise UsageError(f"{folder / split} has no class folders; expected {folder / split}/CLASS/IMAGE")
         for path in classes:
-            found = sorted(path.glob("[!.]*"))
-            images = [file for file in found if file.suffix.lower() in _ENDINGS]
+            entries = sorted(path.glob("[!.]*"))
+            images = [file for file in entries if file.suffix.lower() in _ENDINGS]
+            for other in set(entries).difference(images):
+                _require_no_image(other)
             if not images:
                 raise UsageError(f"{path} has no images; expected files ending in {', '.join(sorted(_ENDINGS))}")
-            for file in found:
-                if file not in images and file.is_dir():
-                    raise UsageError(f"{file} is a folder within a class, whose images would be left out; move them up or away")
             for image in images:  # reading a pipe would hang, and so would a circular link
                 if not image.is_file():
                     raise UsageError(f"{image} is not a file that can be read; remove it or mend the link")
@@ -157,6 +158,18 @@ def class_folders(
         odd = sorted(set(listing[one]) ^ set(listing[other]))[0]
         raise UsageError(f"{folder}: class {odd!r} is in one of {one} and {other} only; both need the same classes")
     return listing
+
+
+def _require_no_image(path: Path) -> None:
+    """Refuse what would be left out of a class although it may hold images; other files, such as notes, do no harm.
+
+    Raises:
+        UsageError: a folder, or an image of a kind that is not read.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder in a class folder; move its images up, or remove it")
+    if str(mimetypes.guess_type(path.name)[0]).startswith("image/"):
+        raise UsageError(f"{path} is an image that is not read; expected files ending in {', '.join(sorted(_ENDINGS))}")
 
 
 def _content_key(folder: Path, files: list[Path]) -> str:
@@ -270,13 +283,26 @@ def _image(path: Path, change: Callable = lambda image: image, size: int | None 
                 raise UsageError(f"{path} is {image.width}x{image.height} pixels, expected {size}x{size}; resize it")
             if image.width * image.height > _MOST_PIXELS:
                 raise UsageError(f"{path} has {image.width * image.height:,} pixels, at most {_MOST_PIXELS:,} are read")
-            if image.mode.startswith(("I", "F")):  # Pillow would cut their values off at 255
-                raise UsageError(f"{path} has {image.mode} pixels of more than 8 bits, expected 8 bits a colour; convert it")
-            return change(image.convert("RGB"))
+            return change(_as_bytes(image).convert("RGB"))
     except UsageError:
         raise
     except Exception as error:  # Pillow's decoders raise any exception at damaged files
         raise UsageError(f"cannot read the image {path}: {reason(error)}; replace or remove it") from error
+
+
+def _as_bytes(image: Any) -> Any:
+    """Return an image of 16 bits a pixel with the upper 8 of them; Pillow would cut every value off at 255.
+
+    Raises:
+        UsageError: an image of floating-point numbers, whose range nobody states.
+    """
+    if image.mode == "F":
+        raise UsageError(f"{image.filename} has floating-point pixels, expected 8 or 16 bits each; convert it")
+    if not image.mode.startswith("I"):
+        return image
+    from PIL import Image
+
+    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
 
 
 def _open(path: Path, size: int) -> np.ndarray:
