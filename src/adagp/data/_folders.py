@@ -32,7 +32,8 @@ def load_cifar(name: str, root: Path | None = None) -> Dataset:
     """Return CIFAR-10 or CIFAR-100, from ``ROOT/NAME/{train,test}/CLASS/IMAGE`` if it exists, else from torchvision's download.
 
     Raises:
-        UsageError: a split, class or image is missing or unreadable; the tree changes while it is read; or no data and no network.
+        UsageError: a split, class or image is missing or unreadable; the tree changes while it is read; or no data and no
+            network.
     """
     root = data_root() if root is None else root
     title = FACTS[name].title
@@ -143,8 +144,8 @@ def class_folders(
         for path in classes:
             entries = sorted(path.glob("[!.]*"))
             images = [file for file in entries if file.suffix.lower() in _ENDINGS]
-            for other in set(entries).difference(images):
-                _require_no_image(other)
+            for left_out in set(entries).difference(images):
+                _require_no_image(left_out)
             if not images:
                 raise UsageError(f"{path} has no images; expected files ending in {', '.join(sorted(_ENDINGS))}")
             for image in images:  # reading a pipe would hang, and so would a circular link
