@@ -184,7 +184,7 @@ def read_toml(path: Path, mend: str) -> dict[str, Any]:
     """
     import tomllib
 
-    text = read_text(path, mend, most=2**18, encoding="utf-8-sig")
+    text = read_text(path, mend, most=2**18)
     try:
         _require_plain(text)
         for number, line in enumerate(text.split("\n"), 1):

@@ -1,6 +1,5 @@
 """A real Ray cluster of two nodes: each record arrives once, failed runs and nodes with other code are named, nothing hangs."""
 
-import contextlib
 import dataclasses
 import os
 import shutil
@@ -154,36 +153,17 @@ def test_who_listens_but_is_no_cluster_is_named_at_once(tmp_path, monkeypatch, s
         lines[0].close()
 
 
-_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
-_MESSAGE = b"\0\0\4\1\4\0\0\0\1head\0\0\5\0\0\0\0\0\1hello"  # frames of a header and of an answer
-_REFUSED = b"\0\0\4\1\5\0\0\0\1head"  # a header that ends the answer: no such service
+def test_a_cluster_that_answers_late_is_waited_for_with_a_line(monkeypatch):
+    monkeypatch.setattr(_cluster, "_knock", lambda address: None)
+    monkeypatch.setattr(_cluster, "_PATIENCE", 0.0)
+    lines, said = [], threading.Event()
 
+    def report(line):
+        lines.append(line)
+        said.set()
 
-@pytest.mark.parametrize(
-    ("scheme", "answer", "words"),
-    [
-        ("", _SETTINGS + _MESSAGE, None),
-        ("", _SETTINGS + _REFUSED, "is not the head of a Ray cluster"),
-        ("", _SETTINGS, r"said nothing within 0\.3 s"),
-        ("ray://", _SETTINGS + _REFUSED, None),
-        ("ray://", _SETTINGS + _MESSAGE, "is the head itself; leave ray:// out"),
-    ],
-    ids=["head", "another service", "silent", "client server", "head for ray://"],
-)
-def test_another_service_of_the_same_protocol_is_named_at_once(monkeypatch, scheme, answer, words):
-    monkeypatch.setattr(_cluster, "_KNOCK", 5.0 if answer != _SETTINGS else 0.3)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        kept = []
-
-        def serve():
-            kept.append(server.accept()[0])
-            kept[0].sendall(answer)
-
-        threading.Thread(target=serve, daemon=True).start()
-        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
-        with contextlib.nullcontext() if words is None else pytest.raises(OSError, match=words):
-            _cluster._knock(address)
-        kept[0].close()
+    _cluster._connect(SimpleNamespace(init=lambda **_: said.wait(5)), "127.0.0.1:6379", report)
+    assert lines == ["waiting for the Ray cluster at 127.0.0.1:6379 to answer"]
 
 
 @pytest.mark.parametrize("gpus", [-1, float("nan"), float("inf"), 1.5, 1e-6])
@@ -252,7 +232,7 @@ def test_versions_that_differ_are_both_named(monkeypatch):
 
     monkeypatch.setattr(_cluster, "_knock", lambda address: None)
     with pytest.raises(UsageError, match=r"started with: Ray: 2\.60\.0 This process: Ray: 2\.59\.0; install the cluster's"):
-        _cluster._connect(SimpleNamespace(init=init), "127.0.0.1:6379")
+        _cluster._connect(SimpleNamespace(init=init), "127.0.0.1:6379", print)
 
 
 def test_a_stop_is_handled_as_before_a_connection_to_ray(monkeypatch):
@@ -263,7 +243,7 @@ def test_a_stop_is_handled_as_before_a_connection_to_ray(monkeypatch):
     before = signal.signal(signal.SIGTERM, stop)
     try:
         ray = SimpleNamespace(init=lambda **_: signal.signal(signal.SIGTERM, signal.SIG_IGN))
-        _cluster._connect(ray, "127.0.0.1:6379")
+        _cluster._connect(ray, "127.0.0.1:6379", print)
         assert signal.getsignal(signal.SIGTERM) is stop
     finally:
         signal.signal(signal.SIGTERM, before)

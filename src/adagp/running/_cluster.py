@@ -25,13 +25,8 @@ _PATIENCE = 10.0  # seconds until the user is told what is waited for
 _ANSWER = 120.0  # seconds until a node must have said which code it has: it starts a process and imports adagp
 _POLL = 5.0  # seconds between looks at the cluster while no run ends
 _ALONE = 120.0  # seconds without a node that could take a run, until the runs that are left are given up
-# What HTTP/2, which gRPC speaks, begins with: the preface and a frame of settings. Then a request (frames of a header, with the
-# numbers that HPACK has for its fields, and of an empty message) that only the head of a cluster answers with a message.
+# What HTTP/2, which gRPC speaks, begins with: the preface and a frame of settings.
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
-_HEADER = (
-    b"\x83\x86\x04\x28/ray.rpc.NodeInfoGcsService/GetClusterId\x01\x03ray\x0f\x10\x10application/grpc\x00\x02te\x08trailers"
-)
-_REQUEST = b"\0\0" + bytes([len(_HEADER)]) + b"\1\4\0\0\0\1" + _HEADER + b"\0\0\5\0\1\0\0\0\1" + bytes(5)
 
 
 def run_on_ray(
@@ -63,7 +58,7 @@ def run_on_ray(
     with contextlib.ExitStack() as stack:
         head = ""  # of a connection that the user made, the address is not known
         if not ray.is_initialized():
-            _connect(ray, address)
+            _connect(ray, address, report)
             stack.callback(ray.shutdown)
             head = address
         able = _able(ray, gpus)
@@ -96,12 +91,14 @@ def require_address(address: str) -> None:
         raise UsageError(f"a Ray cluster's address is auto, HOST:PORT or ray://HOST:PORT, got {short(address)}")
 
 
-def _connect(ray: Any, address: str) -> None:
-    """Connect to the cluster.
+def _connect(ray: Any, address: str, report: Callable[[str], None]) -> None:
+    """Connect to the cluster, and report that this takes long where it does: another service of gRPC may be what listens.
 
     Raises:
         UsageError: none answers in time. Ray itself would try for ten minutes and then end the process.
     """
+    late = threading.Timer(_PATIENCE, report, [f"waiting for the Ray cluster at {address} to answer"])
+    late.start()
     try:
         _knock(address)
         with _signals_kept():
@@ -111,6 +108,8 @@ def _connect(ray: Any, address: str) -> None:
         if text.startswith("Version mismatch"):
             raise UsageError(f"{text.rstrip('.')}; install the cluster's versions here, or these on the cluster") from error
         raise UsageError(f"no Ray cluster answers at {address} ({reason(error)}); start one with ray start --head") from error
+    finally:
+        late.cancel()
 
 
 @contextlib.contextmanager
@@ -136,55 +135,13 @@ def _knock(address: str) -> None:
     with socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK) as line:
         if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
             return
-        until = time.monotonic() + _KNOCK
+        line.sendall(_HELLO)
         try:
-            line.sendall(_HELLO)
-            if _frame(line, until)[0] != _SETTINGS:
-                raise ConnectionError("who listens there is not Ray")
-            if os.environ.get("RAY_AUTH_MODE", "disabled") != "disabled":
-                return  # without the user's token it would be refused
-            line.sendall(_REQUEST)
-            kind, ends = _frame(line, until)
-            while kind != _MESSAGE and not ends:
-                kind, ends = _frame(line, until)
+            answer = line.recv(9)
         except TimeoutError:
             raise TimeoutError(f"who listens there said nothing within {_KNOCK:g} s") from None
-        is_head = kind == _MESSAGE
-        if is_head and address.startswith("ray://"):
-            raise ConnectionError("who listens there is the head itself; leave ray:// out")
-        if not is_head and not address.startswith("ray://"):
-            raise ConnectionError("who listens there is not the head of a Ray cluster")
-
-
-_MESSAGE, _HEADERS, _RESET, _SETTINGS, _GOODBYE = 0, 1, 3, 4, 7  # kinds of frames in HTTP/2 (RFC 9113, section 6)
-_LARGEST = 2**14  # bytes of a frame, unless a side asks for more
-
-
-def _frame(line: socket.socket, until: float) -> tuple[int, bool]:
-    """Read one frame of HTTP/2; return its kind, and whether it ends the request or the connection.
-
-    Raises:
-        TimeoutError: it is not there in time.
-        ConnectionError: what came is no frame, or the connection was closed.
-    """
-    head = _bytes(line, 9, until)
-    length, kind, flags = int.from_bytes(head[:3]), head[3], head[4]
-    if length > _LARGEST:
-        raise ConnectionError("who listens there is not Ray")
-    _bytes(line, length, until)
-    return kind, kind in (_RESET, _GOODBYE) or (kind in (_MESSAGE, _HEADERS) and bool(flags & 1))
-
-
-def _bytes(line: socket.socket, number: int, until: float) -> bytes:
-    content = b""
-    while len(content) < number:
-        if (left := until - time.monotonic()) <= 0:
-            raise TimeoutError
-        line.settimeout(left)
-        if not (part := line.recv(number - len(content))):
-            raise ConnectionError("who listens there is not Ray: it closed the connection")
-        content += part
-    return content
+        if answer[3:4] != b"\4":  # the first frame of a server is its settings
+            raise ConnectionError("who listens there is not Ray")
 
 
 def _able(ray: Any, gpus: float) -> list[dict]:
