@@ -13,7 +13,7 @@ RUN := $(VENV)/bin/adagp
 REPRODUCE_FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce lint test book check record bench validate rtl lock clean elsewhere
+.PHONY: help setup reproduce lint test book check record bench validate rtl compat dist lock clean elsewhere
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,7 +59,16 @@ validate: setup  ## run SCALE-Sim, ZigZag, and other libraries' optimizers and n
 rtl: setup  ## synthesize the RTL in an environment of its own; needs iverilog, verilator and opensta
 	@$(VENV)/bin/python validation/run_hardware.py
 
-lock:  ## write constraints.txt, with hashes, and the licences in NOTICE from pyproject.toml
+$(VENV)/.release: $(VENV)/.ready
+	@$(PYTHON) .ci/setup.py release
+
+compat: $(VENV)/.release  ## test the library with its lowest and newest packages, on each Python found, in environments of their own
+	@$(VENV)/bin/nox
+
+dist: $(VENV)/.release  ## build the sdist and the wheel into dist, and check what they hold
+	@$(VENV)/bin/python .ci/dist.py
+
+lock:  ## write constraints.txt, with hashes, and the licences in NOTICE from pyproject.toml and environment.yml
 	@$(PYTHON) .ci/lock.py
 
 clean:  ## remove what runs have written; recorded results and .venv stay

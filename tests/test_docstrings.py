@@ -17,3 +17,16 @@ def test_the_examples_of_docstrings_run(file):
     name = ".".join(("adagp", *file.with_suffix("").parts)).removesuffix(".__init__")
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted and not result.failed
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AdaGP", "LadderSchedule", "AlwaysBP", "register_layer_type", "predictors.available", "predictors.create",
+        "predictors.GradientPredictor", "accelerator.gemm_cycles", "accelerator.workload", "accelerator.simulate",
+        "rtl.compare_gemm",
+    ],
+)  # fmt: skip
+def test_what_most_users_need_has_an_example(name):
+    module, _, attribute = f"adagp.{name}".rpartition(".")
+    assert ">>> " in getattr(importlib.import_module(module), attribute).__doc__

@@ -1,7 +1,6 @@
 """The project's own promises: pins, folders, notebooks without output, import weight."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -73,55 +72,6 @@ def test_every_module_of_an_extra_is_known_by_the_extra_that_brings_it():
         brought = {plain(Requirement(line).name) for line in lines if not line.startswith("adagp[")}
         known = {plain(name) for module in _errors.EXTRAS[extra] for name in distributions.get(module, [module])}
         assert known == brought, extra
-
-
-CORE = """
-import sys
-from adagp._errors import EXTRAS
-sys.modules |= {module: None for modules in EXTRAS.values() for module in modules}
-
-import torch, adagp
-import torch.nn.functional as F
-from adagp import accelerator as acc
-
-model = torch.nn.Linear(4, 3)
-engine = adagp.AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.1), schedule=adagp.LadderSchedule(warm_up_epochs=1))
-batches = [(torch.randn(5, 4), torch.randint(3, (5,))) for _ in range(4)]
-phases = [engine.step(lambda: F.cross_entropy(model(x), y)).phase for _ in range(2) for x, y in engine.epoch(batches)]
-assert adagp.Phase.GP in phases
-report = acc.simulate(acc.workload(model, torch.randn(5, 4)))
-assert "speed-up" in str(report)
-
-def refusal(work):
-    try:
-        work()
-    except adagp.UsageError as error:
-        assert isinstance(error, ImportError)
-        return str(error)
-
-assert refusal(report.to_frame) == "this needs pandas: pip install 'adagp[tables]'"
-assert refusal(lambda: adagp.data.load("digits")) == "the data set digits needs sklearn: pip install 'adagp[data]'"
-create = lambda: adagp.models.create("vgg13", dataset="cifar10")
-assert refusal(create) == "this model needs torchvision: pip install 'adagp[models]'"
-assert refusal(lambda: __import__("adagp.figures")) == "adagp.figures needs pandas: pip install 'adagp[tables]'"
-
-from adagp.cli import main
-commands = "info", "simulate vgg13", "explore vgg13 --out x.csv", "train-all", "reproduce", "rtl --gemm 1,1,1"
-sys.exit([main(command.split()) for command in commands] != [0, 0, 2, 2, 2, 2])
-"""
-
-
-def test_the_core_works_without_the_extras_and_says_which_one_is_missing(tmp_path):
-    environment = os.environ | {"ADAGP_DATA": str(tmp_path)}
-    ran = subprocess.run([sys.executable, "-c", CORE], capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stderr.splitlines() == [
-        f"adagp: {what} needs {package}: pip install 'adagp[{extra}]'"
-        for what, package, extra in (
-            ("this", "pandas", "tables"), ("adagp train-all", "torchvision", "models"),
-            ("adagp reproduce", "matplotlib", "book"), ("adagp.rtl", "amaranth", "rtl"),
-        )
-    ]  # fmt: skip
 
 
 def test_every_locked_package_has_hashes_and_nothing_else():

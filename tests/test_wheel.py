@@ -65,6 +65,60 @@ def test_an_installed_package_needs_no_checkout(installed, tmp_path):
     assert len(refusals) == 4 and all("run inside the cloned folder, or set ADAGP_HOME" in line for line in refusals)
 
 
+CORE = """
+import sys
+from adagp._errors import EXTRAS
+sys.modules |= {module: None for modules in EXTRAS.values() for module in modules}
+
+import torch
+import torch.nn.functional as F
+from adagp import accelerator as acc
+
+model, epochs = torch.nn.Linear(4, 3), 11  # the default schedule begins to predict in the eleventh
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+loader = [(torch.randn(5, 4), torch.randint(3, (5,))) for _ in range(4)]
+exec(sys.argv[2])
+assert adagp.__file__.startswith(sys.argv[1]), adagp.__file__
+assert step.phase is adagp.Phase.GP and step.loss.isfinite()
+report = acc.simulate(acc.workload(model, torch.randn(5, 4)))
+assert "speed-up" in str(report)
+
+def refusal(work):
+    try:
+        work()
+    except adagp.UsageError as error:
+        assert isinstance(error, ImportError)
+        return str(error)
+
+assert refusal(report.to_frame) == "this needs pandas: pip install 'adagp[tables]'"
+assert refusal(lambda: adagp.data.load("digits")) == "the data set digits needs sklearn: pip install 'adagp[data]'"
+create = lambda: adagp.models.create("vgg13", dataset="cifar10")
+assert refusal(create) == "this model needs torchvision: pip install 'adagp[models]'"
+assert refusal(lambda: __import__("adagp.figures")) == "adagp.figures needs pandas: pip install 'adagp[tables]'"
+
+from adagp.cli import main
+commands = "info", "simulate vgg13", "explore vgg13 --out x.csv", "train-all", "reproduce", "rtl --gemm 1,1,1"
+sys.exit([main(command.split()) for command in commands] != [0, 0, 2, 2, 2, 2])
+"""
+
+
+def test_the_core_runs_the_lines_of_the_readme_and_names_the_extra_that_is_missing(installed, tmp_path):
+    """The wheel with none of the packages that only extras bring."""
+    lines = (ROOT / "README.md").read_text().partition("## Three lines in your own loop")[2].split("```")[1]
+    environment = os.environ | {"PYTHONPATH": str(installed), "ADAGP_DATA": str(tmp_path)}
+    environment.pop("ADAGP_HOME", None)
+    command = [sys.executable, "-c", CORE, str(installed), lines.removeprefix("python\n")]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.splitlines() == [
+        f"adagp: {what} needs {package}: pip install 'adagp[{extra}]'"
+        for what, package, extra in (
+            ("this", "pandas", "tables"), ("adagp train-all", "torchvision", "models"),
+            ("adagp reproduce", "matplotlib", "book"), ("adagp.rtl", "amaranth", "rtl"),
+        )
+    ]  # fmt: skip
+
+
 def test_the_wheel_carries_its_data_and_its_command(installed):
     package = installed / "adagp"
     assert (package / "accelerator" / "data" / "hardware.toml").exists() and (package / "py.typed").exists()

@@ -67,6 +67,12 @@ def _systolic(convs: np.ndarray, hardware: Hardware, dataflow: str) -> np.ndarra
 def gemm_cycles(M: int, N: int, K: int, *, rows: int, cols: int, dataflow: str = "ws") -> int:
     """Return the cycles that an array of ``rows`` x ``cols`` PEs is busy with an (M, K) by (K, N) product.
 
+    Example:
+
+        >>> from adagp import accelerator as acc
+        >>> acc.gemm_cycles(10, 4, 8, rows=8, cols=4)
+        28
+
     Args:
         M: output pixels times batch. N: filters. K: window (in_ch*kh*kw).
         dataflow: which operand stays in the PEs: "ws" weights (K x N), "os" outputs (M x N), "is" inputs (M x K).

@@ -37,6 +37,14 @@ def workload(
 ) -> Workload:
     """Return the workload of a network of the zoo, or of your own module.
 
+    Example:
+
+        >>> import torch
+        >>> from adagp import accelerator as acc
+        >>> work = acc.workload(torch.nn.Linear(8, 4), torch.zeros(10, 8))
+        >>> work.batch, len(work.layers)
+        (10, 1)
+
     Args:
         network: a name of ``adagp.models.available()``, or any module. A copy of it on the meta device is traced; the module
             itself is neither changed nor run.

@@ -31,6 +31,13 @@ def simulate(
 
     The time of a simulation does not depend on the number of batches: equal batches are simulated once.
 
+    Example:
+
+        >>> from adagp import accelerator as acc
+        >>> report = acc.simulate(acc.workload("vgg13"), design="efficient", dataflow="ws")
+        >>> round(report.speedup, 2)
+        1.37
+
     Args:
         design: "baseline"; "low" (the predictor runs on the same array, its weights come from DRAM); "efficient" (an
             on-chip memory for the predictor's weights); "max" (also an array of its own for the predictor); or a ``Design``.

@@ -127,6 +127,13 @@ def multiply(
 def compare_gemm(shape: tuple[int, int, int], *, rows: int, cols: int) -> dict[str, object]:
     """Simulate a product of random integers (M, N, K) in pysim and compare it with numpy and the cycle model.
 
+    Example:
+
+        >>> from adagp import rtl
+        >>> facts = rtl.compare_gemm((2, 2, 3), rows=2, cols=2)
+        >>> facts["equal"], facts["busy_cycles"] == facts["model_cycles"]
+        (True, True)
+
     Returns:
         M, N, K, busy_cycles and total_cycles of the hardware, model_cycles of the closed form, and equal: whether results equal
         numpy's.

@@ -17,6 +17,15 @@ class LadderSchedule:
     our choice, for the paper does not say: the phases of an epoch then do not depend on the previous epoch. There is one
     exception: if an epoch has fewer optimizer steps than a group has batches, the next epoch continues the group. Otherwise
     full-batch training, with one step an epoch, would never see a true gradient again.
+
+    Example:
+
+        >>> from adagp import LadderSchedule
+        >>> schedule = LadderSchedule(warm_up_epochs=2)
+        >>> [schedule.phase(epoch, 0).name for epoch in (0, 2)]
+        ['WARM_UP', 'GP']
+        >>> schedule.ratio(2)  # GP and BP batches of a group
+        (4, 1)
     """
 
     warm_up_epochs: int = 10
@@ -190,7 +199,14 @@ class LateSchedule:
 
 @dataclass(frozen=True, kw_only=True)
 class AlwaysBP:
-    """Plain backpropagation in every batch: the baseline."""
+    """Plain backpropagation in every batch: the baseline.
+
+    Example:
+
+        >>> from adagp import AlwaysBP
+        >>> AlwaysBP().phase(epoch=40, batch=7).name
+        'BP'
+    """
 
     uses_prediction: ClassVar[bool] = False
     observes: ClassVar[bool] = False

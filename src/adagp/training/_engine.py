@@ -61,12 +61,18 @@ class Position:
 class AdaGP:
     """Adaptive gradient prediction around any module and any torch optimizer (paper: phases warm-up, BP and GP).
 
-    Example::
+    Example:
 
-        engine = AdaGP(model, optimizer)
-        for epoch in range(epochs):
-            for x, y in engine.epoch(loader):
-                step = engine.step(lambda: F.cross_entropy(model(x), y))
+        >>> import torch
+        >>> from torch.nn.functional import cross_entropy
+        >>> from adagp import AdaGP, LadderSchedule
+        >>> model, loader = torch.nn.Linear(4, 3), [(torch.ones(2, 4), torch.tensor([0, 2]))] * 4
+        >>> engine = AdaGP(model, torch.optim.SGD(model.parameters()), schedule=LadderSchedule(warm_up_epochs=1))
+        >>> for epoch in range(2):
+        ...     for x, y in engine.epoch(loader):
+        ...         step = engine.step(lambda: cross_entropy(model(x), y))
+        >>> step.phase.name
+        'GP'
 
     In warm-up and Phase BP the model trains as it would without the engine (in a loop with ``zero_grad(set_to_none=True)``).
     The predictor learns from the model's true gradients, those that backpropagation computes. In Phase GP the closure runs
