@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 _FORKS = sys.platform == "linux"  # on macOS system libraries do not survive a fork
 _MANY = 3  # notebooks from which on the imports of the server pay
+# Without matplotlib_inline.backend_inline, which shows figures only if it is imported while a kernel runs.
 _IMPORTED = [
     "torch", "adagp._torchvision", "timm", "sklearn.datasets", "sacrebleu", "tokenizers", "matplotlib.pyplot", "seaborn",
-    "matplotlib_inline.backend_inline", "ipykernel.kernelapp", "adagp.measuring", "adagp.publishing._kernels", "adagp.training",
+    "ipykernel.kernelapp", "adagp.measuring", "adagp.publishing._kernels", "adagp.training",
 ]  # fmt: skip
 _started: WeakSet[LocalProvisioner] = WeakSet()
 

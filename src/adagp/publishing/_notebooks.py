@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -272,6 +273,7 @@ def _papermill(job: Job, folder: Path, environment: dict[str, str], forked: bool
 
     from . import _kernels
 
+    logging.getLogger("papermill").addHandler(logging.NullHandler())  # its errors are raised; a stopped command says one line
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f".{job.page}.*/"):  # of a command that was killed
         shutil.rmtree(left, ignore_errors=True)
