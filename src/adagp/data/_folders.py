@@ -123,8 +123,8 @@ def class_folders(
         most: largest number of classes that is accepted.
 
     Raises:
-        UsageError: a split, its classes or a class's images are missing, an image is no regular file, a class has a folder or an
-            image of a kind that is not read, the splits differ in classes, or there are more than ``most``.
+        UsageError: a split, its classes or a class's images are missing, an image is no regular file, a class has a folder or
+            an image of a kind that is not read, the splits differ in classes, or there are more than ``most``.
     """
     listing: dict[str, dict[str, list[Path]]] = {}
     for split in splits:
