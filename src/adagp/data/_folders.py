@@ -136,8 +136,8 @@ def class_folders(
         for path in classes:
             entries = sorted(path.iterdir())
             images = [file for file in entries if file.suffix.lower() in _ENDINGS]
-            for other in set(entries).difference(images):
-                _require_no_image(other)
+            for left in set(entries).difference(images):
+                _require_no_image(left)
             if not images:
                 raise UsageError(f"{path} has no images; expected files ending in {', '.join(sorted(_ENDINGS))}")
             for image in images:  # reading a pipe would hang, and so would a circular link
