@@ -120,8 +120,8 @@ def explore(
         )
         for name in networks
     ]
-    twice = [work.name for work in works]
-    works = [replace(work, name=name) if twice.count(work.name) > 1 else work for work, name in zip(works, networks, strict=True)]
+    names = [work.name for work in works]  # files in several folders may have the same
+    works = [replace(w, name=name) if names.count(w.name) > 1 else w for w, name in zip(works, networks, strict=True)]
     table = acc.explore(
         works,
         batches=batches,

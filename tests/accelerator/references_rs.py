@@ -5,10 +5,10 @@ from math import ceil
 
 
 def best(conv, hardware, pads):
-    """(cycles, delivered, noc, buffer) of the mapping with the fewest cycles, then the fewest buffer accesses."""
-    return min(
-        (walk(conv, mapping, hardware, pads) for mapping in set(mappings(conv, hardware, pads))), key=lambda x: (x[0], x[3])
-    )
+    """(cycles, delivered, noc, buffer) of each mapping with the fewest cycles, then the fewest buffer accesses."""
+    walks = {walk(conv, mapping, hardware, pads) for mapping in set(mappings(conv, hardware, pads))}
+    least = min((cycles, buffer) for cycles, _, _, buffer in walks)
+    return {found for found in walks if (found[0], found[3]) == least}
 
 
 def laid_out(conv):

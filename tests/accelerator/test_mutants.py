@@ -29,7 +29,10 @@ MUTANTS = {
     "unfolded buffer accesses": (
         "_counts", "m * k * col_folds + k * n + m", "m * k + k * n + m", checks.buffer_accesses, goldens,
     ),
-    "dW sent to DRAM": ("_costs", "table.column(\"sums_gradient\") - weights", "table.column(\"sums_gradient\")", checks.weight_gradients, goldens),
+    "dW sent to DRAM": (
+        "_costs", "table.column(\"sums_gradient\") - weights", "table.column(\"sums_gradient\")",
+        checks.weight_gradients, goldens,
+    ),
     "MAX's predictor free": ("_designs", "float((done + after).max())", "float(done[-1])", checks.second_array, goldens),
     "wrong pipeline cut": (
         "_pipeline_training", "np.maximum(best[:i], total[i] - total[:i])", "best[:i] + 0", checks.stages, goldens,

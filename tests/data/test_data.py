@@ -149,7 +149,7 @@ def test_a_lossy_copy_is_called_one(tmp_path):
         ),
         (lambda f: truncate(f / "train" / "cat" / "0003.png"), "cannot read the image .*train/cat/0003.png"),
         # A9: what would be left out of a class although it may hold images
-        (lambda f: Image.new("RGB", (32, 32)).save(f / "train" / "cat" / "x.gif"), "train/cat/x.gif is an image that is not read"),
+        (lambda f: Image.new("L", (32, 32)).save(f / "train" / "cat" / "x.gif"), "cat/x.gif is an image that is not read"),
         (lambda f: (f / "train" / "cat" / "more").mkdir(), "train/cat/more is a folder in a class folder"),
         (
             lambda f: Image.fromarray(np.zeros((32, 32), np.float32)).save(f / "train" / "cat" / "x.tif"),

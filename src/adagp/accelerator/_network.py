@@ -93,7 +93,7 @@ def find_workload(
             an input that the target does not take.
     """
     if target.lower().endswith(".onnx"):
-        raise UsageError(f"{target} is ONNX, which is not read; give package.module:attribute, or a SCALE-Sim topology (net.csv)")
+        raise UsageError(f"{target} is ONNX, which is not read; give package.module:attribute or a topology (net.csv)")
     is_file = target.lower().endswith(".csv")
     if dataset is not None and (is_file or ":" in target):
         raise UsageError(f"--dataset {dataset} goes with a model's name; {target} brings its own shapes")

@@ -25,9 +25,9 @@ _PRODUCT = ("M", "N", "K")
 _MARKS = ("activations", "shared", "frozen")
 """Words after the pass in a product's name: both operands are activations, another line has the same weight, or the weight has
 no gradient."""
+_KINDS = "|".join(kind.replace(" ", "-") for kind in PASSES)
 _PRODUCT_NAME = re.compile(
-    rf"(?P<name>.*?)(?: (?P<kind>{'|'.join(kind.replace(' ', '-') for kind in PASSES)})(?P<marks>(?: (?:{'|'.join(_MARKS)}))*))?"
-    r"(?: x(?P<times>\d+))?"
+    rf"(?P<name>.*?)(?: (?P<kind>{_KINDS})(?P<marks>(?: (?:{'|'.join(_MARKS)}))*))?(?: x(?P<times>\d+))?"
 )
 _BATCH = re.compile(r"batch (\d+)(?: of (\w+))?")
 _LONGEST = 200  # characters of a name
@@ -62,8 +62,8 @@ def read_topology(path: str | Path) -> Workload:
 
     Sizes count padding, as SCALE-Sim's do. A convolution whose name holds "DP" is depthwise, as there. Products become linear
     layers. Backward passes follow from the forward ones; the first layer's input needs no gradient. Columns for a second stride
-    and for a batch are read, and so is one for sparsity if all is dense. Text after a line's last comma is ignored, as SCALE-Sim
-    does.
+    and for a batch are read, and so is one for sparsity if all is dense. Text after a line's last comma is ignored, as by
+    SCALE-Sim.
 
     Raises:
         UsageError: no such file or one of more than 1 MiB, no layer in it, a line with another number of columns, too long a
@@ -79,7 +79,8 @@ def read_topology(path: str | Path) -> Workload:
         raise UsageError(f"cannot read {path}: it is no table of text ({reason(error)}); {mend}") from error
     heading = rows[0] if rows else []
     if len(heading) > 1 and all(cell.isdigit() for cell in heading[1:] if cell):
-        raise UsageError(f"{path}, line 1: expected a heading, for SCALE-Sim skips this line; got the layer {short(heading[0])}")
+        layer = short(heading[0])
+        raise UsageError(f"{path}, line 1: expected a heading, for SCALE-Sim skips this line; got the layer {layer}")
     stated = _BATCH.fullmatch(heading[-1]) if heading else None
     layers: list[LayerShape] = []
     batches: set[int] = set()
@@ -156,8 +157,8 @@ def _product(where: str, name: str, sizes: list[int], more: dict[str, int], *, f
     groups = _size(where, "the number of products", parts["times"]) if parts["times"] else 1
     marks, (m, n, k) = (parts["marks"] or "").split(), sizes
     return LayerShape(
-        name=parts["name"], kind="matmul" if "activations" in marks else "linear", batch=m * more.get("batch", 1), groups=groups,
-        in_channels=k, out_channels=n, input_grad=not first, weight_grad="frozen" not in marks,
+        name=parts["name"], kind="matmul" if "activations" in marks else "linear", batch=m * more.get("batch", 1),
+        groups=groups, in_channels=k, out_channels=n, input_grad=not first, weight_grad="frozen" not in marks,
         weight="activation" if "activations" in marks else "shared" if "shared" in marks else "own",
     )  # fmt: skip
 
