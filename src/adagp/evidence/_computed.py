@@ -147,6 +147,15 @@ def crossing_record() -> dict:
     return _recorded("crossing.json", "crossing with other libraries", "make validate")
 
 
+def compat_record() -> dict:
+    """Return with which versions of Python and packages the library's tests passed, as recorded.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    return _recorded("compat.json", "tests with other versions", "make compat")
+
+
 def _recorded(name: str, what: str, command: str) -> dict:
     path = _paths.recorded() / name
     if not path.exists():
