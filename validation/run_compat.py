@@ -15,9 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from adagp._files import read_json, write_json
-from adagp.running import provenance
-
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "artifact" / "recorded" / "compat.json"
 TESTS = ("tests/training", "tests/predictors", "tests/schedule", "tests/models", "tests/accelerator")
@@ -44,6 +41,10 @@ def main(tests: list[str]) -> int:
     arguments = ["-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT), *(str(ROOT / test) for test in tests)]
     if pytest.main(arguments, [counted]):
         return 1
+    # Imported now: the tests check shapes in modules that they import first.
+    from adagp._files import read_json, write_json
+    from adagp.running import provenance
+
     origin = provenance()
     origin["versions"] |= {name: found for name in BESIDE if (found := installed(name))}
     row = {"tests": tests, "passed": counted.passed, "skipped": counted.skipped}

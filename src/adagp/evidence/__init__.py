@@ -8,6 +8,7 @@ require("pandas", "scipy", what="adagp.evidence")
 from ._claims import Claim, Measured, check_claims, claim_value, paper_value, record_fixed
 from ._computed import (
     collection_table,
+    compat_record,
     crossing_record,
     hardware_record,
     model_table,
@@ -55,7 +56,7 @@ from ._traits import SHAPE, TRAITS, Trait, model_traits
 __all__ = [
     "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "SIDES", "TRAITS", "Claim", "Correlations", "Interval", "Measured", "Regime",
     "Timing", "Trait", "at_measured_cost", "at_paper_schedule", "better", "broadest", "by_method", "by_network",
-    "check_claims", "claim_value", "collection_table", "compared", "compared_by_clock", "correlation_table",
+    "check_claims", "claim_value", "collection_table", "compared", "compared_by_clock", "compat_record", "correlation_table",
     "crossing_record", "curves", "cuts", "decays", "deciding", "distances", "frontier", "gains", "hardware_record",
     "interval", "least_noise", "mean_std", "mixtures", "model_table", "model_traits", "nearest", "page_records", "pairs",
     "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "quality", "record_fixed", "recorded",

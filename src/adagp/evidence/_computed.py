@@ -121,13 +121,13 @@ def hardware_record() -> dict:
     Raises:
         UsageError: it is not there.
     """
-    return _recorded("hardware.json", "synthesis", "make rtl", ("blocks", "runs", "tools"))
+    return _recorded("hardware.json", "synthesis", "make rtl", ("blocks", "runs", "tools", "provenance"))
 
 
 def recorded_steps() -> dict | None:
     """Return what ``measuring.step_times`` gave for several models on an accelerator; None where nothing is recorded."""
     path = _paths.recorded() / "steps.json"
-    return _record_of(path, ("models",)) if path.exists() else None
+    return _record_of(path, ("models", "provenance")) if path.exists() else None
 
 
 def validation_record(simulator: str) -> dict:
@@ -137,7 +137,7 @@ def validation_record(simulator: str) -> dict:
         UsageError: it is not there.
     """
     parts = {"scalesim": ("layers",), "zigzag": ("mappings", "searches")}[simulator]
-    return _recorded(f"validation_{simulator}.json", "comparison", "make validate", parts)
+    return _recorded(f"validation_{simulator}.json", "comparison", "make validate", (*parts, "provenance"))
 
 
 def crossing_record() -> dict:
@@ -146,8 +146,17 @@ def crossing_record() -> dict:
     Raises:
         UsageError: it is not there.
     """
-    parts = ("optimizers", "networks", "limits", "steps")
+    parts = ("optimizers", "networks", "limits", "steps", "provenance")
     return _recorded("crossing.json", "crossing with other libraries", "make validate", parts)
+
+
+def compat_record() -> dict:
+    """Return with which versions of Python and packages the library's tests passed, as recorded.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    return _recorded("compat.json", "tests with other versions", "make compat", ("cells",))
 
 
 def _recorded(name: str, what: str, command: str, parts: tuple[str, ...]) -> dict:
@@ -158,9 +167,9 @@ def _recorded(name: str, what: str, command: str, parts: tuple[str, ...]) -> dic
 
 
 def _record_of(path: Path, parts: tuple[str, ...]) -> dict:
-    """Return a recorded file that has these parts, and where it comes from."""
+    """Return a recorded file that has these parts."""
     found = read_json(path, "restore it with git checkout")
-    for part in (*parts, "provenance"):
+    for part in parts:
         if not isinstance(found, dict) or not isinstance(found.get(part), dict | list):
             raise UsageError(f"{path} has no {part}; restore it with git checkout")
     return found

@@ -5,6 +5,7 @@ from ._correlations import criterion_table, criterion_verdict, noise_table
 from ._crossing import (
     coasting_summary,
     coasting_table,
+    compat_table,
     coverage_summary,
     coverage_table,
     crossing_counts,
@@ -74,7 +75,7 @@ from ._times import forecast
 
 __all__ = [
     "BookError", "NotebookError", "accuracy_table", "available_notebooks", "basis", "better_table", "build_book",
-    "claims_in_readme", "claims_page", "claims_table", "coasting_summary", "coasting_table", "component_cycles",
+    "claims_in_readme", "claims_page", "claims_table", "coasting_summary", "coasting_table", "compat_table", "component_cycles",
     "component_table", "confirmation_table", "control_table", "coverage_summary", "coverage_table", "criterion_table",
     "criterion_verdict", "crossing_counts", "cycle_account", "cycle_table", "decay_table", "describe", "difference",
     "execute_notebooks", "finding", "findings", "forecast", "format_table", "fpga_table", "frontier_table", "gains_table",

@@ -64,6 +64,25 @@ def crossing_counts(record: dict) -> dict:
     }
 
 
+def compat_table(record: dict) -> "HTML":
+    """Return the versions of Python and packages with which the library's tests passed, and how many tests ran.
+
+    Args:
+        record: ``evidence.compat_record``.
+    """
+    import pandas as pd
+
+    rows, packages = [], ("python", "torch", "numpy", "torchvision", "pandas", "typer")
+    for cell in record["cells"]:
+        versions, machine = cell["provenance"]["versions"], cell["provenance"]["machine"]
+        rows.append(
+            {name: versions.get(name, "not installed") for name in packages}
+            | {"tests passed": cell["passed"], "left out": cell["skipped"], "of": ", ".join(cell["tests"])}
+            | {"CPU time in s": f"{cell['cpu_seconds']:.0f}", "on": machine["device"], "date": cell["provenance"]["date"][:10]}
+        )
+    return html_table(pd.DataFrame(rows))
+
+
 def coasting_summary(record: dict) -> "HTML":
     """Return how many optimizers stop, fade, go on or grow under a zero gradient, with the range of their updates' lengths."""
     import pandas as pd
