@@ -22,6 +22,17 @@ import adagp
 from adagp import AdaGP, AlwaysBP, LadderSchedule, Phase, UsageError
 from adagp.predictors import Layer, Replicas, Shuffled
 from adagp.predictors._error_projection import patch_means
+from adagp.training._steps import Steps
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Lets values of any type through to the engine, as outside of the tests."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for kind in (AdaGP, Steps):
+        for name, method in list(vars(kind).items()):
+            if "beartype" in getattr(getattr(method, "__code__", None), "co_filename", ""):
+                monkeypatch.setattr(kind, name, method.__wrapped__)
+
 
 ACCUMULATES = [  # the others refuse it
     name for name in adagp.predictors.available() if name != "oracle" and not adagp.predictors.create(name).needs.error
@@ -386,8 +397,7 @@ def test_engines_that_load_one_state_share_none_of_it(predictor):
         ("counts", 3, r"this state is damaged \(TypeError: "),
     ],
 )
-def test_a_state_that_cannot_be_loaded_is_named_and_changes_nothing(part, value, words, monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+def test_a_state_that_cannot_be_loaded_is_named_and_changes_nothing(part, value, words, unchecked):
     model = small_net()
     engine = AdaGP(model, sgd(model), schedule=ALTERNATING)
     train(engine, model, batches(4))
@@ -552,8 +562,7 @@ def test_a_layer_whose_weight_is_cut_in_place_is_a_new_one(predictor):
     "batch", [("x", "y"), ([1, 2], [3]), (torch.zeros(8, 3), torch.zeros(3)), (torch.tensor(1.0),)],
     ids=["text", "lists", "of different length", "a number"],
 )  # fmt: skip
-def test_a_batch_that_has_no_samples_to_choose_from_is_named(predictor, batch, monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+def test_a_batch_that_has_no_samples_to_choose_from_is_named(predictor, batch, unchecked):
     model = small_net()
     engine = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor=predictor)
     engine.begin_epoch()

@@ -134,7 +134,9 @@ class _Process:
 def _be_kernel(arguments: list[str], folder: str, environment: dict[str, str]) -> None:
     """Be a kernel until the manager ends it, or until the manager's process is gone."""
     os.setsid()  # Ctrl-C in a terminal reaches the manager's process alone
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops a Ctrl-C that came before
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, before)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
