@@ -166,7 +166,10 @@ def train(
     model: Annotated[str, typer.Argument(help="A model's name; adagp info lists them.", autocompletion=available)],
     dataset: Annotated[str, typer.Option(help="A data set's name.", autocompletion=_datasets)] = "digits",
     method: Annotated[
-        str, typer.Option(help="bp, adagp, coast, ...; adagp info lists them.", autocompletion=lambda: list(METHODS))
+        str,
+        typer.Option(
+            help="bp, adagp, coast, ... (adagp info lists them), or package.module:class.", autocompletion=lambda: list(METHODS)
+        ),
     ] = "adagp",
     width: Annotated[float, typer.Option(help="Share of the published channel counts.")] = 1.0,
     epochs: Annotated[int, typer.Option(help="Epochs of the schedule.")] = 90,
