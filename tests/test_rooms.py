@@ -23,7 +23,7 @@ FLOORS = (
     {"_progress"},
     {"_predictor_size", "_escape"},
     {"_processes"},
-    {"_errors"},
+    {"_errors", "_imported"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FACADE = {"data", "models", "predictors", "schedule", "training", "_errors"}  # what ``import adagp`` brings

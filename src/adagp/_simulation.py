@@ -35,7 +35,7 @@ MethodOption = Annotated[
     str,
     typer.Option(
         help="What fills a GP batch: adagp, coast, skip, nowcast, truncated:0.25 (share of the backward cost), sampled:0.25 or "
-        "control-variate:0.25 (part of the batch), or another method of adagp train."
+        "control-variate:0.25 (part of the batch), another method of adagp train, or package.module:class."
     ),
 ]
 

@@ -166,7 +166,10 @@ def train(
     model: Annotated[str, typer.Argument(help="A model's name; adagp info lists them.", autocompletion=available)],
     dataset: Annotated[str, typer.Option(help="A data set's name.", autocompletion=_datasets)] = "digits",
     method: Annotated[
-        str, typer.Option(help="bp, adagp, coast, ...; adagp info lists them.", autocompletion=lambda: list(METHODS))
+        str,
+        typer.Option(
+            help="bp, adagp, coast, ... (adagp info lists them), or package.module:class.", autocompletion=lambda: list(METHODS)
+        ),
     ] = "adagp",
     width: Annotated[float, typer.Option(help="Share of the published channel counts.")] = 1.0,
     epochs: Annotated[int, typer.Option(help="Epochs of the schedule.")] = 90,
@@ -216,6 +219,60 @@ def train(
         tell(json.dumps(record.document))
     else:
         tell(f"{run.name}: {running.outcome(record)}\n{records.path(run)}")
+
+
+def _settings() -> list[str]:
+    from .running import SETTINGS
+
+    return list(SETTINGS)
+
+
+@app.command()
+def judge(
+    method: Annotated[str, typer.Argument(help="package.module:class, an entry point, or a name that adagp info lists.")],
+    setting: Annotated[
+        str, typer.Option(help="quick (minutes on a CPU), short or long.", autocompletion=_settings)
+    ] = "quick",
+    model: Annotated[str, typer.Option(help="In place of the setting's model.", autocompletion=available)] = "",
+    dataset: Annotated[str, typer.Option(help="In place of the setting's data set.", autocompletion=_datasets)] = "",
+    seeds: Annotated[int, typer.Option(help="Seeds of each method; 0: the setting's.", min=0)] = 0,
+    out: Annotated[str, typer.Option(help="The report (.html); its figures go beside it as .json.")] = "judge.html",
+    jobs: Annotated[int, typer.Option(help="Runs at once; 0: one for each core, or one on an accelerator.", min=0)] = 0,
+    threads: ThreadsOption = 0,
+    store: StoreOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a method of your own beside backpropagation at equal cost.
+
+    Train it, backpropagation at several budgets, ADA-GP, coasting and skipping, and write a report. Recorded runs are reused.
+    """
+    require(*EXTRAS["models"], *EXTRAS["data"], *EXTRAS["book"], what="adagp judge")
+    from pathlib import Path
+
+    from . import evidence, measuring, publishing, running
+
+    if not out.endswith(".html"):
+        raise UsageError(f"--out takes a file that ends in .html, got {short(out)}")
+    with contextlib.redirect_stdout(sys.stderr):  # what the user's own code prints is no result
+        plan = running.judge_runs(method, setting, model=model or None, dataset=dataset or None, seeds=seeds or None)
+        running.try_method(plan[0])
+        records = _store(store)
+        known = running.known_records(plan, records)
+        missing = [run for run in plan if run not in known]
+        say(f"{len(missing)} of {len(plan)} runs to train, records in {records.folder}")
+        with progress() as (write, bar):
+            running.run_all(
+                missing, records, jobs=jobs or None, threads=threads or None, device=running.find_device(), report=write,
+                progress=bar,
+            )
+        known |= running.known_records(missing, records)
+        judged = [known[run] for run in plan]
+        times = measuring.method_times(evidence.scored_runs(judged))
+        words = [f"adagp judge {method}", *(f"--setting {setting}" for _ in [1] if setting != "quick")]
+        words += [f"--{name} {value}" for name, value in (("model", model), ("dataset", dataset), ("seeds", seeds)) if value]
+        found = evidence.judge(judged, method, times)
+        document = publishing.write_report(Path(out), found, setting, " ".join(words))
+    tell(json.dumps(document) if as_json else f"{document['verdict']}\n{out}")
 
 
 @app.command()

@@ -2,15 +2,31 @@
 
 A new method is one file with a class that follows ``predictors.GradientPredictor``, and one row here. Commands, records,
 tables, figures, the accelerator model and the cost of a run all read this table. There is no other list of methods.
+
+A class outside of this package needs no row. Its name as a method is "my_package.mine:MyPredictor", or that of an entry point
+of the group ``adagp.methods``.
 """
 
+import hashlib
+import inspect
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Literal
 
 from . import _work
-from ._errors import UsageError, unknown
+from ._errors import UsageError, reason, short, unknown
+from ._imported import imported
 from ._work import GPWork
+
+ENTRY_POINTS = "adagp.methods"
+"""The group of entry points by which an installed package brings methods."""
+PROTOCOL = ("bind", "see", "learn", "predict", "forget", "num_parameters", "state_dict", "load_state_dict")
+"""The methods of ``predictors.GradientPredictor``."""
+_OWN_COLOR = "#A6611A"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +62,8 @@ class Method:
     """Whether it estimates gradients that are not computed for the batch; False for methods that only leave out work."""
     studied: Literal["always", "full", "never"] = "always"
     """Profiles in which the one model that is studied in depth is trained by this method: all, only the full one, or none."""
+    code: str = ""
+    """Hash of the source of a class outside of this package; empty for the rows of the table."""
 
     @property
     def drops(self) -> bool:
@@ -63,11 +81,8 @@ class Method:
         Raises:
             UsageError: the class does not take one of the options.
         """
-        from importlib import import_module
-
-        module, _, name = self.made_by.partition(":")
         try:
-            return getattr(import_module(module), name)(**{**self.options, **options})
+            return imported(self.made_by)(**{**self.options, **options})
         except TypeError as error:
             raise UsageError(f"predictor {self.predictor} does not take these options: {error}") from error
 
@@ -186,14 +201,75 @@ METHODS: dict[str, Method] = _table(
 
 
 def find(name: str) -> Method:
-    """Return a method by name.
+    """Return a method by name: a row of the table, an entry point, or a class as module:class.
+
+    Modules are looked for in the current folder first.
 
     Raises:
-        UsageError: no method of this name.
+        UsageError: no method of this name; or the class cannot be imported or made, or lacks a method of the protocol.
     """
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    return METHODS[name]
+    return METHODS[name] if name in METHODS else _own(name)
+
+
+@cache
+def _own(name: str) -> Method:
+    """Return a row for a class outside of this package. It is made once, to see that it can be and what work it states."""
+    target = name
+    word, colon, _ = name.partition(":")
+    if not colon or word in METHODS:
+        brought = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+        if name not in brought:
+            raise unknown("method", name, {*METHODS, *brought})
+        target = brought[name]
+    try:
+        kind = imported(target, here=True)
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
+        raise UsageError(f"cannot import the method {name}: {type(error).__name__}: {reason(error)}") from error
+    if not isinstance(kind, type):
+        raise UsageError(f"the method {name} must be a class with the methods of GradientPredictor, got {short(kind)}")
+    missing = [part for part in PROTOCOL if not callable(getattr(kind, part, None)) or _is_abstract(getattr(kind, part))]
+    if missing:
+        raise UsageError(
+            f"the method {name} lacks {', '.join(missing)}: derive the class from adagp.predictors.GradientPredictor, which "
+            "has defaults for all but predict"
+        )
+    try:
+        work = kind().work
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"cannot make {name} without arguments: {type(error).__name__}: {reason(error)}; give each parameter of __init__ a "
+            "default"
+        ) from error
+    if not isinstance(work, GPWork):
+        raise UsageError(f"the method {name} must state its work in Phase GP as a GPWork, got work = {short(work)}")
+
+    def stated(cut: str | None = None, **options: Any) -> GPWork:
+        own = kind(**options).work
+        return own if cut is None else replace(own, cut=cut)
+
+    line = (inspect.getdoc(kind) or "a method of your own").split("\n")[0]
+    return Method(
+        name=name, title=kind.__name__, line=line, color=_OWN_COLOR, predictor=name, made_by=target, work=stated,
+        code=_source_code(kind),
+    )  # fmt: skip
+
+
+def _is_abstract(part: Any) -> bool:
+    return getattr(part, "__isabstractmethod__", False)
+
+
+def _source_code(kind: type) -> str:
+    """Return a hash of the source of a class: of its module's file or, in a package, of all Python files of the package."""
+    path = Path(getattr(sys.modules[kind.__module__], "__file__", None) or "")
+    top = sys.modules.get(kind.__module__.partition(".")[0])
+    folder = Path(next(iter(getattr(top, "__path__", [])), path))
+    total = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")) if folder.is_dir() and path.is_file() else [path]:
+        try:
+            total.update(f"{file.relative_to(folder)}\0".encode() + file.read_bytes())
+        except OSError as error:
+            raise UsageError(f"cannot read the source of {kind.__name__}: {reason(error)}; give a class in a file") from error
+    return total.hexdigest()[:16]
 
 
 def by_predictor() -> dict[str, Method]:
@@ -215,7 +291,7 @@ def named_work(name: str | GPWork) -> GPWork:
         0.5
 
     Args:
-        name: the name, and perhaps a number for the option ``dial``. A ``GPWork`` is returned unchanged.
+        name: the name, and perhaps a number for the option ``dial``; or module:class. A ``GPWork`` is returned unchanged.
 
     Raises:
         UsageError: the name is unknown, the method has no GP batches or takes no number, or the number is out of range.
@@ -223,6 +299,8 @@ def named_work(name: str | GPWork) -> GPWork:
     if isinstance(name, GPWork):
         return name
     word, colon, number = name.partition(":")
+    if colon and word not in METHODS:
+        return find(name).gp_work()
     method = find(word)
     if not method.has_gp_batches:
         raise UsageError(f"method {word} has no batches of Phase GP; choose another, such as coast or skip")

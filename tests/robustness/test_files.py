@@ -389,8 +389,8 @@ def test_figures_of_the_behaviour_that_are_damaged_are_made_again(home, monkeypa
     for content in GARBAGE.values():
         path.write_bytes(content or b"{")
         monkeypatch.setattr(_behaviour, "train", lambda run: made)
-        assert _behaviour._figures.__wrapped__(_behaviour._probe(RUN)) == [1.0, 0, 0, 0]
-    assert np.isfinite(json.loads(path.read_text())["figures"][_behaviour._probe(RUN).name]).all()
+        assert _behaviour._figures.__wrapped__(_behaviour.probe(RUN)) == [1.0, 0, 0, 0]
+    assert np.isfinite(json.loads(path.read_text())["figures"][_behaviour.probe(RUN).name]).all()
 
 
 # ------------------------------------------------------------------ what is written

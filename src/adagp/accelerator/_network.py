@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._errors import UsageError
+from .._imported import imported
 from ._layer import LayerShape
 from ._layer_table import MOST
 from ._topology import read_topology
@@ -113,17 +114,10 @@ def find_workload(
 
 
 def _imported(target: str) -> "nn.Module":
-    import importlib
-    from pathlib import Path
-
     from torch import nn
 
-    name, _, attribute = target.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
     try:
-        found = getattr(importlib.import_module(name), attribute)
+        found = imported(target, here=True)
         network = found if isinstance(found, nn.Module) else found()
     except (Exception, SystemExit) as error:  # whatever the user's own code raises
         reason = str(error).strip().split("\n")[0]

@@ -49,17 +49,18 @@ from ._frames import (
 )
 from ._frontier import SIDES, better, compared, distances, frontier, regimes, tally
 from ._gains import at_measured_cost, compared_by_clock, decays, gains, savings, timings, warm_up_gains
+from ._judge import Judgement, judge
 from ._regimes import Regime, Timing, scored_runs
 from ._rules import LEAST_UPDATES, Interval, by_network, interval, pairs, verdict, width_words
 from ._traits import SHAPE, TRAITS, Trait, model_traits
 
 __all__ = [
-    "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "SIDES", "TRAITS", "Claim", "Correlations", "Interval", "Measured", "Regime",
-    "Timing", "Trait", "at_measured_cost", "at_paper_schedule", "better", "broadest", "by_method", "by_network",
+    "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "SIDES", "TRAITS", "Claim", "Correlations", "Interval", "Judgement", "Measured",
+    "Regime", "Timing", "Trait", "at_measured_cost", "at_paper_schedule", "better", "broadest", "by_method", "by_network",
     "check_claims", "claim_value", "collection_table", "compared", "compared_by_clock", "compat_record", "correlation_table",
     "crossing_record", "curves", "cuts", "decays", "deciding", "distances", "frontier", "gains", "hardware_record",
-    "interval", "least_noise", "mean_std", "mixtures", "model_table", "model_traits", "nearest", "page_records", "pairs",
-    "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "quality", "record_fixed", "recorded",
+    "interval", "judge", "least_noise", "mean_std", "mixtures", "model_table", "model_traits", "nearest", "page_records",
+    "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "quality", "record_fixed", "recorded",
     "recorded_correlations", "recorded_steps", "regimes", "results", "savings", "scored_runs", "study_results", "summary",
     "tally", "threshold", "timings", "validation_record", "variance", "variants", "verdict", "warm_up_gains",
     "whole_network", "width_words", "zoo_workloads",

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..methods import METHODS
+from ..methods import find
 from ..running import Record
 from ._regimes import Regime, scored_runs
 from ._rules import LEAST_PAIRS, Interval, interval
@@ -187,7 +187,7 @@ def tally(tables: "dict[Regime, pd.DataFrame]") -> "pd.DataFrame":
             {"regime": regime, "judged": int((table["side"] != "open").sum())}
             | {side: int((table["side"] == side).sum()) for side in SIDES}
             | {f"{side} alone": int((noise["alone"] == side).sum()) for side in ("better", "worse")}
-            | {"predicting": sum(METHODS[name].predicts for name in better["method"])}
+            | {"predicting": sum(find(name).predicts for name in better["method"])}
         )
     columns = ["regime", "judged", *SIDES, "better alone", "worse alone", "predicting"]
     return pd.DataFrame(rows, columns=columns)

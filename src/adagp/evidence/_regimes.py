@@ -30,11 +30,11 @@ class Timing:
     @classmethod
     def of(cls, run: Run) -> "Timing | None":
         """Return the timing of a run; None if it has no batch of Phase GP."""
-        method = METHODS[run.method]
-        if not method.has_gp_batches:
+        method = METHODS.get(run.method)  # None for one from outside, which follows the ladder; reading records imports nothing
+        if method is not None and not method.has_gp_batches:
             return None
         start = run.warm_up_epochs / run.epochs
-        if method.schedule == "adaptive":
+        if method is not None and method.schedule == "adaptive":
             return cls(start, (), run.predictor_options)
         return cls(start, (*((gp, bp) for _, gp, bp in run.rungs), run.final), run.predictor_options)
 

@@ -68,6 +68,11 @@ def small(name: str, drawn: Any, *, alt: str) -> str:
     return _inline(_written(figure, "svg"), f"{name}-narrow", alt)
 
 
+def inline(name: str, drawn: "tuple[Figure, pd.DataFrame]", *, alt: str) -> str:
+    """Return a figure as SVG for a page that stands alone, without the notes that matplotlib adds on itself."""
+    return re.sub(r"<metadata>.*?</metadata>", "", _inline(_written(drawn[0], "svg"), name, alt), flags=re.DOTALL)
+
+
 def again(profile: str) -> str:
     """Return the command that makes the present page again; empty where the page is not known."""
     page = os.environ.get(PAGE) or Path(os.environ.get("JPY_SESSION_NAME", "")).stem

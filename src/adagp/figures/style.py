@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from .._escape import visible
-from ..methods import METHODS, by_predictor
+from ..methods import METHODS, Method, by_predictor, find
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +25,20 @@ PURPLE, SKY, YELLOW, GREY, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#808080", "
 SERIES = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY, BLACK)
 """Colours of lines that stand for nothing that has a colour of its own."""
 
-COLORS = {
-    **{name: method.color for name, method in METHODS.items()},
+
+
+class _Names(dict[str, str]):
+    """A table that has an entry for methods from outside of this package, too."""
+
+    def __init__(self, of: Callable[[Method], str], others: dict[str, str]) -> None:
+        super().__init__({name: of(method) for name, method in METHODS.items()} | others)
+        self._of = of
+
+    def __missing__(self, name: str) -> str:
+        return self._of(find(name))
+
+
+COLORS = _Names(attrgetter("color"), {
     # accelerator designs
     "baseline": GREY,
     "low": ORANGE,
@@ -42,10 +55,9 @@ COLORS = {
     "forward": SKY,
     "backward": BLACK,
     "predictor": VERMILION,
-}
+})  # fmt: skip
 
-LABELS = {
-    **{name: method.title for name, method in METHODS.items()},
+LABELS = _Names(attrgetter("title"), {
     "baseline": "Baseline",
     "low": "LOW",
     "efficient": "Efficient",
@@ -56,7 +68,7 @@ LABELS = {
     "rs": "row stationary",
     "gp": "GP",
     "warm-up": "warm-up",
-}
+})  # fmt: skip
 
 METHOD_OF = {predictor: method.name for predictor, method in by_predictor().items()}
 """The first method with each predictor, whose colour stands for it."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..methods import METHODS
+from ..methods import find
 from ..running import Run, find_device, make_predictor, provenance
 from ..schedule import AlwaysBP, LadderSchedule, Phase
 from ._bench import ONLY_GP, ONLY_WARM_UP, Bench, in_turn, ladder_seconds, seconds
@@ -93,7 +93,7 @@ def method_times(runs: "pd.DataFrame", *, repeats: int = 7) -> "pd.DataFrame":
         methods = runs[runs["method"] != "bp"].drop_duplicates(["method", "timing"])
         for run, timing in zip(methods["run"], methods["timing"], strict=True):
             row = {"method": run.method, "timing": timing}
-            if METHODS[run.method].drops:
+            if find(run.method).drops:
                 rows.append(row | {"bp": 1.0, "gp": 0.0})
                 continue
             alternating = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1))

@@ -44,6 +44,7 @@ from ._equal_cost import (
     warm_up_table,
 )
 from ._findings import finding, findings, what_pays
+from ._judge import judge_document, judge_report, verdict_line, write_report
 from ._lock import hold_pages
 from ._models import model_story, traits_table
 from ._notebooks import (
@@ -79,9 +80,10 @@ __all__ = [
     "component_table", "confirmation_table", "control_table", "coverage_summary", "coverage_table", "criterion_table",
     "criterion_verdict", "crossing_counts", "cycle_account", "cycle_table", "decay_table", "describe", "difference",
     "execute_notebooks", "finding", "findings", "forecast", "format_table", "fpga_table", "frontier_table", "gains_table",
-    "gate_table", "hold_pages", "html_table", "large_batch_table", "layer_table", "model_story", "needed_runs",
-    "networks_table", "noise_table", "notebook_jobs", "nothing_recorded", "overhead_numbers", "overhead_table", "quality_table",
-    "recorded_scale", "refused_table", "regime_scale", "resting_table", "results_digest", "score_table", "seconds_table",
-    "show_models", "simulated_products", "steps_table", "sweep_table", "tally_table", "timing_table", "traits_table",
-    "unit_table", "variant_table", "warm_up_table", "what_pays", "width_errors", "width_table",
+    "gate_table", "hold_pages", "html_table", "judge_document", "judge_report", "large_batch_table", "layer_table",
+    "model_story", "needed_runs", "networks_table", "noise_table", "notebook_jobs", "nothing_recorded", "overhead_numbers",
+    "overhead_table", "quality_table", "recorded_scale", "refused_table", "regime_scale", "resting_table", "results_digest",
+    "score_table", "seconds_table", "show_models", "simulated_products", "steps_table", "sweep_table", "tally_table",
+    "timing_table", "traits_table", "unit_table", "variant_table", "verdict_line", "warm_up_table", "what_pays",
+    "width_errors", "width_table", "write_report",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ More than a few numbers are a table. Sentences without such numbers stand in the
 from typing import TYPE_CHECKING
 
 from ..evidence import Interval, Timing, width_words
-from ..methods import METHODS
+from ..methods import find
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,7 +147,7 @@ def basis(found: Interval | None, scale: str = "") -> str:
 
 def variant(method: str, timing: Timing) -> str:
     """Return the name of a variant: "coast, 1:1 from 50% on". Truncated in every batch is called freezing."""
-    named = f"{METHODS[method].title}, {timing.text}"
+    named = f"{find(method).title}, {timing.text}"
     return f"freezing the lower layers ({named})" if method == "truncated" and timing.always else named
 
 

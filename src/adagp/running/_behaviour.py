@@ -26,8 +26,8 @@ def behaviour(run: Run) -> Behaviour:
 
     The first call mostly takes less than a second; the figures are then kept until the code changes.
     """
-    plain = replace(_probe(run), method="bp", predictor_options=())  # options of a predictor that plain training has not
-    return {probe.method: _figures(probe) for probe in (plain, _probe(run))}
+    plain = replace(probe(run), method="bp", predictor_options=())  # options of a predictor that plain training has not
+    return {tiny.method: _figures(tiny) for tiny in (plain, probe(run))}
 
 
 def agrees(one: Behaviour | None, other: Behaviour | None) -> bool:
@@ -49,10 +49,12 @@ def is_current(record: Record) -> bool:
     origin = record.provenance
     if origin.code == training_code():
         return True
+    if record.run.code:  # the behaviour of a method from outside would be that of other code
+        return False
     return bool(origin.behaviour) and agrees(origin.behaviour, behaviour(record.run))
 
 
-def _probe(run: Run) -> Run:
+def probe(run: Run) -> Run:
     """Return the tiny run: an epoch of warm-up and one of GP and BP in turn, on embedded data.
 
     Each epoch has eight batches of four samples; the network has 1/8 of its width.

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -24,7 +25,9 @@ _WHOLE = {
     "warm_up_epochs": (0, _MOST),
 }
 """Bounds of the whole numbers of a run, far outside of what anyone trains, so that nothing overflows later."""
-_WORDS = ("model", "dataset", "method", "optimizer", "decay", "precision")
+_WORDS = ("model", "dataset", "method", "optimizer", "decay", "precision", "code")
+_OWN = re.compile(r"[\w.-]+(:[\w.]+)?")
+"""A name of a method that may be part of a file's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class Run:
     dataset: str
     """A name of ``adagp.data``."""
     method: str
-    """A key of ``METHODS``."""
+    """A key of ``METHODS``, or a method of your own (see ``methods.find``)."""
     seed: int = 0
     """Seeds the initial weights, the order of the data and the augmentation."""
     width: float = 1.0
@@ -73,6 +76,8 @@ class Run:
     """'float32', or 'bfloat16' for autocast."""
     predictor_options: tuple[tuple[str, object], ...] = field(default=())
     """More keyword arguments for the predictor, for ablations."""
+    code: str = ""
+    """Hash of the source of a method of your own (``Method.code``), found unless given: a changed method is another run."""
     start: "Run | None" = None
     """The run whose final weights this one starts from, all but its last layer's (fine-tuning); random ones unless given."""
 
@@ -80,7 +85,12 @@ class Run:
         for name in _WORDS:
             if not isinstance(getattr(self, name), str):
                 raise UsageError(f"{name} must be a name, got {short(getattr(self, name))}")
-        find(self.method)
+        if self.method in METHODS:
+            object.__setattr__(self, "code", "")  # of a run with another method that this one was made from
+        elif not self.code:
+            object.__setattr__(self, "code", find(self.method).code)
+        elif not _OWN.fullmatch(self.method):  # a record may be read where its method cannot be imported
+            raise UsageError(f"method must be a name or package.module:class, got {short(self.method)}")
         input_shape(self.model, self.dataset)  # refuses an unknown model, or a data set of another kind
         for name, (least, most) in _WHOLE.items():
             value = getattr(self, name)
@@ -117,7 +127,7 @@ class Run:
 
     def schedule(self) -> Schedule:
         """The schedule the engine follows."""
-        kind = METHODS[self.method].schedule
+        kind = METHODS[self.method].schedule if self.method in METHODS else "ladder"
         if kind == "always-bp":
             return AlwaysBP()
         if kind == "adaptive":
@@ -132,7 +142,7 @@ class Run:
         For ``equal-cost`` the ladder's cost in epochs of plain BP, where a backward pass costs two forward passes
         and a prediction nothing: (3 BP + 1 GP batches) / 3, rounded to a whole epoch and at least 1.
         """
-        if not METHODS[self.method].equal_cost:
+        if self.method not in METHODS or not METHODS[self.method].equal_cost:
             return self.epochs
         thousand = 1000  # batches an epoch: enough for the ratio to be exact to a tenth of a percent
         cost = sum(s.epochs * (3 * (s.warm_up + s.bp) + s.gp) for s in self.ladder().segments(self.epochs, thousand))
@@ -149,7 +159,7 @@ class Run:
         if self.start is not None:
             changed["start"] = self.start.name
         digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:10]
-        return f"{self.model}-{self.dataset}-{self.method}-s{self.seed}-{digest}"
+        return f"{self.model}-{self.dataset}-{self.method.replace(':', '.')}-s{self.seed}-{digest}"
 
     @classmethod
     def from_config(cls, config: dict) -> "Run":
@@ -164,6 +174,8 @@ class Run:
         for key in config:
             if key not in _DEFAULTS:
                 raise unknown("run setting", key, _DEFAULTS)
+        if config["method"] not in METHODS and not config.get("code"):  # reading a configuration imports no module
+            raise unknown("method", config["method"], METHODS)
         values = {k: _tuples(v) for k, v in config.items()}
         if isinstance(start := values.get("start"), dict):
             text = repr(start)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from .._work import GPWork
-from ..methods import METHODS
+from ..methods import find
 from ..schedule import Segment
 from ._configuration import Run
 
@@ -42,7 +42,7 @@ def planned_cost(run: Run, samples: int, cut: str | None = None) -> float:
     """
     from .. import accelerator as acc
 
-    plan = run.ladder() if METHODS[run.method].drops else run.schedule()
+    plan = run.ladder() if find(run.method).drops else run.schedule()
     if plan.observes:  # no plan in advance
         return float(run.trained_epochs())
     workload = acc.workload(run.model, dataset=run.dataset, width=run.width, batch=run.batch_size)
@@ -52,4 +52,4 @@ def planned_cost(run: Run, samples: int, cut: str | None = None) -> float:
 
 def gp_work(run: Run, cut: str | None = None) -> GPWork:
     """Return the work of one of the run's GP batches; ``cut`` as for ``cost_epochs``."""
-    return METHODS[run.method].gp_work(dict(run.predictor_options), cut)
+    return find(run.method).gp_work(dict(run.predictor_options), cut)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import models
 from .._errors import UsageError
 from ..data import FACTS
-from ..methods import METHODS
+from ..methods import find
 from ._configuration import Run
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def setup(run: Run, *, device: str = "cpu", weights: "dict[str, torch.Tensor] | 
 
 def make_predictor(run: Run) -> "GradientPredictor":
     """Return a new predictor of the run's method, with the run's options."""
-    return METHODS[run.method].create(**dict(run.predictor_options))
+    return find(run.method).create(**dict(run.predictor_options))
 
 
 def make_optimizer(run: Run, model: "nn.Module") -> "torch.optim.Optimizer":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .._errors import UsageError
 from .._files import sweep
-from ..methods import METHODS
+from ..methods import find
 from ._configuration import Run
 from ._cost import cost_epochs
 from ._provenance import provenance, training_code
@@ -45,6 +45,8 @@ def train(
 
     if checkpoint is not None and checkpoint.exists() and not checkpoint.is_file():  # reading a pipe would hang
         raise UsageError(f"the checkpoint {checkpoint} is no file; delete it to start anew")
+    if run.code != find(run.method).code:
+        raise UsageError(f"the source of {run.method} changed since this run was named; begin the command again")
     behaviour = None if behaviour_of is None else behaviour_of(run)
     made_by = {"run": run.name, **({"code": training_code()} if behaviour is None else behaviour)}
     if checkpoint is not None and behaviour is None:  # a recorded run's is refused instead: hours may lie in it
@@ -71,7 +73,7 @@ def train(
             evaluate,
             epochs=run.trained_epochs(),
             decay=run.decay,
-            skip=run.ladder() if METHODS[run.method].drops else None,
+            skip=run.ladder() if find(run.method).drops else None,
             checkpoint=checkpoint,
             made_by=made_by,
             on_epoch=on_epoch,

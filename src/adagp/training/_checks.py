@@ -10,12 +10,10 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from .._errors import UsageError, short
+from ..methods import PROTOCOL
 from ..predictors import GPWork, GradientPredictor, Layer, PartChooser
 from ._layers import parameters_by_name
 
-_PREDICTOR = (
-    "needs", "bind", "see", "learn", "predict", "forget", "num_parameters", "state_dict", "load_state_dict",
-)  # fmt: skip
 _SCHEDULE = ("uses_prediction", "observes", "phase", "observe", "state_dict", "load_state_dict")
 _owners: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
 """Engines by the id of a predictor or schedule of theirs. (A mark on the object itself would be copied and pickled with it.)"""
@@ -31,7 +29,7 @@ def check_parts(model: Any, schedule: Any, predictor: Any) -> None:
         raise UsageError(f"expected a torch.nn.Module as the model, got {short(model)}")
     parts = (
         ("schedule", schedule, _SCHEDULE, "LadderSchedule()"),
-        ("predictor", predictor, _PREDICTOR, "'shared-network' or Coast()"),
+        ("predictor", predictor, ("needs", *PROTOCOL), "'shared-network' or Coast()"),
     )
     for kind, part, names, example in parts:
         missing = [name for name in names if not hasattr(part, name)]
