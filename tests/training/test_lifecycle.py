@@ -24,6 +24,7 @@ from adagp.predictors import Layer, Replicas, Shuffled
 from adagp.predictors._error_projection import patch_means
 from adagp.training._steps import Steps
 
+
 @pytest.fixture
 def unchecked(monkeypatch):
     """Lets values of any type through to the engine, as outside of the tests."""
