@@ -242,7 +242,7 @@ def judge(
     store: StoreOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a method of your own beside backpropagation at equal cost.
+    """Judge a method of your own, at equal cost.
 
     Train it, backpropagation at several budgets, ADA-GP, coasting and skipping, and write a report. Recorded runs are reused.
     """
