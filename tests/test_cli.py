@@ -121,7 +121,9 @@ def test_the_version_is_printed(capsys):
     assert run(capsys, "--version") == (0, f"adagp {adagp.__version__}\n", "")
 
 
-COMMANDS = ("", "reproduce", "book", "train", "judge", "train-all", "record", "check", "rtl", "info", "simulate", "explore", "export")
+COMMANDS = (
+    "", "reproduce", "book", "train", "judge", "train-all", "record", "check", "rtl", "info", "simulate", "explore", "export",
+)  # fmt: skip
 
 
 def test_every_help_fits_into_80_columns(capsys, monkeypatch):
