@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 import adagp
 from adagp import _errors
@@ -63,6 +64,18 @@ def test_the_library_asks_for_ranges_and_the_core_is_small():
         assert [clause.operator for clause in name.specifier] == [">="], name
     assert all("==" not in str(requirement) for requirement in asked.values())
     assert len(PROJECT["project"]["dependencies"]) <= 8 and "torchvision" not in str(PROJECT["project"]["dependencies"])
+
+
+def test_the_lowest_versions_that_the_library_allows_are_tested_ones():
+    """``make compat`` ran with them, and with the oldest Python."""
+    cells = json.loads((ROOT / "artifact" / "recorded" / "compat.json").read_text())["cells"]
+    tested = [cell["provenance"]["versions"] for cell in cells]
+    lines = [line for extra in ("models", "data", "tables") for line in EXTRAS[extra]]
+    for requirement in map(Requirement, [*PROJECT["project"]["dependencies"], *lines]):
+        (lowest,) = [clause.version for clause in requirement.specifier if clause.operator == ">="]
+        assert any(Version(row.get(requirement.name, "0")) == Version(lowest) for row in tested), requirement
+    oldest = min(Version(row["python"]).release[:2] for row in tested)
+    assert PROJECT["project"]["requires-python"] == f">={'.'.join(map(str, oldest))}"
 
 
 def test_every_module_of_an_extra_is_known_by_the_extra_that_brings_it():

@@ -17,7 +17,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "artifact" / "recorded" / "compat.json"
-TESTS = ("tests/training", "tests/predictors", "tests/schedule", "tests/models", "tests/accelerator")
+TESTS = (
+    "tests/training", "tests/predictors", "tests/schedule", "tests/models", "tests/accelerator",
+    "tests/test_cli.py::test_every_help_fits_into_80_columns", "tests/test_cli.py::test_the_shell_is_told_what_may_follow",
+)  # fmt: skip
+"""Of the command line, what depends on the library that reads it."""
 BESIDE = (
     "jaxtyping", "typer", "filelock", "psutil", "pydantic", "pyyaml", "pandas", "scipy", "scikit-learn", "pillow", "tokenizers",
     "sacrebleu", "num2words",
