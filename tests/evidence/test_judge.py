@@ -59,7 +59,7 @@ def judged(mine, scores, *, plain=90.0, seeds=3, cost=None, times=None):
     [
         ((95.0, 95.2, 95.3), "better", "Mine is better than backpropagation at equal cost: +5.57 points."),
         ((85.0, 85.2, 85.3), "worse", "Mine is worse than backpropagation at equal cost: -4.43 points."),
-        ((70.0, 95.0, 99.0), "within noise", "Mine is not better or worse than backpropagation at equal cost"),
+        ((70.0, 95.0, 99.0), "within noise", "The difference between Mine and backpropagation at equal cost is within noise"),
     ],
 )
 def test_the_verdict_follows_the_interval_of_equal_cost(mine, scores, result, words):
@@ -94,6 +94,7 @@ def test_the_report_is_one_file_that_needs_no_other(mine, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "&lt;b&gt;bold&lt;/b&gt; method &amp; more" in page and "a &lt;machine&gt;" in page
     assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!#)|url\((?!#)|@import|<script|<link", page)
+    assert "takes as long on this machine (6.4 epochs): 4." in page
     assert page.count("<svg") == 2 and "Mine is better" in page and "+5.57 [" in page
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(document))
     assert document["result"] == "better" and document["cosine"] == {"features.0": 0.25} and len(document["runs"]) == 24

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _RESULT = {
     "better": "{title} is better than backpropagation at equal cost: {points:+.2f} points.",
     "worse": "{title} is worse than backpropagation at equal cost: {points:+.2f} points.",
-    "within noise": "{title} is not better or worse than backpropagation at equal cost: the difference is within noise.",
+    "within noise": "The difference between {title} and backpropagation at equal cost is within noise: {interval} points with "
+    "{n} seeds. More seeds (--seeds) narrow the interval.",
     "seeds": "No verdict: {n} seeds are too few for an interval. Give --seeds 3 or more.",
     "cost": "No verdict: {title} costs {cost:.1f} epochs of backpropagation, budgets are from {least:.1f} to {most:.1f}.",
     "untrained": "No verdict: backpropagation itself reaches only {whole:.1f} % in this setting, so no method can be compared.",
@@ -69,7 +70,7 @@ def verdict_line(found: Judgement) -> str:
     plain = found.runs[found.runs["method"] == "bp"]
     return _RESULT[found.missing or found.result].format(
         title=find(found.method).title, n=own["n"], cost=own["cost"], least=curve.min(), most=curve.max(),
-        points=own["distance"].mean if own["distance"] else float("nan"),
+        points=own["distance"].mean if own["distance"] else float("nan"), interval=cell(own["distance"]),
         whole=plain[plain["epochs"] == plain["epochs"].max()]["accuracy"].mean(),
     )  # fmt: skip
 
@@ -140,11 +141,9 @@ def _points(found: Judgement) -> list[str]:
     made = []
     if own["distance"] is not None:
         made.append(f"Against backpropagation of equal cost ({own['cost']:.1f} epochs): {_points_of(own['distance'])}.")
-    if found.by_clock is not None:
-        made.append(
-            f"Against backpropagation that takes as long on this machine ({found.clock_cost:.1f} epochs): "
-            f"{_points_of(found.by_clock)}."
-        )
+    if not found.times.empty:
+        words = "outside of the budgets" if found.by_clock is None else _points_of(found.by_clock)
+        made.append(f"Against backpropagation that takes as long on this machine ({found.clock_cost:.1f} epochs): {words}.")
     if "coast" in against:
         made.append(
             "Against coasting, a zero gradient in the same batches, which a prediction must beat: "
