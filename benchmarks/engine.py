@@ -27,6 +27,7 @@ from adagp.running import Run, find_device
 from adagp.schedule import Segment
 
 STRICT, LOOSE = ("vgg13", "resnet50"), ("densenet121", "mobilenet_v2", "inception_v3")
+SIX, GPU_BATCHES, GPU_LADDER = (*STRICT, *LOOSE, "inception_v4"), (128, 1024), 1.15
 GOALS = {  # (GP, BP) at most
     "float32": {"strict": (1.10, 1.08), "loose": (1.25, 1.15)},
     "bfloat16": {"strict": (1.20, 1.15), "loose": (1.40, 1.20)},
@@ -86,7 +87,8 @@ def high_water() -> int:
 
 def memory(name: str, batch: int) -> None:
     """Print the peak memory of each kind of step, in a process of its own."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}  # freed memory must count as free
+    # Freed memory must count as free.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
     mib = {
         kind: float(subprocess.run(
             [sys.executable, __file__, "--peak", name, kind, "--batch", str(batch)],
@@ -102,6 +104,32 @@ def memory(name: str, batch: int) -> None:
     )
 
 
+def on_gpu(repeats: int) -> None:
+    """Print the speed of the paper's ladder over that of plain backpropagation: six networks, bfloat16, two batch sizes.
+
+    The goal is a ladder that is faster on all six, and at least 1.15 times as fast on three.
+    """
+    what = f"{', '.join(SIX)} at 3x32x32 in bfloat16 with batches of {' and '.join(f'{n:,}' for n in GPU_BATCHES)}"
+    if find_device() != "cuda":
+        raise SystemExit(f"no GPU was found: with one, --gpu times plain, Phase-BP and Phase-GP steps of {what}")
+    print(f"{torch.cuda.get_device_name()}: {what}; medians of {repeats}")
+    print(f"{'model':14}{'batch':>7}{'plain BP':>10}{'BP/plain':>10}{'GP/plain':>10}{'ladder':>9}")
+    for batch in GPU_BATCHES:
+        ladders = []
+        for name in SIX:
+            kinds, _ = steps(name, "bfloat16", "cuda", batch)
+            times = in_turn({kind: kinds[kind] for kind in ("plain BP", "GP", "BP")}, "cuda", repeats=repeats, warm_up=5)
+            plain, gp, bp = (statistics.median(times[kind]) for kind in ("plain BP", "GP", "BP"))
+            ladders.append(plain / ladder_seconds(gp, bp))
+            mark = "*" if ladders[-1] <= 1 else " "
+            print(
+                f"{name:14}{batch:>7}{1e3 * plain:>7.1f} ms{bp / plain:>10.2f}{gp / plain:>10.2f}{ladders[-1]:>8.2f}{mark}",
+                flush=True,
+            )
+        fast = sum(ladder >= GPU_LADDER for ladder in ladders)
+        print(f"batch {batch:,}: {fast} of {len(SIX)} ladders at {GPU_LADDER} or more{'*' if fast < 3 else ''}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=[*STRICT, *LOOSE])
@@ -109,10 +137,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--gpu", action="store_true", help="time the ladder on a GPU, in bfloat16 at two batch sizes")
     parser.add_argument("--peak", nargs=2, metavar=("MODEL", "KIND"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak:
         peak(*options.peak, options.batch)
+        return
+    if options.gpu:
+        on_gpu(options.repeats)
         return
     torch.set_num_threads(options.threads)
     device = find_device()
