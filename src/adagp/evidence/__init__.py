@@ -11,6 +11,7 @@ from ._computed import (
     compat_record,
     crossing_record,
     hardware_record,
+    loops_record,
     model_table,
     pipeline_schedules,
     pipeline_sweep,
@@ -55,13 +56,13 @@ from ._rules import LEAST_UPDATES, Interval, by_network, interval, pairs, verdic
 from ._traits import SHAPE, TRAITS, Trait, model_traits
 
 __all__ = [
-    "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "SIDES", "TRAITS", "Claim", "Correlations", "Interval", "Judgement", "Measured",
-    "Regime", "Timing", "Trait", "at_measured_cost", "at_paper_schedule", "better", "broadest", "by_method", "by_network",
-    "check_claims", "claim_value", "collection_table", "compared", "compared_by_clock", "compat_record", "correlation_table",
-    "crossing_record", "curves", "cuts", "decays", "deciding", "distances", "frontier", "gains", "hardware_record",
-    "interval", "judge", "least_noise", "mean_std", "mixtures", "model_table", "model_traits", "nearest", "page_records",
-    "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "quality", "record_fixed", "recorded",
-    "recorded_correlations", "recorded_steps", "regimes", "results", "savings", "scored_runs", "study_results", "summary",
-    "tally", "threshold", "timings", "validation_record", "variance", "variants", "verdict", "warm_up_gains",
-    "whole_network", "width_words", "zoo_workloads",
+    "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "SIDES", "TRAITS", "Claim", "Correlations", "Interval", "Judgement",
+    "Measured", "Regime", "Timing", "Trait", "at_measured_cost", "at_paper_schedule", "better", "broadest", "by_method",
+    "by_network", "check_claims", "claim_value", "collection_table", "compared", "compared_by_clock", "compat_record",
+    "correlation_table", "crossing_record", "curves", "cuts", "decays", "deciding", "distances", "frontier", "gains",
+    "hardware_record", "interval", "judge", "least_noise", "loops_record", "mean_std", "mixtures", "model_table",
+    "model_traits", "nearest", "page_records", "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned",
+    "quality", "record_fixed", "recorded", "recorded_correlations", "recorded_steps", "regimes", "results", "savings",
+    "scored_runs", "study_results", "summary", "tally", "threshold", "timings", "validation_record", "variance", "variants",
+    "verdict", "warm_up_gains", "whole_network", "width_words", "zoo_workloads",
 ]  # fmt: skip

@@ -159,6 +159,15 @@ def compat_record() -> dict:
     return _recorded("compat.json", "tests with other versions", "make compat", ("cells",))
 
 
+def loops_record() -> dict:
+    """Return what the engine did in the loops of other libraries, as recorded.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    return _recorded("loops.json", "trial in other loops", "make validate", ("loops", "provenance"))
+
+
 def _recorded(name: str, what: str, command: str, parts: tuple[str, ...]) -> dict:
     path = _paths.recorded() / name
     if not path.exists():
