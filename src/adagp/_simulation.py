@@ -18,7 +18,7 @@ _WAYS = {"predict": "adagp", "sampled": "sampled-hardest"}
 """Methods by their names under the old option ``--way``, where these differ."""
 _INPUT_HELP = "For a module: its argument's shape, 8,3,64,64 or 8,77:int; repeatable."
 NetworkArgument = Annotated[
-    str, typer.Argument(help="A model's name, a SCALE-Sim topology (net.csv), or package.module:attribute.")
+    str, typer.Argument(help="A network's name (adagp info), a SCALE-Sim topology (net.csv), or package.module:attribute.")
 ]
 DatasetOption = Annotated[
     str | None,
@@ -110,8 +110,7 @@ def explore(
     arrays: list[tuple[int, int] | None] = [_array(text) for text in _listed("--array", array)] if array else [None]
     flows, designs = _listed("--dataflow", dataflow), [chip.design(name) for name in _listed("--design", design)]
     networks = list(dict.fromkeys(networks))
-    modules = [name for name in networks if ":" in name]
-    models = [name for name in networks if ":" not in name and not name.lower().endswith(".csv")]
+    modules, models = ([name for name in networks if acc.kind_of(name) == kind] for kind in ("module", "model"))
     works = [  # among several networks each takes the options of its kind
         acc.find_workload(
             name,
