@@ -188,7 +188,7 @@ def _unpack(row: list) -> LayerShape:
 
 def datasets(name: str) -> tuple[str, ...]:
     """Return the data sets that a model of the zoo is simulated at."""
-    return ("multi30k",) if name == "transformer" else CNN_DATASETS
+    return {"transformer": ("multi30k",), "yolo_v3": ("voc",)}.get(name, CNN_DATASETS)
 
 
 def build() -> dict:
