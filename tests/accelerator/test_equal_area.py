@@ -11,8 +11,6 @@ import torch
 from torch import nn
 
 from adagp import accelerator as acc
-from adagp import cli
-from adagp._errors import UsageError
 
 SMALL = acc.Hardware(rows=3, cols=4, buffer_bytes=16_384)
 TINY_MEMORY = acc.Design(name="memory", predictor=True, predictor_memory_bytes=4096)

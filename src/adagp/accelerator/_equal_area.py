@@ -112,7 +112,7 @@ def equal_area(
     for name in growing:
         if name not in GROWING:
             raise unknown("part that grows with the area", name, GROWING)
-    asked = default_areas(base, dataflow, sram_byte=sram_byte) if areas is None else list(areas)
+    asked = default_areas(base, dataflow, sram_byte=sram_byte) if areas is None else list(dict.fromkeys(areas))
     if not (works and kinds and asked):
         raise UsageError("equal_area needs at least one workload, one area and one design")
     size = predictor or PredictorSize()
