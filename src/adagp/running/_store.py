@@ -1,5 +1,6 @@
 """A folder of records: one JSON file a run, written atomically, checked when read."""
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -113,11 +114,10 @@ def read(path: Path) -> Record:
     Raises:
         UsageError: not JSON, from a newer version, not of the schema, or with values that no run has.
     """
-    try:
+    version: tuple[int, ...] = ()
+    with contextlib.suppress(OSError):  # what is wrong with it, `read_json` says
         status = path.stat()
         version = (status.st_ino, status.st_size, status.st_mtime_ns)
-    except OSError:
-        version = ()  # what is wrong with it, `read_json` says
     known = _known.get(path)
     if known is not None and known[0] == version:
         return known[1]
