@@ -128,6 +128,7 @@ REDUCED = replace(
     ),
     study=replace(FULL.study, base=_THIN, methods=STUDIED, variants=()),
 )  # fmt: skip
+_DEEP = {"batch_size": 32, "lr": 0.005}
 QUICK = replace(
     FULL,
     name="quick",
@@ -140,6 +141,9 @@ QUICK = replace(
     ),
     special={
         "vgg19": {"epochs": 3},
+        # Over a hundred thin layers: a batch twice as large costs a third less for each image.
+        **dict.fromkeys(("resnet101", "resnet152"), _DEEP),
+        **dict.fromkeys(("densenet121", "densenet161", "densenet169", "densenet201"), _DEEP),
         "inception_v3": {"lr": 0.006},
         "inception_v4": {"lr": 0.006, "epochs": 4},
         "mobilenet_v2": {"lr": 0.01, "epochs": 3},
