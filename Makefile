@@ -47,8 +47,8 @@ record: setup  ## make the next runs of the full plan and keep them under artifa
 	@$(RUN) record --time-budget $(or $(TIME),25m)
 
 bench: setup  ## time the engine, the loaders and the accelerator model; kill runs twenty times
-	@# Without these settings glibc hands large blocks back after every step, and page faults are what is timed.
-	@export MALLOC_MMAP_THRESHOLD_=34359738368 MALLOC_TRIM_THRESHOLD_=34359738368; \
+	@# The settings of workers that train (src/adagp/_memory.py): without them page faults are what is timed.
+	@export MALLOC_MMAP_THRESHOLD_=34359738368 MALLOC_TRIM_THRESHOLD_=34359738368 GLIBC_TUNABLES=glibc.malloc.hugetlb=1; \
 	for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit 1; done
 
 validate: $(VENV)/.test  ## run SCALE-Sim, ZigZag, and other libraries' optimizers, networks and training loops

@@ -101,7 +101,7 @@ def test_train_keeps_a_record_and_is_not_done_twice(checkout, capsys):
 
 def test_info_lists_every_valid_name(capsys):
     facts = json.loads(run(capsys, "info", "--json")[1])
-    assert len(facts["models"]) == 14 and "shared-network" in facts["predictors"]
+    assert len(facts["models"]) == 15 and "shared-network" in facts["predictors"]
     assert {"smoke", "quick", "full"} <= set(facts["profiles"]) and "numbers" in facts["datasets"]
     assert {"ADAGP_HOME", "ADAGP_DATA", "OMP_NUM_THREADS"} == set(facts["environment"])
 

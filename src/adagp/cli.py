@@ -420,7 +420,7 @@ def info(
         return
     import adagp
 
-    from . import _paths, data, models, predictors, running
+    from . import _paths, accelerator, data, models, predictors, running
 
     origin, home = running.provenance(running.find_device()), _paths.checkout()
     notebooks: list[str] = []
@@ -436,6 +436,7 @@ def info(
         "versions": origin["versions"],
         "machine": origin["machine"],
         "models": list(models.available()),
+        "networks for adagp simulate alone": accelerator.networks_of_today(),
         "datasets": list(data.available()),
         "methods": {name: method.line for name, method in METHODS.items()},
         "predictors": dict(predictors.available()),

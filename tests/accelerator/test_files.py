@@ -265,7 +265,7 @@ def test_a_network_by_import_path_gives_a_table_of_its_layers(folder, capsys):
     (folder / "users_nets.py").write_text(NETS)
     assert cli.main(["simulate", "users_nets:build", "--input", "8,3,16,16", "--layers", "l.csv"]) == 0
     text = capsys.readouterr().out
-    assert "users_nets:build (own network), batch 8" in text
+    assert "users_nets:build (own shapes), batch 8" in text
     table = pd.read_csv(folder / "l.csv")
     assert set(table["layer"]) == {0, 2} and set(table["component"]) == {c.value for c in acc.Component}
     assert cli.main(["simulate", "users_nets:Tokens", "--input", "8,5:int", "--input", "8,5,8", "--batch", "16", "--json"]) == 0

@@ -7,7 +7,7 @@ of it, and the cells of a chip of this kind are not public.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .._errors import UsageError, require
+from .._errors import UsageError, require, require_number
 from ._constants import read_table
 from ._designs import Design
 from ._hardware import Hardware
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def area(design: str | Design, hardware: Hardware | None = None, dataflow: str = "ws") -> dict[str, float]:
+def area(
+    design: str | Design, hardware: Hardware | None = None, dataflow: str = "ws", *, sram_byte: float | None = None
+) -> dict[str, float]:
     """Return the square millimetres of each part at 40 nm: "PE array", "buffer", and what ADA-GP adds.
 
     ADA-GP's designs add an accumulator at the foot of each column, which averages outputs over the batch; "efficient"
@@ -25,6 +27,9 @@ def area(design: str | Design, hardware: Hardware | None = None, dataflow: str =
     """
     hardware, chosen = hardware or Hardware(), Design.named(design)
     unit = {name: entry["value"] for name, entry in read_table("area.toml").items()}
+    if sram_byte is not None:
+        require_number("sram_byte", sram_byte, 1e6)
+        unit["sram_byte"] = sram_byte
     word = 8 * hardware.word_bytes
     pe = unit["multiplier_32"] * (word / 32) ** 2 + unit["adder_32"]
     if dataflow == "rs":

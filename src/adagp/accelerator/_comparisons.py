@@ -5,6 +5,8 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .._errors import require
 from .._work import PredictorSize
 from ..schedule import Schedule
@@ -13,8 +15,9 @@ from ._costs import prepare
 from ._counts import DATAFLOWS
 from ._designs import DESIGNS, Design
 from ._hardware import Hardware, hardware, presets
+from ._layer import PASSES
 from ._simulate import simulate
-from ._training_cost import training_cost
+from ._training_cost import pass_macs, training_cost
 from ._workload import Workload
 
 if TYPE_CHECKING:
@@ -85,6 +88,44 @@ def explore(
             used = works if batch is None else [work.with_batch(batch) for work in works]
             frames.append(simulate_all(used, hardware=chip, **settings).assign(rows=chip.rows, cols=chip.cols))
     return pd.concat(frames, ignore_index=True)
+
+
+def backward_work(
+    workloads: Iterable[Workload], designs: Iterable[str | Design] = ADAGP_DESIGNS, **settings: Any
+) -> "pd.DataFrame":
+    """Return what a backward pass consists of, and what predictions save; one row for each workload.
+
+    Columns: model, batch, parameters (of the products), macs (of a sample's forward pass), backward (multiply-accumulates of
+    the backward pass, in forward passes); three fractions of the backward pass; and the speed-up on each design, in columns
+    named as the designs. The fractions are weight_gradients (which predictions replace), input_gradients (which only pass the
+    error on) and activations (both gradients of products of two activations, as in attention, which have no weight to predict).
+
+    Phase GP leaves out all three: without weight gradients to compute, no gradient of an activation is needed.
+
+    Args:
+        settings: other arguments of ``simulate``.
+    """
+    require("pandas")
+    import pandas as pd
+
+    rows, kinds = [], [Design.named(design) for design in designs]
+    for work in workloads:
+        forward, into_input, into_weight = (pass_macs(work, kind) for kind in PASSES)
+        weighted = np.array([layer.kind != "matmul" and layer.weight != "activation" for layer in work.layers])
+        whole = float((into_input + into_weight).sum())
+        parts = {
+            "weight_gradients": into_weight[weighted], "input_gradients": into_input[weighted],
+            "activations": (into_input + into_weight)[~weighted],
+        }  # fmt: skip
+        rows.append(
+            {
+                "model": work.name, "batch": work.batch, "parameters": work.parameters,
+                "macs": float(forward.sum()) / work.batch, "backward": whole / float(forward.sum()),
+                **{name: float(part.sum()) / whole if whole else 0.0 for name, part in parts.items()},
+                **{kind.name: simulate(work, design=kind, **settings).speedup for kind in kinds},
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def compare_methods(

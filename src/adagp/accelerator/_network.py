@@ -14,17 +14,23 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._errors import UsageError
+from .._errors import UsageError, require_whole, unknown
 from .._imported import imported
 from ._layer import LayerShape
 from ._layer_table import MOST
 from ._topology import read_topology
-from ._workload import Workload
+from ._workload import MOST_SAMPLES, Workload
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 CNN_DATASETS = ("cifar10", "cifar100", "imagenet")
+_TODAY = {
+    "gpt2": "GPT-2 with 124 million parameters (Radford et al. 2019), on 1,024 tokens",
+    "llama_3_2_1b": "Llama 3.2 with 1.24 billion parameters (Meta 2024), on 2,048 tokens",
+    "vit_b_16": "ViT-B/16 (Dosovitskiy et al. 2021), on images of 224 x 224 pixels",
+    "stable_diffusion": "U-Net of Stable Diffusion 1 (Rombach et al. 2022), on 64 x 64 latent positions and 77 tokens",
+}
 _ZOO = Path("data") / "zoo.json"
 
 
@@ -32,11 +38,11 @@ def workload(
     network: "str | nn.Module",
     example_input: Any = None,
     *,
-    dataset: str = "cifar10",
+    dataset: str | None = None,
     batch: int = 128,
     width: float = 1.0,
 ) -> Workload:
-    """Return the workload of a network of the zoo, or of your own module.
+    """Return the workload of a network by its name, or of your own module.
 
     Example:
 
@@ -47,21 +53,28 @@ def workload(
         (10, 1)
 
     Args:
-        network: a name of ``adagp.models.available()``, or any module. A copy of it on the meta device is traced; the module
-            itself is neither changed nor run.
+        network: a name of ``adagp.models.available()`` or of ``networks_of_today()``, or any module. A copy of it on the meta
+            device is traced; the module itself is neither changed nor run.
         example_input: for a module: a tensor, or a tuple of positional arguments; its first tensor's first dimension is
             the batch size. Only shapes and types matter, unless the forward pass asks for values. Then a copy that shares the
             weights is run on the example, and the layers are those that its values lead to.
-        dataset: for a name: the data set whose input shape and number of classes the network has.
+        dataset: for a model of the zoo: the data set whose input shape and number of classes it has; CIFAR-10 unless given
+            (the Transformer's: Multi30k).
         batch: for a name: the batch size.
-        width: for a name: the width multiplier.
+        width: for a model of the zoo: the width multiplier.
 
     Raises:
-        UsageError: an unknown name; a module without an example; a module that cannot be copied, whose forward pass fails on
-            the example, or that holds products which are not read; a module without any convolution, linear layer or matrix
-            product.
+        UsageError: an unknown name; a data set or a width for a network of today; a module without an example; a module that
+            cannot be copied, whose forward pass fails on the example, or that holds products which are not read; a module
+            without any convolution, linear layer or matrix product.
     """
     if isinstance(network, str):
+        if network in _TODAY:
+            if dataset is not None or width != 1.0:
+                raise UsageError(f"{network} has one input and one width; leave out dataset and width")
+            return _of_today(network, batch)
+        if dataset is None:
+            dataset = datasets(network)[0]
         known = lookup(network, dataset) if width == 1.0 else None
         return (known or trace_zoo(network, dataset, width)).with_batch(batch)
     if example_input is None:
@@ -83,9 +96,9 @@ def find_workload(
     """Return the workload that a word on the command line stands for.
 
     Args:
-        target: a name of the zoo; a SCALE-Sim topology (``net.csv``); or ``package.module:attribute``, where the attribute
-            is a module or a function that returns one.
-        dataset: for a name of the zoo; CIFAR-10 unless given (the Transformer's: Multi30k).
+        target: a name that ``workload`` takes; a SCALE-Sim topology (``net.csv``); or ``package.module:attribute``, where the
+            attribute is a module or a function that returns one.
+        dataset: for a model of the zoo; CIFAR-10 unless given (the Transformer's: Multi30k).
         batch: another batch size than 128 for a name, the file's for a topology, the inputs' for a module.
         inputs: for a module: its arguments' shapes, such as "8,3,64,64", or "8,77:int" for token numbers.
 
@@ -95,22 +108,43 @@ def find_workload(
     """
     if target.lower().endswith(".onnx"):
         raise UsageError(f"{target} is ONNX, which is not read; give package.module:attribute or a topology (net.csv)")
-    is_file = target.lower().endswith(".csv")
-    if dataset is not None and (is_file or ":" in target):
+    kind = kind_of(target)
+    if dataset is not None and kind != "model":
         raise UsageError(f"--dataset {dataset} goes with a model's name; {target} brings its own shapes")
-    if inputs and (is_file or ":" not in target):
+    if inputs and kind != "module":
         raise UsageError(f"--input goes with package.module:attribute; {target} brings its own shapes")
-    if is_file:
+    if kind == "topology":
         found = read_topology(target)
-    elif ":" in target:
+    elif kind == "module":
         if not inputs:
             raise UsageError(f"{target} needs --input: the shape of its argument, such as 8,3,64,64")
         with contextlib.redirect_stdout(sys.stderr):  # what the user's own code prints is no result
             found = replace(workload(_imported(target), tuple(_example(text) for text in inputs)), name=target)
     else:
-        named = datasets(target)[0] if dataset is None else dataset
-        return workload(target, dataset=named, batch=128 if batch is None else batch)
+        return workload(target, dataset=dataset, batch=128 if batch is None else batch)
     return found if batch is None else found.with_batch(batch)
+
+
+def kind_of(target: str) -> str:
+    """Return what a word on the command line stands for: "topology", "module", "today" (a network of today) or "model"."""
+    if target.lower().endswith(".csv"):
+        return "topology"
+    if ":" in target:
+        return "module"
+    return "today" if target in _TODAY else "model"
+
+
+def networks_of_today() -> dict[str, str]:
+    """Return names of networks beside the paper's models, and what each is. No sweep and no mean includes them."""
+    return dict(_TODAY)
+
+
+def _of_today(name: str, batch: int) -> Workload:
+    require_whole("batch", batch, 1, MOST_SAMPLES)
+    from ._today import EXAMPLES
+    from ._trace import trace
+
+    return trace(EXAMPLES[name].module(), EXAMPLES[name].arguments(batch), name)
 
 
 def _imported(target: str) -> "nn.Module":
@@ -187,8 +221,16 @@ def _unpack(row: list) -> LayerShape:
 
 
 def datasets(name: str) -> tuple[str, ...]:
-    """Return the data sets that a model of the zoo is simulated at."""
-    return ("multi30k",) if name == "transformer" else CNN_DATASETS
+    """Return the data sets that a model of the zoo is simulated at.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    from ..models import available
+
+    if name not in available():
+        raise unknown("model", name, [*available(), *_TODAY])
+    return {"transformer": ("multi30k",), "yolo_v3": ("voc",)}.get(name, CNN_DATASETS)
 
 
 def build() -> dict:

@@ -177,7 +177,7 @@ class Report:
         numbers = ", ".join(f"{n} {phase}" for phase, n in self.numbers.items()).replace("_", "-")
         return "\n".join(
             [
-                f"{w.name} ({w.dataset or 'own network'}), batch {w.batch}: "
+                f"{w.name} ({w.dataset or 'own shapes'}), batch {w.batch}: "
                 f"{self.design.name} design, dataflow {self.dataflow}, {self.hardware.rows}x{self.hardware.cols} PEs",
                 f"speed-up       {self.speedup:.3f}x  ({baseline} -> {design})",
                 f"energy saving  {self.energy_saving:.1%}  ({self.hardware.energy_table.name})",

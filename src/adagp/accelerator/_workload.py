@@ -12,6 +12,9 @@ from ._layer_table import LayerTable
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_SAMPLES = 2**24
+"""Largest batch; more would leave the range of 64 bits in a deep network's counts."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
@@ -52,7 +55,7 @@ class Workload:
             UsageError: a batch that is no whole number from 1 to 2^24, a layer whose rows are no multiple of the present
                 batch, or a module whose forward pass fails at this batch.
         """
-        require_whole("batch", batch, 1, 2**24)  # more would leave the range of 64 bits in a deep network's counts
+        require_whole("batch", batch, 1, MOST_SAMPLES)
         if batch == self.batch:
             return self
         if self.retrace is not None:

@@ -16,6 +16,7 @@ from ._crossing import (
 )
 from ._display import (
     accuracy_table,
+    backward_table,
     claims_in_readme,
     claims_page,
     claims_table,
@@ -77,8 +78,8 @@ from ._templates import basis, difference
 from ._times import forecast
 
 __all__ = [
-    "BookError", "NotebookError", "accuracy_table", "available_notebooks", "basis", "better_table", "build_book",
-    "claims_in_readme", "claims_page", "claims_table", "coasting_summary", "coasting_table", "compat_table",
+    "BookError", "NotebookError", "accuracy_table", "available_notebooks", "backward_table", "basis", "better_table",
+    "build_book", "claims_in_readme", "claims_page", "claims_table", "coasting_summary", "coasting_table", "compat_table",
     "component_cycles", "component_table", "confirmation_table", "control_table", "coverage_summary", "coverage_table",
     "criterion_table", "criterion_verdict", "crossing_counts", "cycle_account", "cycle_table", "decay_table", "describe",
     "difference", "execute_notebooks", "finding", "findings", "forecast", "format_table", "fpga_table", "frontier_table",

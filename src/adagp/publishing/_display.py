@@ -276,6 +276,28 @@ def sweep_table(sweep: "pd.DataFrame", quantity: str, by: str = "model") -> "HTM
     return html_table(table.map(form.format).reset_index(), caption=caption)
 
 
+def backward_table(work: "pd.DataFrame") -> "HTML":
+    """Return what a backward pass consists of and what predictions save, one row for each network.
+
+    Args:
+        work: the frame of ``accelerator.backward_work``.
+    """
+    percent = ("weight_gradients", "input_gradients", "activations")
+    designs = [column for column in work.columns[work.columns.get_loc("activations") + 1 :]]
+    shown = work.assign(
+        parameters=[f"{n / 1e6:,.1f}" for n in work["parameters"]],
+        macs=[f"{n / 1e9:,.2f}" for n in work["macs"]],
+        **{name: [f"{100 * share:.0f} %" for share in work[name]] for name in percent},
+        **{name: [f"{speedup:.3f}" for speedup in work[name]] for name in designs},
+    )
+    words = {
+        "model": "network", "parameters": "parameters (millions)", "macs": "forward MACs of a sample (billions)",
+        "weight_gradients": "weight gradients", "input_gradients": "input gradients", "activations": "products of activations",
+    }  # fmt: skip
+    columns = ["model", "parameters", "macs", *percent, *designs]
+    return html_table(shown[columns].rename(columns=words | {name: f"speed-up, {name.upper()}" for name in designs}))
+
+
 def claims_table(claims: Iterable[Claim]) -> str:
     """Return the claims as text for a terminal."""
     rows = [("claim", "paper", "recorded", "this run", "verdict")]

@@ -6,7 +6,7 @@ from typing import Any
 
 from .._errors import unknown
 from ..methods import METHODS
-from ..models import available
+from ..models import FOURTEEN
 from ._configuration import Run
 
 MAIN_METHODS = ("bp", "adagp", "coast")
@@ -103,7 +103,7 @@ _TRANSLATION = replace(_BASE, model="transformer", dataset="multi30k", optimizer
 _WIDE = replace(_BASE, precision="bfloat16")
 FULL = Profile(
     name="full",
-    models=tuple(available()),
+    models=FOURTEEN,
     methods=(*MAIN_METHODS, "equal-cost"),
     seeds=3,
     base=_WIDE,

@@ -1,0 +1,395 @@
+"""What the same area gives when it is spent on a larger plain array, and when it is spent on ADA-GP.
+
+For each area and design the array is searched: of all shapes with sides of up to ``longest_side`` PEs that fit the area, the
+one with the shortest training time. The time is that of ``simulate``. To simulate few shapes, all are first given a lower
+bound of their time: the cycles of their array, and the DRAM traffic of a smaller array, which is never more. Shapes are
+simulated in the order of their bounds, until no bound is left below the best time. So the result is that of simulating all.
+
+Assumptions: the clock is the same for all sizes; control, wires and pads are free (see ``area``); buffer and DRAM bandwidth are
+the chip's own, whatever the area, unless they are asked to grow with it. A design need not use all of its area.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .._errors import UsageError, require, require_number, unknown
+from .._progress import Progress
+from .._work import PredictorSize
+from ..schedule import Schedule
+from ._area import area
+from ._costs import DRAM, network_counts, predictor_counts, prepare
+from ._counts import SYSTOLIC, systolic_cycles
+from ._designs import DESIGNS, Design
+from ._hardware import Hardware
+from ._layer import Convolution, predictor_layers
+from ._layer_table import LayerTable, convolutions
+from ._report import Report
+from ._simulate import simulate
+from ._workload import Workload
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GROWING = {"buffer": "buffer_bytes", "bandwidth": "dram_bytes_per_s"}
+"""What may grow in proportion to the area, and its field of ``Hardware``."""
+_SIDE = 128  # of the largest array that is searched, unless the chip's own is larger
+_ANCHORS = (1, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # sides whose traffic bounds that of longer ones
+_ROOM = 1e-9  # relative: an area that is given with rounding still holds the array that it was computed for
+
+
+def longest_side(hardware: Hardware) -> int:
+    """Return the longest side of an array that ``equal_area`` tries, in PEs: 128, or twice the chip's own if that is more."""
+    return max(_SIDE, 2 * hardware.rows, 2 * hardware.cols)
+
+
+def default_areas(hardware: Hardware | None = None, dataflow: str = "ws", *, sram_byte: float | None = None) -> list[float]:
+    """Return the areas that ``equal_area`` takes by default, in square millimetres: those of the four designs on the chip, and
+    2, 4, 8 and 16 times the baseline's, as far as there are arrays for them."""
+    chip = hardware or Hardware()
+    own = [sum(area(design, chip, dataflow, sram_byte=sram_byte).values()) for design in DESIGNS]
+    side = longest_side(chip)
+    most = sum(area("baseline", replace(chip, rows=side, cols=side), dataflow, sram_byte=sram_byte).values())
+    return sorted({*own, *(own[0] * factor for factor in (2, 4, 8, 16) if own[0] * factor <= most)})
+
+
+def equal_area(
+    workloads: Iterable[Workload],
+    areas: Iterable[float] | None = None,
+    *,
+    designs: Iterable[str | Design] = DESIGNS,
+    dataflow: str = "ws",
+    hardware: Hardware | None = None,
+    grow: Iterable[str] = (),
+    sram_byte: float | None = None,
+    schedule: Schedule | None = None,
+    epochs: int = 90,
+    batches_per_epoch: int | None = None,
+    predictor: PredictorSize | None = None,
+    progress: Progress | None = None,
+) -> "pd.DataFrame":
+    """Find the fastest array of each design for each area; return one row for each area, design and workload.
+
+    One array serves all workloads: the one with the least geometric mean of their training times. The mean is taken over the
+    data sets of a network first, so that each network counts once. A design that does not fit an area has no row for it.
+
+    Columns: area (mm2, as asked), design, rows, cols, buffer_bytes, dram_bytes_per_s, used (mm2), model, dataset, batch,
+    seconds, energy (in the energy table's unit), speedup and energy_ratio (against the baseline on ``hardware``), edp_ratio
+    (energy times time, likewise).
+
+    Example:
+
+        >>> from adagp import accelerator as acc
+        >>> found = acc.equal_area([acc.workload("vgg13")], [4.22], designs=["baseline", "efficient"])
+        >>> found.set_index("design")["speedup"].round(1).to_dict()
+        {'baseline': 7.9, 'efficient': 1.4}
+
+    Args:
+        areas: in square millimetres, as ``area`` computes it; by default ``default_areas``.
+        designs: names, or ``Design``.
+        dataflow: "ws", "os" or "is".
+        hardware: the chip apart from its array; the default is ``Hardware()``. Its own array is the reference.
+        grow: "buffer", "bandwidth" or both: what grows in proportion to the area. At the area of the baseline on ``hardware``
+            they are the chip's own.
+        sram_byte: as for ``area``.
+        schedule, epochs, batches_per_epoch, predictor: as for ``simulate``.
+        progress: called after each area and design.
+
+    Raises:
+        UsageError: as ``simulate``; no workload, area or design; an area below that of the smallest array of every design, or
+            above that of the largest baseline that is searched; row stationary, whose arrays are not searched.
+    """
+    require("pandas")
+    import pandas as pd
+
+    works, kinds, base = tuple(workloads), [Design.named(design) for design in designs], hardware or Hardware()
+    if dataflow not in SYSTOLIC:
+        raise unknown("dataflow of equal areas", dataflow, SYSTOLIC)
+    growing = list(grow)
+    for name in growing:
+        if name not in GROWING:
+            raise unknown("part that grows with the area", name, GROWING)
+    asked = default_areas(base, dataflow, sram_byte=sram_byte) if areas is None else list(dict.fromkeys(areas))
+    if not (works and kinds and asked):
+        raise UsageError("equal_area needs at least one workload, one area and one design")
+    size = predictor or PredictorSize()
+    settings: dict[str, Any] = {
+        "schedule": schedule, "epochs": epochs, "batches_per_epoch": batches_per_epoch, "predictor": size,
+    }  # fmt: skip
+    own = sum(area("baseline", base, dataflow, sram_byte=sram_byte).values())
+    chips = []
+    for room in asked:
+        require_number("an area in mm2", room, 1e6)
+        grown = {GROWING[name]: getattr(base, GROWING[name]) * room / own for name in growing}
+        if "buffer_bytes" in grown:
+            grown["buffer_bytes"] = max(1, round(grown["buffer_bytes"]))
+        chips.append(replace(base, **grown))
+        _require_room(room, chips[-1], kinds, dataflow, sram_byte)
+    reference = [simulate(work, design="baseline", dataflow=dataflow, hardware=base, **settings) for work in works]
+    searches: dict[Hardware, _Search] = {}
+    rows: list[dict] = []
+    for i, (room, chip) in enumerate(zip(asked, chips, strict=True)):
+        if chip not in searches:
+            largest = max(asked) if not growing else room
+            searches[chip] = _Search(works, chip, dataflow, settings, reference, largest, sram_byte)
+        for j, design in enumerate(kinds):
+            best = searches[chip].best(design, room)
+            for report, plain in zip(best.reports if best else (), reference, strict=False):
+                rows.append(_row(room, report, plain, sram_byte))
+            if progress:
+                progress(i * len(kinds) + j + 1, len(asked) * len(kinds), f"{room:.3g} mm2, {design.name}")
+    return pd.DataFrame(rows)
+
+
+def equal_area_means(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Return one row for each area and design of ``equal_area``: geometric means over the networks.
+
+    Columns: area, design, rows, cols, buffer_bytes, dram_bytes_per_s, used, speedup, energy_ratio and edp_ratio (against the
+    baseline on the chip's own array), and the same three with "_of_plain" (against the best baseline of the same area; NaN
+    where there is none).
+    """
+    require("pandas")
+
+    keys = ["area", "design", "rows", "cols", "buffer_bytes", "dram_bytes_per_s", "used"]
+    ratios = ["speedup", "energy_ratio", "edp_ratio"]
+    logs = table.assign(**{name: np.log(table[name].astype(float)) for name in ratios})
+    by_model = logs.groupby([*keys, "model"], sort=False)[ratios].mean()
+    means = np.exp(by_model.groupby(keys, sort=False).mean()).reset_index()
+    plain = means[means["design"] == "baseline"].set_index("area")[ratios]
+    for name in ratios:
+        means[f"{name}_of_plain"] = means[name] / means["area"].map(plain[name])
+    return means
+
+
+def _require_room(room: float, chip: Hardware, designs: list[Design], dataflow: str, sram_byte: float | None) -> None:
+    """Refuse an area in which no design fits, or that is larger than the largest baseline that is searched."""
+
+    def size(design: Design, side: int) -> float:
+        return sum(area(design, replace(chip, rows=side, cols=side), dataflow, sram_byte=sram_byte).values())
+
+    smallest = min(designs, key=lambda design: size(design, 1))
+    least, side = size(smallest, 1), longest_side(chip)
+    if room * (1 + _ROOM) < least:
+        raise UsageError(
+            f"an area of {room:g} mm2 holds no design, expected at least {least:.3f} mm2 ({smallest.name}, one PE, a buffer of "
+            f"{chip.buffer_bytes / 1024:.0f} KiB); give a larger area or a smaller buffer"
+        )
+    if room > (most := size(Design.named("baseline"), side)) * (1 + _ROOM):
+        raise UsageError(
+            f"an area of {room:g} mm2 is more than {most:.1f} mm2, the largest baseline searched ({side}x{side} PEs, a buffer "
+            f"of {chip.buffer_bytes / 1024:.0f} KiB); give a smaller area"
+        )
+
+
+def _row(room: float, report: Report, plain: Report, sram_byte: float | None) -> dict:
+    chip, work = report.hardware, report.workload
+    speedup, energy = plain.cycles / report.cycles, report.energy / plain.energy
+    return {
+        "area": room, "design": report.design.name, "rows": chip.rows, "cols": chip.cols, "buffer_bytes": chip.buffer_bytes,
+        "dram_bytes_per_s": chip.dram_bytes_per_s,
+        "used": sum(area(report.design, chip, report.dataflow, sram_byte=sram_byte).values()), "model": work.name,
+        "dataset": work.dataset, "batch": work.batch, "seconds": report.cycles / chip.clock_hz, "energy": report.energy,
+        "speedup": speedup, "energy_ratio": energy, "edp_ratio": energy / speedup,
+    }  # fmt: skip
+
+
+class _Found(NamedTuple):
+    """The fastest array of a design for an area."""
+
+    time: float
+    """Geometric mean of the training times in cycles, each network once."""
+    reports: list[Report]
+    """One for each workload."""
+
+
+class _Search:
+    """The search for arrays on a chip of one buffer and bandwidth."""
+
+    def __init__(
+        self, works: tuple[Workload, ...], chip: Hardware, dataflow: str, settings: dict[str, Any],
+        reference: Sequence[Report], largest: float, sram_byte: float | None,
+    ) -> None:  # fmt: skip
+        self.works, self.chip, self.dataflow, self.settings, self.sram_byte = works, chip, dataflow, settings, sram_byte
+        self.numbers = [report.numbers for report in reference]
+        names = [work.name for work in works]
+        self.weights = np.array([1 / names.count(name) for name in names]) / len(set(names))
+        side = longest_side(chip)
+        sides = np.arange(1, side + 1)
+        self.shapes = np.stack(np.meshgrid(sides, sides, indexing="ij"), -1).reshape(-1, 2)
+        fitting = self.shapes[self._areas(Design.named("baseline")) <= largest * (1 + _ROOM)]
+        most = 2 ** int(fitting.prod(-1).max(initial=1) - 1).bit_length()  # few different numbers, whose bounds are kept
+        self.bounds = _bounds(works, chip, dataflow, settings["predictor"], side, most)
+        self.limits: dict[Design, tuple[np.ndarray, np.ndarray]] = {}
+        self.simulated: dict[tuple[Design, int, int], _Found | None] = {}
+
+    def best(self, design: Design, room: float) -> _Found | None:
+        """Return the fastest array that fits an area; None if none does."""
+        if design not in self.limits:
+            cycles = self.bounds.cycles(design, self.numbers)
+            self.limits[design] = self._mean(cycles).ravel(), self._areas(design)
+        limits, areas = self.limits[design]
+        fitting = np.flatnonzero(areas <= room * (1 + _ROOM))
+        best: _Found | None = None
+        for i in fitting[np.argsort(limits[fitting], kind="stable")]:
+            if best and limits[i] >= best.time:
+                break
+            found = self._simulated(design, *self.shapes[i].tolist())
+            if found and (best is None or found.time < best.time):
+                best = found
+        return best
+
+    def _mean(self, cycles: np.ndarray) -> np.ndarray:
+        """Return the geometric mean over the last axis, the workloads, in which each network counts once."""
+        return np.exp(np.log(cycles) @ self.weights)
+
+    def _areas(self, design: Design) -> np.ndarray:
+        """Return the area of every shape in square millimetres."""
+        chips = (replace(self.chip, rows=rows, cols=cols) for rows, cols in self.shapes.tolist())
+        return np.array([sum(area(design, chip, self.dataflow, sram_byte=self.sram_byte).values()) for chip in chips])
+
+    def _simulated(self, design: Design, rows: int, cols: int) -> _Found | None:
+        """Simulate all workloads on an array; return None if the buffer does not hold the smallest tile for it."""
+        key = design, rows, cols
+        if key not in self.simulated:
+            chip = replace(self.chip, rows=rows, cols=cols)
+            memory = {design.predictor_memory_bytes} if design.predictor else set()
+            try:
+                prepare(self.works, chip, [self.dataflow], self.settings["predictor"], memory)
+                reports = [
+                    simulate(work, design=design, dataflow=self.dataflow, hardware=chip, **self.settings) for work in self.works
+                ]
+                self.simulated[key] = _Found(float(self._mean(np.array([report.cycles for report in reports]))), reports)
+            except UsageError:  # all else was checked by the reference's simulation
+                self.simulated[key] = None
+        return self.simulated[key]
+
+
+@lru_cache(maxsize=2)
+def _bounds(
+    works: tuple[Workload, ...], chip: Hardware, dataflow: str, size: PredictorSize, side: int, most: int
+) -> "_Bounds":
+    """Return the bounds, which other areas and densities need again."""
+    return _Bounds(works, chip, dataflow, size, side, most)
+
+
+class _Bounds:
+    """Lower bounds of the training time on arrays with sides of up to ``side`` and up to ``most`` PEs."""
+
+    def __init__(
+        self, works: tuple[Workload, ...], chip: Hardware, dataflow: str, size: PredictorSize, side: int, most: int
+    ) -> None:
+        self.chip, self.dataflow, self.size, self.side, self.most = chip, dataflow, size, side, most
+        self.table = LayerTable.joined(work.table for work in works).distinct()
+        place = {number: i for i, number in enumerate(self.table.numbers.tolist())}
+        self.uses = np.zeros((len(self.table), len(works)))
+        for w, work in enumerate(works):
+            np.add.at(self.uses[:, w], [place[number] for number in work.table.numbers.tolist()], 1)
+        self.predicted = np.flatnonzero(self.table.trained_weights())
+        pairs = [predictor_layers(size, self.table.layers[i]) for i in self.predicted.tolist()]
+        self.predictor = [LayerTable.of(layers) for layers in zip(*pairs, strict=True)]
+        self.learned: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def cycles(self, design: Design, numbers: list[dict[str, int]]) -> np.ndarray:
+        """Return the bounds. Axes: rows - 1, cols - 1, workload; infinite for arrays of more PEs.
+
+        Args:
+            numbers: batches of each phase, for each workload.
+        """
+        true = np.array([n["warm_up"] + n["bp"] for n in numbers])
+        gp = np.array([n["gp"] for n in numbers])
+        full, skipped = self._network
+        if not design.predictor:
+            return (true + gp) * full
+        if design.own_array:  # the predictor works beside the network
+            return true * full + gp * skipped
+        memory = design.predictor_memory_bytes
+        if memory not in self.learned:
+            self.learned[memory] = self._predictor(memory)
+        learned, applied = self.learned[memory]
+        return true * (full + learned) + gp * (skipped + applied)
+
+    @cached_property
+    def _network(self) -> tuple[np.ndarray, np.ndarray]:
+        """Cycles of the network's own work in a batch with a backward pass, and in one without. Axes as of ``cycles``."""
+
+        def both(busy: list[np.ndarray], words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            (passes,) = busy
+            *each, update, alone = np.moveaxis(words, -1, 0)
+            return np.maximum(passes, np.stack(each, -1)).sum(-1) + update, np.maximum(passes[..., 0], alone) + update
+
+        words = self._traffic(lambda chip: network_counts(self.table, chip, self.dataflow)[..., DRAM])
+        return self._over_shapes([self.table], words, both, self.uses)
+
+    def _predictor(self, memory_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the cycles of the predictor's work in a batch in which it learns, and in one of Phase GP. Axes as of
+        ``cycles``."""
+
+        def both(busy: list[np.ndarray], words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            conv, dense = busy
+            applied, compared, _, learning, _ = np.moveaxis(words, -1, 0)
+            predict, learn = conv[..., 0] + dense[..., 0], conv[..., 2] + dense[..., 1] + dense[..., 2]
+            return np.maximum(predict, compared) + np.maximum(learn, learning), np.maximum(predict, applied)
+
+        words = self._traffic(
+            lambda chip: predictor_counts(self.table, chip, self.dataflow, self.size, memory_bytes)[self.predicted][..., DRAM]
+        )
+        return self._over_shapes(self.predictor, words, both, self.uses[self.predicted])
+
+    def _over_shapes(
+        self,
+        tables: list[LayerTable],
+        words: dict[int, np.ndarray],
+        both: Callable[[list[np.ndarray], np.ndarray], tuple[np.ndarray, np.ndarray]],
+        uses: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return two kinds of batches on every shape. Axes: rows - 1, cols - 1, workload.
+
+        Args:
+            tables: layers whose busy cycles ``both`` takes.
+            words: the traffic on square arrays by side, in cycles; that of the longest one within a shape's longer side counts.
+            both: returns the cycles of each layer for both kinds, from busy cycles and traffic.
+            uses: how often each workload uses each layer.
+        """
+        sides, stacked = np.array(list(words)), np.array(list(words.values()))
+        found = np.full((2, self.side, self.side, uses.shape[1]), np.inf)
+        for rows in range(1, self.side + 1):
+            cols = np.arange(1, min(self.side, self.most // rows) + 1)
+            at = np.searchsorted(sides, np.maximum(rows, cols), side="right") - 1
+            busy = [self._busy(table, rows, cols) for table in tables]
+            found[:, rows - 1, : len(cols)] = [layers @ uses for layers in both(busy, stacked[at])]
+        return found[0], found[1]
+
+    def _traffic(self, counted: Callable[[Hardware], np.ndarray]) -> dict[int, np.ndarray]:
+        """Return the cycles that DRAM takes on square arrays, by side.
+
+        Args:
+            counted: returns words for a chip. Axes: layer, component.
+        """
+        found: dict[int, np.ndarray] = {}
+        for side in (side for side in _ANCHORS if side <= self.side):
+            try:
+                words = counted(replace(self.chip, rows=side, cols=side))
+            except UsageError:
+                # Longer sides need larger tiles. One that the buffer does not hold either is found when it is simulated.
+                if not found:
+                    raise
+                break
+            found[side] = words / self.chip.dram_words_per_cycle
+        return found
+
+    def _busy(self, table: LayerTable, rows: int, cols: np.ndarray) -> np.ndarray:
+        """Return the cycles that arrays of some numbers of columns are busy. Axes: columns, layer, pass."""
+        convs = convolutions(table)
+        used = convs[..., 0] > 0
+        c = Convolution(*convs[used].T)
+        m, k = c.images * c.out_rows * c.out_cols, c.channels * c.kernel_rows * c.kernel_cols
+        beside: Any = cols[:, None]  # each number of columns with each convolution
+        each = c.copies * systolic_cycles(m, c.filters, k, rows, beside, self.dataflow)
+        passes = np.flatnonzero(used) // used.shape[-1]
+        starts = np.flatnonzero(np.diff(passes, prepend=-1))
+        found = np.zeros((len(cols), len(table) * used.shape[1]))
+        found[:, passes[starts]] = np.add.reduceat(each, starts, axis=1)
+        return found.reshape(len(cols), len(table), used.shape[1])
