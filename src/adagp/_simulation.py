@@ -137,6 +137,8 @@ def explore(
         _require_other(option, path, [*networks, hardware])
     if figure and not figure.endswith((".svg", ".png", ".pdf")):
         raise UsageError(f"--figure takes a file that ends in .svg, .png or .pdf, got {short(figure)}")
+    if figure:
+        from . import figures  # before the simulations: it may refuse
     batches: list[int | None] = [_whole("--batch", text) for text in _listed("--batch", batch)] if batch else [None]
     arrays: list[tuple[int, int] | None] = [_array(text) for text in _listed("--array", array)] if array else [None]
     usual = "ws" if equal_area else ",".join(acc.DATAFLOWS)
@@ -179,8 +181,6 @@ def explore(
     if done:
         tell(done)
     if figure:
-        from . import figures
-
         os.environ.pop("MPLBACKEND", None)  # one that is unknown, or has no screen, would be an error
         drawn = figures.equal_area(acc.equal_area_means(table)) if equal_area else figures.explored(table)
         figures.save(drawn[0], figure)

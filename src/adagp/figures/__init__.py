@@ -1,8 +1,15 @@
 """One function a figure. Each returns (matplotlib Figure, pandas DataFrame of what it shows)."""
 
-from .._errors import require
+import os
+from pathlib import Path
+
+from .._errors import UsageError, require
 
 require("pandas", "matplotlib", "seaborn", what="adagp.figures")
+try:
+    os.environ.get("MPLCONFIGDIR") or Path.home()
+except RuntimeError as error:  # as in a container with another user's number
+    raise UsageError("this user has no home folder for matplotlib's settings; set MPLCONFIGDIR or HOME to a folder") from error
 
 # isort: split
 from . import style
