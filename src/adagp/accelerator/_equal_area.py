@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 GROWING = {"buffer": "buffer_bytes", "bandwidth": "dram_bytes_per_s"}
 """What may grow in proportion to the area, and its field of ``Hardware``."""
 _SIDE = 128  # of the largest array that is searched, unless the chip's own is larger
-_ANCHORS = (1, 8, 16, 24, 32, 48, 64, 96, 128, 192)  # sides whose traffic bounds that of longer ones
+_ANCHORS = (1, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 192)  # sides whose traffic bounds that of longer ones
 _ROOM = 1e-9  # relative: an area that is given with rounding still holds the array that it was computed for
 
 
@@ -47,13 +47,13 @@ def longest_side(hardware: Hardware) -> int:
     return max(_SIDE, 2 * hardware.rows, 2 * hardware.cols)
 
 
-def default_areas(hardware: Hardware | None = None, dataflow: str = "ws", *, sram_byte: float | None = None) -> list[float]:
+def default_areas(hardware: Hardware | None = None, dataflow: str = "ws", *, sram: float = 1.0) -> list[float]:
     """Return the areas that ``equal_area`` takes by default, in square millimetres: those of the four designs on the chip, and
     2, 4, 8 and 16 times the baseline's, as far as there are arrays for them."""
     chip = hardware or Hardware()
-    own = [sum(area(design, chip, dataflow, sram_byte=sram_byte).values()) for design in DESIGNS]
+    own = [sum(area(design, chip, dataflow, sram=sram).values()) for design in DESIGNS]
     side = longest_side(chip)
-    most = sum(area("baseline", replace(chip, rows=side, cols=side), dataflow, sram_byte=sram_byte).values())
+    most = sum(area("baseline", replace(chip, rows=side, cols=side), dataflow, sram=sram).values())
     return sorted({*own, *(own[0] * factor for factor in (2, 4, 8, 16) if own[0] * factor <= most)})
 
 
@@ -65,7 +65,7 @@ def equal_area(
     dataflow: str = "ws",
     hardware: Hardware | None = None,
     grow: Iterable[str] = (),
-    sram_byte: float | None = None,
+    sram: float = 1.0,
     schedule: Schedule | None = None,
     epochs: int = 90,
     batches_per_epoch: int | None = None,
@@ -95,7 +95,7 @@ def equal_area(
         hardware: the chip apart from its array; the default is ``Hardware()``. Its own array is the reference.
         grow: "buffer", "bandwidth" or both: what grows in proportion to the area. At the area of the baseline on ``hardware``
             they are the chip's own.
-        sram_byte: as for ``area``.
+        sram: as for ``area``.
         schedule, epochs, batches_per_epoch, predictor: as for ``simulate``.
         progress: called after each area and design.
 
@@ -113,14 +113,14 @@ def equal_area(
     for name in growing:
         if name not in GROWING:
             raise unknown("part that grows with the area", name, GROWING)
-    asked = default_areas(base, dataflow, sram_byte=sram_byte) if areas is None else list(dict.fromkeys(areas))
+    asked = default_areas(base, dataflow, sram=sram) if areas is None else list(dict.fromkeys(areas))
     if not (works and kinds and asked):
         raise UsageError("equal_area needs at least one workload, one area and one design")
     size = predictor or PredictorSize()
     settings: dict[str, Any] = {
         "schedule": schedule, "epochs": epochs, "batches_per_epoch": batches_per_epoch, "predictor": size,
     }  # fmt: skip
-    own = sum(area("baseline", base, dataflow, sram_byte=sram_byte).values())
+    own = sum(area("baseline", base, dataflow, sram=sram).values())
     chips = []
     for room in asked:
         require_number("an area in mm2", room, 1e6)
@@ -128,18 +128,18 @@ def equal_area(
         if "buffer_bytes" in grown:
             grown["buffer_bytes"] = max(1, round(grown["buffer_bytes"]))
         chips.append(replace(base, **grown))
-        _require_room(room, chips[-1], kinds, dataflow, sram_byte)
+        _require_room(room, chips[-1], kinds, dataflow, sram)
     reference = [simulate(work, design="baseline", dataflow=dataflow, hardware=base, **settings) for work in works]
     searches: dict[Hardware, _Search] = {}
     rows: list[dict] = []
     for i, (room, chip) in enumerate(zip(asked, chips, strict=True)):
         if chip not in searches:
             largest = max(asked) if not growing else room
-            searches[chip] = _Search(works, chip, dataflow, settings, reference, largest, sram_byte)
+            searches[chip] = _Search(works, chip, dataflow, settings, reference, largest, sram)
         for j, design in enumerate(kinds):
             best = searches[chip].best(design, room)
             for report, plain in zip(best.reports if best else (), reference, strict=False):
-                rows.append(_row(room, report, plain, sram_byte))
+                rows.append(_row(room, report, plain, sram))
             if progress:
                 progress(i * len(kinds) + j + 1, len(asked) * len(kinds), f"{room:.3g} mm2, {design.name}")
     return pd.DataFrame(rows)
@@ -165,11 +165,11 @@ def equal_area_means(table: "pd.DataFrame") -> "pd.DataFrame":
     return means
 
 
-def _require_room(room: float, chip: Hardware, designs: list[Design], dataflow: str, sram_byte: float | None) -> None:
+def _require_room(room: float, chip: Hardware, designs: list[Design], dataflow: str, sram: float) -> None:
     """Refuse an area in which no design fits, or that is larger than the largest baseline that is searched."""
 
     def size(design: Design, side: int) -> float:
-        return sum(area(design, replace(chip, rows=side, cols=side), dataflow, sram_byte=sram_byte).values())
+        return sum(area(design, replace(chip, rows=side, cols=side), dataflow, sram=sram).values())
 
     smallest = min(designs, key=lambda design: size(design, 1))
     least, side = size(smallest, 1), longest_side(chip)
@@ -185,13 +185,13 @@ def _require_room(room: float, chip: Hardware, designs: list[Design], dataflow: 
         )
 
 
-def _row(room: float, report: Report, plain: Report, sram_byte: float | None) -> dict:
+def _row(room: float, report: Report, plain: Report, sram: float) -> dict:
     chip, work = report.hardware, report.workload
     speedup, energy = plain.cycles / report.cycles, report.energy / plain.energy
     return {
         "area": room, "design": report.design.name, "rows": chip.rows, "cols": chip.cols, "buffer_bytes": chip.buffer_bytes,
         "dram_bytes_per_s": chip.dram_bytes_per_s,
-        "used": sum(area(report.design, chip, report.dataflow, sram_byte=sram_byte).values()), "model": work.name,
+        "used": sum(area(report.design, chip, report.dataflow, sram=sram).values()), "model": work.name,
         "dataset": work.dataset, "batch": work.batch, "seconds": report.cycles / chip.clock_hz, "energy": report.energy,
         "speedup": speedup, "energy_ratio": energy, "edp_ratio": energy / speedup,
     }  # fmt: skip
@@ -211,9 +211,9 @@ class _Search:
 
     def __init__(
         self, works: tuple[Workload, ...], chip: Hardware, dataflow: str, settings: dict[str, Any],
-        reference: Sequence[Report], largest: float, sram_byte: float | None,
+        reference: Sequence[Report], largest: float, sram: float,
     ) -> None:  # fmt: skip
-        self.works, self.chip, self.dataflow, self.settings, self.sram_byte = works, chip, dataflow, settings, sram_byte
+        self.works, self.chip, self.dataflow, self.settings, self.sram = works, chip, dataflow, settings, sram
         self.numbers = [report.numbers for report in reference]
         names = [work.name for work in works]
         self.weights = np.array([1 / names.count(name) for name in names]) / len(set(names))
@@ -249,7 +249,7 @@ class _Search:
     def _areas(self, design: Design) -> np.ndarray:
         """Return the area of every shape in square millimetres."""
         chips = (replace(self.chip, rows=rows, cols=cols) for rows, cols in self.shapes.tolist())
-        return np.array([sum(area(design, chip, self.dataflow, sram_byte=self.sram_byte).values()) for chip in chips])
+        return np.array([sum(area(design, chip, self.dataflow, sram=self.sram).values()) for chip in chips])
 
     def _simulated(self, design: Design, rows: int, cols: int) -> _Found | None:
         """Simulate all workloads on an array; return None if the buffer does not hold the smallest tile for it."""
