@@ -2,8 +2,8 @@
 
 For each area and design the array is searched: of all shapes with sides of up to ``longest_side`` PEs that fit the area, the
 one with the shortest training time. The time is that of ``simulate``. To simulate few shapes, all are first given a lower
-bound of their time: the cycles of their array, and the DRAM traffic of a smaller array, which is never more. Shapes are
-simulated in the order of their bounds, until no bound is left below the best time. So the result is that of simulating all.
+bound of their time: the cycles of their array, and no more DRAM traffic than they have. Shapes are simulated in the order of
+their bounds, until no bound is left below the best time. So the result is that of simulating all.
 
 Assumptions: the clock is the same for all sizes; control, wires and pads are free (see ``area``); buffer and DRAM bandwidth are
 the chip's own, whatever the area, unless they are asked to grow with it. A design need not use all of its area.
@@ -26,9 +26,10 @@ from ._counts import SYSTOLIC, systolic_cycles
 from ._designs import DESIGNS, Design
 from ._hardware import Hardware
 from ._layer import Convolution, predictor_layers
-from ._layer_table import LayerTable, convolutions
+from ._layer_table import LayerTable, convolutions, passes
 from ._report import Report
 from ._simulate import simulate
+from ._tiling import IMPOSSIBLE, search
 from ._workload import Workload
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 GROWING = {"buffer": "buffer_bytes", "bandwidth": "dram_bytes_per_s"}
 """What may grow in proportion to the area, and its field of ``Hardware``."""
 _SIDE = 128  # of the largest array that is searched, unless the chip's own is larger
-_ANCHORS = (1, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # sides whose traffic bounds that of longer ones
+_ANCHORS = (1, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 192)  # sides whose traffic bounds that of longer ones
 _ROOM = 1e-9  # relative: an area that is given with rounding still holds the array that it was computed for
 
 
@@ -46,13 +47,13 @@ def longest_side(hardware: Hardware) -> int:
     return max(_SIDE, 2 * hardware.rows, 2 * hardware.cols)
 
 
-def default_areas(hardware: Hardware | None = None, dataflow: str = "ws", *, sram_byte: float | None = None) -> list[float]:
+def default_areas(hardware: Hardware | None = None, dataflow: str = "ws", *, sram: float = 1.0) -> list[float]:
     """Return the areas that ``equal_area`` takes by default, in square millimetres: those of the four designs on the chip, and
     2, 4, 8 and 16 times the baseline's, as far as there are arrays for them."""
     chip = hardware or Hardware()
-    own = [sum(area(design, chip, dataflow, sram_byte=sram_byte).values()) for design in DESIGNS]
+    own = [sum(area(design, chip, dataflow, sram=sram).values()) for design in DESIGNS]
     side = longest_side(chip)
-    most = sum(area("baseline", replace(chip, rows=side, cols=side), dataflow, sram_byte=sram_byte).values())
+    most = sum(area("baseline", replace(chip, rows=side, cols=side), dataflow, sram=sram).values())
     return sorted({*own, *(own[0] * factor for factor in (2, 4, 8, 16) if own[0] * factor <= most)})
 
 
@@ -64,7 +65,7 @@ def equal_area(
     dataflow: str = "ws",
     hardware: Hardware | None = None,
     grow: Iterable[str] = (),
-    sram_byte: float | None = None,
+    sram: float = 1.0,
     schedule: Schedule | None = None,
     epochs: int = 90,
     batches_per_epoch: int | None = None,
@@ -94,7 +95,7 @@ def equal_area(
         hardware: the chip apart from its array; the default is ``Hardware()``. Its own array is the reference.
         grow: "buffer", "bandwidth" or both: what grows in proportion to the area. At the area of the baseline on ``hardware``
             they are the chip's own.
-        sram_byte: as for ``area``.
+        sram: as for ``area``.
         schedule, epochs, batches_per_epoch, predictor: as for ``simulate``.
         progress: called after each area and design.
 
@@ -112,14 +113,14 @@ def equal_area(
     for name in growing:
         if name not in GROWING:
             raise unknown("part that grows with the area", name, GROWING)
-    asked = default_areas(base, dataflow, sram_byte=sram_byte) if areas is None else list(dict.fromkeys(areas))
+    asked = default_areas(base, dataflow, sram=sram) if areas is None else list(dict.fromkeys(areas))
     if not (works and kinds and asked):
         raise UsageError("equal_area needs at least one workload, one area and one design")
     size = predictor or PredictorSize()
     settings: dict[str, Any] = {
         "schedule": schedule, "epochs": epochs, "batches_per_epoch": batches_per_epoch, "predictor": size,
     }  # fmt: skip
-    own = sum(area("baseline", base, dataflow, sram_byte=sram_byte).values())
+    own = sum(area("baseline", base, dataflow, sram=sram).values())
     chips = []
     for room in asked:
         require_number("an area in mm2", room, 1e6)
@@ -127,18 +128,18 @@ def equal_area(
         if "buffer_bytes" in grown:
             grown["buffer_bytes"] = max(1, round(grown["buffer_bytes"]))
         chips.append(replace(base, **grown))
-        _require_room(room, chips[-1], kinds, dataflow, sram_byte)
+        _require_room(room, chips[-1], kinds, dataflow, sram)
     reference = [simulate(work, design="baseline", dataflow=dataflow, hardware=base, **settings) for work in works]
     searches: dict[Hardware, _Search] = {}
     rows: list[dict] = []
     for i, (room, chip) in enumerate(zip(asked, chips, strict=True)):
         if chip not in searches:
             largest = max(asked) if not growing else room
-            searches[chip] = _Search(works, chip, dataflow, settings, reference, largest, sram_byte)
+            searches[chip] = _Search(works, chip, dataflow, settings, reference, largest, sram)
         for j, design in enumerate(kinds):
             best = searches[chip].best(design, room)
             for report, plain in zip(best.reports if best else (), reference, strict=False):
-                rows.append(_row(room, report, plain, sram_byte))
+                rows.append(_row(room, report, plain, sram))
             if progress:
                 progress(i * len(kinds) + j + 1, len(asked) * len(kinds), f"{room:.3g} mm2, {design.name}")
     return pd.DataFrame(rows)
@@ -164,11 +165,11 @@ def equal_area_means(table: "pd.DataFrame") -> "pd.DataFrame":
     return means
 
 
-def _require_room(room: float, chip: Hardware, designs: list[Design], dataflow: str, sram_byte: float | None) -> None:
+def _require_room(room: float, chip: Hardware, designs: list[Design], dataflow: str, sram: float) -> None:
     """Refuse an area in which no design fits, or that is larger than the largest baseline that is searched."""
 
     def size(design: Design, side: int) -> float:
-        return sum(area(design, replace(chip, rows=side, cols=side), dataflow, sram_byte=sram_byte).values())
+        return sum(area(design, replace(chip, rows=side, cols=side), dataflow, sram=sram).values())
 
     smallest = min(designs, key=lambda design: size(design, 1))
     least, side = size(smallest, 1), longest_side(chip)
@@ -184,13 +185,13 @@ def _require_room(room: float, chip: Hardware, designs: list[Design], dataflow: 
         )
 
 
-def _row(room: float, report: Report, plain: Report, sram_byte: float | None) -> dict:
+def _row(room: float, report: Report, plain: Report, sram: float) -> dict:
     chip, work = report.hardware, report.workload
     speedup, energy = plain.cycles / report.cycles, report.energy / plain.energy
     return {
         "area": room, "design": report.design.name, "rows": chip.rows, "cols": chip.cols, "buffer_bytes": chip.buffer_bytes,
         "dram_bytes_per_s": chip.dram_bytes_per_s,
-        "used": sum(area(report.design, chip, report.dataflow, sram_byte=sram_byte).values()), "model": work.name,
+        "used": sum(area(report.design, chip, report.dataflow, sram=sram).values()), "model": work.name,
         "dataset": work.dataset, "batch": work.batch, "seconds": report.cycles / chip.clock_hz, "energy": report.energy,
         "speedup": speedup, "energy_ratio": energy, "edp_ratio": energy / speedup,
     }  # fmt: skip
@@ -210,9 +211,9 @@ class _Search:
 
     def __init__(
         self, works: tuple[Workload, ...], chip: Hardware, dataflow: str, settings: dict[str, Any],
-        reference: Sequence[Report], largest: float, sram_byte: float | None,
+        reference: Sequence[Report], largest: float, sram: float,
     ) -> None:  # fmt: skip
-        self.works, self.chip, self.dataflow, self.settings, self.sram_byte = works, chip, dataflow, settings, sram_byte
+        self.works, self.chip, self.dataflow, self.settings, self.sram = works, chip, dataflow, settings, sram
         self.numbers = [report.numbers for report in reference]
         names = [work.name for work in works]
         self.weights = np.array([1 / names.count(name) for name in names]) / len(set(names))
@@ -248,7 +249,7 @@ class _Search:
     def _areas(self, design: Design) -> np.ndarray:
         """Return the area of every shape in square millimetres."""
         chips = (replace(self.chip, rows=rows, cols=cols) for rows, cols in self.shapes.tolist())
-        return np.array([sum(area(design, chip, self.dataflow, sram_byte=self.sram_byte).values()) for chip in chips])
+        return np.array([sum(area(design, chip, self.dataflow, sram=self.sram).values()) for chip in chips])
 
     def _simulated(self, design: Design, rows: int, cols: int) -> _Found | None:
         """Simulate all workloads on an array; return None if the buffer does not hold the smallest tile for it."""
@@ -289,8 +290,13 @@ class _Bounds:
             np.add.at(self.uses[:, w], [place[number] for number in work.table.numbers.tolist()], 1)
         self.predicted = np.flatnonzero(self.table.trained_weights())
         pairs = [predictor_layers(size, self.table.layers[i]) for i in self.predicted.tolist()]
-        self.predictor = [LayerTable.of(layers) for layers in zip(*pairs, strict=True)]
-        self.learned: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        halves = [np.unique(LayerTable.of(layers).numbers, return_inverse=True) for layers in zip(*pairs, strict=True)]
+        self.predictor = [LayerTable.of_shapes(numbers) for numbers, _ in halves]  # few distinct shapes, none without pairs
+        self.places = [places for _, places in halves]
+        every = np.concatenate([passes(table).reshape(-1, passes(table).shape[-1]) for table in (self.table, *self.predictor)])
+        cut = search(every, chip.buffer_bytes // chip.word_bytes, side)[:, 0] == IMPOSSIBLE
+        self.sides = sorted({*(anchor for anchor in _ANCHORS if anchor <= side), *self._turns(every[cut], 0, side)})
+        self.learned: dict[int, np.ndarray] = {}
 
     def cycles(self, design: Design, numbers: list[dict[str, int]]) -> np.ndarray:
         """Return the bounds. Axes: rows - 1, cols - 1, workload; infinite for arrays of more PEs.
@@ -300,85 +306,107 @@ class _Bounds:
         """
         true = np.array([n["warm_up"] + n["bp"] for n in numbers])
         gp = np.array([n["gp"] for n in numbers])
-        full, skipped = self._network
+        full, forward, update = self._network
         if not design.predictor:
             return (true + gp) * full
-        if design.own_array:  # the predictor works beside the network
-            return true * full + gp * skipped
+        if design.own_array:  # the predictor works beside the network, and the update waits for it
+            return true * full + gp * forward
         memory = design.predictor_memory_bytes
         if memory not in self.learned:
             self.learned[memory] = self._predictor(memory)
         learned, applied = self.learned[memory]
-        return true * (full + learned) + gp * (skipped + applied)
+        return true * (full + learned) + gp * (forward + update + applied)
 
     @cached_property
-    def _network(self) -> tuple[np.ndarray, np.ndarray]:
-        """Cycles of the network's own work in a batch with a backward pass, and in one without. Axes as of ``cycles``."""
+    def _network(self) -> np.ndarray:
+        """Cycles of the network's own work: a batch with a backward pass, the forward pass of one without, and the update.
 
-        def both(busy: list[np.ndarray], words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            (passes,) = busy
-            *each, update, alone = np.moveaxis(words, -1, 0)
-            return np.maximum(passes, np.stack(each, -1)).sum(-1) + update, np.maximum(passes[..., 0], alone) + update
+        Axes: these three, then as ``cycles``.
+        """
+
+        def of_layers(busy: list[np.ndarray], words: np.ndarray) -> list[np.ndarray]:
+            (array,), update = busy, words[..., 3]
+            passes_and_update = np.maximum(array, words[..., :3]).sum(-1) + update
+            return [passes_and_update, np.maximum(array[..., 0], words[..., 4]), update]
 
         words = self._traffic(lambda chip: network_counts(self.table, chip, self.dataflow)[..., DRAM])
-        return self._over_shapes([self.table], words, both, self.uses)
+        return self._over_shapes([self.table], words, of_layers, self.uses)
 
-    def _predictor(self, memory_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the cycles of the predictor's work in a batch in which it learns, and in one of Phase GP. Axes as of
-        ``cycles``."""
+    def _predictor(self, memory_bytes: int) -> np.ndarray:
+        """Return the cycles of the predictor's work: in a batch in which it learns, and in one of Phase GP.
 
-        def both(busy: list[np.ndarray], words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        Axes: these two, then as ``cycles``.
+        """
+        if not self.predictor:
+            return np.zeros_like(self._network[:2])
+        of_conv, of_dense = self.places
+
+        def of_layers(busy: list[np.ndarray], words: np.ndarray) -> list[np.ndarray]:
             conv, dense = busy
-            applied, compared, _, learning, _ = np.moveaxis(words, -1, 0)
-            predict, learn = conv[..., 0] + dense[..., 0], conv[..., 2] + dense[..., 1] + dense[..., 2]
-            return np.maximum(predict, compared) + np.maximum(learn, learning), np.maximum(predict, applied)
+            applied, compared, learning = words[..., 0], words[..., 1], words[..., 3]
+            predict = conv[:, of_conv, 0] + dense[:, of_dense, 0]
+            learn = conv[:, of_conv, 2] + (dense[..., 1] + dense[..., 2])[:, of_dense]
+            return [np.maximum(predict, compared) + np.maximum(learn, learning), np.maximum(predict, applied)]
 
         words = self._traffic(
             lambda chip: predictor_counts(self.table, chip, self.dataflow, self.size, memory_bytes)[self.predicted][..., DRAM]
         )
-        return self._over_shapes(self.predictor, words, both, self.uses[self.predicted])
+        return self._over_shapes(self.predictor, words, of_layers, self.uses[self.predicted])
 
     def _over_shapes(
         self,
         tables: list[LayerTable],
         words: dict[int, np.ndarray],
-        both: Callable[[list[np.ndarray], np.ndarray], tuple[np.ndarray, np.ndarray]],
+        of_layers: Callable[[list[np.ndarray], np.ndarray], list[np.ndarray]],
         uses: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return two kinds of batches on every shape. Axes: rows - 1, cols - 1, workload.
+    ) -> np.ndarray:
+        """Return kinds of work on every shape. Axes: kind, rows - 1, cols - 1, workload.
 
         Args:
-            tables: layers whose busy cycles ``both`` takes.
-            words: the traffic on square arrays by side, in cycles; that of the longest one within a shape's longer side counts.
-            both: returns the cycles of each layer for both kinds, from busy cycles and traffic.
+            tables: layers whose busy cycles ``of_layers`` takes.
+            words: cycles that DRAM takes at least, as ``_traffic`` returns them.
+            of_layers: returns the cycles of each layer for each kind, from busy cycles and traffic.
             uses: how often each workload uses each layer.
         """
         sides, stacked = np.array(list(words)), np.array(list(words.values()))
-        found = np.full((2, self.side, self.side, uses.shape[1]), np.inf)
+        found = []
         for rows in range(1, self.side + 1):
             cols = np.arange(1, min(self.side, self.most // rows) + 1)
             at = np.searchsorted(sides, np.maximum(rows, cols), side="right") - 1
-            busy = [self._busy(table, rows, cols) for table in tables]
-            found[:, rows - 1, : len(cols)] = [layers @ uses for layers in both(busy, stacked[at])]
-        return found[0], found[1]
+            kinds = of_layers([self._busy(table, rows, cols) for table in tables], stacked[at])
+            filled = np.full((len(kinds), self.side, uses.shape[1]), np.inf)
+            filled[:, : len(cols)] = [layers @ uses for layers in kinds]
+            found.append(filled)
+        return np.stack(found, 1)
 
     def _traffic(self, counted: Callable[[Hardware], np.ndarray]) -> dict[int, np.ndarray]:
-        """Return the cycles that DRAM takes on square arrays, by side.
+        """Return the cycles that DRAM takes on square arrays, by side: on an array between two of them it takes no less than on
+        the smaller.
 
         Args:
             counted: returns words for a chip. Axes: layer, component.
         """
         found: dict[int, np.ndarray] = {}
-        for side in (side for side in _ANCHORS if side <= self.side):
+        for side in self.sides:
             try:
                 words = counted(replace(self.chip, rows=side, cols=side))
-            except UsageError:
-                # Longer sides need larger tiles. One that the buffer does not hold either is found when it is simulated.
+            except UsageError:  # a longer side that the buffer does not hold either is found when it is simulated
                 if not found:
                     raise
                 break
             found[side] = words / self.chip.dram_words_per_cycle
         return found
+
+    def _turns(self, rows: np.ndarray, fit: int, cut: int) -> set[int]:
+        """Return the sides from which on columns are cut, of passes whose whole rows fit on a side ``fit`` and not on ``cut``.
+
+        A longer side asks for larger tiles, which move no fewer words, except where columns begin to be cut (see ``_tiling``).
+        """
+        if not len(rows) or cut - fit == 1:
+            return {cut} if len(rows) else set()
+        middle = (fit + cut) // 2
+        whole = search(rows, self.chip.buffer_bytes // self.chip.word_bytes, middle)[:, 0] != IMPOSSIBLE
+        return self._turns(rows[whole], middle, cut) | self._turns(rows[~whole], fit, middle)
 
     def _busy(self, table: LayerTable, rows: int, cols: np.ndarray) -> np.ndarray:
         """Return the cycles that arrays of some numbers of columns are busy. Axes: columns, layer, pass."""
@@ -388,8 +416,8 @@ class _Bounds:
         m, k = c.images * c.out_rows * c.out_cols, c.channels * c.kernel_rows * c.kernel_cols
         beside: Any = cols[:, None]  # each number of columns with each convolution
         each = c.copies * systolic_cycles(m, c.filters, k, rows, beside, self.dataflow)
-        passes = np.flatnonzero(used) // used.shape[-1]
-        starts = np.flatnonzero(np.diff(passes, prepend=-1))
+        kind = np.flatnonzero(used) // used.shape[-1]  # which pass of which layer
+        starts = np.flatnonzero(np.diff(kind, prepend=-1))
         found = np.zeros((len(cols), len(table) * used.shape[1]))
-        found[:, passes[starts]] = np.add.reduceat(each, starts, axis=1)
+        found[:, kind[starts]] = np.add.reduceat(each, starts, axis=1)
         return found.reshape(len(cols), len(table), used.shape[1])

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _RATIOS = {"speedup": "speed-up (x)", "energy_ratio": "energy", "edp_ratio": "energy x time"}
+_AREAS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _MARKERS = {"baseline": "s", "low": "o", "efficient": "D", "max": "^"}
 
 
@@ -32,7 +33,7 @@ def equal_area(means: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
                 rows = means[means["design"] == design]
                 axes.plot(rows["area"], rows[quantity], **_line(design))
             axes.set_xscale("log", base=2)
-            _plain_numbers(axes, [area for area in (1, 2, 4, 8, 16, 32, 64) if area <= 1.1 * means["area"].max()])
+            _plain_numbers(axes, [area for area in _AREAS if area <= 1.1 * means["area"].max()])
             if quantity != "energy_ratio":
                 axes.set_yscale("log")
                 ticks = (0.03, 0.1, 0.3, 1, 3, 10, 30)
@@ -75,13 +76,13 @@ def equal_area_by_network(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFram
             axes.plot(mean.index, np.exp(mean), **_line(design))
             axes.set_xscale("log", base=2)
             axes.set_yscale("log", base=2)
-            _plain_numbers(axes, [area for area in (1, 2, 4, 8, 16, 32, 64) if area <= 1.1 * data["area"].max()])
+            _plain_numbers(axes, [area for area in _AREAS if area <= 1.1 * data["area"].max()])
             ticks = (0.03125, 0.0625, 0.125, 0.25, 0.5, 1, 2)
             axes.set_yticks(ticks, ["1/32", "1/16", "1/8", "1/4", "1/2", "1", "2"])
             axes.set_title(style.LABELS[design], fontsize=10)
         panels[0].set_ylim(np.exp(data["ratio"].min()) / 1.1, max(2.0, np.exp(data["ratio"].max()) * 1.1))
         figure.supxlabel(style.words("area (mm2 at 40 nm, logarithmic)"), fontsize=10)
-        figure.supylabel(style.words("speed-up over the best baseline (x)"), fontsize=10)
+        figure.supylabel(style.words("speed-up over the best plain (x)"), fontsize=10)
     plt.close(figure)
     return figure, data.assign(ratio=np.exp(data["ratio"]))
 
@@ -91,23 +92,26 @@ def equal_area_memory(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """Speed-up of designs with several memories over the best baseline of the same area, a panel for each density of SRAM.
 
     Args:
-        table: columns density (a title), area, memory (a label) and speedup_of_plain.
+        table: columns area, speedup_of_plain, memory (KiB; 0 is LOW) and density (area of a byte over the table's).
     """
     import matplotlib.pyplot as plt
 
     densities, memories = (list(dict.fromkeys(table[name])) for name in ("density", "memory"))
     with style.use():
-        figure, panels = style.panels(len(densities), 3.2 * len(densities), 3.4, phone=2.5, sharey=True, sharex=True)
+        figure, panels = style.panels(len(densities), 4.4 * len(densities), 3.4, phone=2.5, sharey=True, sharex=True)
         for axes, density in zip(panels, densities, strict=True):
             axes.axhline(1, color=style.GREY, linestyle="--", linewidth=1)
-            for memory, color in zip(memories, style.SERIES, strict=False):
+            for memory, color in zip(memories, (style.ORANGE, style.SKY, style.BLUE, style.BLACK), strict=False):
                 rows = table[(table["density"] == density) & (table["memory"] == memory)]
-                axes.plot(rows["area"], rows["speedup_of_plain"], "o-", markersize=4, color=color, label=memory)
+                axes.plot(
+                    rows["area"], rows["speedup_of_plain"], "o-", markersize=4, color=color,
+                    label=f"{memory} KiB" if memory else "none (LOW)",
+                )  # fmt: skip
             axes.set_xscale("log", base=2)
-            _plain_numbers(axes, [area for area in (1, 2, 4, 8, 16, 32, 64) if area <= 1.1 * table["area"].max()])
-            axes.set_title(density, fontsize=10)
+            _plain_numbers(axes, [area for area in _AREAS if area <= 1.1 * table["area"].max()])
+            axes.set_title("SRAM of our table" if density == 1 else f"SRAM in {density:g} of the area", fontsize=10)
         figure.supxlabel(style.words("area (mm2 at 40 nm, logarithmic)"), fontsize=10)
-        figure.supylabel(style.words("speed-up over the best baseline (x)"), fontsize=10)
+        figure.supylabel(style.words("speed-up over the best plain (x)"), fontsize=10)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(len(memories), 2))
     plt.close(figure)
     return figure, table
