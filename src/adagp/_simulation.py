@@ -18,7 +18,10 @@ _WAYS = {"predict": "adagp", "sampled": "sampled-hardest"}
 """Methods by their names under the old option ``--way``, where these differ."""
 _INPUT_HELP = "For a module: its argument's shape, 8,3,64,64 or 8,77:int; repeatable."
 NetworkArgument = Annotated[
-    str, typer.Argument(help="A network's name (adagp info), a SCALE-Sim topology (net.csv), or package.module:attribute.")
+    str,
+    typer.Argument(
+        help="A network's name (adagp info), an ONNX file, a SCALE-Sim topology (net.csv), or package.module:attribute."
+    ),
 ]
 DatasetOption = Annotated[
     str | None,
@@ -28,6 +31,9 @@ DatasetOption = Annotated[
 ]
 BatchOption = Annotated[
     int | None, typer.Option(help="Samples a batch; unless given 128 for a name, else the file's or the input's.")
+]
+SizeOption = Annotated[
+    list[str], typer.Option("--size", help="For ONNX: a size that the file leaves open, tokens=128; repeatable.")
 ]
 HardwareOption = Annotated[str, typer.Option(help="A preset (paper-180pe, eyeriss-168pe, tpu-128x128) or a file (my.toml).")]
 
@@ -48,6 +54,7 @@ def simulate(
     hardware: HardwareOption = "paper-180pe",
     batch: BatchOption = None,
     input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
+    size: SizeOption = [],
     epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
     method: MethodOption = "adagp",
     way: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -70,7 +77,7 @@ def simulate(
         method = _WAYS.get(word, word) + colon + number
         say(f"adagp: --way {way} is now --method {method}")
     chip = _hardware(hardware)
-    work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
+    work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape), sizes=_sizes(size))
     report = acc.simulate(
         work, design=chip.design(design), dataflow=dataflow, hardware=chip.hardware, epochs=epochs, method=method
     )
@@ -90,6 +97,7 @@ def explore(
     array: Annotated[str, typer.Option(help="Array shapes, such as 12x15,16x16; the hardware's unless given.")] = "",
     hardware: HardwareOption = "paper-180pe",
     input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
+    size: SizeOption = [],
     epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
     figure: Annotated[str, typer.Option(help="Also draw it (.svg, .png or .pdf).")] = "",
 ) -> None:
@@ -110,12 +118,14 @@ def explore(
     arrays: list[tuple[int, int] | None] = [_array(text) for text in _listed("--array", array)] if array else [None]
     flows, designs = _listed("--dataflow", dataflow), [chip.design(name) for name in _listed("--design", design)]
     networks = list(dict.fromkeys(networks))
-    modules, models = ([name for name in networks if acc.kind_of(name) == kind] for kind in ("module", "model"))
+    modules, models, files = ([x for x in networks if acc.kind_of(x) == kind] for kind in ("module", "model", "onnx"))
     works = [  # among several networks each takes the options of its kind
         acc.find_workload(
             name,
             dataset=dataset if name in models or not models else None,
             inputs=tuple(input_shape) if name in modules or not modules else (),
+            sizes=_sizes(size) if name in files or not files else {},
+            batch=batches[0] if name in files else None,
         )
         for name in networks
     ]
@@ -150,6 +160,7 @@ def export(
     dataset: DatasetOption = None,
     batch: BatchOption = None,
     input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
+    size: SizeOption = [],
     passes: Annotated[str, typer.Option(help="forward, input-gradient, weight-gradient; with commas.")] = "forward",
     form: Annotated[str, typer.Option("--format", help="scalesim: its GEMM topology.")] = "scalesim",
     out: Annotated[str, typer.Option(help="The file; standard output unless given.")] = "",
@@ -160,7 +171,7 @@ def export(
     _require_other("--out", out, [network])
     if form != "scalesim":
         raise unknown("format", form, ["scalesim"])
-    work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
+    work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape), sizes=_sizes(size))
     known, wanted = {kind.replace(" ", "-"): kind for kind in acc.PASSES}, _listed("--passes", passes)
     for name in wanted:
         if name not in known:
@@ -203,6 +214,19 @@ def _listed(option: str, text: str) -> list[str]:
     if not words:
         raise UsageError(f"{option} takes one or more words with commas between them, got {short(text)}")
     return words
+
+
+def _sizes(texts: list[str]) -> dict[str, int]:
+    """Return sizes by name."""
+    found: dict[str, int] = {}
+    for text in texts:
+        name, equals, value = text.rpartition("=")
+        if not (name and equals):
+            raise UsageError(f"--size takes NAME=NUMBER, such as tokens=128, got {short(text)}")
+        if name in found:
+            raise UsageError(f"--size {name} is given twice; give it once")
+        found[name] = _whole(f"--size {name}", value)
+    return found
 
 
 def _whole(option: str, text: str) -> int:
