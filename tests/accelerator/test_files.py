@@ -127,9 +127,6 @@ def test_a14_endings_in_capitals_and_a_mark_of_byte_order_are_read(folder, capsy
     (folder / "MY.TOML").write_text("\ufeff" + acc.hardware_template(), encoding="utf-8")
     assert cli.main(["simulate", "NET.CSV", "--hardware", "MY.TOML"]) == 0
     assert cli.main(["explore", "NET.CSV", "--out", "s.csv", "--dataflow", "ws", "--design", "low"]) == 0
-    capsys.readouterr()
-    assert cli.main(["simulate", "net.onnx"]) == 2
-    assert "net.onnx is ONNX, which is not read" in capsys.readouterr().err
 
 
 def test_a10_files_of_one_name_can_be_told_apart(folder, capsys):

@@ -11,6 +11,7 @@ from ._hardware import LEVELS, EnergyTable, Hardware, hardware, presets
 from ._hardware_file import HardwareFile, hardware_template, read_hardware
 from ._layer import PASSES, Component, LayerShape
 from ._network import datasets, find_workload, kind_of, networks_of_today, workload
+from ._onnx import read_onnx
 from ._pipeline_schedule import PIPELINES, PipelineSchedule, pipeline
 from ._pipeline_training import simulate_pipeline
 from ._report import Report
@@ -25,6 +26,6 @@ __all__ = [
     "GPWork", "Hardware", "HardwareFile", "LayerShape", "PipelineSchedule", "Report", "Workload", "area", "area_power",
     "backward_work", "batch_macs", "compare_methods", "datasets", "dram_traffic", "equal_area", "equal_area_means", "explore",
     "eyeriss_anchors", "find_workload", "gemm_cycles", "hardware", "hardware_template", "kind_of", "ladder_bound",
-    "networks_of_today", "pipeline", "presets", "read_hardware", "read_topology", "sensitivity", "simulate", "simulate_all",
-    "simulate_pipeline", "tiling_words", "training_cost", "workload", "write_topology",
+    "networks_of_today", "pipeline", "presets", "read_hardware", "read_onnx", "read_topology", "sensitivity", "simulate",
+    "simulate_all", "simulate_pipeline", "tiling_words", "training_cost", "workload", "write_topology",
 ]  # fmt: skip

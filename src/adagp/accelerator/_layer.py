@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import product
-from math import ceil, gcd
+from math import ceil, gcd, prod
 from typing import Any, NamedTuple
 
 from .._errors import UsageError
@@ -242,6 +242,23 @@ class Convolution(NamedTuple):
 
 def _with_one(pair: tuple[int, int], way: int) -> tuple[int, int]:
     return (1, pair[1]) if way == 0 else (pair[0], 1)
+
+
+def as_planes(layer: LayerShape, **sizes: Any) -> LayerShape:
+    """Return a layer with one to three dimensions laid into two: a single one lies along the columns, a third joins the rows.
+
+    A dimension in which a window of three slides nowhere belongs to the channels, as in ``LayerShape.merged``.
+    """
+    wide, narrow = ("out_size", "in_size") if layer.transposed else ("in_size", "out_size")
+    taps, kept = 1, list(range(len(sizes["kernel"])))
+    for way in list(kept) if len(kept) > 2 else ():
+        if sizes[narrow][way] == 1 and sizes[wide][way] == sizes["kernel"][way]:
+            taps *= sizes["kernel"][way]
+            kept.remove(way)
+    field = "out_channels" if layer.transposed else "in_channels"
+    planes = {name: tuple(values[way] for way in kept) for name, values in sizes.items()}
+    laid: dict[str, Any] = {name: (prod(values[:-1]), values[-1]) if values else (1, 1) for name, values in planes.items()}
+    return replace(layer, **{field: getattr(layer, field) * taps}, **laid)
 
 
 def predictor_layers(size: PredictorSize, layer: LayerShape) -> tuple[LayerShape, LayerShape]:

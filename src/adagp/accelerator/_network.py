@@ -7,6 +7,7 @@ networks. A test traces them again and compares. After a change of ``adagp.model
 import contextlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -18,6 +19,7 @@ from .._errors import UsageError, require_whole, unknown
 from .._imported import imported
 from ._layer import LayerShape
 from ._layer_table import MOST
+from ._onnx import read_onnx
 from ._topology import read_topology
 from ._workload import MOST_SAMPLES, Workload
 
@@ -91,28 +93,36 @@ def workload(
 
 
 def find_workload(
-    target: str, *, dataset: str | None = None, batch: int | None = None, inputs: tuple[str, ...] = ()
+    target: str,
+    *,
+    dataset: str | None = None,
+    batch: int | None = None,
+    inputs: tuple[str, ...] = (),
+    sizes: Mapping[str, int] | None = None,
 ) -> Workload:
     """Return the workload that a word on the command line stands for.
 
     Args:
-        target: a name that ``workload`` takes; a SCALE-Sim topology (``net.csv``); or ``package.module:attribute``, where the
-            attribute is a module or a function that returns one.
+        target: a name that ``workload`` takes; a SCALE-Sim topology (``net.csv``); an ONNX file (``net.onnx``); or
+            ``package.module:attribute``, where the attribute is a module or a function that returns one.
         dataset: for a model of the zoo; CIFAR-10 unless given (the Transformer's: Multi30k).
-        batch: another batch size than 128 for a name, the file's for a topology, the inputs' for a module.
+        batch: another batch size than 128 for a name, the file's for a topology or ONNX, the inputs' for a module.
         inputs: for a module: its arguments' shapes, such as "8,3,64,64", or "8,77:int" for token numbers.
+        sizes: for ONNX: sizes that the file leaves open, by name.
 
     Raises:
-        UsageError: as ``workload`` and ``read_topology``; a target that cannot be imported or is no module; a data set or
-            an input that the target does not take.
+        UsageError: as ``workload``, ``read_topology`` and ``read_onnx``; a target that cannot be imported or is no module; a
+            data set, an input or a size that the target does not take.
     """
-    if target.lower().endswith(".onnx"):
-        raise UsageError(f"{target} is ONNX, which is not read; give package.module:attribute or a topology (net.csv)")
     kind = kind_of(target)
     if dataset is not None and kind != "model":
         raise UsageError(f"--dataset {dataset} goes with a model's name; {target} brings its own shapes")
     if inputs and kind != "module":
         raise UsageError(f"--input goes with package.module:attribute; {target} brings its own shapes")
+    if sizes and kind != "onnx":
+        raise UsageError(f"--size {next(iter(sizes))} goes with an ONNX file; {target} has no open sizes")
+    if kind == "onnx":
+        return read_onnx(target, batch, sizes)
     if kind == "topology":
         found = read_topology(target)
     elif kind == "module":
@@ -126,9 +136,13 @@ def find_workload(
 
 
 def kind_of(target: str) -> str:
-    """Return what a word on the command line stands for: "topology", "module", "today" (a network of today) or "model"."""
-    if target.lower().endswith(".csv"):
-        return "topology"
+    """Return what a word on the command line stands for.
+
+    It is "topology", "onnx", "module", "today" (a network of today) or "model".
+    """
+    for ending, kind in ((".csv", "topology"), (".onnx", "onnx")):
+        if target.lower().endswith(ending):
+            return kind
     if ":" in target:
         return "module"
     return "today" if target in _TODAY else "model"

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from .._errors import UsageError
-from ._layer import LayerShape
+from ._layer import LayerShape, as_planes
 
 aten = torch.ops.aten
 _POOLING = {
@@ -227,7 +227,7 @@ class Recorder(TorchDispatchMode):
         # A transposed convolution's weight is (in_ch, out_ch / groups, ...), any other's (out_ch, in_ch / groups, ...).
         across, along = weight.shape[0] // groups, weight.shape[1]
         self._add(
-            _as_planes(
+            as_planes(
                 LayerShape(
                     name=self._name(weight), kind="conv", batch=x.shape[0], groups=groups, transposed=transposed,
                     in_channels=across if transposed else along, out_channels=along if transposed else across,
@@ -393,23 +393,6 @@ def _reached(nodes: Iterable[Any]) -> set[Any]:
 def _takes_statistics(func: Any, args: tuple) -> bool:
     """Return whether a norm takes its statistics from the batch; batch norm in evaluation does not."""
     return func is not aten.native_batch_norm.default or bool(args[5])
-
-
-def _as_planes(layer: LayerShape, **sizes: Any) -> LayerShape:
-    """Return a layer with one to three dimensions laid into two: a single one lies along the columns, a third joins the rows.
-
-    A dimension in which a window of three slides nowhere belongs to the channels, as in ``LayerShape.merged``.
-    """
-    wide, narrow = ("out_size", "in_size") if layer.transposed else ("in_size", "out_size")
-    taps, kept = 1, list(range(len(sizes["kernel"])))
-    for way in list(kept) if len(kept) > 2 else ():
-        if sizes[narrow][way] == 1 and sizes[wide][way] == sizes["kernel"][way]:
-            taps *= sizes["kernel"][way]
-            kept.remove(way)
-    field = "out_channels" if layer.transposed else "in_channels"
-    planes = {name: tuple(values[way] for way in kept) for name, values in sizes.items()}
-    laid: dict[str, Any] = {name: (prod(values[:-1]), values[-1]) if values else (1, 1) for name, values in planes.items()}
-    return replace(layer, **{field: getattr(layer, field) * taps}, **laid)
 
 
 class BackwardCounter(TorchDispatchMode):

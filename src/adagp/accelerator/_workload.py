@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._errors import UsageError, require, require_whole
 from ._layer import PASSES, LayerShape
@@ -60,17 +60,7 @@ class Workload:
             return self
         if self.retrace is not None:
             return replace(self, batch=batch, layers=self.retrace(batch))
-        layers = []
-        for layer in self.layers:
-            field = "groups" if layer.kind == "matmul" else "batch"
-            size, rest = divmod(getattr(layer, field), self.batch)
-            if rest:
-                raise UsageError(
-                    f"layer {layer.name!r} does not scale with the batch ({field} {getattr(layer, field)} at batch "
-                    f"{self.batch}); trace the module with an example of batch {batch}"
-                )
-            handed_on = layer.handed_on // self.batch * batch
-            layers.append(replace(layer, **{field: size * batch, "handed_on": handed_on}))
+        layers = [scaled(layer, self.batch, batch) for layer in self.layers]
         return replace(self, batch=batch, layers=tuple(layers))
 
     def to_frame(self) -> "pd.DataFrame":
@@ -90,3 +80,21 @@ class Workload:
             for copies, m, n, k in layer.gemms(kind)
         ]  # fmt: skip
         return pd.DataFrame(rows)
+
+
+def scaled(layer: LayerShape, batch: int, new: int) -> LayerShape:
+    """Return a layer for another batch size, with which all of its work grows.
+
+    Raises:
+        UsageError: rows that are no multiple of the present batch.
+    """
+    # A product of activations has a group for each sample, or one for all if an operand is the same for all samples.
+    field = "groups" if layer.kind == "matmul" and layer.groups % batch == 0 else "batch"
+    size, rest = divmod(getattr(layer, field), batch)
+    if rest:
+        raise UsageError(
+            f"layer {layer.name!r} does not scale with the batch ({field} {getattr(layer, field)} at batch {batch}); trace the "
+            f"module with an example of batch {new}"
+        )
+    changes: dict[str, Any] = {field: size * new, "handed_on": layer.handed_on // batch * new}
+    return replace(layer, **changes)
