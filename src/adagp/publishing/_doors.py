@@ -1,0 +1,81 @@
+"""Whether to use ADA-GP, in a few sentences for each of three readers; every number comes from records or is computed."""
+
+from typing import TYPE_CHECKING
+
+from .. import evidence
+from .._escape import Html, fill_html
+from ._equal_area import area_numbers
+from ._templates import scale_of
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
+
+_RESEARCHER = """
+<b>You study how networks are trained.</b>
+On {scale}, ADA-GP ended {bp} points against backpropagation, paired over {n} seeds.
+Applying no gradient at all in the same batches (<i>coasting</i>) did as well: ADA-GP minus coasting is {coast} points.
+The predictions have {size:.0f} % of the size of a gradient, so ADA-GP is close to coasting.
+One figure speaks for skipping: ADA-GP's test loss differs from backpropagation's by {loss}, that of coasting by {coast_loss}.
+"""
+_USER = """
+<b>You train networks in PyTorch.</b>
+Do not expect a faster training on a GPU. On an {machine}, the paper's schedule ran at {slowest:.2f} to {fastest:.2f} times the
+speed of plain backpropagation, on {networks} of {networks} networks; this was recorded on {date} with the code of that day.
+Try first to train for fewer epochs: ADA-GP minus backpropagation of the same cost is {cheaper} points.
+"""
+_ARCHITECT = """
+<b>You build accelerators.</b>
+The paper's mean speed-up, {paper:g} times, follows from its schedule: with predictions that cost nothing, it gives {bound:.2f}
+times on any accelerator. Our model gives {efficient:.2f}.
+If you build it, build the design LOW: it has the speed-up of Efficient for {more:.1f} % more area, where Efficient takes
+{area:.1f} times the area.
+The same area spent on a larger plain array gives {plain:.1f} times. At that area LOW gives {large:.2f} times the speed of the
+best plain array.
+"""
+_RECALLED = """
+We had the paper's abstract and public reports of it, not its full text. The numbers of its schedule, among them the warm-up of
+ten epochs and the ratios from 4:1 to 1:1, are recalled.
+"""
+
+
+def doors() -> "HTML":
+    """Return the answers for a researcher, for a user of PyTorch and for an architect, as HTML."""
+    from IPython.display import HTML
+
+    from .. import accelerator as acc
+
+    records = evidence.deciding()
+    scores = {other: evidence.interval(evidence.pairs(records, "adagp", other)["difference"]) for other in _OTHERS}
+    losses = {
+        method: evidence.interval(evidence.pairs(records, method, "bp", loss=True)["difference"])
+        for method in ("adagp", "coast")
+    }
+    runs = evidence.summary(record for record in records if record.run.method in ("adagp", "bp"))
+    steps = evidence.recorded_steps()
+    ladders = [model["glue"]["ladder"] for model in steps["models"].values()]
+    ratios = evidence.quality(record for record in records if record.run.method == "adagp")["norm_ratio"]
+    text = fill_html(
+        _RESEARCHER,
+        scale=f"{', '.join(sorted(set(runs['model'])))} ({scale_of(runs)})",
+        bp=_said(scores["bp"]), coast=_said(scores["coast"]), n=scores["bp"].pairs if scores["bp"] else 0,
+        size=100 * ratios.mean(), loss=_said(losses["adagp"], digits=3), coast_loss=_said(losses["coast"], digits=3),
+    ), fill_html(
+        _USER,
+        machine=steps["provenance"]["machine"]["device"], date=steps["provenance"]["date"][:10],
+        slowest=min(ladders), fastest=max(ladders), networks=len(ladders), cheaper=_said(scores["equal-cost"]),
+    ), fill_html(
+        _ARCHITECT, paper=evidence.paper_value("mean-speedup"), bound=acc.ladder_bound()[0], **area_numbers()
+    )  # fmt: skip
+    doors = "".join(f'<div class="adagp-door"><p>{door}</p></div>' for door in text)
+    return HTML(f'<div class="adagp-doors">{doors}</div><p class="adagp-basis">{Html(_RECALLED)}</p>')
+
+
+_OTHERS = ("bp", "coast", "equal-cost")
+
+
+def _said(found: evidence.Interval | None, digits: int = 2) -> str:
+    if found is None:
+        return "not compared yet"
+    if found.low is None or found.high is None:
+        return f"{found.mean:+.{digits}f} (too few pairs for an interval)"
+    return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
