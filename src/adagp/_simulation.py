@@ -101,8 +101,7 @@ def explore(
     out: Annotated[str, typer.Option(help="The table (.csv); with --equal-area it may be left out.", show_default=False)] = "",
     dataset: DatasetOption = None,
     dataflow: Annotated[
-        str | None,
-        typer.Option(help="Dataflows with commas; all unless given, with --equal-area one, ws.", show_default=False),
+        str | None, typer.Option(help="Dataflows with commas; all unless given, with --equal-area one, ws.", show_default=False)
     ] = None,
     design: Annotated[
         str,
@@ -126,9 +125,15 @@ def explore(
         ),
     ] = False,
     area: Annotated[
-        str, typer.Option(help="With --equal-area: areas in mm2 with commas; unless given, up to 16 times the chip's.")
-    ] = "",
-    grow: Annotated[str, typer.Option(help="With --equal-area: buffer, bandwidth or both, which grow with the area.")] = "",
+        str | None,
+        typer.Option(
+            help="With --equal-area: areas in mm2 with commas; unless given, up to 16 times the chip's.", show_default=False
+        ),
+    ] = None,
+    grow: Annotated[
+        str | None,
+        typer.Option(help="With --equal-area: buffer, bandwidth or both, which grow with the area.", show_default=False),
+    ] = None,
 ) -> None:
     """Simulate every combination of dataflows, designs and sizes.
 
@@ -149,8 +154,8 @@ def explore(
         from . import figures  # before the simulations: it may refuse
     batches: list[int | None] = [_whole("--batch", text) for text in _listed("--batch", batch)] if batch else [None]
     arrays: list[tuple[int, int] | None] = [_array(text) for text in _listed("--array", array)] if array else [None]
-    usual = "ws" if equal_area else ",".join(acc.DATAFLOWS)
-    flows = _listed("--dataflow", usual if dataflow is None else dataflow)
+    every = ["ws"] if equal_area else list(acc.DATAFLOWS)
+    flows = every if dataflow is None else _listed("--dataflow", dataflow)
     designs = [chip.design(name) for name in _listed("--design", design)]
     if equal_area:
         for option, given, number in (("--dataflow", dataflow, len(flows)), ("--batch", batch, len(batches))):
@@ -160,12 +165,13 @@ def explore(
             raise UsageError(f"--equal-area searches the arrays itself, got --array {short(array)}; leave --array out")
         works = _networks(networks, dataset, tuple(input_shape), size, batches[0]) if networks else _zoo(dataset)
         works = works if batches[0] is None else [work.with_batch(batches[0]) for work in works]
-        areas = [_number("--area", text) for text in _listed("--area", area)] if area else None
-        table = _equal_area(works, areas, designs, flows[0], chip.hardware, _listed("--grow", grow) if grow else [], epochs)
+        areas = None if area is None else [_number("--area", text) for text in _listed("--area", area)]
+        growing = [] if grow is None else _listed("--grow", grow)
+        table = _equal_area(works, areas, designs, flows[0], chip.hardware, growing, epochs)
         done = f"{len(table)} simulations in {out}" if out else ""
     else:
         for option, given in (("--area", area), ("--grow", grow)):
-            if given:
+            if given is not None:
                 raise UsageError(f"{option} goes with --equal-area, got {short(given)}; add --equal-area or leave it out")
         if not networks:
             raise UsageError("explore needs a network: a model's name, a topology (net.csv) or package.module:attribute")

@@ -9,6 +9,7 @@ Assumptions: the clock is the same for all sizes; control, wires and pads are fr
 the chip's own, whatever the area, unless they are asked to grow with it. A design need not use all of its area.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -29,7 +30,7 @@ from ._layer import Convolution, predictor_layers
 from ._layer_table import LayerTable, convolutions, passes
 from ._report import Report
 from ._simulate import simulate
-from ._tiling import IMPOSSIBLE, search
+from ._tiling import IMPOSSIBLE, search, search_cut
 from ._workload import Workload
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def equal_area(
         >>> from adagp import accelerator as acc
         >>> found = acc.equal_area([acc.workload("vgg13")], [4.22], designs=["baseline", "efficient"])
         >>> found.set_index("design")["speedup"].round(1).to_dict()
-        {'baseline': 7.9, 'efficient': 1.4}
+        {'baseline': 8.1, 'efficient': 1.4}
 
     Args:
         areas: in square millimetres, as ``area`` computes it; by default ``default_areas``.
@@ -218,27 +219,29 @@ class _Search:
         names = [work.name for work in works]
         self.weights = np.array([1 / names.count(name) for name in names]) / len(set(names))
         side = longest_side(chip)
+        one = area("baseline", replace(chip, rows=1, cols=1), dataflow, sram=sram)
+        most = 1 + int((largest * (1 + _ROOM) - sum(one.values())) / one["PE array"])
         sides = np.arange(1, side + 1)
-        self.shapes = np.stack(np.meshgrid(sides, sides, indexing="ij"), -1).reshape(-1, 2)
-        fitting = self.shapes[self._areas(Design.named("baseline")) <= largest * (1 + _ROOM)]
-        most = 2 ** int(fitting.prod(-1).max(initial=1) - 1).bit_length()  # few different numbers, whose bounds are kept
-        self.bounds = _bounds(works, chip, dataflow, settings["predictor"], side, most)
+        shapes = np.stack(np.meshgrid(sides, sides, indexing="ij"), -1).reshape(-1, 2)
+        self.shapes = shapes[shapes.prod(-1) <= most]
+        # A power of two, so that few numbers of PEs occur, whose bounds are kept.
+        self.bounds = _bounds(works, chip, dataflow, settings["predictor"], side, 2 ** (most - 1).bit_length())
         self.limits: dict[Design, tuple[np.ndarray, np.ndarray]] = {}
-        self.simulated: dict[tuple[Design, int, int], _Found | None] = {}
+        self.simulated: dict[tuple[Design, int, int], _Found] = {}
 
     def best(self, design: Design, room: float) -> _Found | None:
         """Return the fastest array that fits an area; None if none does."""
         if design not in self.limits:
-            cycles = self.bounds.cycles(design, self.numbers)
-            self.limits[design] = self._mean(cycles).ravel(), self._areas(design)
+            cycles = self.bounds.cycles(design, self.numbers)[*(self.shapes - 1).T]
+            self.limits[design] = self._mean(cycles), self._areas(design)
         limits, areas = self.limits[design]
-        fitting = np.flatnonzero(areas <= room * (1 + _ROOM))
+        fitting = np.flatnonzero((areas <= room * (1 + _ROOM)) & np.isfinite(limits))
         best: _Found | None = None
         for i in fitting[np.argsort(limits[fitting], kind="stable")]:
             if best and limits[i] >= best.time:
                 break
             found = self._simulated(design, *self.shapes[i].tolist())
-            if found and (best is None or found.time < best.time):
+            if best is None or found.time < best.time:
                 best = found
         return best
 
@@ -251,20 +254,17 @@ class _Search:
         chips = (replace(self.chip, rows=rows, cols=cols) for rows, cols in self.shapes.tolist())
         return np.array([sum(area(design, chip, self.dataflow, sram=self.sram).values()) for chip in chips])
 
-    def _simulated(self, design: Design, rows: int, cols: int) -> _Found | None:
-        """Simulate all workloads on an array; return None if the buffer does not hold the smallest tile for it."""
+    def _simulated(self, design: Design, rows: int, cols: int) -> _Found:
+        """Simulate all workloads on an array."""
         key = design, rows, cols
         if key not in self.simulated:
             chip = replace(self.chip, rows=rows, cols=cols)
             memory = {design.predictor_memory_bytes} if design.predictor else set()
-            try:
-                prepare(self.works, chip, [self.dataflow], self.settings["predictor"], memory)
-                reports = [
-                    simulate(work, design=design, dataflow=self.dataflow, hardware=chip, **self.settings) for work in self.works
-                ]
-                self.simulated[key] = _Found(float(self._mean(np.array([report.cycles for report in reports]))), reports)
-            except UsageError:  # all else was checked by the reference's simulation
-                self.simulated[key] = None
+            prepare(self.works, chip, [self.dataflow], self.settings["predictor"], memory)
+            reports = [
+                simulate(work, design=design, dataflow=self.dataflow, hardware=chip, **self.settings) for work in self.works
+            ]
+            self.simulated[key] = _Found(float(self._mean(np.array([report.cycles for report in reports]))), reports)
         return self.simulated[key]
 
 
@@ -293,13 +293,10 @@ class _Bounds:
         halves = [np.unique(LayerTable.of(layers).numbers, return_inverse=True) for layers in zip(*pairs, strict=True)]
         self.predictor = [LayerTable.of_shapes(numbers) for numbers, _ in halves]  # few distinct shapes, none without pairs
         self.places = [places for _, places in halves]
-        every = np.concatenate([passes(table).reshape(-1, passes(table).shape[-1]) for table in (self.table, *self.predictor)])
-        cut = search(every, chip.buffer_bytes // chip.word_bytes, side)[:, 0] == IMPOSSIBLE
-        self.sides = sorted({*(anchor for anchor in _ANCHORS if anchor <= side), *self._turns(every[cut], 0, side)})
         self.learned: dict[int, np.ndarray] = {}
 
     def cycles(self, design: Design, numbers: list[dict[str, int]]) -> np.ndarray:
-        """Return the bounds. Axes: rows - 1, cols - 1, workload; infinite for arrays of more PEs.
+        """Return the bounds. Axes: rows - 1, cols - 1, workload; infinite for more PEs, or where the buffer holds no tile.
 
         Args:
             numbers: batches of each phase, for each workload.
@@ -329,7 +326,7 @@ class _Bounds:
             passes_and_update = np.maximum(array, words[..., :3]).sum(-1) + update
             return [passes_and_update, np.maximum(array[..., 0], words[..., 4]), update]
 
-        words = self._traffic(lambda chip: network_counts(self.table, chip, self.dataflow)[..., DRAM])
+        words = self._traffic([self.table], lambda chip: network_counts(self.table, chip, self.dataflow)[..., DRAM])
         return self._over_shapes([self.table], words, of_layers, self.uses)
 
     def _predictor(self, memory_bytes: int) -> np.ndarray:
@@ -349,7 +346,8 @@ class _Bounds:
             return [np.maximum(predict, compared) + np.maximum(learn, learning), np.maximum(predict, applied)]
 
         words = self._traffic(
-            lambda chip: predictor_counts(self.table, chip, self.dataflow, self.size, memory_bytes)[self.predicted][..., DRAM]
+            self.predictor,
+            lambda chip: predictor_counts(self.table, chip, self.dataflow, self.size, memory_bytes)[self.predicted][..., DRAM],
         )
         return self._over_shapes(self.predictor, words, of_layers, self.uses[self.predicted])
 
@@ -369,44 +367,52 @@ class _Bounds:
             uses: how often each workload uses each layer.
         """
         sides, stacked = np.array(list(words)), np.array(list(words.values()))
-        found = []
-        for rows in range(1, self.side + 1):
-            cols = np.arange(1, min(self.side, self.most // rows) + 1)
+        longest = sides[-1]
+        found: np.ndarray | None = None
+        for rows in range(1, longest + 1):
+            cols = np.arange(1, min(longest, self.most // rows) + 1)
             at = np.searchsorted(sides, np.maximum(rows, cols), side="right") - 1
             kinds = of_layers([self._busy(table, rows, cols) for table in tables], stacked[at])
-            filled = np.full((len(kinds), self.side, uses.shape[1]), np.inf)
-            filled[:, : len(cols)] = [layers @ uses for layers in kinds]
-            found.append(filled)
-        return np.stack(found, 1)
-
-    def _traffic(self, counted: Callable[[Hardware], np.ndarray]) -> dict[int, np.ndarray]:
-        """Return the cycles that DRAM takes on square arrays, by side: on an array between two of them it takes no less than on
-        the smaller.
-
-        Args:
-            counted: returns words for a chip. Axes: layer, component.
-        """
-        found: dict[int, np.ndarray] = {}
-        for side in self.sides:
-            try:
-                words = counted(replace(self.chip, rows=side, cols=side))
-            except UsageError:  # a longer side that the buffer does not hold either is found when it is simulated
-                if not found:
-                    raise
-                break
-            found[side] = words / self.chip.dram_words_per_cycle
+            if found is None:
+                found = np.full((len(kinds), self.side, self.side, uses.shape[1]), np.inf)
+            found[:, rows - 1, : len(cols)] = [layers @ uses for layers in kinds]
+        assert found is not None
         return found
 
-    def _turns(self, rows: np.ndarray, fit: int, cut: int) -> set[int]:
-        """Return the sides from which on columns are cut, of passes whose whole rows fit on a side ``fit`` and not on ``cut``.
+    def _traffic(self, tables: list[LayerTable], counted: Callable[[Hardware], np.ndarray]) -> dict[int, np.ndarray]:
+        """Return the cycles that DRAM takes on square arrays, by side, up to the longest for which the buffer holds a tile.
 
-        A longer side asks for larger tiles, which move no fewer words, except where columns begin to be cut (see ``_tiling``).
+        On an array between two of them it takes no less than on the smaller. A longer side asks for larger tiles, which move no
+        fewer words, except where columns begin to be cut (see ``_tiling``); so these sides are among them.
+
+        Args:
+            tables: layers whose traffic is counted.
+            counted: returns words for a chip. Axes: layer, component.
         """
-        if not len(rows) or cut - fit == 1:
-            return {cut} if len(rows) else set()
-        middle = (fit + cut) // 2
-        whole = search(rows, self.chip.buffer_bytes // self.chip.word_bytes, middle)[:, 0] != IMPOSSIBLE
-        return self._turns(rows[whole], middle, cut) | self._turns(rows[~whole], fit, middle)
+        capacity = self.chip.buffer_bytes // self.chip.word_bytes
+
+        def whole(rows: np.ndarray, side: int) -> np.ndarray:
+            return search(rows, capacity, side)[:, 0] != IMPOSSIBLE
+
+        def turns(rows: np.ndarray, fit: int, cut: int) -> set[int]:
+            """Return the sides from which on columns are cut, where whole rows fit on ``fit`` and not on ``cut``."""
+            if not len(rows) or cut - fit == 1:
+                return {cut} if len(rows) else set()
+            middle = (fit + cut) // 2
+            fits = whole(rows, middle)
+            return turns(rows[fits], middle, cut) | turns(rows[~fits], fit, middle)
+
+        def holds(side: int) -> bool:
+            return all(search_cut(row, capacity, side)[0] != IMPOSSIBLE for row in rows[~whole(rows, side)])
+
+        rows = np.unique(np.concatenate([passes(table).reshape(-1, passes(table).shape[-1]) for table in tables]), axis=0)
+        rows = rows[~whole(rows, self.side)]  # the others fit on every array
+        longest = self.side
+        if not holds(longest):  # not even a single PE's is refused by the count, with its reason
+            longest = max(1, bisect_left(range(1, self.side + 1), True, key=lambda side: not holds(side)))
+        sides = sorted({*_ANCHORS, *turns(rows, 0, self.side), longest})
+        rate = self.chip.dram_words_per_cycle
+        return {side: counted(replace(self.chip, rows=side, cols=side)) / rate for side in sides if side <= longest}
 
     def _busy(self, table: LayerTable, rows: int, cols: np.ndarray) -> np.ndarray:
         """Return the cycles that arrays of some numbers of columns are busy. Axes: columns, layer, pass."""

@@ -33,7 +33,7 @@ def equal_area(means: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
                 rows = means[means["design"] == design]
                 axes.plot(rows["area"], rows[quantity], **_line(design))
             axes.set_xscale("log", base=2)
-            _plain_numbers(axes, [area for area in _AREAS if area <= 1.1 * means["area"].max()])
+            _mark_areas(axes, means["area"])
             if quantity != "energy_ratio":
                 axes.set_yscale("log")
                 ticks = (0.03, 0.1, 0.3, 1, 3, 10, 30)
@@ -76,13 +76,13 @@ def equal_area_by_network(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFram
             axes.plot(mean.index, np.exp(mean), **_line(design))
             axes.set_xscale("log", base=2)
             axes.set_yscale("log", base=2)
-            _plain_numbers(axes, [area for area in _AREAS if area <= 1.1 * data["area"].max()])
+            _mark_areas(axes, data["area"])
             ticks = (0.03125, 0.0625, 0.125, 0.25, 0.5, 1, 2)
             axes.set_yticks(ticks, ["1/32", "1/16", "1/8", "1/4", "1/2", "1", "2"])
             axes.set_title(style.LABELS[design], fontsize=10)
         panels[0].set_ylim(np.exp(data["ratio"].min()) / 1.1, max(2.0, np.exp(data["ratio"].max()) * 1.1))
         figure.supxlabel(style.words("area (mm2 at 40 nm, logarithmic)"), fontsize=10)
-        figure.supylabel(style.words("speed-up over the best plain (x)"), fontsize=10)
+        figure.supylabel(style.words("speed-up over the best plain array (x)"), fontsize=10)
     plt.close(figure)
     return figure, data.assign(ratio=np.exp(data["ratio"]))
 
@@ -108,17 +108,18 @@ def equal_area_memory(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
                     label=f"{memory} KiB" if memory else "none (LOW)",
                 )  # fmt: skip
             axes.set_xscale("log", base=2)
-            _plain_numbers(axes, [area for area in _AREAS if area <= 1.1 * table["area"].max()])
-            axes.set_title("SRAM of our table" if density == 1 else f"SRAM in {density:g} of the area", fontsize=10)
+            _mark_areas(axes, table["area"])
+            axes.set_title("SRAM of our table" if density == 1 else f"SRAM with {density:g} of its area", fontsize=10)
         figure.supxlabel(style.words("area (mm2 at 40 nm, logarithmic)"), fontsize=10)
-        figure.supylabel(style.words("speed-up over the best plain (x)"), fontsize=10)
+        figure.supylabel(style.words("speed-up over the best plain array (x)"), fontsize=10)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=style.columns(len(memories), 2))
     plt.close(figure)
     return figure, table
 
 
-def _plain_numbers(axes: Any, ticks: list[int]) -> None:
-    """Mark an axis of areas with numbers in place of powers."""
+def _mark_areas(axes: Any, areas: "pd.Series") -> None:
+    """Mark an axis with round areas, as numbers in place of powers."""
+    ticks = [area for area in _AREAS if 0.9 * areas.min() <= area <= 1.1 * areas.max()]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.set_xticks([], minor=True)
 

@@ -34,6 +34,7 @@ from ._display import (
     sweep_table,
     variant_table,
 )
+from ._doors import doors
 from ._equal_area import area_numbers, equal_area_table, first_area, growth_table, low_by_network, method_table
 from ._equal_cost import (
     better_table,
@@ -83,7 +84,7 @@ __all__ = [
     "better_table", "build_book", "claims_in_readme", "claims_page", "claims_table", "coasting_summary", "coasting_table",
     "compat_table", "component_cycles", "component_table", "confirmation_table", "control_table", "coverage_summary",
     "coverage_table", "criterion_table", "criterion_verdict", "crossing_counts", "cycle_account", "cycle_table", "decay_table",
-    "describe", "difference", "equal_area_table", "execute_notebooks", "finding", "findings", "first_area", "forecast",
+    "describe", "difference", "doors", "equal_area_table", "execute_notebooks", "finding", "findings", "first_area", "forecast",
     "format_table", "fpga_table", "frontier_table", "gains_table", "gate_table", "growth_table", "hold_pages", "html_table",
     "judge_document", "judge_report", "large_batch_table", "layer_table", "loops_refused_table", "loops_table",
     "low_by_network", "method_table", "model_story", "needed_runs", "networks_table", "noise_table", "notebook_jobs",

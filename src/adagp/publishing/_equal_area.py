@@ -40,7 +40,7 @@ def equal_area_table(means: "pd.DataFrame") -> "HTML":
     rows = [
         {
             "area (mm2)": f"{row['area']:.2f}", "design": LABELS[row["design"]], "array": f"{row['rows']}x{row['cols']}",
-            "area used": f"{row['used']:.2f}", "speed-up": f"{row['speedup']:.2f}", "energy": f"{row['energy_ratio']:.2f}",
+            "speed-up": f"{row['speedup']:.2f}", "energy": f"{row['energy_ratio']:.2f}",
             "energy x time": f"{row['edp_ratio']:.3f}", "speed-up over plain": f"{row['speedup_of_plain']:.2f}",
             "energy over plain": f"{row['energy_ratio_of_plain']:.2f}",
             "energy x time over plain": f"{row['edp_ratio_of_plain']:.2f}",

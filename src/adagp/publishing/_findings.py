@@ -327,7 +327,7 @@ def _area(profile: str) -> "HTML":
     return finding(
         "area",
         fill_html(CARDS["area"], **numbers),
-        figures.compared(rows, xlabel="times faster than the baseline's own array", reference=1.0),
+        figures.compared(rows, xlabel="speed-up over the baseline", reference=1.0),
         alt="Speed-up of the fastest plain array, LOW and Efficient at the areas of the baseline and of Efficient",
         page="23_equal_area",
         basis="Computed, weight stationary; geometric means over the models, one array for all; the same buffer, bandwidth and "
