@@ -1,5 +1,7 @@
 """The report of ``adagp judge``: one HTML file without addresses outside, and the same figures as JSON."""
 
+import re
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +38,18 @@ body {{ font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff }
 body {{ max-width: 52rem; margin: 2rem auto; padding: 0 1rem }}
 h1 {{ font-size: 1.6rem }} h2 {{ font-size: 1.2rem; margin-top: 2rem }}
 .verdict {{ border-left: .4rem solid {color}; background: #f4f4f4; padding: .8rem 1rem; font-size: 1.15rem }}
-.scroll {{ overflow-x: auto }}
 table {{ border-collapse: collapse; font-size: .9rem }}
 caption {{ caption-side: bottom; text-align: left; color: #555; padding-top: .4rem }}
 th, td {{ padding: .3rem .7rem; text-align: left; border-bottom: 1px solid #ddd }}
-code {{ background: #f4f4f4 }}
+code {{ background: #f4f4f4; overflow-wrap: anywhere }}
+.narrow {{ display: none }}
+@media (max-width: 34rem) {{ .wide {{ display: none }} .narrow {{ display: block }} }}
+@media (max-width: 50rem) {{
+  table, caption, tbody, tr, td {{ display: block }} thead {{ display: none }}
+  tr {{ padding: .4rem 0; border-bottom: 1px solid #ddd }}
+  td {{ padding: 0; border: 0 }} td:first-child {{ font-weight: 600 }}
+  td:not(:first-child)::before {{ content: attr(data-label) ": "; color: #555 }}
+}}
 </style>
 </head>
 <body>
@@ -50,13 +59,13 @@ code {{ background: #f4f4f4 }}
 <ul>{points}</ul>
 <h2>Accuracy against cost</h2>
 {frontier}
-<div class="scroll">{methods}</div>
+{methods}
 <h2>Paired differences</h2>
-<div class="scroll">{differences}</div>
+{differences}
 <h2>Predictions and true gradients</h2>
 {cosines}
 <h2>Step times</h2>
-<div class="scroll">{times}</div>
+{times}
 <h2>What this rests on</h2>
 <ul>{basis}</ul>
 </body>
@@ -250,7 +259,9 @@ def _basis(found: Judgement, setting: str, command: str) -> list[str]:
 
 
 def _table(table: "pd.DataFrame", caption: str) -> Html:
-    return Html(html_table(table, caption).data)
+    """Return a table whose cells carry the name of their column, which stands before them on a phone."""
+    labels = cycle(as_html(name) for name in table)
+    return Html(re.sub("<td>", lambda _: f'<td data-label="{next(labels)}">', html_table(table, caption).data))
 
 
 def _items(texts: list[str]) -> Html:
