@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import figures
+from .._errors import count
 from .._escape import Html, as_html, fill_html
 from .._files import write_atomic, write_json
 from ..evidence import Interval, Judgement, width_words
@@ -22,7 +23,7 @@ _RESULT = {
     "worse": "{title} is worse than backpropagation at equal cost: {points:+.2f} points.",
     "within noise": "The difference between {title} and backpropagation at equal cost is within noise: {interval} points with "
     "{n} seeds. More seeds (--seeds) narrow the interval.",
-    "seeds": "No verdict: {n} seeds are too few for an interval. Give --seeds 3 or more.",
+    "seeds": "No verdict: {seeds} too few for an interval. Give --seeds 3 or more.",
     "cost": "No verdict: {title} costs {cost:.1f} epochs of backpropagation, budgets are from {least:.1f} to {most:.1f}.",
     "untrained": "No verdict: backpropagation itself reaches only {whole:.1f} % in this setting, so no method can be compared.",
 }
@@ -78,7 +79,8 @@ def verdict_line(found: Judgement) -> str:
     own, curve = found.own, found.curve["cost"]
     plain = found.runs[found.runs["method"] == "bp"]
     return _RESULT[found.missing or found.result].format(
-        title=find(found.method).title, n=own["n"], cost=own["cost"], least=curve.min(), most=curve.max(),
+        title=find(found.method).title, n=own["n"], seeds=count(own["n"], "seed is", "seeds are"), cost=own["cost"],
+        least=curve.min(), most=curve.max(),
         points=own["distance"].mean if own["distance"] else float("nan"), interval=cell(own["distance"]),
         whole=plain[plain["epochs"] == plain["epochs"].max()]["accuracy"].mean(),
     )  # fmt: skip
