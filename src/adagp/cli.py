@@ -247,7 +247,7 @@ def judge(
 
     Train it, backpropagation at several budgets, ADA-GP, coasting and skipping, and write a report. Recorded runs are reused.
     """
-    require(*EXTRAS["models"], *EXTRAS["data"], *EXTRAS["book"], what="adagp judge")
+    require(*EXTRAS["book"], *EXTRAS["models"], *EXTRAS["data"], what="adagp judge")  # book first: it brings the others
     from pathlib import Path
 
     from . import evidence, measuring, publishing, running

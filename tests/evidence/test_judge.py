@@ -95,7 +95,7 @@ def test_the_report_is_one_file_that_needs_no_other(mine, tmp_path):
     assert "&lt;b&gt;bold&lt;/b&gt; method &amp; more" in page and "a &lt;machine&gt;" in page
     assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!#)|url\((?!#)|@import|<script|<link", page)
     assert "takes as long on this machine (6.4 epochs): 4." in page
-    assert page.count("<svg") == 2 and "Mine is better" in page and "+5.57 [" in page
+    assert page.count("<svg") == 4 and page.count('class="narrow"') == 2 and "Mine is better" in page and "+5.57 [" in page
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(document))
     assert document["result"] == "better" and document["cosine"] == {"features.0": 0.25} and len(document["runs"]) == 24
 
