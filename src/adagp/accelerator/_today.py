@@ -52,7 +52,8 @@ class Attention(nn.Module):
         source = x if source is None else source
         parts = (self.query(x), self.key(source), self.value(source))
         query, key, value = (part.unflatten(-1, (-1, self.size)).transpose(1, 2) for part in parts)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal, enable_gqa=True)
+        grouped = key.shape[1] != query.shape[1]
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal, enable_gqa=grouped)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
