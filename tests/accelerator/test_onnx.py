@@ -56,7 +56,9 @@ def test_a_convolutional_network_has_the_layers_of_its_trace(save):
     path = save(
         [
             node("Conv", ["x", "w1"], ["a"], strides=[2, 2], pads=[3, 3, 3, 3]),
-            node("BatchNormalization", ["a", "s", "s", "s", "s"], ["b"]), node("Relu", ["b"], ["c"]),
+            node("BatchNormalization", ["a", "s", "s", "s", "s"], ["b"]),
+            node("Constant", [], ["zero"], value_float=0.0), node("CastLike", ["zero", "b"], ["least"]),
+            node("Clip", ["b", "least"], ["c"]),
             node("MaxPool", ["c"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
             node("Conv", ["p", "w2"], ["d"], group=4, dilations=[2, 1], pads=[2, 1, 2, 1]),
             node("GlobalAveragePool", ["d"], ["e"]), node("Flatten", ["e"], ["f"]),

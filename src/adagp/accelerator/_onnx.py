@@ -174,7 +174,8 @@ class _Reader:
 
     def _follow(self, node: "NodeProto", scope: dict[str, Value], *, is_product: bool) -> None:
         """Follow each layer's output to find out whether pooling is its only use (``_recorder.Recorder`` says how)."""
-        held = sorted({self._holds[name] for name in node.input if name in self._holds})
+        read = node.input[: 1 if node.op_type == "CastLike" else None]
+        held = sorted({self._holds[name] for name in read if name in self._holds})
         out = next(filter(None, node.output), "")
         shape = scope[out].shape if out else None
         if is_product:

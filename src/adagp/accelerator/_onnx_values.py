@@ -99,7 +99,7 @@ def outputs_of(
     data = _computed(node, inputs, opset, where)
     has_graphs = any(a.HasField("g") or a.graphs for a in node.attribute)  # they may read anything
     types = _types(node, inputs, opset, where) if data is None and not has_graphs else {}
-    given = [value for value in inputs if value is not None]
+    given = [value for value in inputs[: 1 if node.op_type == "CastLike" else None] if value is not None]  # the other: a type
     sizes_only = node.op_type in ("Shape", "Size")
     fixed = sizes_only or (node.op_type not in _RANDOM and not has_graphs and all(value.fixed for value in given))
     is_constant = node.op_type == "Constant"

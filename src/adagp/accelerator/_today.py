@@ -42,7 +42,7 @@ class Attention(nn.Module):
         self, width: int, heads: int, key_heads: int, *, bias: bool, out_bias: bool, causal: bool = False, source: int = 0
     ) -> None:
         super().__init__()
-        self.size, self.causal = width // heads, causal
+        self.size, self.causal, self.grouped = width // heads, causal, heads != key_heads
         self.query = nn.Linear(width, width, bias)
         self.key = nn.Linear(source or width, self.size * key_heads, bias)
         self.value = nn.Linear(source or width, self.size * key_heads, bias)
@@ -52,7 +52,7 @@ class Attention(nn.Module):
         source = x if source is None else source
         parts = (self.query(x), self.key(source), self.value(source))
         query, key, value = (part.unflatten(-1, (-1, self.size)).transpose(1, 2) for part in parts)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal, enable_gqa=True)
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal, enable_gqa=self.grouped)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
