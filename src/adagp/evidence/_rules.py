@@ -105,7 +105,8 @@ def pairs(records: Iterable[Record], method: str, reference: str, *, loss: bool 
     import pandas as pd
 
     def value(record: Record) -> float:
-        return record.curves[-1].test_loss if loss else record.score
+        last = record.curves[-1].test_loss if loss else record.score
+        return float("nan") if last is None else last
 
     sides: dict[str, list[Record]] = {method: [], reference: []}
     for record in records:

@@ -13,15 +13,18 @@ if TYPE_CHECKING:
 _RESEARCHER = """
 <b>You study how networks are trained.</b>
 Its accuracy minus backpropagation's is {bp} points, paired over {n} seeds ({scale}). Applying no gradient at all in the same
-batches (<i>coasting</i>) is {compared}: ADA-GP minus coasting is {coast} points. The predictions have {size:.0f} % of the size
-of a gradient, so ADA-GP is close to coasting. The test loss is another matter: minus that of backpropagation, ADA-GP's is {loss}
-and that of coasting {coast_loss}.
+batches (<i>coasting</i>) is {compared}: ADA-GP minus coasting is {coast} points. The predictions have {size:.0f} % of the
+size of a gradient, so ADA-GP is close to coasting. The test loss is another matter: minus that of backpropagation, ADA-GP's
+is {loss} and that of coasting {coast_loss}.
 """
 _USER = """
 <b>You train networks in PyTorch.</b>
+{gpu} To save time, train for fewer epochs first: the accuracy of ADA-GP minus that of backpropagation that stops at the same
+cost is {cheaper} points.
+"""
+_GPU = """
 On a GPU it was slower on {slower} of {networks} networks: on an {machine}, the paper's schedule ran at {slowest:.2f} to
-{fastest:.2f} times the speed of plain backpropagation (recorded on {date}, with the code of that day). To save time, train for
-fewer epochs first: the accuracy of ADA-GP minus that of backpropagation that stops at the same cost is {cheaper} points.
+{fastest:.2f} times the speed of plain backpropagation (recorded on {date}, with the code of that day).
 """
 _ARCHITECT = """
 <b>You build accelerators.</b>
@@ -51,24 +54,40 @@ def doors() -> "HTML":
         for method in ("adagp", "coast")
     }
     runs = evidence.summary(record for record in records if record.run.method in ("adagp", "bp"))
-    steps = evidence.recorded_steps()
-    ladders = [model["glue"]["ladder"] for model in steps["models"].values()]
     ratios = evidence.quality(record for record in records if record.run.method == "adagp")["norm_ratio"]
-    text = fill_html(
+    researcher = fill_html(
         _RESEARCHER,
-        compared=_COMPARED[_side(scores["coast"])],
+        bp=_said(scores["bp"]),
+        n=scores["bp"].pairs if scores["bp"] else 0,
         scale=f"{', '.join(sorted(set(runs['model'])))}, {scale_of(runs)}",
-        bp=_said(scores["bp"]), coast=_said(scores["coast"]), n=scores["bp"].pairs if scores["bp"] else 0,
-        size=100 * ratios.mean(), loss=_said(losses["adagp"], digits=3), coast_loss=_said(losses["coast"], digits=3),
-    ), fill_html(
-        _USER,
-        machine=steps["provenance"]["machine"]["device"], date=steps["provenance"]["date"][:10],
-        slower=sum(ladder < 1 for ladder in ladders), slowest=min(ladders), fastest=max(ladders), networks=len(ladders), cheaper=_said(scores["equal-cost"]),
-    ), fill_html(
+        compared=_COMPARED[_side(scores["coast"])],
+        coast=_said(scores["coast"]),
+        size=100 * ratios.mean(),
+        loss=_said(losses["adagp"], digits=3),
+        coast_loss=_said(losses["coast"], digits=3),
+    )
+    user = fill_html(_USER, gpu=_on_gpu(), cheaper=_said(scores["equal-cost"]))
+    architect = fill_html(
         _ARCHITECT, paper=evidence.paper_value("mean-speedup"), bound=acc.ladder_bound()[0], **area_numbers()
-    )  # fmt: skip
-    doors = "".join(f'<div class="adagp-door"><p>{door}</p></div>' for door in text)
+    )
+    doors = "".join(f'<div class="adagp-door"><p>{door}</p></div>' for door in (researcher, user, architect))
     return HTML(f'<div class="adagp-doors">{doors}</div><p class="adagp-basis">{Html(_RECALLED)}</p>')
+
+
+def _on_gpu() -> Html:
+    steps = evidence.recorded_steps()
+    if steps is None:
+        return Html("No GPU has been timed yet.")
+    ladders = [model["glue"]["ladder"] for model in steps["models"].values()]
+    return fill_html(
+        _GPU,
+        slower=sum(ladder < 1 for ladder in ladders),
+        networks=len(ladders),
+        machine=steps["provenance"]["machine"]["device"],
+        slowest=min(ladders),
+        fastest=max(ladders),
+        date=steps["provenance"]["date"][:10],
+    )
 
 
 _OTHERS = ("bp", "coast", "equal-cost")
