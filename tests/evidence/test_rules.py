@@ -188,3 +188,17 @@ def test_step_times_on_an_accelerator_say_in_how_many_models_the_schedule_is_slo
     assert "a card" in page and page.count("0.50") == 2 and "100,000" in page
     monkeypatch.setattr("adagp.publishing._display.recorded_steps", lambda: None)
     assert "No recorded run" in publishing.steps_table().data
+
+
+def test_a_claim_that_the_schedule_alone_meets_as_well_says_so():
+    """Only one that holds: the schedule explains no value that differs."""
+
+    def judged(value, alone):
+        one, other = (Measured(value=number, n="", low=number, high=number) for number in (value, alone))
+        return Claim(
+            id="x", source="paper", sentence="", paper=1.47, unit="x", holds={"within": 0.05}, deterministic=True, notebook="",
+            recorded=None, current=one, schedule=other,
+        )  # fmt: skip
+
+    assert judged(1.46, 1.465).follows_from_schedule and judged(1.46, 1.465).verdict == "holds"
+    assert not judged(1.46, 1.30).follows_from_schedule and not judged(1.30, 1.465).follows_from_schedule
