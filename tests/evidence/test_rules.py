@@ -197,3 +197,17 @@ def test_means_are_over_the_fourteen_models_and_yolo_v3_stands_beside_them():
     assert work.dataset == "voc" and len(evidence.model_table("imagenet")) == 14
     beside = evidence.model_traits("yolo_v3")
     assert len(beside) == 15 and beside.loc["yolo_v3", "layers"] == 75 and len(evidence.model_traits("vgg13")) == 14
+
+
+def test_a_claim_that_the_schedule_alone_meets_as_well_says_so():
+    """Only one that holds: the schedule explains no value that differs."""
+
+    def judged(value, alone):
+        one, other = (Measured(value=number, n="", low=number, high=number) for number in (value, alone))
+        return Claim(
+            id="x", source="paper", sentence="", paper=1.47, unit="x", holds={"within": 0.05}, deterministic=True, notebook="",
+            recorded=None, current=one, schedule=other,
+        )  # fmt: skip
+
+    assert judged(1.46, 1.465).follows_from_schedule and judged(1.46, 1.465).verdict == "holds"
+    assert not judged(1.46, 1.30).follows_from_schedule and not judged(1.30, 1.465).follows_from_schedule
