@@ -37,7 +37,7 @@ def _made(runs: list[Run]) -> list[Record]:
         seconds = estimate(missing, device=device) / jobs
         say_everywhere(
             f"They will take about {duration(seconds)}, {jobs} at a time, and are kept in {store.folder}. adagp reproduce "
-            "--only with this page's name trains the same ones."
+            "--only PAGE, with this page's name, trains the same ones."
         )
         run_all(runs, store, device=device, report=say_everywhere)
     return [record for run in runs if (record := store.get(run)) is not None]
