@@ -51,9 +51,10 @@ bench: setup  ## time the engine, the loaders and the accelerator model; kill ru
 	@export MALLOC_MMAP_THRESHOLD_=34359738368 MALLOC_TRIM_THRESHOLD_=34359738368; \
 	for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit 1; done
 
-validate: setup  ## run SCALE-Sim, ZigZag, and other libraries' optimizers and networks, in environments of their own
+validate: setup  ## run SCALE-Sim, ZigZag, ONNX, and other libraries' optimizers and networks, in environments of their own
 	@$(VENV)/bin/python validation/run_scalesim.py
 	@$(VENV)/bin/python validation/run_zigzag.py
+	@$(VENV)/bin/python validation/run_onnx.py
 	@$(VENV)/bin/python validation/run_crossing.py
 
 rtl: setup  ## synthesize the RTL in an environment of its own; needs iverilog, verilator and opensta
