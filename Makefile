@@ -13,7 +13,7 @@ RUN := $(VENV)/bin/adagp
 REPRODUCE_FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce lint test book check record bench validate rtl compat dist lock clean elsewhere
+.PHONY: help setup reproduce lint test lab book check record bench validate rtl compat dist lock clean elsewhere
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ setup: $(VENV)/.ready  ## install the pinned dependencies into .venv (the other 
 $(VENV)/.ready: pyproject.toml constraints.txt $(if $(OWN),,elsewhere)
 	@$(or $(PYTHON),python3) -c 'import sys; sys.exit(0 if (3, 11, 5) <= sys.version_info < (3, 13) else "adagp needs Python 3.11 (from 3.11.5) or 3.12, found %s: make setup PYTHON=python3.11" % sys.version.split()[0])'
 	@$(PYTHON) .ci/setup.py
+
+$(VENV)/.lab: $(VENV)/.ready
+	@$(PYTHON) .ci/setup.py lab
 
 $(VENV)/.test: $(VENV)/.ready
 	@$(PYTHON) .ci/setup.py test
@@ -37,6 +40,9 @@ lint: $(VENV)/.test  ## ruff and mypy, as pyproject.toml configures them
 test: $(VENV)/.test  ## everything a change can break
 	@$(VENV)/bin/python -m pytest -n auto --dist loadgroup
 
+lab: $(VENV)/.lab  ## open the notebooks in JupyterLab
+	@$(VENV)/bin/jupyter lab notebooks
+
 book: setup  ## build the book from the notebooks executed last
 	@$(RUN) book --profile $(PROFILE)
 
@@ -47,15 +53,16 @@ record: setup  ## make the next runs of the full plan and keep them under artifa
 	@$(RUN) record --time-budget $(or $(TIME),25m)
 
 bench: setup  ## time the engine, the loaders and the accelerator model; kill runs twenty times
-	@# Without these settings glibc hands large blocks back after every step, and page faults are what is timed.
-	@export MALLOC_MMAP_THRESHOLD_=34359738368 MALLOC_TRIM_THRESHOLD_=34359738368; \
+	@# The settings of workers that train (src/adagp/_memory.py): without them page faults are what is timed.
+	@export MALLOC_MMAP_THRESHOLD_=34359738368 MALLOC_TRIM_THRESHOLD_=34359738368 GLIBC_TUNABLES=glibc.malloc.hugetlb=1; \
 	for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit 1; done
 
-validate: setup  ## run SCALE-Sim, ZigZag, ONNX, and other libraries' optimizers and networks, in environments of their own
+validate: $(VENV)/.test  ## run SCALE-Sim, ZigZag, ONNX, and other libraries' optimizers, networks and training loops
 	@$(VENV)/bin/python validation/run_scalesim.py
 	@$(VENV)/bin/python validation/run_zigzag.py
 	@$(VENV)/bin/python validation/run_onnx.py
 	@$(VENV)/bin/python validation/run_crossing.py
+	@OMP_NUM_THREADS=1 PYTHONPATH=src $(VENV)/bin/python validation/run_loops.py
 
 rtl: setup  ## synthesize the RTL in an environment of its own; needs iverilog, verilator and opensta
 	@$(VENV)/bin/python validation/run_hardware.py

@@ -30,5 +30,5 @@ def wanted(versions: str) -> list[str]:
 @nox.parametrize("python, versions", CELLS)
 def compat(session: nox.Session, versions: str) -> None:
     """Run the tests of engine, predictors, schedules, models and accelerator, and record what ran."""
-    session.install("--upgrade", *wanted(versions), "pytest", "hypothesis", "beartype")
+    session.install("--upgrade", *wanted(versions), "pytest", "pytest-xdist", "hypothesis", "beartype")
     session.run("python", "validation/run_compat.py", *session.posargs, env={"PYTHONPATH": "src", "OMP_NUM_THREADS": "1"})

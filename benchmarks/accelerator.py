@@ -1,7 +1,7 @@
 """The accelerator model's own speed, and first answers of the command; run by ``make bench``.
 
-The sweep is the whole zoo on every dataflow and design. Where SCALE-Sim is installed (``make validate``), it simulates some
-products in the same run.
+The sweep is the whole zoo on every dataflow and design. Where SCALE-Sim and ZigZag are installed (``make validate``), the one
+simulates some products in the same run, and the other searches the tilings of some layers.
 """
 
 import json
@@ -10,13 +10,16 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from adagp.measuring import keep_times
 
 VALIDATION = Path(__file__).resolve().parents[1] / "validation"
 REPEATS = 5
 PRODUCTS = 5  # that SCALE-Sim simulates, of the sample of ``make validate``
+SEARCHES = 3  # layers that ZigZag tiles, of those of ``make validate``
 COMMANDS = (["simulate", "vgg13"], ["--help"], ["info"])
 GOALS = {"sweep": 0.5, "adagp simulate vgg13": 1.5}  # seconds
 GIB = 1.0
@@ -43,28 +46,60 @@ def answer(arguments: list[str]) -> tuple[float, float]:
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def asked(simulator: str, script: str, questions: dict) -> dict | None:
+    """Return a simulator's answers, or None where it is not installed."""
+    python = VALIDATION.parent / f".venv-{simulator}" / "bin" / "python"
+    if not python.exists():
+        return None
+    command = [str(python), str(VALIDATION / script)]
+    ran = subprocess.run(command, input=json.dumps(questions), capture_output=True, text=True, check=True)
+    return json.loads(ran.stdout)
+
+
+def each(work: Callable[[Any], object], things: Iterable[Any]) -> list[float]:
+    """Return the seconds of a call for each of some things."""
+    times = []
+    for thing in things:
+        start = time.perf_counter()
+        work(thing)
+        times.append(time.perf_counter() - start)
+    return times
+
+
 def against_scalesim() -> dict[str, list[float]]:
     """Return the seconds a product of SCALE-Sim and of the closed form; empty where SCALE-Sim is not installed."""
-    python = VALIDATION.parent / ".venv-scalesim" / "bin" / "python"
-    if not python.exists():
-        return {}
-    sys.path.insert(0, str(VALIDATION))
     from run_scalesim import ARRAYS, exported, sample
 
     from adagp import accelerator as acc
 
     (rows, cols), *_ = ARRAYS
     products = [product | {"dataflow": "ws", "rows": rows, "cols": cols} for product in sample()[:PRODUCTS]]
-    asked = json.dumps({"products": products, "topology": exported()})
-    script = [str(python), str(VALIDATION / "simulate_layers.py")]
-    answered = subprocess.run(script, input=asked, capture_output=True, text=True, check=True)
-    ours = []
-    for product in products:
-        start = time.perf_counter()
-        acc.gemm_cycles(**{key: product[key] for key in ("M", "N", "K", "rows", "cols", "dataflow")})
-        ours.append(time.perf_counter() - start)
-    theirs = [product["seconds"] for product in json.loads(answered.stdout)["products"]]
-    return {"a product by SCALE-Sim": theirs, "a product by the closed form": ours}
+    theirs = asked("scalesim", "simulate_layers.py", {"products": products, "topology": exported()})
+    if theirs is None:
+        return {}
+
+    def cycles(product: dict) -> object:
+        return acc.gemm_cycles(**{key: product[key] for key in ("M", "N", "K", "rows", "cols", "dataflow")})
+
+    return {
+        "a product by SCALE-Sim": [product["seconds"] for product in theirs["products"]],
+        "a product by the closed form": each(cycles, products),
+    }
+
+
+def against_zigzag() -> dict[str, list[float]]:
+    """Return the seconds of a search for the best tiling of a layer; empty where ZigZag is not installed."""
+    from run_zigzag import BUFFER_WORDS, best, searched, sizes
+
+    layers = [x for _, x in searched()[:SEARCHES]]
+    searches = [{"sizes": sizes(x), "stride": x.stride[0], "buffer_words": BUFFER_WORDS} for x in layers]
+    theirs = asked("zigzag", "cost_mappings.py", {"mappings": [], "searches": searches})
+    if theirs is None:
+        return {}
+    return {
+        "a search by ZigZag": [search["seconds"] for search in theirs["searches"]],
+        "a search by this package": each(lambda x: best(x, BUFFER_WORDS), layers),
+    }
 
 
 def main() -> None:
@@ -76,7 +111,8 @@ def main() -> None:
         name = " ".join(["adagp", *arguments])
         answers = [answer(arguments) for _ in range(REPEATS)]
         measured[name], measured[f"{name}, processor"] = (list(values) for values in zip(*answers, strict=True))
-    measured |= against_scalesim()
+    sys.path.insert(0, str(VALIDATION))
+    measured |= against_scalesim() | against_zigzag()
     mark = f" * goal {GIB:g} GiB" if max(peak) > GIB else ""
     print(f"{count[0]} simulations in a sweep, peak memory {max(peak):.2f} GiB{mark}")
     for name, values in measured.items():

@@ -21,12 +21,13 @@ import torch
 
 from adagp import LadderSchedule
 from adagp import accelerator as acc
-from adagp.measuring import ONLY_GP, ONLY_WARM_UP, Bench, in_turn, ladder_seconds
+from adagp.measuring import ONLY_GP, ONLY_WARM_UP, Bench, in_turn, keep_times, ladder_seconds
 from adagp.methods import METHODS
 from adagp.running import Run, find_device
 from adagp.schedule import Segment
 
 STRICT, LOOSE = ("vgg13", "resnet50"), ("densenet121", "mobilenet_v2", "inception_v3")
+SIX, GPU_BATCHES, GPU_LADDER = (*STRICT, *LOOSE, "inception_v4"), (128, 1024), 1.15
 GOALS = {  # (GP, BP) at most
     "float32": {"strict": (1.10, 1.08), "loose": (1.25, 1.15)},
     "bfloat16": {"strict": (1.20, 1.15), "loose": (1.40, 1.20)},
@@ -86,7 +87,8 @@ def high_water() -> int:
 
 def memory(name: str, batch: int) -> None:
     """Print the peak memory of each kind of step, in a process of its own."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}  # freed memory must count as free
+    # Freed memory must count as free.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
     mib = {
         kind: float(subprocess.run(
             [sys.executable, __file__, "--peak", name, kind, "--batch", str(batch)],
@@ -102,6 +104,35 @@ def memory(name: str, batch: int) -> None:
     )
 
 
+def on_gpu(repeats: int) -> None:
+    """Print the speed of the paper's ladder over that of plain backpropagation: six networks, bfloat16, two batch sizes.
+
+    The goal is a ladder that is faster on all six, and at least 1.15 times as fast on three.
+    """
+    what = f"{', '.join(SIX)} at 3x32x32 in bfloat16 with batches of {' and '.join(f'{n:,}' for n in GPU_BATCHES)}"
+    if find_device() != "cuda":
+        raise SystemExit(f"no GPU was found: with one, --gpu times plain, Phase-BP and Phase-GP steps of {what}")
+    print(f"{torch.cuda.get_device_name()}: {what}; medians of {repeats}")
+    print(f"{'model':14}{'batch':>7}{'plain BP':>10}{'BP/plain':>10}{'GP/plain':>10}{'ladder':>9}")
+    for batch in GPU_BATCHES:
+        ladders, kept = [], {}
+        for name in SIX:
+            kinds, _ = steps(name, "bfloat16", "cuda", batch)
+            times = in_turn({kind: kinds[kind] for kind in ("plain BP", "GP", "BP")}, "cuda", repeats=repeats, warm_up=5)
+            plain, gp, bp = (statistics.median(times[kind]) for kind in ("plain BP", "GP", "BP"))
+            ladders.append(plain / ladder_seconds(gp, bp))
+            settings = f"{name}, bfloat16, batch {batch}, {torch.cuda.get_device_name()}"
+            kept |= {f"{settings}: {kind}": [1e3 * one for one in values] for kind, values in times.items()}
+            mark = "*" if ladders[-1] <= 1 else " "
+            print(
+                f"{name:14}{batch:>7}{1e3 * plain:>7.1f} ms{bp / plain:>10.2f}{gp / plain:>10.2f}{ladders[-1]:>8.2f}{mark}",
+                flush=True,
+            )
+        keep_times("engine on a GPU", kept, unit="ms")
+        fast = sum(ladder >= GPU_LADDER for ladder in ladders)
+        print(f"batch {batch:,}: {fast} of {len(SIX)} ladders at {GPU_LADDER} or more{'*' if fast < 3 else ''}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=[*STRICT, *LOOSE])
@@ -109,10 +140,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--gpu", action="store_true", help="time the ladder on a GPU, in bfloat16 at two batch sizes")
     parser.add_argument("--peak", nargs=2, metavar=("MODEL", "KIND"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak:
         peak(*options.peak, options.batch)
+        return
+    if options.gpu:
+        on_gpu(options.repeats)
         return
     torch.set_num_threads(options.threads)
     device = find_device()
@@ -121,14 +156,18 @@ def main() -> None:
         f"{'model':14}{'precision':10}{'forward':>9}{'plain BP':>10}{'GP':>8}{'BP':>8}{'GP/fwd':>9}"
         f"{'BP/plain':>10}{'ladder':>9}"
     )
+    measured: dict[str, list[float]] = {}
     for precision in options.precisions:
         for name in options.models:
             kinds, cost = steps(name, precision, device, options.batch)
             times = in_turn(kinds, device, repeats=options.repeats, warm_up=2)
             median = {kind: statistics.median(values) for kind, values in times.items()}
             # Ratios of neighbours in time, so that drift of the machine cancels.
-            gp = statistics.median(a / b for a, b in zip(times["GP"], times["forward"], strict=True))
-            bp = statistics.median(a / b for a, b in zip(times["BP"], times["plain BP"], strict=True))
+            ratios = {
+                "GP over forward and optimizer": [a / b for a, b in zip(times["GP"], times["forward"], strict=True)],
+                "BP over plain": [a / b for a, b in zip(times["BP"], times["plain BP"], strict=True)],
+            }
+            gp, bp = map(statistics.median, ratios.values())
             ladder = median["plain BP"] / ladder_seconds(median["GP"], median["BP"])
             goal = GOALS[precision]["strict" if name in STRICT else "loose"]
             marks = (gp > goal[0], bp > goal[1], precision == "float32" and ladder < LADDER.get(name, 1.28))
@@ -138,8 +177,12 @@ def main() -> None:
                 f"{name:14}{precision:10}{milli[0]:>9}{milli[1]:>10}{milli[2]:>8}{milli[3]:>8}{cells[0]:>9}{cells[1]:>10}{cells[2]:>9}",
                 flush=True,
             )
+            ladders = [a / ladder_seconds(b, c) for a, b, c in zip(times["plain BP"], times["GP"], times["BP"], strict=True)]
+            settings = f"{name}, {precision}, batch {options.batch}, {device}"
+            measured |= {f"{settings}: {what}": values for what, values in (ratios | {"ladder": ladders}).items()}
             cut = statistics.median(a / b for a, b in zip(times["truncated"], times["plain BP"], strict=True))
             print(f"{'':14}truncated step over plain BP: {cut:.2f} measured, {cost:.2f} by multiply-accumulates", flush=True)
+    keep_times("engine", measured, unit="times")
     for name in options.models:
         memory(name, options.batch)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from adagp.measuring import keep_times
 from adagp.running import Run, Store, profile, run_all
 
 KILLS, LIMIT = 20, 3.0
@@ -74,6 +75,7 @@ def main() -> None:
         f"{len(hidden)} temporary files left; stops took {statistics.median(stops):.1f} s, at most {max(stops):.1f} s{mark} "
         f"(load {os.getloadavg()[0]:.1f})"
     )
+    keep_times("kills", {"a stop of a training of many runs": stops})
 
 
 if __name__ == "__main__":

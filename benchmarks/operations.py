@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from adagp.measuring import ONLY_GP, ONLY_WARM_UP, Bench
+from adagp.measuring import ONLY_GP, ONLY_WARM_UP, Bench, keep_times
 from adagp.running import Run
 
 MODELS = ("vgg13", "resnet50", "densenet121", "mobilenet_v2", "inception_v3", "inception_v4")
@@ -49,6 +49,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print("operations of a step; * misses its goal")
     print(f"{'model':14}{'layers':>7}{'plain BP':>10}{'forward + optimizer':>21}{'BP, extra':>11}{'GP, extra':>11}")
+    counted: dict[str, list[float]] = {}
     for name in options.models:
         bench = Bench(Run(model=name, dataset="cifar10", method="adagp", width=0.25, batch_size=8), "cpu")
         bench.setup.optimizer.param_groups[0]["foreach"] = True
@@ -61,6 +62,8 @@ def main() -> None:
         layers = len(bp.layers)
         cells = [f"{n}{'*' if n > FIRST[k] + FURTHER * (layers - 13) else ' '}" for k, n in extra.items()]
         print(f"{name:14}{layers:>7}{plain:>10}{forward:>21}{cells[0]:>11}{cells[1]:>11}", flush=True)
+        counted |= {f"{name}: extra in Phase {phase}": [number] for phase, number in extra.items()}
+    keep_times("operations of a step", counted, unit="operations")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""ADA-GP in a Hugging Face Accelerate loop: python examples/accelerate_loop.py"""
+"""ADA-GP in a loop with Hugging Face's Accelerate.
+
+    python examples/accelerate_loop.py
+
+prints the loss after each epoch and the number of batches so far in each phase.
+"""
 
 import accelerate
 import torch

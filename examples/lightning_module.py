@@ -1,4 +1,9 @@
-"""ADA-GP in PyTorch Lightning, by manual optimization: python examples/lightning_module.py"""
+"""ADA-GP in PyTorch Lightning, by manual optimization.
+
+    python examples/lightning_module.py
+
+shows Lightning's own progress, then prints the number of batches in each phase.
+"""
 
 import adagp
 import adagp._torchvision  # before Lightning: it imports torchvision, which needs help beside a CPU build of torch

@@ -1,4 +1,9 @@
-"""Loss, phase, ratio and predictor quality of an ADA-GP run in TensorBoard: python examples/tensorboard_logging.py [FOLDER]"""
+"""Loss, phase, ratio and predictor quality of an ADA-GP run in TensorBoard.
+
+    python examples/tensorboard_logging.py [FOLDER]
+
+writes the events of three epochs, and prints the command that shows them.
+"""
 
 import sys
 

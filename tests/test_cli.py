@@ -3,7 +3,9 @@
 import io
 import json
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -101,7 +103,7 @@ def test_train_keeps_a_record_and_is_not_done_twice(checkout, capsys):
 
 def test_info_lists_every_valid_name(capsys):
     facts = json.loads(run(capsys, "info", "--json")[1])
-    assert len(facts["models"]) == 14 and "shared-network" in facts["predictors"]
+    assert len(facts["models"]) == 15 and "shared-network" in facts["predictors"]
     assert {"smoke", "quick", "full"} <= set(facts["profiles"]) and "numbers" in facts["datasets"]
     assert {"ADAGP_HOME", "ADAGP_DATA", "OMP_NUM_THREADS"} == set(facts["environment"])
 
@@ -134,6 +136,25 @@ def test_every_help_fits_into_80_columns(capsys, monkeypatch):
         assert code == 0 and cut == [], command
     listed = run(capsys, "--help")[1].partition("Commands:")[2].split("\n  ")[1:]
     assert [line.split()[0] for line in listed] == list(COMMANDS[1:])
+
+
+def test_a_user_without_a_home_folder_is_told_before_anything_is_simulated(capsys, monkeypatch, tmp_path):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.delitem(sys.modules, "adagp.figures", raising=False)
+    monkeypatch.delattr(adagp, "figures", raising=False)
+    code, out, err = run(capsys, "explore", "vgg13", "--out", "x.csv", "--figure", "x.png")
+    assert (code, out, list(tmp_path.iterdir())) == (2, "", [])
+    assert err == "adagp: this user has no home folder for matplotlib's settings; set MPLCONFIGDIR or HOME to a folder\n"
+
+
+def test_help_says_why_it_has_no_descriptions():
+    asked = subprocess.run([sys.executable, "-B", "-OO", "-m", "adagp", "--help"], capture_output=True, text=True)
+    assert asked.returncode == 0 and "PYTHONOPTIMIZE=2" in asked.stdout
 
 
 def test_the_shell_is_told_what_may_follow(capsys, monkeypatch):

@@ -19,7 +19,7 @@ FLOORS = (
     {"models"},
     {"predictors", "schedule", "data"},
     {"methods"},
-    {"_files", "_paths", "_threads", "_work", "_torchvision"},
+    {"_files", "_memory", "_paths", "_threads", "_work", "_torchvision"},
     {"_progress"},
     {"_predictor_size", "_escape"},
     {"_processes"},

@@ -79,7 +79,7 @@ def plan() -> list:
     VGG13 at full width by the paper's schedule in bfloat16 autocast, three seeds; one seed of every network by the reduced
     plan; VGG13 with raw targets and its other controls; then the Transformer's other seeds, and the networks'.
     """
-    from adagp.models import available
+    from adagp.models import FOURTEEN
     from adagp.running import Run, profile, recorded_store
 
     def full(method: str, seed: int) -> "Run":
@@ -87,7 +87,7 @@ def plan() -> list:
 
     reduced = profile("reduced")
     left_out = {"transformer"} | (set() if find_spec("timm") else {"inception_v4"})  # timm's
-    networks = [name for name in available() if name not in left_out]
+    networks = [name for name in FOURTEEN if name not in left_out]
 
     def others(names: list[str], seed: int) -> list["Run"]:
         return [reduced.run(name, method, seed) for name in names for method in METHODS]

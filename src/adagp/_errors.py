@@ -17,6 +17,7 @@ EXTRAS = {
         "matplotlib", "seaborn", "papermill", "nbformat", "ipykernel", "jupyter_book", "sphinx_book_theme",
         "pydata_sphinx_theme", "sphinx-mathjax-offline", "tqdm", "tensorboard",
     ),
+    "lab": ("jupyterlab", "jupyterlab_myst"),
 }  # fmt: skip
 """The modules that each extra of the package brings, beside those of the extras that it includes."""
 

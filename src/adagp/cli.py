@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Train with predicted gradients, model the accelerator, reproduce every table and figure.",
+    epilog=None if __doc__ else "Commands have no descriptions: Python was told to drop them (-OO or PYTHONOPTIMIZE=2).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -246,7 +247,7 @@ def judge(
 
     Train it, backpropagation at several budgets, ADA-GP, coasting and skipping, and write a report. Recorded runs are reused.
     """
-    require(*EXTRAS["models"], *EXTRAS["data"], *EXTRAS["book"], what="adagp judge")
+    require(*EXTRAS["book"], *EXTRAS["models"], *EXTRAS["data"], what="adagp judge")  # book first: it brings the others
     from pathlib import Path
 
     from . import evidence, measuring, publishing, running

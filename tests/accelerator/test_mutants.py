@@ -43,7 +43,7 @@ MUTANTS = {
     ),
     "momentum not written back": ("_costs", "dram=4 * weights", "dram=3 * weights", checks.weight_gradients),
     "pooled maps of another batch": (
-        "_workload", "layer.handed_on // self.batch * batch", "layer.handed_on", checks.pooled_maps,
+        "_workload", "layer.handed_on // batch * new", "layer.handed_on", checks.pooled_maps,
     ),
     "registers at the network's price": (
         "_hardware", '"rf": "registers", "noc": "between PEs"', '"noc": "between PEs", "rf": "registers"', checks.prices,

@@ -192,7 +192,7 @@ def test_imagenet_is_read_as_it_is_needed(tmp_path):
     x, y = next(iter(task.loader("train", seed=0, limit=8)))
     assert x.shape == (4, 3, 56, 56) and x.dtype == torch.float32 and y.max() < 2
     x, _ = next(iter(task.loader("test")))
-    middle = imagenet.split("test").images[np.arange(4)][:, :, 4:60, 4:60] / 255
+    middle = imagenet.split("test").images[np.arange(len(x))][:, :, 4:60, 4:60] / 255
     expected = (middle - np.array(imagenet.mean)[:, None, None]) / np.array(imagenet.std)[:, None, None]
     np.testing.assert_allclose(x.numpy(), expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(UsageError, match="has no folder 'val'"):

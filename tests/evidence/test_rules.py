@@ -136,9 +136,9 @@ def test_verdicts_rest_on_planned_runs_at_the_one_scale_nearest_to_the_papers(mo
         ],
     )
     near = [kept.run.model for kept in evidence.nearest()]
-    assert sorted(near) == sorted(models.available())  # one each: not the late schedule's second run of MobileNet-V2
+    assert sorted(near) == sorted(models.FOURTEEN)  # one each: not the late schedule's second run of MobileNet-V2
     assert [kept.run.model for kept in evidence.deciding()] == ["vgg13"]
-    assert {kept.run.model for kept in evidence.broadest()} == set(models.available()) - {"transformer"}
+    assert {kept.run.model for kept in evidence.broadest()} == set(models.FOURTEEN) - {"transformer"}
 
 
 def test_over_networks_each_network_counts_once(monkeypatch):
@@ -188,3 +188,26 @@ def test_step_times_on_an_accelerator_say_in_how_many_models_the_schedule_is_slo
     assert "a card" in page and page.count("0.50") == 2 and "100,000" in page
     monkeypatch.setattr("adagp.publishing._display.recorded_steps", lambda: None)
     assert "No recorded run" in publishing.steps_table().data
+
+
+def test_means_are_over_the_fourteen_models_and_yolo_v3_stands_beside_them():
+    works = evidence.zoo_workloads()
+    assert {work.name for work in works} == set(models.FOURTEEN) == set(models.available()) - {"yolo_v3"} and len(works) == 40
+    (work,) = evidence.zoo_workloads("yolo_v3")
+    assert work.dataset == "voc" and len(evidence.model_table("imagenet")) == 14
+    beside = evidence.model_traits("yolo_v3")
+    assert len(beside) == 15 and beside.loc["yolo_v3", "layers"] == 75 and len(evidence.model_traits("vgg13")) == 14
+
+
+def test_a_claim_that_the_schedule_alone_meets_as_well_says_so():
+    """Only one that holds: the schedule explains no value that differs."""
+
+    def judged(value, alone):
+        one, other = (Measured(value=number, n="", low=number, high=number) for number in (value, alone))
+        return Claim(
+            id="x", source="paper", sentence="", paper=1.47, unit="x", holds={"within": 0.05}, deterministic=True, notebook="",
+            recorded=None, current=one, schedule=other,
+        )  # fmt: skip
+
+    assert judged(1.46, 1.465).follows_from_schedule and judged(1.46, 1.465).verdict == "holds"
+    assert not judged(1.46, 1.30).follows_from_schedule and not judged(1.30, 1.465).follows_from_schedule

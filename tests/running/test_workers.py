@@ -158,6 +158,18 @@ class Stillborn(_workers._Worker):
         self.process = SimpleNamespace(terminate=lambda: None, join=lambda *_: None, kill=lambda: None)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="Linux shows the environment of a process")
+def test_a_worker_keeps_its_memory_as_far_as_the_user_has_not_set_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    worker = _workers._Worker(Store(tmp_path), "cpu", 1, True)
+    with open(f"/proc/{worker.process.pid}/environ") as file:
+        settings = dict(pair.split("=", 1) for pair in file.read().split("\0") if pair)
+    worker.stop()
+    assert settings["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1" and settings["MALLOC_TRIM_THRESHOLD_"] == "1000000"
+    assert "GLIBC_TUNABLES" not in os.environ
+
+
 def test_workers_that_never_begin_point_to_the_script(tmp_path, monkeypatch):
     monkeypatch.setattr(_workers, "_Worker", Stillborn)
     lines = []

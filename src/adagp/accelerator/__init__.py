@@ -5,6 +5,7 @@ from ._area import area, area_power
 from ._comparisons import backward_work, compare_methods, explore, sensitivity, simulate_all
 from ._counts import DATAFLOWS, SYSTOLIC, gemm_cycles
 from ._designs import DESIGNS, Design
+from ._equal_area import equal_area, equal_area_means
 from ._eyeriss import eyeriss_anchors
 from ._hardware import LEVELS, EnergyTable, Hardware, hardware, presets
 from ._hardware_file import HardwareFile, hardware_template, read_hardware
@@ -21,9 +22,9 @@ from ._training_cost import batch_macs, training_cost
 from ._workload import Workload
 
 __all__ = [
-    "DATAFLOWS", "DESIGNS", "LEVELS", "LOOPS", "PASSES", "PIPELINES", "STILL", "SYSTOLIC", "Component", "Design",
-    "EnergyTable", "GPWork", "Hardware", "HardwareFile", "LayerShape", "PipelineSchedule", "Report", "Workload", "area",
-    "area_power", "backward_work", "batch_macs", "compare_methods", "datasets", "dram_traffic", "explore",
+    "DATAFLOWS", "DESIGNS", "LEVELS", "LOOPS", "PASSES", "PIPELINES", "STILL", "SYSTOLIC", "Component", "Design", "EnergyTable",
+    "GPWork", "Hardware", "HardwareFile", "LayerShape", "PipelineSchedule", "Report", "Workload", "area", "area_power",
+    "backward_work", "batch_macs", "compare_methods", "datasets", "dram_traffic", "equal_area", "equal_area_means", "explore",
     "eyeriss_anchors", "find_workload", "gemm_cycles", "hardware", "hardware_template", "kind_of", "ladder_bound",
     "networks_of_today", "pipeline", "presets", "read_hardware", "read_onnx", "read_topology", "sensitivity", "simulate",
     "simulate_all", "simulate_pipeline", "tiling_words", "training_cost", "workload", "write_topology",

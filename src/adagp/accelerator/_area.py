@@ -7,7 +7,7 @@ of it, and the cells of a chip of this kind are not public.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .._errors import UsageError, require
+from .._errors import UsageError, require, require_number
 from ._constants import read_table
 from ._designs import Design
 from ._hardware import Hardware
@@ -17,14 +17,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def area(design: str | Design, hardware: Hardware | None = None, dataflow: str = "ws") -> dict[str, float]:
+def area(
+    design: str | Design, hardware: Hardware | None = None, dataflow: str = "ws", *, sram: float = 1.0
+) -> dict[str, float]:
     """Return the square millimetres of each part at 40 nm: "PE array", "buffer", and what ADA-GP adds.
 
     ADA-GP's designs add an accumulator at the foot of each column, which averages outputs over the batch; "efficient"
     and "max" a memory, "max" a second array. Control, wires between blocks and pads are left out of all designs alike.
+
+    Args:
+        sram: area of a byte of buffer or predictor memory, over that of the table.
+
+    Raises:
+        UsageError: an unknown design, or sram that is no number above 0.
     """
     hardware, chosen = hardware or Hardware(), Design.named(design)
     unit = {name: entry["value"] for name, entry in read_table("area.toml").items()}
+    require_number("sram", sram, 1e6)
+    unit["sram_byte"] *= sram
     word = 8 * hardware.word_bytes
     pe = unit["multiplier_32"] * (word / 32) ** 2 + unit["adder_32"]
     if dataflow == "rs":

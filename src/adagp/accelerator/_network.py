@@ -244,7 +244,7 @@ def datasets(name: str) -> tuple[str, ...]:
 
     if name not in available():
         raise unknown("model", name, [*available(), *_TODAY])
-    return ("multi30k",) if name == "transformer" else CNN_DATASETS
+    return {"transformer": ("multi30k",), "yolo_v3": ("voc",)}.get(name, CNN_DATASETS)
 
 
 def build() -> dict:

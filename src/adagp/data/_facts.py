@@ -14,7 +14,7 @@ class Facts:
     title: str
     """Its title where results are shown."""
     kind: str
-    """'images' or 'translation'."""
+    """'images', 'detection' or 'translation'."""
     size: int
     """Side in pixels of the images that a model gets, or tokens of a sentence."""
     classes: int
@@ -27,8 +27,8 @@ class Facts:
 
     @property
     def metric(self) -> str:
-        """What a run on it is scored by: 'accuracy' or 'bleu', both from 0 to 100."""
-        return "bleu" if self.kind == "translation" else "accuracy"
+        """What a run on it is scored by: 'accuracy', 'mAP' or 'bleu', all from 0 to 100."""
+        return {"images": "accuracy", "detection": "mAP", "translation": "bleu"}[self.kind]
 
 
 FACTS = {
@@ -56,6 +56,15 @@ FACTS = {
     "imagenet": Facts(
         title="ImageNet", kind="images", size=224, classes=1000, train_samples=1_281_167,  # Russakovsky et al. 2015
         source="ImageNet: a folder tree under $ADAGP_DATA/imagenet, read as it is needed",
+    ),
+    "scenes": Facts(
+        title="scenes of digits (scikit-learn)", kind="detection", size=96, classes=10, train_samples=1_000,
+        source="scenes of 3x96x96 with scanned digits of scikit-learn and their boxes, generated; embedded",
+    ),
+    # Everingham et al. 2010; training images of 2007 and 2012.
+    "voc": Facts(
+        title="Pascal VOC", kind="detection", size=416, classes=20, train_samples=16_551,
+        source="Pascal VOC: $ADAGP_DATA/voc/VOCdevkit/{VOC2007,VOC2012}, else torchvision's download",
     ),
     # Elliott et al. 2016; our tokenizer's vocabulary; sentences of about 15 words, padded.
     "multi30k": Facts(

@@ -5,12 +5,14 @@ from .._errors import require
 require("pandas", "scipy", what="adagp.evidence")
 
 # isort: split
+from ._area import area_growth, equal_area, memory_sensitivity, method_on_arrays
 from ._claims import Claim, Measured, check_claims, claim_value, paper_value, record_fixed
 from ._computed import (
     collection_table,
     compat_record,
     crossing_record,
     hardware_record,
+    loops_record,
     model_table,
     pipeline_schedules,
     pipeline_sweep,
@@ -56,12 +58,13 @@ from ._traits import SHAPE, TRAITS, Trait, model_traits
 
 __all__ = [
     "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "SIDES", "TRAITS", "Claim", "Correlations", "Interval", "Judgement", "Measured",
-    "Regime", "Timing", "Trait", "at_measured_cost", "at_paper_schedule", "better", "broadest", "by_method", "by_network",
-    "check_claims", "claim_value", "collection_table", "compared", "compared_by_clock", "compat_record", "correlation_table",
-    "crossing_record", "curves", "cuts", "decays", "deciding", "distances", "frontier", "gains", "hardware_record",
-    "interval", "judge", "least_noise", "mean_std", "mixtures", "model_table", "model_traits", "nearest", "page_records",
-    "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "quality", "record_fixed", "recorded",
-    "recorded_correlations", "recorded_steps", "regimes", "results", "savings", "scored_runs", "study_results", "summary",
-    "tally", "threshold", "timings", "validation_record", "variance", "variants", "verdict", "warm_up_gains",
-    "whole_network", "width_words", "zoo_workloads",
+    "Regime", "Timing", "Trait", "area_growth", "at_measured_cost", "at_paper_schedule", "better", "broadest", "by_method",
+    "by_network", "check_claims", "claim_value", "collection_table", "compared", "compared_by_clock", "compat_record",
+    "correlation_table", "crossing_record", "curves", "cuts", "decays", "deciding", "distances", "equal_area", "frontier",
+    "gains", "hardware_record", "interval", "judge", "least_noise", "loops_record", "mean_std", "memory_sensitivity",
+    "method_on_arrays", "mixtures", "model_table", "model_traits", "nearest", "page_records", "pairs", "paper_value",
+    "pipeline_schedules", "pipeline_sweep", "planned", "quality", "record_fixed", "recorded", "recorded_correlations",
+    "recorded_steps", "regimes", "results", "savings", "scored_runs", "study_results", "summary", "tally", "threshold",
+    "timings", "validation_record", "variance", "variants", "verdict", "warm_up_gains", "whole_network", "width_words",
+    "zoo_workloads",
 ]  # fmt: skip

@@ -17,26 +17,28 @@ if TYPE_CHECKING:
 
 @cache
 def zoo_workloads(model: str | None = None) -> "tuple[Workload, ...]":
-    """Return the paper's pairs of model and data set at batch 128: 13 networks on three, the Transformer on Multi30k."""
+    """Return pairs of model and data set at batch 128: of the fourteen models, 13 on three data sets and the Transformer on
+    Multi30k; or those of one model."""
     from .. import accelerator as acc
     from .. import models
 
     return tuple(
         acc.workload(name, dataset=dataset, batch=128)
-        for name in ([model] if model else models.available())
+        for name in ([model] if model else models.FOURTEEN)
         for dataset in acc.datasets(name)
     )
 
 
 def model_table(dataset: str) -> "pd.DataFrame":
-    """Return one row a model at the shape of ``dataset`` (the Transformer always at Multi30k's): counts for one input."""
+    """Return one row for each of the fourteen models at the shape of ``dataset`` (the Transformer's: Multi30k): counts for one
+    input."""
     import pandas as pd
 
     from .. import accelerator as acc
     from .. import models
 
     rows = []
-    for name in models.available():
+    for name in models.FOURTEEN:
         shape = "multi30k" if name == "transformer" else dataset
         facts = models.summary(name, shape)
         work = acc.workload(name, dataset=shape, batch=1)
@@ -157,6 +159,15 @@ def compat_record() -> dict:
         UsageError: it is not there.
     """
     return _recorded("compat.json", "tests with other versions", "make compat", ("cells",))
+
+
+def loops_record() -> dict:
+    """Return what the engine did in the loops of other libraries, as recorded.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    return _recorded("loops.json", "trial in other loops", "make validate", ("loops", "provenance"))
 
 
 def _recorded(name: str, what: str, command: str, parts: tuple[str, ...]) -> dict:

@@ -90,16 +90,23 @@ def largest(records: Iterable[Record]) -> list[Record]:
     return [record for record in records if record.scale == top[record.run.model]]
 
 
-def pairs(records: Iterable[Record], method: str, reference: str) -> "pd.DataFrame":
+def pairs(records: Iterable[Record], method: str, reference: str, *, loss: bool = False) -> "pd.DataFrame":
     """Pair the runs of a method with those of a reference with the same seed.
 
     Two runs are a pair where everything but the method is equal: the configuration, the data's fingerprint (CIFAR-10 as JPEG is
     not the original), and the behaviour of plain training in the code that made them.
 
+    Args:
+        loss: compare the test loss after the last epoch instead of the score.
+
     Returns:
         Columns model, seed, difference (points of the score, method minus reference) and updates (of the predictor's warm-up).
     """
     import pandas as pd
+
+    def value(record: Record) -> float:
+        last = record.curves[-1].test_loss if loss else record.score
+        return float("nan") if last is None else last
 
     sides: dict[str, list[Record]] = {method: [], reference: []}
     for record in records:
@@ -109,7 +116,7 @@ def pairs(records: Iterable[Record], method: str, reference: str) -> "pd.DataFra
         {
             "model": one.run.model,
             "seed": one.run.seed,
-            "difference": one.score - other.score,
+            "difference": value(one) - value(other),
             "updates": one.warm_up_updates,
         }
         for one in sides[method]

@@ -1,4 +1,4 @@
-"""What sets a model apart, computed from its workload and ranked among all models."""
+"""What sets a model apart, computed from its workload and ranked among the fourteen models."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -58,19 +58,25 @@ TRAITS = (
     ),
     Trait(name="speed-up", unit="x", says="Efficient with the weight-stationary dataflow trains it {value} faster."),
 )  # fmt: skip
-SHAPE = "CIFAR-10 (the Transformer: Multi30k)"
+SHAPE = "CIFAR-10 (the Transformer: Multi30k; YOLO-v3, on its own page: Pascal VOC)"
 """The inputs that the traits are computed for."""
 
 
-@cache
-def model_traits() -> "pd.DataFrame":
-    """Return a row a model, a column a trait, shares in percent: shape ``SHAPE``, batch 128, Efficient, weight stationary."""
+def model_traits(model: str | None = None) -> "pd.DataFrame":
+    """Return a row a model, a column a trait, shares in percent: shape ``SHAPE``, batch 128, Efficient, weight stationary.
+
+    Args:
+        model: a model that is not of the fourteen, which gets a row beside them.
+    """
     import pandas as pd
 
     works = [work for work in zoo_workloads() if work.dataset in ("cifar10", "multi30k")]
+    if model is not None and model not in {work.name for work in works}:
+        works += zoo_workloads(model)
     return pd.DataFrame({work.name: _traits(work) for work in works}).T
 
 
+@cache
 def _traits(work: "Workload") -> dict[str, float]:
     from .. import accelerator as acc
 

@@ -69,8 +69,13 @@ def small(name: str, drawn: Any, *, alt: str) -> str:
 
 
 def inline(name: str, drawn: "tuple[Figure, pd.DataFrame]", *, alt: str) -> str:
-    """Return a figure as SVG for a page that stands alone, without the notes that matplotlib adds on itself."""
-    return re.sub(r"<metadata>.*?</metadata>", "", _inline(_written(drawn[0], "svg"), name, alt), flags=re.DOTALL)
+    """Return a figure and its phone's rendering as SVG for a page that stands alone, without matplotlib's notes on itself.
+
+    The page shows what is of class "wide" or of class "narrow".
+    """
+    wide, narrow = _inline(_written(drawn[0], "svg"), name, alt), small(name, drawn, alt=alt)
+    both = f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
+    return re.sub(r"<metadata>.*?</metadata>", "", both, flags=re.DOTALL)
 
 
 def again(profile: str) -> str:

@@ -1,4 +1,4 @@
-"""The fourteen models of the paper by name, and the tools that fit them to a width and to small images.
+"""The models of the paper by name, and the tools that fit them to a width and to small images.
 
 Names and shapes are known without torch, which is imported with the first model.
 """
@@ -6,16 +6,19 @@ Names and shapes are known without torch, which is imported with the first model
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._names import available, input_shape
+from ._names import FOURTEEN, available, input_shape
 
 if TYPE_CHECKING:
     from ._summary import summary
     from ._surgery import small_image_stem, thin
     from ._transformer import Transformer
+    from ._yolo import YOLOv3
     from ._zoo import create, example_input
 
 __all__ = [
+    "FOURTEEN",
     "Transformer",
+    "YOLOv3",
     "available",
     "create",
     "example_input",
@@ -27,6 +30,7 @@ __all__ = [
 
 _LATER = {
     "Transformer": "._transformer",
+    "YOLOv3": "._yolo",
     "create": "._zoo",
     "example_input": "._zoo",
     "small_image_stem": "._surgery",

@@ -9,9 +9,14 @@ CNNS = (
 )  # fmt: skip
 
 
+FOURTEEN = (*CNNS, "transformer")
+"""The models of the paper's first version: every mean over models is over these."""
+_KINDS = {"transformer": "translation", "yolo_v3": "detection"}  # of data sets; images for all others
+
+
 def available() -> list[str]:
-    """Return the names of the models."""
-    return [*CNNS, "transformer"]
+    """Return the names of the models: the fourteen, and YOLO-v3 of the paper's later version."""
+    return [*FOURTEEN, "yolo_v3"]
 
 
 def input_shape(name: str, dataset: str) -> tuple[int, ...]:
@@ -34,7 +39,7 @@ def facts_of(name: str, dataset: str) -> Facts:
     """Return the facts of a data set, after a check that the model takes it."""
     if name not in available():
         raise unknown("model", name, available())
-    kind = "translation" if name == "transformer" else "images"
+    kind = _KINDS.get(name, "images")
     fitting = [d for d, facts in FACTS.items() if facts.kind == kind]
     if dataset not in fitting:
         raise unknown(f"data set for {name}", dataset, fitting)

@@ -150,6 +150,7 @@ _STEMS: dict[str, Callable[[nn.Module], None]] = {
 _BRANCH_ENDS: dict[str, Callable[[Any], nn.BatchNorm2d | None]] = {
     "Bottleneck": lambda block: block.bn3,
     "InvertedResidual": lambda block: block.conv[-1] if block.use_res_connect else None,
+    "Residual": lambda block: block.two[1],  # of YOLO-v3
 }
 
 

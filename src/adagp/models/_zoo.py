@@ -1,4 +1,4 @@
-"""The paper's fourteen models by name, at any width and at the shape of any data set."""
+"""The paper's models by name, at any width and at the shape of any data set."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,8 +17,8 @@ def create(
     """Return a model with random weights, drawn from torch's global generator.
 
     Convolutional networks come from torchvision (VGG with batch normalization; Inception-V3 without its auxiliary head) and
-    timm (Inception-V4); at 32x32 their stem is changed by ``small_image_stem``. Nothing is allocated under
-    ``torch.device("meta")``.
+    timm (Inception-V4); at 32x32 their stem is changed by ``small_image_stem``. The Transformer and YOLO-v3 are our own.
+    Nothing is allocated under ``torch.device("meta")``.
 
     Args:
         name: one of ``available()``.
@@ -36,12 +36,17 @@ def create(
         return _transformer(classes, width, options)
     if options:
         raise unknown(f"option of {name}", next(iter(options)), ["classes"])
-    with torch.device("meta"):
-        model = _BUILDERS[name](num_classes=classes)
-        if shape.size == 32:
-            model = small_image_stem(model)
-    model = thin(model, width)
-    initialize(model)
+    if name == "yolo_v3":
+        from ._yolo import YOLOv3
+
+        model: nn.Module = YOLOv3(classes, width)
+    else:
+        with torch.device("meta"):
+            model = _BUILDERS[name](num_classes=classes)
+            if shape.size == 32:
+                model = small_image_stem(model)
+        model = thin(model, width)
+        initialize(model)
     size = input_shape(name, dataset)[1]
     model.register_forward_pre_hook(partial(_check_size, name=name, dataset=dataset, size=size))
     return model

@@ -9,6 +9,8 @@ from ._crossing import (
     coverage_summary,
     coverage_table,
     crossing_counts,
+    loops_refused_table,
+    loops_table,
     refused_table,
     resting_table,
 )
@@ -32,6 +34,8 @@ from ._display import (
     sweep_table,
     variant_table,
 )
+from ._doors import doors
+from ._equal_area import area_numbers, equal_area_table, first_area, growth_table, low_by_network, method_table
 from ._equal_cost import (
     better_table,
     confirmation_table,
@@ -76,15 +80,16 @@ from ._templates import basis, difference
 from ._times import forecast
 
 __all__ = [
-    "BookError", "NotebookError", "accuracy_table", "available_notebooks", "backward_table", "basis", "better_table",
-    "build_book", "claims_in_readme", "claims_page", "claims_table", "coasting_summary", "coasting_table", "compat_table",
-    "component_cycles", "component_table", "confirmation_table", "control_table", "coverage_summary", "coverage_table",
-    "criterion_table", "criterion_verdict", "crossing_counts", "cycle_account", "cycle_table", "decay_table", "describe",
-    "difference", "execute_notebooks", "finding", "findings", "forecast", "format_table", "fpga_table", "frontier_table",
-    "gains_table", "gate_table", "hold_pages", "html_table", "judge_document", "judge_report", "large_batch_table",
-    "layer_table", "model_story", "needed_runs", "networks_table", "noise_table", "notebook_jobs", "nothing_recorded",
-    "overhead_numbers", "overhead_table", "quality_table", "recorded_scale", "refused_table", "regime_scale",
-    "resting_table", "results_digest", "score_table", "seconds_table", "show_models", "simulated_products", "steps_table",
-    "sweep_table", "tally_table", "timing_table", "traits_table", "unit_table", "variant_table", "verdict_line",
+    "BookError", "NotebookError", "accuracy_table", "area_numbers", "available_notebooks", "backward_table", "basis",
+    "better_table", "build_book", "claims_in_readme", "claims_page", "claims_table", "coasting_summary", "coasting_table",
+    "compat_table", "component_cycles", "component_table", "confirmation_table", "control_table", "coverage_summary",
+    "coverage_table", "criterion_table", "criterion_verdict", "crossing_counts", "cycle_account", "cycle_table", "decay_table",
+    "describe", "difference", "doors", "equal_area_table", "execute_notebooks", "finding", "findings", "first_area", "forecast",
+    "format_table", "fpga_table", "frontier_table", "gains_table", "gate_table", "growth_table", "hold_pages", "html_table",
+    "judge_document", "judge_report", "large_batch_table", "layer_table", "loops_refused_table", "loops_table",
+    "low_by_network", "method_table", "model_story", "needed_runs", "networks_table", "noise_table", "notebook_jobs",
+    "nothing_recorded", "overhead_numbers", "overhead_table", "quality_table", "recorded_scale", "refused_table",
+    "regime_scale", "resting_table", "results_digest", "score_table", "seconds_table", "show_models", "simulated_products",
+    "steps_table", "sweep_table", "tally_table", "timing_table", "traits_table", "unit_table", "variant_table", "verdict_line",
     "warm_up_table", "what_pays", "width_errors", "width_table", "write_report",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tables of what the engine did under other libraries' optimizers and around their networks."""
+"""Tables of what the engine did under other libraries' optimizers, around their networks and in their loops."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -36,6 +36,12 @@ _RESULTS = {
     "left out": "left out",
 }
 _JUDGED = ("holds", "differs", "refused")
+_EQUAL = {"bits": "bit for bit", "rounding": "to rounding"}
+_TO = {
+    "plain": "a loop written by hand",
+    "timm": "timm's own loop, without prediction",
+    "process": "one process with the whole batch",
+}
 
 
 def crossing_counts(record: dict) -> dict:
@@ -80,6 +86,45 @@ def compat_table(record: dict) -> "HTML":
             | {"passed": cell["passed"], "left out": cell["skipped"], "date": cell["provenance"]["date"][:10]}
             | {"tests": ", ".join(test.removeprefix("tests/") for test in cell["tests"])}  # last: only there long words break
         )
+    return html_table(pd.DataFrame(rows))
+
+
+def loops_table(record: dict) -> "HTML":
+    """Return the loops in which the engine was tried, with what its weights were compared and how far they are equal.
+
+    Args:
+        record: ``evidence.loops_record``.
+    """
+    import pandas as pd
+
+    rows = [
+        {
+            "loop": row["loop"],
+            "versions": ", ".join(f"{name} {version.partition('+')[0]}" for name, version in row["packages"].items()),
+            "weights are equal to those of": _TO[row["to"]],
+            "equal": _EQUAL[row["equal"]],
+            "example": f"examples/{row['example']}.py",
+        }
+        for row in record["loops"]
+        if row["equal"]
+    ]
+    versions, date = record["provenance"]["versions"], record["provenance"]["date"][:10]
+    return html_table(pd.DataFrame(rows), f"Python {versions['python']}, torch {versions['torch'].partition('+')[0]}, {date}")
+
+
+def loops_refused_table(record: dict) -> "HTML":
+    """Return what is refused in these loops before the first batch, in the words that the user gets.
+
+    Args:
+        record: ``evidence.loops_record``.
+    """
+    import pandas as pd
+
+    rows = [
+        {"loop": row["loop"], "refused": what, "message": message}
+        for row in record["loops"]
+        for what, message in row["refused"].items()
+    ]
     return html_table(pd.DataFrame(rows))
 
 

@@ -320,7 +320,12 @@ def _verdict(claim: Claim) -> str:
     """Return the verdict with the scale it rests on."""
     measured = claim.judged
     at = f" at {measured.scale}" if measured is not None and measured.scale else ""
-    return claim.verdict + at + (" (moved!)" if claim.moved else "")
+    return claim.verdict + _why(claim) + at + (" (moved!)" if claim.moved else "")
+
+
+def _why(claim: Claim) -> str:
+    """Return what a verdict follows from, in words; empty where it is no more than what was measured."""
+    return ": follows from the schedule" if claim.follows_from_schedule else ""
 
 
 def claims_page(claims: Iterable[Claim]) -> "HTML":
@@ -362,7 +367,7 @@ def claims_in_readme(claims: Iterable[Claim]) -> None:
     lines = ["| Claim | By | Verdict | Measured |", "|---|---|---|---|"]
     for claim in claims:
         found = _text(claim.judged, claim.unit) if claim.judged else "nothing yet"
-        lines.append(f"| {claim.sentence} | {claim.source} | **{claim.verdict}** | {found} |")
+        lines.append(f"| {claim.sentence} | {claim.source} | **{claim.verdict}**{_why(claim)} | {found} |")
     scales = {claim.judged.scale for claim in claims if claim.judged and claim.judged.scale}
     lines += ["", *(f"Verdicts on accuracy rest on {as_markdown(scale)}." for scale in sorted(scales))]
     write_atomic(path, (before + start + "\n".join(lines) + "\n" + end + after).replace("\n", ends))

@@ -14,6 +14,7 @@ from .._errors import UsageError
 from .._escape import Html, as_html, fill_html
 from ..figures import Row
 from ..figures.style import LABELS, METHOD_OF
+from ._equal_area import area_numbers
 from ._templates import (
     CARDS,
     NOTHING_BASIS,
@@ -315,6 +316,26 @@ def _ladder(profile: str) -> "HTML":
     )
 
 
+def _area(profile: str) -> "HTML":
+    """Compare ADA-GP with a larger plain array of the same area."""
+    numbers = area_numbers()
+    means = evidence.equal_area()
+    rows: list[Row] = [
+        (f"{LABELS[row['design']]}, {row['area']:.2f} mm2", row["speedup"], None, None, row["design"])
+        for row in means.to_dict("records")
+    ]
+    return finding(
+        "area",
+        fill_html(CARDS["area"], **numbers),
+        figures.compared(rows, xlabel="speed-up over the baseline", reference=1.0),
+        alt="Speed-up of the fastest plain array, LOW and Efficient at the areas of the baseline and of Efficient",
+        page="23_equal_area",
+        basis="Computed, weight stationary; geometric means over the models, one array for all; the same buffer, bandwidth and "
+        "clock at each area.",
+        more="The same area, spent otherwise",
+    )
+
+
 def _energy(profile: str) -> "HTML":
     """Compare the energy saving with the paper's, and with the most that it could be."""
     from .. import accelerator as acc
@@ -424,5 +445,5 @@ def _checked(profile: str) -> "HTML":
 
 FINDINGS: "dict[str, Callable[[str], HTML]]" = {
     "accuracy": _accuracy, "pays": _pays, "criterion": _criterion, "quality": _quality, "untrained": _untrained,
-    "ladder": _ladder, "energy": _energy, "moves": _moves, "checked": _checked, "hardware": _hardware,
+    "ladder": _ladder, "area": _area, "energy": _energy, "moves": _moves, "checked": _checked, "hardware": _hardware,
 }  # fmt: skip

@@ -1,9 +1,12 @@
 """The report of ``adagp judge``: one HTML file without addresses outside, and the same figures as JSON."""
 
+import re
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import figures
+from .._errors import count
 from .._escape import Html, as_html, fill_html
 from .._files import write_atomic, write_json
 from ..evidence import Interval, Judgement, width_words
@@ -20,7 +23,7 @@ _RESULT = {
     "worse": "{title} is worse than backpropagation at equal cost: {points:+.2f} points.",
     "within noise": "The difference between {title} and backpropagation at equal cost is within noise: {interval} points with "
     "{n} seeds. More seeds (--seeds) narrow the interval.",
-    "seeds": "No verdict: {n} seeds are too few for an interval. Give --seeds 3 or more.",
+    "seeds": "No verdict: {seeds} too few for an interval. Give --seeds 3 or more.",
     "cost": "No verdict: {title} costs {cost:.1f} epochs of backpropagation, budgets are from {least:.1f} to {most:.1f}.",
     "untrained": "No verdict: backpropagation itself reaches only {whole:.1f} % in this setting, so no method can be compared.",
 }
@@ -36,11 +39,18 @@ body {{ font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff }
 body {{ max-width: 52rem; margin: 2rem auto; padding: 0 1rem }}
 h1 {{ font-size: 1.6rem }} h2 {{ font-size: 1.2rem; margin-top: 2rem }}
 .verdict {{ border-left: .4rem solid {color}; background: #f4f4f4; padding: .8rem 1rem; font-size: 1.15rem }}
-.scroll {{ overflow-x: auto }}
 table {{ border-collapse: collapse; font-size: .9rem }}
 caption {{ caption-side: bottom; text-align: left; color: #555; padding-top: .4rem }}
 th, td {{ padding: .3rem .7rem; text-align: left; border-bottom: 1px solid #ddd }}
-code {{ background: #f4f4f4 }}
+code {{ background: #f4f4f4; overflow-wrap: anywhere }}
+.narrow {{ display: none }}
+@media (max-width: 34rem) {{ .wide {{ display: none }} .narrow {{ display: block }} }}
+@media (max-width: 50rem) {{
+  table, caption, tbody, tr, td {{ display: block }} thead {{ display: none }}
+  tr {{ padding: .4rem 0; border-bottom: 1px solid #ddd }}
+  td {{ padding: 0; border: 0 }} td:first-child {{ font-weight: 600 }}
+  td:not(:first-child)::before {{ content: attr(data-label) ": "; color: #555 }}
+}}
 </style>
 </head>
 <body>
@@ -50,13 +60,13 @@ code {{ background: #f4f4f4 }}
 <ul>{points}</ul>
 <h2>Accuracy against cost</h2>
 {frontier}
-<div class="scroll">{methods}</div>
+{methods}
 <h2>Paired differences</h2>
-<div class="scroll">{differences}</div>
+{differences}
 <h2>Predictions and true gradients</h2>
 {cosines}
 <h2>Step times</h2>
-<div class="scroll">{times}</div>
+{times}
 <h2>What this rests on</h2>
 <ul>{basis}</ul>
 </body>
@@ -69,7 +79,8 @@ def verdict_line(found: Judgement) -> str:
     own, curve = found.own, found.curve["cost"]
     plain = found.runs[found.runs["method"] == "bp"]
     return _RESULT[found.missing or found.result].format(
-        title=find(found.method).title, n=own["n"], cost=own["cost"], least=curve.min(), most=curve.max(),
+        title=find(found.method).title, n=own["n"], seeds=count(own["n"], "seed is", "seeds are"), cost=own["cost"],
+        least=curve.min(), most=curve.max(),
         points=own["distance"].mean if own["distance"] else float("nan"), interval=cell(own["distance"]),
         whole=plain[plain["epochs"] == plain["epochs"].max()]["accuracy"].mean(),
     )  # fmt: skip
@@ -250,7 +261,9 @@ def _basis(found: Judgement, setting: str, command: str) -> list[str]:
 
 
 def _table(table: "pd.DataFrame", caption: str) -> Html:
-    return Html(html_table(table, caption).data)
+    """Return a table whose cells carry the name of their column, which stands before them on a phone."""
+    labels = cycle(as_html(name) for name in table)
+    return Html(re.sub("<td>", lambda _: f'<td data-label="{next(labels)}">', html_table(table, caption).data))
 
 
 def _items(texts: list[str]) -> Html:

@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
 _FORKS = sys.platform == "linux"  # on macOS system libraries do not survive a fork
 _MANY = 3  # notebooks from which on the imports of the server pay
-# Without matplotlib_inline.backend_inline, which shows figures only if it is imported while a kernel runs.
-_IMPORTED = [
-    "torch", "adagp._torchvision", "timm", "sklearn.datasets", "sacrebleu", "tokenizers", "matplotlib.pyplot", "seaborn",
-    "ipykernel.kernelapp", "adagp.measuring", "adagp.publishing._kernels", "adagp.training",
-]  # fmt: skip
 _started: WeakSet[LocalProvisioner] = WeakSet()
 
 
@@ -44,7 +39,7 @@ def prepare(notebooks: int, environment: Mapping[str, str]) -> bool:
     """
     if not _FORKS or notebooks < _MANY:
         return False
-    forkserver.set_forkserver_preload(_IMPORTED)
+    forkserver.set_forkserver_preload(["adagp.publishing._preloaded"])
     before = dict(os.environ)
     # Ctrl-C in a terminal reaches the server too. It inherits the blocked signal: no traceback from the middle of an import.
     # The tracker is started first: it would unblock the signal.

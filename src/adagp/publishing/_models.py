@@ -13,8 +13,8 @@ _TOLD = 5
 
 
 def model_story(model: str) -> "Markdown":
-    """Return the traits that set a model apart most, in sentences, with its rank among all models."""
-    table = model_traits()
+    """Return the traits that set a model apart most, in sentences, with its rank among the fourteen models and it."""
+    table = model_traits(model)
     told: list[tuple[int, str]] = []
     for trait in TRAITS:
         values = table[trait.name]
@@ -33,7 +33,7 @@ def traits_table(model: str) -> "HTML":
     """Return a model's traits beside the median, the least and the most of all models."""
     import pandas as pd
 
-    table = model_traits()
+    table = model_traits(model)
     rows = [
         {
             "trait": trait.name,

@@ -91,6 +91,13 @@ _CARDS = {
     If predictions cost nothing and a backward pass costs two forward passes, the paper's schedule saves <b>{bound:.1f} %</b>.
     The paper's figure is {side} that.
     """,
+    "area": """
+    <b>Is chip area better spent on ADA-GP or on a larger array?</b>
+    The design Efficient takes <b>{area:.1f} times</b> the baseline's area, mostly for the predictor's memory, and is
+    {efficient:.2f} times as fast. A plain array of that area is <b>{plain:.1f} times</b> as fast as the baseline.
+    The design LOW does without the memory and takes {more:.1f} % more area than the baseline. Against the best plain array of
+    the same area it is <b>{small:.2f} times</b> as fast at the baseline's area and <b>{large:.2f} times</b> at Efficient's.
+    """,
     "moves": """
     <b>How much do the two main figures depend on our choices?</b>
     We changed our choices one at a time; {widest} matters most. With it the mean speed-up is between <b>{slow:.2f}</b> and

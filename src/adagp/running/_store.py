@@ -1,5 +1,6 @@
 """A folder of records: one JSON file a run, written atomically, checked when read."""
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -108,10 +109,24 @@ def recorded_store() -> Store:
 def read(path: Path) -> Record:
     """Read one record from its file, whose name is that of the run. A copy under another name would count twice.
 
+    A file that was read before in this process, and has not changed, is not read again: pages ask for all records many times.
+
     Raises:
         UsageError: not JSON, from a newer version, not of the schema, or with values that no run has.
     """
+    version: tuple[int, ...] = ()
+    with contextlib.suppress(OSError):  # what is wrong with it, `read_json` says
+        status = path.stat()
+        version = (status.st_ino, status.st_size, status.st_mtime_ns)
+    known = _known.get(path)
+    if known is not None and known[0] == version:
+        return known[1]
     record = Record.from_document(read_json(path, "delete it to run it again"), path)
     if path.name != f"{record.name}.json":
         raise UsageError(f"{path} is the record of another run, {record.name}; delete this copy, or call it {record.name}.json")
+    _known[path] = version, record
     return record
+
+
+_known: dict[Path, tuple[tuple[int, ...], Record]] = {}
+"""Records by file, each with what tells that its file has changed."""

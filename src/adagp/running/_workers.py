@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .. import _escape, _processes
+from .. import _escape, _memory, _processes
 from .._errors import UsageError, count, reason, require_whole
 from .._files import read_text, sweep, write_atomic
 from .._progress import Progress, duration
@@ -236,7 +236,7 @@ class _Worker:
         # Ctrl-C in a terminal reaches workers too, and the parent decides. They inherit the blocked signal, so that it does not
         # hit them in the middle of an import. The tracker is started first: it would unblock the signal.
         resource_tracker.ensure_running()
-        with _processes.in_one_piece():
+        with _processes.in_one_piece(), _memory.kept():
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 self.process.start()

@@ -20,13 +20,18 @@ _owners: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
 
 
 def check_parts(model: Any, schedule: Any, predictor: Any) -> None:
-    """Refuse what is no model, no schedule or no predictor.
+    """Refuse what is no model, no schedule or no predictor, and a model that makes the steps itself.
 
     Raises:
         UsageError: naming what was given instead.
     """
     if not isinstance(model, nn.Module):
         raise UsageError(f"expected a torch.nn.Module as the model, got {short(model)}")
+    if type(model).__name__ == "DeepSpeedEngine":
+        raise UsageError(
+            "DeepSpeedEngine backpropagates and makes the steps itself: give the model inside it, in DistributedDataParallel "
+            "or split by fully_shard"
+        )
     parts = (
         ("schedule", schedule, _SCHEDULE, "LadderSchedule()"),
         ("predictor", predictor, ("needs", *PROTOCOL), "'shared-network' or Coast()"),

@@ -137,8 +137,8 @@ class AdaGP:
         self.model, self.optimizer = model, optimizer
         self.schedule: Schedule = LadderSchedule() if schedule is None else schedule
         self.predictor = predictors.create(predictor) if isinstance(predictor, str) else predictor
-        check_optimizer(optimizer)
         check_parts(model, self.schedule, self.predictor)
+        check_optimizer(optimizer)
         if self.predictor.needs.error and accumulate > 1:
             raise UsageError("a predictor that uses the output error pairs it with one forward pass; set accumulate to 1")
         check_work(self.predictor)

@@ -1,0 +1,109 @@
+"""Whether to use ADA-GP, in a few sentences for each of three readers; every number comes from records or is computed."""
+
+from typing import TYPE_CHECKING
+
+from .. import evidence
+from .._escape import Html, fill_html
+from ._equal_area import area_numbers
+from ._templates import scale_of
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
+
+_RESEARCHER = """
+<b>You study how networks are trained.</b>
+Its accuracy minus backpropagation's is {bp} points, paired over {n} seeds ({scale}). Applying no gradient at all in the same
+batches (<i>coasting</i>) is {compared}: ADA-GP minus coasting is {coast} points. The predictions have {size:.0f} % of the
+size of a gradient, so ADA-GP is close to coasting. The test loss is another matter: minus that of backpropagation, ADA-GP's
+is {loss} and that of coasting {coast_loss}.
+"""
+_USER = """
+<b>You train networks in PyTorch.</b>
+{gpu} To save time, train for fewer epochs first: the accuracy of ADA-GP minus that of backpropagation that stops at the same
+cost is {cheaper} points.
+"""
+_GPU = """
+On a GPU it was slower on {slower} of {networks} networks: on an {machine}, the paper's schedule ran at {slowest:.2f} to
+{fastest:.2f} times the speed of plain backpropagation (recorded on {date}, with the code of that day).
+"""
+_ARCHITECT = """
+<b>You build accelerators.</b>
+The paper's mean speed-up, {paper:g} times, follows from its schedule: with predictions that cost nothing, it gives {bound:.2f}
+times on any accelerator. Our model gives {efficient:.2f}.
+If you build it, build the design LOW: it has the speed-up of Efficient for {more:.1f} % more area, where Efficient takes
+{area:.1f} times the area.
+The same area spent on a larger plain array gives {plain:.1f} times. At that area LOW gives {large:.2f} times the speed of the
+best plain array.
+"""
+_RECALLED = """
+We had the paper's abstract and public reports of it, not its full text. The numbers of its schedule, among them the warm-up of
+ten epochs and the ratios from 4:1 to 1:1, are recalled.
+"""
+
+
+def doors() -> "HTML":
+    """Return the answers for a researcher, for a user of PyTorch and for an architect, as HTML."""
+    from IPython.display import HTML
+
+    from .. import accelerator as acc
+
+    records = evidence.deciding()
+    scores = {other: evidence.interval(evidence.pairs(records, "adagp", other)["difference"]) for other in _OTHERS}
+    losses = {
+        method: evidence.interval(evidence.pairs(records, method, "bp", loss=True)["difference"])
+        for method in ("adagp", "coast")
+    }
+    runs = evidence.summary(record for record in records if record.run.method in ("adagp", "bp"))
+    ratios = evidence.quality(record for record in records if record.run.method == "adagp")["norm_ratio"]
+    researcher = fill_html(
+        _RESEARCHER,
+        bp=_said(scores["bp"]),
+        n=scores["bp"].pairs if scores["bp"] else 0,
+        scale=f"{', '.join(sorted(set(runs['model'])))}, {scale_of(runs)}",
+        compared=_COMPARED[_side(scores["coast"])],
+        coast=_said(scores["coast"]),
+        size=100 * ratios.mean(),
+        loss=_said(losses["adagp"], digits=3),
+        coast_loss=_said(losses["coast"], digits=3),
+    )
+    user = fill_html(_USER, gpu=_on_gpu(), cheaper=_said(scores["equal-cost"]))
+    architect = fill_html(
+        _ARCHITECT, paper=evidence.paper_value("mean-speedup"), bound=acc.ladder_bound()[0], **area_numbers()
+    )
+    doors = "".join(f'<div class="adagp-door"><p>{door}</p></div>' for door in (researcher, user, architect))
+    return HTML(f'<div class="adagp-doors">{doors}</div><p class="adagp-basis">{Html(_RECALLED)}</p>')
+
+
+def _on_gpu() -> Html:
+    steps = evidence.recorded_steps()
+    if steps is None:
+        return Html("No GPU has been timed yet.")
+    ladders = [model["glue"]["ladder"] for model in steps["models"].values()]
+    return fill_html(
+        _GPU,
+        slower=sum(ladder < 1 for ladder in ladders),
+        networks=len(ladders),
+        machine=steps["provenance"]["machine"]["device"],
+        slowest=min(ladders),
+        fastest=max(ladders),
+        date=steps["provenance"]["date"][:10],
+    )
+
+
+_OTHERS = ("bp", "coast", "equal-cost")
+_COMPARED = {0: "not shown to be better or worse", 1: "worse", -1: "better"}
+
+
+def _side(found: evidence.Interval | None) -> int:
+    """Return 1 or -1 for a difference that is surely above or below zero, else 0."""
+    if found is None or found.low is None or found.high is None:
+        return 0
+    return (found.low > 0) - (found.high < 0)
+
+
+def _said(found: evidence.Interval | None, digits: int = 2) -> str:
+    if found is None:
+        return "not compared yet"
+    if found.low is None or found.high is None:
+        return f"{found.mean:+.{digits}f} (too few pairs for an interval)"
+    return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
