@@ -117,7 +117,8 @@ def unit_sensitivity(
     frames = []
     for unit in (*BESIDE, "all"):
         for width in words:
-            slower = replace(chip, **dict.fromkeys(BESIDE if unit == "all" else (unit,), width))
+            widths: dict[str, Any] = dict.fromkeys(BESIDE if unit == "all" else (unit,), width)
+            slower = replace(chip, **widths)
             frame = simulate_all(works, designs=kinds, hardware=slower, **settings)
             slowdowns = {
                 "slowdown": frame["seconds"] / free["seconds"],

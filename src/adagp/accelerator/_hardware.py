@@ -160,7 +160,7 @@ class Hardware:
     @property
     def without_units(self) -> "Hardware":
         """The same chip with units as fast as it needs them. What is counted does not depend on them."""
-        return replace(self, **dict.fromkeys(BESIDE))
+        return replace(self, unfolding=None, pooling=None, update=None)
 
 
 def hardware(preset: str = DEFAULT, **changes) -> Hardware:
