@@ -25,6 +25,7 @@ from ._accelerator import (
     scalesim,
     sensitivity,
     speedup,
+    unit_throughput,
     zigzag,
 )
 from ._compared import Row, compared
@@ -54,5 +55,5 @@ __all__ = [
     "frontier", "gantt", "glue", "handshake", "hardware_blocks", "hardware_cycles", "hardware_timeline", "inline",
     "layer_cycles", "learning_curves", "matrices", "phases", "pipelines", "plan", "predictor_quality", "predictor_start",
     "quality_by_method", "reorganization", "save", "savings", "scalesim", "scores", "sensitivity", "show", "small",
-    "speedup", "style", "zigzag",
+    "speedup", "style", "unit_throughput", "zigzag",
 ]  # fmt: skip
