@@ -10,9 +10,7 @@ from .._errors import UsageError
 from ._surgery import initialize
 
 PRIORS = 3
-"""Box priors of each scale."""
-STRIDES = (32, 16, 8)
-"""Pixels of the image that a cell of each output has on a side, in the order of the outputs."""
+"""Box priors of each output."""
 _BLOCKS = ((64, 1), (128, 2), (256, 8), (512, 8), (1024, 4))
 """Channels and residual blocks of each stage of Darknet-53 (table 1 of the paper)."""
 _OBJECTS = 0.01  # share of the boxes that hold an object at the start (Lin et al. 2017, arXiv 1708.02002, section 4.1)
@@ -75,7 +73,7 @@ class YOLOv3(nn.Module):
                 assert last.bias is not None
                 last.bias.view(PRIORS, -1)[:, 4] = math.log(_OBJECTS / (1 - _OBJECTS))
 
-    def forward(self, x: Float[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "batch priors_x_values rows columns"]]:
+    def forward(self, x: Float[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "batch priors_x_values _ _"]]:
         """Return the three outputs, the coarsest first: its cells have 32 pixels of the image on a side, then 16 and 8.
 
         Channels are (prior, value): for each of three priors x, y, width, height, object, and the classes.
