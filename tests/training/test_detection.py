@@ -18,7 +18,7 @@ CLASSES = 2
 
 
 def outputs(batch=1, value=-5.0):
-    """Outputs for images of 64 pixels that place every box in the middle of its cell, as large as its prior, and sure of nothing."""
+    """Outputs for images of 64 pixels: every box in the middle of its cell, as large as its prior, and sure of nothing."""
     maps = [torch.zeros(batch, 3 * (5 + CLASSES), cells, cells) for cells in (2, 4, 8)]
     for out in maps:
         out.unflatten(1, (3, -1))[:, :, 4:] = value
@@ -44,7 +44,7 @@ def test_the_loss_is_the_sum_of_its_four_parts_by_hand():
     assert float(nothing) == pytest.approx(boxes * entropy(0, -5), rel=1e-3)
     own = maps[0].unflatten(1, (3, -1))[0, 1, :, 0, 1]
     own[:4] = torch.tensor([0.5, 0.0, 0.3, 0.0])
-    # Of boxes of the same cell, the prior of 0.5 overlaps the object by 0.25/0.36 and that of 0.8 by 0.36/0.64: both are ignored.
+    # In the same cell, the prior of 0.5 overlaps the object by 0.25/0.36 and that of 0.8 by 0.36/0.64: both are ignored.
     expected = entropy(1, -5) + (boxes - 3) * entropy(0, -5)
     expected += (2 - 0.36) * (entropy(0.5, 0.5) + entropy(0.5, 0) + 0.3**2 / 2)
     expected += entropy(1, -5) + entropy(0, -5)

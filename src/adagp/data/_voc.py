@@ -39,19 +39,19 @@ class _Picture(NamedTuple):
 def load_voc(root: Path | None = None) -> Dataset:
     """Return Pascal VOC: the images "trainval" of 2007 and 2012 to train on, "test" of 2007 to test.
 
-    It is read from ``ROOT/voc/VOCdevkit/{VOC2007,VOC2012}``, each with ``JPEGImages``, ``Annotations`` and ``ImageSets/Main`` as
-    its archives have them, else from torchvision's download. With the folder of 2007 only, that year alone is trained on, and
-    the title says so. Images are stretched to a square when a batch needs them.
+    It is read from ``ROOT/voc/VOCdevkit/{VOC2007,VOC2012}``, each with ``JPEGImages``, ``Annotations`` and ``ImageSets/Main``
+    as its archives have them, else from torchvision's download. With the folder of 2007 only, that year alone is trained on,
+    and the title says so. Images are stretched to a square when a batch needs them.
 
     Raises:
-        UsageError: a folder, list, annotation or image is missing, damaged or too large, or an annotation has another class or a
+        UsageError: a folder, list, annotation or image is missing, damaged or too large; an annotation has another class or a
             box outside of its image; or no data and no network.
     """
     root = data_root() if root is None else root
     folder = root / "voc" if (root / "voc").is_dir() else cached(root, "voc", _download)
     devkit, side = folder / "VOCdevkit", FACTS["voc"].size
     if not (devkit / "VOC2007").is_dir():
-        raise UsageError(f"{devkit} has no folder 'VOC2007'; expected {devkit}/{{{','.join(_YEARS)}}} as the archives have them")
+        raise UsageError(f"{devkit} has no folder 'VOC2007'; expected {devkit}/{{{','.join(_YEARS)}}} as in the archives")
     years = [year for year in _YEARS if (devkit / year).is_dir()]
     parts = {
         "train": [picture for year in years for picture in _listed(devkit / year, "trainval")],
@@ -92,7 +92,7 @@ def _listed(folder: Path, split: str) -> list[_Picture]:
         raise UsageError(f"{path} names no image, or one twice; restore it from the archive")
     for name in names:
         if not re.fullmatch(r"\w+", name):
-            raise UsageError(f"{path} has {short(name)}, expected numbers of images such as 000005; restore it from the archive")
+            raise UsageError(f"{path} has {short(name)}, expected numbers of images, like 000005; restore it from the archive")
     return [_picture(folder, name) for name in names]
 
 
@@ -104,7 +104,7 @@ def _picture(folder: Path, name: str) -> _Picture:
     try:
         root = _parsed(content)
         width, height = (_number(root, f"size/{side}") for side in ("width", "height"))
-        if not (width.is_integer() and height.is_integer() and 0 < min(width, height)):
+        if not (width.is_integer() and height.is_integer() and min(width, height) > 0):
             raise ValueError(f"its size is {width:g}x{height:g}")
         objects = [_object(found, width, height) for found in root.findall("object")]
     except (ValueError, expat.ExpatError) as error:

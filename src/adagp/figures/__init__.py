@@ -24,6 +24,7 @@ from ._compared import Row, compared
 from ._criterion import criterion
 from ._hardware import handshake, hardware_blocks, hardware_cycles, hardware_timeline
 from ._method import designs, matrices, phases, reorganization
+from ._scenes import scenes
 from ._show import PAGE, glue, inline, save, show, small
 from ._training import (
     benchmarks,
@@ -45,5 +46,5 @@ __all__ = [
     "energy", "explored", "eyeriss", "followed", "frontier", "gantt", "glue", "handshake", "hardware_blocks",
     "hardware_cycles", "hardware_timeline", "inline", "layer_cycles", "learning_curves", "matrices", "phases", "pipelines",
     "plan", "predictor_quality", "predictor_start", "quality_by_method", "reorganization", "save", "savings", "scalesim",
-    "scores", "sensitivity", "show", "small", "speedup", "style", "zigzag",
+    "scenes", "scores", "sensitivity", "show", "small", "speedup", "style", "zigzag",
 ]  # fmt: skip

@@ -37,7 +37,7 @@ class Epoch(_Part):
     train_seconds: _Amount
 
     def metric(self, name: str) -> float | None:
-        """Return a metric of the test samples by its name, such as 'accuracy' or 'bleu'."""
+        """Return a metric of the test samples by its name, such as 'accuracy', 'mAP' or 'bleu'."""
         return getattr(self, name)
 
 

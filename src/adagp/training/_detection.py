@@ -90,13 +90,13 @@ def detection_loss(maps: Maps, objects: Float[Tensor, "batch most 6"], priors: P
     """Return the loss of YOLO-v3: the sum over boxes of four parts, the mean over images.
 
     Each object belongs to the prior that is most like its box, in the cell that holds its center. That box alone learns place,
-    size and class: place and classes by binary cross-entropy, size by half the squared error of its logarithm. Place and size of
-    small boxes count up to twice. All boxes learn by binary cross-entropy whether they hold an object, except those whose IoU
-    with an object exceeds 0.5 although it is not theirs. In each part the gradient is the truth minus the prediction, as
-    section 2.1 of the paper says.
+    size and class: place and classes by binary cross-entropy, size by half the squared error of its logarithm. Place and size
+    of small boxes count up to twice. All boxes learn by binary cross-entropy whether they hold an object, except those whose
+    IoU with an object exceeds 0.5 although it is not theirs. In each part the gradient is the prediction minus the truth, as in
+    section 2.1 of the paper.
 
     Args:
-        objects: as of ``data.Scenes``. No box belongs to a difficult one, and a box on one does not learn that nothing is there.
+        objects: as of ``data.Scenes``. No box belongs to a difficult one, and none on it learns that nothing is there.
     """
     grid = _grid(maps, priors)
     raw = _values(maps, priors)
@@ -173,6 +173,7 @@ def mean_average_precision(found: Sequence[Float[Tensor, "_ 6"]], objects: Seque
         return 0.0
     truth = COCO()
     truth.dataset = {
+        "info": {},  # versions before 2.0.11 ask for it
         "images": [{"id": image} for image in range(len(objects))],
         "categories": [{"id": kind} for kind in sorted({row["category_id"] for row in true + answers})],
         "annotations": [{"id": number, **row} for number, row in enumerate(true, 1)],
@@ -233,7 +234,7 @@ def _boxes(raw: Float[Tensor, "batch boxes values"], grid: _Grid) -> Float[Tenso
 
 
 def _owners(grid: _Grid, center: Float[Tensor, "objects 2"], size: Float[Tensor, "objects 2"]) -> Int[Tensor, " objects"]:
-    """The box that each object belongs to: of the cell with its center, that whose prior at the same center has the largest IoU."""
+    """The box that each object belongs to: of the cell with its center, that whose prior is most like it by IoU."""
     inside = ((center[:, None] * grid.cells).floor() == grid.corner).all(2)
     shared = torch.minimum(size[:, None], grid.prior).prod(2)
     alike = shared / (size.prod(1)[:, None] + grid.prior.prod(1) - shared)
