@@ -1,6 +1,9 @@
 """Data sets for detection: scenes of digits, and Pascal VOC from a small folder."""
 
 import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +23,12 @@ def caches(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def test_scenes_are_the_same_on_every_machine_and_each_box_is_tight_around_a_digit_of_its_split():
-    scenes = data.load("scenes")
+@pytest.fixture(scope="module")
+def scenes():
+    return data.load("scenes")
+
+
+def test_scenes_are_the_same_on_every_machine_and_each_box_is_tight_around_a_digit_of_its_split(scenes):
     assert scenes.fingerprint == FINGERPRINT
     grey, digits, cut = scans()
     for split, chosen in (("train", slice(None, cut)), ("test", slice(cut, None))):
@@ -43,8 +50,7 @@ def cropped(scan):
     return scan[np.ix_(scan.any(1), scan.any(0))]
 
 
-def test_the_priors_of_scenes_are_like_their_boxes():
-    scenes = data.load("scenes")
+def test_the_priors_of_scenes_are_like_their_boxes(scenes):
     rows = scenes.split("train").labels.reshape(-1, 6)
     sizes, priors = (rows[:, 3:5] - rows[:, 1:3])[rows[:, 0] >= 0], np.array(scenes.priors)
     shared = np.minimum(sizes[:, None], priors).prod(2)
@@ -151,12 +157,37 @@ def test_an_image_that_is_not_the_annotations_is_refused_when_it_is_needed(voc, 
         next(iter(task_for(data.load("voc"), batch_size=1).loader("test")))
 
 
-def test_without_files_and_without_a_network_the_place_for_them_is_named(monkeypatch):
-    from adagp._torchvision import torchvision
+@pytest.fixture
+def download(monkeypatch):
+    """A function that puts another one in the place of torchvision's download. Importing torchvision would take seconds."""
 
+    def put(function):
+        stand_in = SimpleNamespace(datasets=SimpleNamespace(VOCDetection=function))
+        monkeypatch.setitem(sys.modules, "adagp._torchvision", SimpleNamespace(torchvision=stand_in))
+
+    return put
+
+
+def test_without_files_and_without_a_network_the_place_for_them_is_named(download):
     def fail(*arguments, **options):
         raise OSError("no network")
 
-    monkeypatch.setattr(torchvision.datasets, "VOCDetection", fail)
+    download(fail)
     with pytest.raises(UsageError, match=r"Pascal VOC could not be downloaded \(no network\); unpack its archives to"):
         data.load("voc")
+
+
+def test_pascal_voc_is_downloaded_once(voc, tmp_path, download):
+    archive, calls = tmp_path / "elsewhere", []
+    voc.rename(archive)
+    voc.parent.rmdir()
+
+    def unpack(root, year, image_set, download):
+        calls.append((year, image_set))
+        shutil.copytree(archive, Path(root) / "VOCdevkit", dirs_exist_ok=True)
+        (Path(root) / f"{year}-{image_set}.tar").write_bytes(b"")
+
+    download(unpack)
+    first, second = data.load("voc"), data.load("voc")
+    assert calls == [("2007", "trainval"), ("2007", "test"), ("2012", "trainval")]
+    assert first.fingerprint == second.fingerprint and not list(tmp_path.rglob("*.tar"))

@@ -56,7 +56,7 @@ def _draw(
         for row in rows[: rng.integers(1, _MOST + 1)]:
             chosen, zoom = rng.integers(len(grey)), rng.choice(_ZOOMS)
             ink = grey[chosen][np.ix_(grey[chosen].any(1), grey[chosen].any(0))]
-            drawn = np.kron(ink, np.ones((zoom, zoom), np.uint8))
+            drawn = ink.repeat(zoom, 0).repeat(zoom, 1)
             for _ in range(_TRIES):
                 top, left = (_GRID * rng.integers((side - length) // _GRID + 1) for length in drawn.shape)
                 place = np.s_[top : top + drawn.shape[0], left : left + drawn.shape[1]]
