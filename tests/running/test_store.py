@@ -265,8 +265,8 @@ def test_a_commit_is_that_of_the_code_that_ran(checkout, at_home, tmp_path, monk
     """Not that of a repository around a copy, nor of one that a git hook names, nor of a checkout of other code."""
 
     def commit():
-        _provenance._commit.cache_clear()
-        return _provenance._commit()
+        _provenance.commit.cache_clear()
+        return _provenance.commit()
 
     def git(folder, *words):
         subprocess.run(["git", "-C", folder, "-c", "user.name=x", "-c", "user.email=x@example.org", *words], check=True)
@@ -282,4 +282,4 @@ def test_a_commit_is_that_of_the_code_that_ran(checkout, at_home, tmp_path, monk
     assert re.fullmatch("[0-9a-f]{12}", own)
     monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
     assert commit() == own
-    _provenance._commit.cache_clear()
+    _provenance.commit.cache_clear()
