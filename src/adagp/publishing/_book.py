@@ -119,7 +119,8 @@ def _filled(text: str, executed: Path, pages: set[str]) -> str:
     for name, make in _FIELDS.items():
         if "{{" + name + "}}" in text:
             text = text.replace("{{" + name + "}}", make(executed))
-    return _GLUED.sub(lambda found: found[0] if found[1] in pages else f"({_NOT_MADE.format('`', found[1], '`')})\n", text)
+    text = _GLUED.sub(lambda found: found[0] if found[1] in pages else f"({_NOT_MADE.format('`', found[1], '`')})\n", text)
+    return re.sub(r"^(\(not made yet: .*\)\n)(\n\1)+", r"\1", text, flags=re.MULTILINE)  # one note for several in a row
 
 
 def _hidden(path: Path) -> bool:

@@ -140,8 +140,8 @@ def _training(records: list[Record]) -> str:
     runs = summary(records)
     devices = sorted({record.provenance.machine.device for record in records})
     return "\n\n" + fill_html(
-        "<p>The runs behind the claims on accuracy: {n}, {each} each (median), {time} together, on {device}. They are committed in "
-        "<code>artifact/recorded/runs</code>; <code>adagp record --profile full</code> makes those anew that are removed.</p>",
+        "<p>The runs behind the claims on accuracy: {n}, {each} each (median), {time} together, on {device}. They "
+        "are in <code>artifact/recorded/runs</code>; <code>adagp record --profile full</code> makes removed ones again.</p>",
         n=len(runs), each=duration(runs["seconds"].median()), time=duration(runs["seconds"].sum()), device=", ".join(devices),
     )  # fmt: skip
 
