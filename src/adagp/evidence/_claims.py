@@ -107,8 +107,8 @@ class Claim:
             return "recorded runs of both methods"
         if measured.missing:
             return measured.missing
-        sides = f"an interval wholly on one side of {bound:g}: more seeds, or more models"
-        return sides if self.verdict == "open" else f"an interval that reaches to the other side of {bound:g}"
+        decided = f"an interval wholly on one side of {bound:g}: more seeds, or more models"
+        return decided if self.verdict == "open" else f"an interval that reaches to the other side of {bound:g}"
 
     @property
     def tolerance(self) -> str:
