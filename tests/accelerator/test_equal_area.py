@@ -287,3 +287,17 @@ def test_bad_options_are_one_line(folder, capsys, options, words):
     assert cli.main(["explore", *options.split()]) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count("\n") == 1 and words in shown.err
+
+
+@pytest.mark.parametrize("design", ["baseline", "low", "efficient", "max"])
+def test_the_areas_of_all_shapes_are_those_that_area_gives(design):
+    from adagp.accelerator import _equal_area
+
+    works, chosen = [acc.workload("vgg13")], acc.Design.named(design)
+    report = acc.simulate(works[0])
+    settings = {"predictor": PredictorSize()}
+    search = _equal_area._Search(tuple(works), acc.Hardware(), "ws", settings, [report], 6.0, 0.5)
+    areas = search._areas(chosen)
+    for i in range(0, len(areas), 997):
+        chip = replace(acc.Hardware(), rows=int(search.shapes[i][0]), cols=int(search.shapes[i][1]))
+        assert areas[i] == pytest.approx(sum(acc.area(chosen, chip, sram=0.5).values()), rel=1e-12)

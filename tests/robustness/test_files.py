@@ -497,6 +497,7 @@ def test_recorded_results_of_another_form_are_named(home, content):
         "hardware": evidence.hardware_record, "crossing": evidence.crossing_record, "steps": evidence.recorded_steps,
         "validation_zigzag": lambda: evidence.validation_record("zigzag"),
         "validation_scalesim": lambda: evidence.validation_record("scalesim"),
+        "validation_onnx": lambda: evidence.validation_record("onnx"),
         "correlations-vgg13": evidence.recorded_correlations,
     }  # fmt: skip
     for name, read in readers.items():

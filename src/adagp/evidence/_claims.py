@@ -107,8 +107,8 @@ class Claim:
             return "recorded runs of both methods"
         if measured.missing:
             return measured.missing
-        sides = f"an interval wholly on one side of {bound:g}: more seeds, or more models"
-        return sides if self.verdict == "open" else f"an interval that reaches to the other side of {bound:g}"
+        decided = f"an interval wholly on one side of {bound:g}: more seeds, or more models"
+        return decided if self.verdict == "open" else f"an interval that reaches to the other side of {bound:g}"
 
     @property
     def tolerance(self) -> str:
@@ -254,7 +254,8 @@ def _checked(kind: Any, content: object, path: Path, mend: str) -> Any:
 def _paired_gap(records: list[Record], method: str, reference: str) -> Measured | None:
     """Return the paired difference in accuracy, method minus reference: of one model by seed, of several each model once.
 
-    BLEU has points of another size, so the Transformer is left out of the mean; its page has the figures.
+    BLEU and mAP have points of another size, so the Transformer and YOLO-v3 are left out of the mean; their pages have the
+    figures.
     """
     accuracies = [record for record in records if record.result.metric == "accuracy"]
     gaps = pairs(accuracies, method, reference)

@@ -133,12 +133,12 @@ def recorded_steps() -> dict | None:
 
 
 def validation_record(simulator: str) -> dict:
-    """Return the recorded comparison with another simulator, "scalesim" or "zigzag".
+    """Return the recorded comparison with another simulator ("scalesim", "zigzag"), or of ONNX files with traces ("onnx").
 
     Raises:
         UsageError: it is not there.
     """
-    parts = {"scalesim": ("layers",), "zigzag": ("mappings", "searches")}[simulator]
+    parts = {"scalesim": ("layers",), "zigzag": ("mappings", "searches"), "onnx": ("networks", "models")}[simulator]
     return _recorded(f"validation_{simulator}.json", "comparison", "make validate", (*parts, "provenance"))
 
 

@@ -75,7 +75,7 @@ def nearest(records: Iterable[Record] | None = None) -> list[Record]:
 def deciding(records: Iterable[Record] | None = None) -> list[Record]:
     """Keep the records that verdicts on accuracy rest on: of ``nearest``, the models that were recorded at the largest scale.
 
-    BLEU has points of another size, so the Transformer is left out; its page has the figures.
+    BLEU and mAP have points of another size, so the Transformer and YOLO-v3 are left out; their pages have the figures.
 
     Args:
         records: to choose from; the committed ones unless given.
@@ -99,7 +99,7 @@ def at_paper_schedule() -> dict[float, list[Record]]:
 def broadest() -> list[Record]:
     """Return the committed records of the profiles at the scale that most networks were recorded at: a small one.
 
-    As in ``deciding``, the Transformer is left out.
+    As in ``deciding``, the Transformer and YOLO-v3 are left out.
     """
     records = [record for record in planned(recorded()) if record.result.metric == "accuracy"]
     networks: dict[float, set[str]] = {}
@@ -114,7 +114,10 @@ def _settings(record: Record) -> dict:
 
 
 def summary(records: Iterable[Record]) -> "pd.DataFrame":
-    """Return one row a run: its settings, score (in percent, or BLEU; chance where it diverged), parameters and seconds."""
+    """Return one row a run: its settings, score, parameters and seconds.
+
+    The score is accuracy or mAP in percent, or BLEU; that of random guessing where the run diverged.
+    """
     import pandas as pd
 
     keep = ("metric", "diverged", "averaged_score", "train_samples", "parameters", "predictor_parameters", "seconds")

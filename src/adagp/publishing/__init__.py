@@ -71,6 +71,7 @@ from ._overhead import (
     overhead_numbers,
     overhead_table,
     simulated_products,
+    unit_numbers,
     unit_table,
     width_errors,
     width_table,
@@ -89,6 +90,6 @@ __all__ = [
     "low_by_network", "method_table", "model_story", "needed_runs", "networks_table", "noise_table", "notebook_jobs",
     "nothing_recorded", "overhead_numbers", "overhead_table", "quality_table", "recorded_scale", "refused_table",
     "regime_scale", "resting_table", "results_digest", "score_table", "seconds_table", "show_models", "simulated_products",
-    "steps_table", "sweep_table", "tally_table", "timing_table", "traits_table", "unit_table", "variant_table",
+    "steps_table", "sweep_table", "tally_table", "timing_table", "traits_table", "unit_numbers", "unit_table", "variant_table",
     "verdict_history", "verdict_line", "warm_up_table", "what_pays", "width_errors", "width_table", "write_report",
 ]  # fmt: skip

@@ -150,7 +150,8 @@ def verdict_history() -> "HTML":
     """Return every change of a verdict since the first ones, the newest first."""
     import pandas as pd
 
-    rows, last = [], {}
+    rows: list[dict[str, str]] = []
+    last: dict[str, str] = {}
     for change in verdict_changes():
         rows.append(
             {

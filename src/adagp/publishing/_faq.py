@@ -1,6 +1,6 @@
 """Answers to the questions that readers ask first; every number comes from records or is computed."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import evidence
 from .._errors import count
@@ -65,7 +65,9 @@ def faq() -> "dict[str, HTML]":
 
     from .. import accelerator as acc
 
-    values = {"gpu": {"timed": on_gpu()}, "predictor": _predictor(), "design": area_numbers(), "differ": _differ()}
+    values: dict[str, dict[str, Any]] = {
+        "gpu": {"timed": on_gpu()}, "predictor": _predictor(), "design": area_numbers(), "differ": _differ(),
+    }  # fmt: skip
     schedule = LadderSchedule()
     values["recalled"] = {
         "warm_up": schedule.warm_up_epochs,

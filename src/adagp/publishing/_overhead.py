@@ -182,6 +182,38 @@ def _estimate() -> float:
     return 1e6 * acc.area("baseline", chip)["PE array"] / chip.pes
 
 
+def unit_numbers(means: "pd.DataFrame", paper: float) -> dict[str, Any]:
+    """Return the numbers that the page's sentences on the throughput of the units name, to be glued.
+
+    Args:
+        means: of ``figures.unit_throughput``: columns unit, words, design, speedup and slowdown.
+        paper: the paper's mean speed-up.
+    """
+    from .. import accelerator as acc
+
+    together = means[means["unit"] == "all"].pivot(index="words", columns="design", values="speedup")
+    most, least = together.index.max(), together.index.min()
+    near = (together >= 0.99 * together.loc[most]).all(axis=1)
+    slowest = means[(means["words"] == least) & (means["design"] == "efficient")].set_index("unit")
+    widths = dict(zip(("unfolding", "pooling", "update"), acc.Hardware().unit_widths, strict=True))
+
+    def reached(design: str) -> str:
+        enough = together.index[together[design] >= paper]
+        return f"from {enough.min():g} words per cycle on" if len(enough) else "with no throughput"
+
+    return {
+        **{f"{unit}_width": f"{width:g}" for unit, width in widths.items()},
+        **{f"{unit}_slow": f"{100 * (slowest.at[unit, 'slowdown'] - 1):.1f}" for unit in slowest.index},
+        "least_words": f"{least:g}",
+        "slow_speedup": slowest.at["all", "speedup"],
+        "best_speedup": together.at[most, "efficient"],
+        "enough": f"{near.index[near].min():g}",
+        **{f"reached_{design}": reached(design) for design in together.columns},
+        "within": int((together.min() >= 0.95 * paper).sum()),
+        "paper": paper,
+    }
+
+
 def component_table(record: dict) -> "HTML":
     """Return ``component_cycles`` as a table."""
     caption = "Busy cycles of the array in a Phase-GP batch, beside the accelerator model's"
