@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adagp import accelerator as acc
-from adagp import cli
+from adagp import cli, evidence
 from adagp._errors import UsageError
 from adagp.accelerator._units import unfolded_words
 
@@ -106,3 +106,23 @@ def test_a_hardware_file_may_state_the_units(tmp_path, capsys):
     path.write_text('[hardware]\npooling = { value = 0, source = "ours" }\n')
     with pytest.raises(UsageError, match="hardware field pooling must be a number above 0 and up to"):
         acc.read_hardware(path)
+
+
+def test_the_area_of_a_unit_is_its_synthesis_scaled_and_as_many_as_words_per_cycle():
+    units = evidence.beside_record()["units"]
+    for chip in (CHIP, replace(CHIP, rows=5, unfolding=2, pooling=3, update=0.5)):
+        for design, own in (("baseline", 1), ("low", 1), ("max", 2)):
+            parts = acc.area(design, chip)
+            for (name, facts), width in zip(units.items(), chip.unit_widths, strict=True):
+                size = facts["area_um2"] * (40 / 45) ** 2 * width * (own if name == "unfolding" else 1) / 1e6
+                if name == "pooling" and design == "baseline":
+                    assert name not in parts
+                else:
+                    assert parts[name] == pytest.approx(size, rel=1e-4)
+    assert "unfolding" not in acc.area("low", dataflow="rs") and "update" in acc.area("baseline", dataflow="rs")
+
+
+def test_the_units_alone_make_up_most_of_the_extension_that_was_synthesized_as_a_whole():
+    whole, units = evidence.hardware_record()["logic 4x4"], evidence.beside_record()["units"]
+    added = whole["efficient"]["area_um2"] - whole["baseline"]["area_um2"]
+    assert 0.7 * added < sum(facts["area_um2"] for facts in units.values()) < added

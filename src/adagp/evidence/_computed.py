@@ -126,6 +126,15 @@ def hardware_record() -> dict:
     return _recorded("hardware.json", "synthesis", "make rtl", ("blocks", "runs", "tools", "provenance"))
 
 
+def beside_record() -> dict:
+    """Return the recorded synthesis of the units beside the array, each alone (``make rtl``).
+
+    Raises:
+        UsageError: it is not there.
+    """
+    return _recorded("hardware_beside.json", "synthesis", "make rtl", ("units", "words_per_cycle", "provenance"))
+
+
 def recorded_steps() -> dict | None:
     """Return what ``measuring.step_times`` gave for several models on an accelerator; None where nothing is recorded."""
     path = _paths.recorded() / "steps.json"

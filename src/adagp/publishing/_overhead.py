@@ -182,12 +182,13 @@ def _estimate() -> float:
     return 1e6 * acc.area("baseline", chip)["PE array"] / chip.pes
 
 
-def unit_numbers(means: "pd.DataFrame", paper: float) -> dict[str, Any]:
+def unit_numbers(means: "pd.DataFrame", paper: float, record: dict) -> dict[str, Any]:
     """Return the numbers that the page's sentences on the throughput of the units name, to be glued.
 
     Args:
         means: of ``figures.unit_throughput``: columns unit, words, design, speedup and slowdown.
         paper: the paper's mean speed-up.
+        record: ``evidence.beside_record``.
     """
     from .. import accelerator as acc
 
@@ -203,6 +204,7 @@ def unit_numbers(means: "pd.DataFrame", paper: float) -> dict[str, Any]:
 
     return {
         **{f"{unit}_width": f"{width:g}" for unit, width in widths.items()},
+        **{f"{unit}_area": f"{facts['area_um2']:,.0f}" for unit, facts in record["units"].items()},
         **{f"{unit}_slow": f"{100 * (slowest.at[unit, 'slowdown'] - 1):.1f}" for unit in slowest.index},
         "least_words": f"{least:g}",
         "slow_speedup": slowest.at["all", "speedup"],
@@ -297,9 +299,11 @@ def unit_table(record: dict) -> "HTML":
 
     logic = record["logic 4x4"]
     rows = []
+    chip = acc.Hardware(rows=4, cols=4, unfolding=1, pooling=1, update=1)
     for design, facts in logic.items():
-        parts = acc.area(design, acc.Hardware(rows=4, cols=4))
-        estimate = sum(1e6 * size for name, size in parts.items() if name not in ("buffer", "predictor memory"))
+        parts = acc.area(design, chip)
+        left_out = {"buffer", "predictor memory"} | ({"unfolding", "update"} if design == "baseline" else set())  # the host's
+        estimate = sum(1e6 * size for name, size in parts.items() if name not in left_out)
         rows.append(
             {
                 "unit 4x4": LABELS[design],
@@ -311,8 +315,8 @@ def unit_table(record: dict) -> "HTML":
         )
     return html_table(
         pd.DataFrame(rows),
-        caption="Logic area of whole units in FreePDK45's cells, without memories; beside it the array, the sums over the "
-        "batch and MAX's second array from published parts",
+        caption="Logic area of whole units in FreePDK45's cells, without memories; beside it our estimate of array, sums over "
+        "the batch and MAX's second array from published parts, and of the units of one word per cycle from their synthesis",
     )
 
 
