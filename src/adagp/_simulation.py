@@ -383,7 +383,7 @@ def _number(option: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise UsageError(f"{option} takes numbers above 0 with commas, such as 0.97,4.22; got {short(text)}") from None
+        raise UsageError(f"{option} takes numbers above 0 with commas, such as 1.16,4.5; got {short(text)}") from None
 
 
 def _array(text: str) -> tuple[int, int]:

@@ -85,7 +85,7 @@ def equal_area(
     Example:
 
         >>> from adagp import accelerator as acc
-        >>> found = acc.equal_area([acc.workload("vgg13")], [4.22], designs=["baseline", "efficient"])
+        >>> found = acc.equal_area([acc.workload("vgg13")], [4.5], designs=["baseline", "efficient"])
         >>> found.set_index("design")["speedup"].round(1).to_dict()
         {'baseline': 8.1, 'efficient': 1.4}
 
