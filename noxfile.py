@@ -15,7 +15,7 @@ import nox
 
 nox.options.error_on_missing_interpreters = False
 PROJECT = tomllib.loads((Path(__file__).parent / "pyproject.toml").read_text())["project"]
-EXTRAS = ("models", "data", "tables")
+EXTRAS = ("models", "data", "detection", "tables")
 """What the tests of the library's rooms need beside its core."""
 CELLS = [("3.11", "lowest"), ("3.11", "newest"), ("3.12", "newest"), ("3.13", "newest"), ("3.14", "newest")]
 

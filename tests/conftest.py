@@ -53,7 +53,7 @@ def copy_checkout(home: Path, records: Path | None = None) -> Path:
     for folder in ("notebooks", "book", "artifact/recorded"):
         shutil.copytree(ROOT / folder, home / folder, ignore=shutil.ignore_patterns("_build", "runs"))
     shutil.copytree(records or ROOT / RECORDS, home / RECORDS, copy_function=os.link if records else shutil.copy2)
-    for file in ("README.md", "artifact/claims.yml"):
+    for file in ("README.md", "CITATION.cff", "artifact/claims.yml", "artifact/verdicts.yml"):
         shutil.copy(ROOT / file, home / file)
     return home
 

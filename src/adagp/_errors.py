@@ -8,6 +8,7 @@ from typing import Any
 
 EXTRAS = {
     "models": ("torchvision", "timm"),
+    "detection": ("pycocotools",),
     "data": ("sklearn", "PIL", "tokenizers", "sacrebleu", "num2words"),
     "tables": ("pandas", "scipy"),
     "cluster": ("ray",),

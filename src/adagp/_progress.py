@@ -44,6 +44,18 @@ def has_bar() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
 
 
+def say_everywhere(line: object) -> None:
+    """Print a line as ``say`` does and, in a notebook's kernel, also where the command that started it prints.
+
+    A notebook shows the line below its cell. ``jupyter-execute`` shows nothing of what its cells print until it has ended.
+    """
+    say(line)
+    terminal = getattr(sys.stderr, "_original_stdstream_copy", None)  # ipykernel's copy of what it has redirected
+    if terminal is not None:
+        with contextlib.suppress(OSError):  # nobody reads it
+            os.write(terminal, f"{visible(str(line))}\n".encode(errors="backslashreplace"))
+
+
 @contextlib.contextmanager
 def progress() -> Iterator[tuple[Callable[[object], None], Progress | None]]:
     """Context manager that gives a function for lines, and one for a bar with the time left; None where there is no bar."""

@@ -146,7 +146,8 @@ def reproduce(
         say(f"    {'built' if built else 'nothing changed'}: {page}")
     say(f"4/4 claims ({duration(time.monotonic() - began)} so far)")
     tell(publishing.claims_table(evidence.check_claims(chosen)))
-    say(f"open {page}")
+    for made in [page.parent / "notebooks" / f"{job.page}.html" for job in plan] if only else [page]:
+        say(f"open {made}")
 
 
 @app.command()

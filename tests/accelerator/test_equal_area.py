@@ -46,8 +46,11 @@ def area_by_hand(chip, *, averaging=False, memory_bytes=0, arrays=1, sram=1.0):
     # An adder is as wide as a sum, 32 bits; the multiplier's area goes with the square of the width.
     pe = unit["multiplier_32"] * bits**2 / 1024 + unit["adder_32"] + 80 * unit["register_bit"]
     total = arrays * pe * chip.rows * chip.cols + sram * unit["sram_byte"] * (chip.buffer_bytes + memory_bytes)
+    # Units beside the array: as many words as enter it in a cycle, and as many weights as DRAM delivers with four words each.
+    rate = chip.dram_bytes_per_s / chip.clock_hz / chip.word_bytes
+    total += arrays * unit["unfolding_word"] * chip.rows + unit["update_word"] * rate / 4
     if averaging:
-        total += chip.cols * (unit["adder_32"] + 32 * unit["register_bit"])
+        total += chip.cols * (unit["adder_32"] + 32 * unit["register_bit"] + unit["pooling_word"])
     return total / 1e6
 
 
@@ -168,7 +171,8 @@ def test_what_grows_with_the_area_is_the_chip_s_own_at_the_baseline_s_area(works
     assert rows.loc[own, "buffer_bytes"] == 16_384 and rows.loc[2 * own, "buffer_bytes"] == 32_768
     rates = rows["dram_bytes_per_s"].to_numpy()
     assert rates == pytest.approx([SMALL.dram_bytes_per_s, 2 * SMALL.dram_bytes_per_s])
-    chip = replace(SMALL, **{name: rows.loc[2 * own, name].item() for name in ("rows", "cols", "buffer_bytes")})
+    sizes = ("buffer_bytes", "dram_bytes_per_s")
+    chip = replace(SMALL, **{name: rows.loc[2 * own, name].item() for name in ("rows", "cols", *sizes)})
     assert rows.loc[2 * own, "used"] == pytest.approx(area_by_hand(chip))
 
 
@@ -287,3 +291,17 @@ def test_bad_options_are_one_line(folder, capsys, options, words):
     assert cli.main(["explore", *options.split()]) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count("\n") == 1 and words in shown.err
+
+
+@pytest.mark.parametrize("design", ["baseline", "low", "efficient", "max"])
+def test_the_areas_of_all_shapes_are_those_that_area_gives(design):
+    from adagp.accelerator import _equal_area
+
+    works, chosen = [acc.workload("vgg13")], acc.Design.named(design)
+    report = acc.simulate(works[0])
+    settings = {"predictor": PredictorSize()}
+    search = _equal_area._Search(tuple(works), acc.Hardware(), "ws", settings, [report], 6.0, 0.5)
+    areas = search._areas(chosen)
+    for i in range(0, len(areas), 997):
+        chip = replace(acc.Hardware(), rows=int(search.shapes[i][0]), cols=int(search.shapes[i][1]))
+        assert areas[i] == pytest.approx(sum(acc.area(chosen, chip, sram=0.5).values()), rel=1e-12)

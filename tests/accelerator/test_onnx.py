@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from adagp import _errors, cli
+from adagp import _errors, cli, evidence
 from adagp import accelerator as acc
 from adagp._errors import MissingExtraError, UsageError
 
@@ -371,6 +371,18 @@ def test_options_that_do_not_fit_the_file_are_refused_in_one_line(save, capsys, 
     assert cli.main(["simulate", str(path), *options.split()]) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count("\n") == 1 and words in shown.err
+
+
+def test_the_recorded_exports_equal_their_traces_and_no_model_of_onnx_loses_products():
+    record = evidence.validation_record("onnx")
+    exported = [row for row in record["networks"] if "not exported" not in row]
+    assert all(all(row["equal"]) and row["counted"] for row in exported)
+    assert len({row["network"] for row in exported}) >= 10 and {row["exporter"] for row in exported} == {"script", "dynamo"}
+    outcomes = {row["outcome"]: [r for r in record["models"] if r["outcome"] == row["outcome"]] for row in record["models"]}
+    assert len(outcomes["read"]) > 300 and all(row["macs"] for row in outcomes["read"])
+    assert all("not read" in row["message"] for row in outcomes["named"])
+    assert all(row["operators"] in (["Einsum"], ["MatMul"]) for row in outcomes["no product"])  # traces, transposes, empty ones
+    assert all("does not fit its inputs" in row["message"] or "is not known" in row["message"] for row in outcomes["refused"])
 
 
 def test_a_size_goes_with_onnx_alone(capsys):

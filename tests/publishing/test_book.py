@@ -1,9 +1,11 @@
 """A book can be built of the pages that there are, and every page shows the table of contents as it is now."""
 
 import json
+import re
 
 import yaml
 
+import adagp
 from adagp.publishing import build_book
 
 
@@ -27,7 +29,14 @@ def test_a_book_of_one_page_is_built_and_grows(checkout):
     front, built = build_book(executed)
     first = front.parent / "notebooks" / "10_layers.html"
     assert built and "Layer by layer" in first.read_text()
-    assert "glue" not in front.read_text()
+    text = front.read_text()
+    assert "glue" not in text and adagp.__version__ in text and "10.1145/3613424.3623779" in text
+    # What is missing says which command makes it, and no link is dead.
+    missing = "not made yet: <code>adagp reproduce --only {}</code>"
+    assert missing.format("20_findings") in text and missing.format("07_speedup") in first.read_text()
+    assert not re.search(r'href="(page:|#)(notebooks/)?\d\d_', text + first.read_text())
+    appendix = (front.parent / "artifact.html").read_text()
+    assert "adagp reproduce --only 07_speedup" in appendix and "1.40 to 1.54 x" in appendix and "{{" not in appendix
     page(executed, "07_speedup", "How fast")
     build_book(executed)
     assert 'href="07_speedup.html"' in first.read_text() and "How fast" in first.read_text()

@@ -494,9 +494,11 @@ def test_the_readme_keeps_its_ends_of_lines_and_its_link(home):
 @pytest.mark.parametrize("content", ["[]", "{}", "null", '{"provenance": {}, "models": "x", "blocks": 3}'])
 def test_recorded_results_of_another_form_are_named(home, content):
     readers = {
-        "hardware": evidence.hardware_record, "crossing": evidence.crossing_record, "steps": evidence.recorded_steps,
+        "hardware": evidence.hardware_record, "hardware_beside": evidence.beside_record,
+        "crossing": evidence.crossing_record, "steps": evidence.recorded_steps,
         "validation_zigzag": lambda: evidence.validation_record("zigzag"),
         "validation_scalesim": lambda: evidence.validation_record("scalesim"),
+        "validation_onnx": lambda: evidence.validation_record("onnx"),
         "correlations-vgg13": evidence.recorded_correlations,
     }  # fmt: skip
     for name, read in readers.items():

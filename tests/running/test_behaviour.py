@@ -15,10 +15,11 @@ from adagp.running import Run, agrees, behaviour, is_current
 GOLDEN = Path(__file__).with_name("golden.json")
 VGG = Run(model="vgg13", dataset="cifar10", method="bp")
 TRANSFORMER = Run(model="transformer", dataset="multi30k", method="adagp", optimizer="adam")
+YOLO = Run(model="yolo_v3", dataset="voc", method="adagp", optimizer="adam")
 
 
 def cases():
-    return [dataclasses.replace(VGG, method=method) for method in METHODS] + [TRANSFORMER]
+    return [dataclasses.replace(VGG, method=method) for method in METHODS] + [TRANSFORMER, YOLO]
 
 
 @pytest.mark.parametrize("run", cases(), ids=lambda run: f"{run.model}-{run.method}")

@@ -36,6 +36,7 @@ def test_equal_cost_buys_what_the_ladder_saves():
         ({"width": -1.0}, "width must be a number above 0 and up to 64, got -1"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"rungs": ((1, 0, 0),)}, "at least one batch"),
+        ({"model": "yolo_v3", "dataset": "scenes", "start": BASE}, "yolo_v3 starts from random weights only, got a start"),
         ({"start": "vgg13"}, "start must be a run, got 'vgg13'"),
         ({"start": dataclasses.replace(BASE, width=0.5)}, "start must be a run of vgg13 at width 1, got one of vgg13 at 0.5"),
     ],

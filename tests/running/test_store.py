@@ -81,6 +81,7 @@ def test_not_a_number_is_never_written(tmp_path):
 OTHER = dataclasses.replace(RUN, seed=1)
 STARTED = dataclasses.replace(RUN, start=OTHER)
 WORDS = Run(model="transformer", dataset="numbers", method="bp", epochs=1)
+SCENES = Run(model="yolo_v3", dataset="scenes", method="bp", epochs=1)
 
 
 def changed(name, value):
@@ -142,6 +143,8 @@ def test_values_that_the_run_cannot_have_are_refused(tmp_path, change, words):
         (dataclasses.replace(RUN, train_limit=100), {"train_samples": 101}, "101, at most 100 are there"),
         (dataclasses.replace(RUN, train_first=1_400), {"train_samples": 38}, "38, at most 37 are there"),
         (WORDS, {"metric": "accuracy"}, "its metric is 'accuracy', that of numbers is 'bleu'"),
+        (SCENES, {"metric": "accuracy"}, "its metric is 'accuracy', that of scenes is 'mAP'"),
+        (SCENES, {"metric": "mAP"}, "its mAP of an epoch must be a number from 0 to 100, got None"),
         (WORDS, {"metric": "bleu"}, "its bleu of an epoch must be a number from 0 to 100, got None"),
     ],
 )
@@ -155,6 +158,10 @@ def test_what_a_run_can_be_is_no_fault():
     bleu = 100.00000000000004  # sacrebleu's, where every sentence is right
     words = {"name": WORDS.name, "config": WORDS.config(), "curves": [ROW | {"bleu": bleu}]}
     record(**words, result=RESULT | {"metric": "bleu", "score": bleu})
+    scenes = {"name": SCENES.name, "config": SCENES.config()}
+    record(**scenes, curves=[ROW | {"mAP": 12.5}], result=RESULT | {"metric": "mAP"})
+    lost = record(**scenes, result=RESULT | {"metric": "mAP", "diverged": "in its first epoch", "score": None}, curves=[])
+    assert lost.score == 0
     record(result=RESULT | {"diverged": "in its first epoch", "score": None}, curves=[])
     mine = {"name": STARTED.name, "config": STARTED.config()}
     record(**mine)  # its provenance has no start: such a field may have come later
@@ -258,8 +265,8 @@ def test_a_commit_is_that_of_the_code_that_ran(checkout, at_home, tmp_path, monk
     """Not that of a repository around a copy, nor of one that a git hook names, nor of a checkout of other code."""
 
     def commit():
-        _provenance._commit.cache_clear()
-        return _provenance._commit()
+        _provenance.commit.cache_clear()
+        return _provenance.commit()
 
     def git(folder, *words):
         subprocess.run(["git", "-C", folder, "-c", "user.name=x", "-c", "user.email=x@example.org", *words], check=True)
@@ -275,4 +282,4 @@ def test_a_commit_is_that_of_the_code_that_ran(checkout, at_home, tmp_path, monk
     assert re.fullmatch("[0-9a-f]{12}", own)
     monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
     assert commit() == own
-    _provenance._commit.cache_clear()
+    _provenance.commit.cache_clear()

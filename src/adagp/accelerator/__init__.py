@@ -2,7 +2,7 @@
 
 from .._work import GPWork
 from ._area import area, area_power
-from ._comparisons import backward_work, compare_methods, explore, sensitivity, simulate_all
+from ._comparisons import backward_work, compare_methods, explore, sensitivity, simulate_all, unit_sensitivity
 from ._counts import DATAFLOWS, SYSTOLIC, gemm_cycles
 from ._designs import DESIGNS, Design
 from ._equal_area import equal_area, equal_area_means
@@ -22,10 +22,11 @@ from ._training_cost import batch_macs, training_cost
 from ._workload import Workload
 
 __all__ = [
-    "DATAFLOWS", "DESIGNS", "LEVELS", "LOOPS", "PASSES", "PIPELINES", "STILL", "SYSTOLIC", "Component", "Design", "EnergyTable",
-    "GPWork", "Hardware", "HardwareFile", "LayerShape", "PipelineSchedule", "Report", "Workload", "area", "area_power",
-    "backward_work", "batch_macs", "compare_methods", "datasets", "dram_traffic", "equal_area", "equal_area_means", "explore",
-    "eyeriss_anchors", "find_workload", "gemm_cycles", "hardware", "hardware_template", "kind_of", "ladder_bound",
-    "networks_of_today", "pipeline", "presets", "read_hardware", "read_onnx", "read_topology", "sensitivity", "simulate",
-    "simulate_all", "simulate_pipeline", "tiling_words", "training_cost", "workload", "write_topology",
+    "DATAFLOWS", "DESIGNS", "LEVELS", "LOOPS", "PASSES", "PIPELINES", "STILL", "SYSTOLIC", "Component", "Design",
+    "EnergyTable", "GPWork", "Hardware", "HardwareFile", "LayerShape", "PipelineSchedule", "Report", "Workload", "area",
+    "area_power", "backward_work", "batch_macs", "compare_methods", "datasets", "dram_traffic", "equal_area",
+    "equal_area_means", "explore", "eyeriss_anchors", "find_workload", "gemm_cycles", "hardware", "hardware_template",
+    "kind_of", "ladder_bound", "networks_of_today", "pipeline", "presets", "read_hardware", "read_onnx", "read_topology",
+    "sensitivity", "simulate", "simulate_all", "simulate_pipeline", "tiling_words", "training_cost", "unit_sensitivity",
+    "workload", "write_topology",
 ]  # fmt: skip

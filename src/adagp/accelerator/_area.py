@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from .._errors import UsageError, require, require_number
 from ._constants import read_table
+from ._counts import SYSTOLIC
 from ._designs import Design
-from ._hardware import Hardware
+from ._hardware import BESIDE, Hardware
 from ._report import Report
 
 if TYPE_CHECKING:
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 def area(
     design: str | Design, hardware: Hardware | None = None, dataflow: str = "ws", *, sram: float = 1.0
 ) -> dict[str, float]:
-    """Return the square millimetres of each part at 40 nm: "PE array", "buffer", and what ADA-GP adds.
+    """Return the square millimetres of each part at 40 nm: "PE array", "buffer", the units beside them, and what ADA-GP adds.
 
-    ADA-GP's designs add an accumulator at the foot of each column, which averages outputs over the batch; "efficient"
-    and "max" a memory, "max" a second array. Control, wires between blocks and pads are left out of all designs alike.
+    Every design has a unit that updates weights and, if it is systolic, one that unfolds. ADA-GP's designs add one that pools,
+    and an accumulator at the foot of each column, which averages outputs over the batch; "efficient" and "max" a memory, "max"
+    a second array with its own unfolding. A unit of several words per cycle takes as many times the area of one
+    (``Hardware.unit_widths``). Control, wires between blocks and pads are left out of all designs alike.
 
     Args:
         sram: area of a byte of buffer or predictor memory, over that of the table.
@@ -42,7 +45,13 @@ def area(
     else:
         pe += unit["systolic_registers"] * unit["register_bit"]
     parts = {"PE array": pe * hardware.pes, "buffer": unit["sram_byte"] * hardware.buffer_bytes}
+    widths = dict(zip(BESIDE, hardware.unit_widths, strict=True))
+    beside = {name: unit[f"{name}_word"] * width for name, width in widths.items()}
+    parts["update"] = beside["update"]
+    if dataflow in SYSTOLIC:
+        parts["unfolding"] = beside["unfolding"] * (1 + chosen.own_array)
     if chosen.predictor:
+        parts["pooling"] = beside["pooling"]
         parts["averaging"] = hardware.cols * (unit["adder_32"] + 32 * unit["register_bit"])
     if chosen.predictor_memory_bytes:
         parts["predictor memory"] = unit["sram_byte"] * chosen.predictor_memory_bytes

@@ -14,7 +14,7 @@ from ._constants import read_table
 from ._costs import prepare
 from ._counts import DATAFLOWS
 from ._designs import DESIGNS, Design
-from ._hardware import Hardware, hardware, presets
+from ._hardware import BESIDE, Hardware, hardware, presets
 from ._layer import PASSES
 from ._simulate import simulate
 from ._training_cost import pass_macs, training_cost
@@ -88,6 +88,44 @@ def explore(
             used = works if batch is None else [work.with_batch(batch) for work in works]
             frames.append(simulate_all(used, hardware=chip, **settings).assign(rows=chip.rows, cols=chip.cols))
     return pd.concat(frames, ignore_index=True)
+
+
+def unit_sensitivity(
+    workloads: Iterable[Workload],
+    words: Iterable[float] = (1, 2, 4, 8, 16, 32),
+    *,
+    designs: Iterable[str | Design] = ADAGP_DESIGNS,
+    hardware: Hardware | None = None,
+    **settings: Any,
+) -> "pd.DataFrame":
+    """Simulate each workload with slower units beside the array; return one row for each unit, throughput, design and workload.
+
+    Columns: unit ("unfolding", "pooling", "update" or "all"), words (per cycle), design, model, dataset, speedup (against a
+    baseline with the same units), slowdown (the design's time over that with units that nothing waits for) and
+    baseline_slowdown.
+
+    Args:
+        words: throughputs, in words per cycle. The other units are as fast as needed, except with "all".
+        settings: other arguments of ``simulate_all``, with one dataflow.
+    """
+    require("pandas")
+    import pandas as pd
+
+    works, kinds, chip = list(workloads), list(designs), (hardware or Hardware()).without_units
+    keys = ["design", "model", "dataset"]
+    free = simulate_all(works, designs=kinds, hardware=chip, **settings)
+    frames = []
+    for unit in (*BESIDE, "all"):
+        for width in words:
+            widths: dict[str, Any] = dict.fromkeys(BESIDE if unit == "all" else (unit,), width)
+            slower = replace(chip, **widths)
+            frame = simulate_all(works, designs=kinds, hardware=slower, **settings)
+            slowdowns = {
+                "slowdown": frame["seconds"] / free["seconds"],
+                "baseline_slowdown": frame["baseline_seconds"] / free["baseline_seconds"],
+            }
+            frames.append(frame[[*keys, "speedup"]].assign(unit=unit, words=float(width), **slowdowns))
+    return pd.concat(frames, ignore_index=True)[["unit", "words", *keys, "speedup", "slowdown", "baseline_slowdown"]]
 
 
 def backward_work(

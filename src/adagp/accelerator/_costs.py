@@ -7,6 +7,8 @@ Assumptions that hold for every design, the baseline too. Wherever there was a c
 - A weight that is used several times is predicted and updated once. The gradients of its other uses are written to DRAM and
   read again to be added.
 - Normalization, activation and pooling cost nothing: they work on data on their way between array and buffer.
+- Unfolding, pooling for the predictor and the update are as fast as array and DRAM, unless the hardware says otherwise
+  (``_units``).
 - An output is written to DRAM and read again by the next layer, even if the buffer could hold it.
 """
 
@@ -23,11 +25,12 @@ from ._hardware import EnergyTable, Hardware
 from ._layer import PASSES, Component, predictor_layers
 from ._layer_table import LayerTable, once_a_shape
 from ._tiling import traffic_of
+from ._units import UNIT_COLUMNS, unfolded_words, unit_cycles
 from ._workload import Workload
 
-COLUMNS = (*COUNTED, "dram")
+COLUMNS = (*COUNTED, "dram", *UNIT_COLUMNS)
 """Columns of ``Cost.counts``: the array's busy cycles, then the accesses of each memory level, in the order of
-``_hardware.LEVELS``."""
+``_hardware.LEVELS``, then the work of the units beside the array (``_units``)."""
 MAC, BUFFER, DRAM = (COLUMNS.index(name) for name in ("mac", "buffer", "dram"))
 FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = range(len(PASSES))
 W, Y = 1, 2  # places of the weights and the outputs among the tensors X, W, Y of a pass
@@ -49,7 +52,7 @@ class Cost:
     @property
     def accesses(self) -> np.ndarray:
         """Axes: layer, level (in the order of ``_hardware.LEVELS``)."""
-        return self.counts[:, 1:]
+        return self.counts[:, 1 : DRAM + 1]
 
     @property
     def dram_words(self) -> np.ndarray:
@@ -57,8 +60,9 @@ class Cost:
         return self.counts[:, DRAM]
 
     def time(self, hardware: Hardware) -> np.ndarray:
-        """Return each layer's time in cycles: the larger of computing and DRAM time, which overlap (double buffers)."""
-        return np.maximum(self.cycles, self.dram_words / hardware.dram_words_per_cycle)
+        """Return each layer's time in cycles: the longest of the times of array, DRAM and units, which work side by side."""
+        units = unit_cycles(self.counts[:, DRAM + 1 :], hardware)
+        return np.maximum.reduce([self.cycles, self.dram_words / hardware.dram_words_per_cycle, units])
 
     def energy(self, table: EnergyTable) -> np.ndarray:
         """Return the energy in the unit of the energy table. Axes: layer, level."""
@@ -107,7 +111,7 @@ def prepare(
     Args:
         memories: bytes of on-chip memory for the predictor's weights, of each design that will be simulated.
     """
-    table = LayerTable.joined(work.table for work in workloads).distinct()
+    table, hardware = LayerTable.joined(work.table for work in workloads).distinct(), hardware.without_units
     for dataflow, memory in product(dataflows, memories):
         network_counts(table, hardware, dataflow)
         predictor_counts(table, hardware, dataflow, size, memory)
@@ -115,7 +119,7 @@ def prepare(
 
 def network_costs(workload: Workload, hardware: Hardware, dataflow: str) -> NetworkCosts:
     """Return the costs of the network's own components."""
-    *full, forward_alone = np.moveaxis(network_counts(workload.table, hardware, dataflow), 1, 0)
+    *full, forward_alone = np.moveaxis(network_counts(workload.table, hardware.without_units, dataflow), 1, 0)
     return NetworkCosts(full=dict(zip(_NETWORK, map(Cost, full), strict=True)), forward_alone=Cost(forward_alone))
 
 
@@ -137,7 +141,7 @@ def predictor_costs(
 
     Weights that fit ``memory_bytes`` stay on the chip; Adam's moments do not.
     """
-    counts = predictor_counts(workload.table, hardware, dataflow, size, memory_bytes)
+    counts = predictor_counts(workload.table, hardware.without_units, dataflow, size, memory_bytes)
     applied, compared, correction, learning, adam = np.moveaxis(counts, 1, 0)
     if len(predicted := np.flatnonzero(adam[:, MAC])):
         learning[predicted[0]] += adam.max(0)  # the one predictor is as large as the layer with the longest row needs it
@@ -154,11 +158,12 @@ def network_counts(table: LayerTable, hardware: Hardware, dataflow: str) -> np.n
     dram = _words(table, hardware, counts).sum(-1)
     weights = table.trained_weights()
     dram[:, WEIGHT_GRADIENT] += table.column("sums_gradient") - weights
-    update = _extra(len(table), dram=4 * weights, macs=2 * weights)
+    unfolded = unfolded_words(table, dataflow)
+    update = _extra(len(table), dram=4 * weights, macs=2 * weights, updated=weights)
     # Without a backward pass nobody needs the whole output: if only pooling follows, only the pooled map leaves the chip.
     unwritten = table.column("output_words") - table.column("handed_words")
-    forward_alone = _with_dram(counts[:, FORWARD], dram[:, FORWARD] - unwritten)
-    return np.concatenate([_with_dram(counts, dram), np.stack([update, forward_alone], 1)], 1)
+    forward_alone = _with_dram(counts[:, FORWARD], dram[:, FORWARD] - unwritten, unfolded[:, FORWARD])
+    return np.concatenate([_with_dram(counts, dram, unfolded), np.stack([update, forward_alone], 1)], 1)
 
 
 @once_a_shape
@@ -179,22 +184,24 @@ def predictor_counts(
     shapes = _predictor_shapes(layers, size)
     conv, dense = (LayerTable.of_shapes(shapes[:, i]) for i in (0, 1))
     outputs, pooled = layers.column("output_words"), shapes[:, 2].astype(np.float64)
-    applied = _extra(n, macs=outputs, buffer=2 * outputs)
+    samples = layers.column("batch")
+    one = count(layers, hardware, dataflow)[:, FORWARD, 0] / samples
+    applied = _extra(n, macs=outputs, buffer=2 * outputs, pooled=outputs / samples, sample=one)
     compared = applied + _extra(n, dram=2 * pooled)
     waiting = _extra(n, dram=2 * weights[at])
     learning, adam = waiting, np.zeros((n, len(COLUMNS)))
     for half, own in ((conv, np.full(n, size.channels * size.kernel**2)), (dense, size.features * layers.column("window"))):
-        counts = count(half, hardware, dataflow)  # own: the words of its weights
+        counts, unfolded = count(half, hardware, dataflow), unfolded_words(half, dataflow)  # own: the words of its weights
         words = _words(half, hardware, counts)
         words[:, :WEIGHT_GRADIENT, W] *= (1 - np.minimum(on_chip / own, 1.0))[:, None]
         words[:, WEIGHT_GRADIENT, W] += own
         dram = words.sum(-1)
         # The fully connected layer's output is the prediction, which stays on the chip if it is applied.
         stays = words[:, FORWARD, Y] if half is dense else 0.0
-        applied = applied + _with_dram(counts[:, FORWARD], dram[:, FORWARD] - stays)
-        compared = compared + _with_dram(counts[:, FORWARD], dram[:, FORWARD])
+        applied = applied + _with_dram(counts[:, FORWARD], dram[:, FORWARD] - stays, unfolded[:, FORWARD])
+        compared = compared + _with_dram(counts[:, FORWARD], dram[:, FORWARD], unfolded[:, FORWARD])
         for kind in (INPUT_GRADIENT, WEIGHT_GRADIENT):
-            learning = learning + _with_dram(counts[:, kind], dram[:, kind])
+            learning = learning + _with_dram(counts[:, kind], dram[:, kind], unfolded[:, kind])
         adam = adam + _extra(n, dram=4 * own + 2 * np.maximum(own - on_chip, 0.0), macs=6 * own)
     correction = 2 * applied + waiting + _extra(n, dram=4 * pooled)
     found[at] = np.stack([applied, compared, correction, learning, adam], 1)
@@ -219,16 +226,22 @@ def _words(table: LayerTable, hardware: Hardware, counts: np.ndarray) -> np.ndar
     return traffic_of(table, hardware).words * takes_place[..., None].astype(np.float64)
 
 
-def _with_dram(counts: np.ndarray, dram: np.ndarray) -> np.ndarray:
-    """Add the column of words over DRAM to counts with the columns ``COUNTED``. Each word is an access of the buffer, too."""
-    found = np.concatenate([counts, dram[..., None]], -1)
+def _with_dram(counts: np.ndarray, dram: np.ndarray, unfolded: np.ndarray) -> np.ndarray:
+    """Add the columns of words over DRAM and of unfolded words to counts with the columns ``COUNTED``.
+
+    Each word over DRAM is an access of the buffer, too.
+    """
+    found = np.zeros((*counts.shape[:-1], len(COLUMNS)))
+    found[..., : len(COUNTED)], found[..., DRAM], found[..., DRAM + 1] = counts, dram, unfolded
     found[..., BUFFER] += dram
     return found
 
 
-def _extra(n: int, *, dram=0.0, macs=0.0, buffer=0.0) -> np.ndarray:
-    """Return the counts of work outside the array, for n layers: arithmetic at its edge, accesses of buffer and DRAM."""
+def _extra(n: int, *, dram=0.0, macs=0.0, buffer=0.0, pooled=0.0, sample=0.0, updated=0.0) -> np.ndarray:
+    """Return the counts of work outside the array, for n layers: arithmetic at its edge, accesses of buffer and DRAM, units."""
     counts = np.zeros((n, len(COLUMNS)))
     counts[:, MAC], counts[:, BUFFER], counts[:, DRAM] = macs, np.add(buffer, dram), dram
+    for at, words in enumerate((pooled, sample, updated), DRAM + 2):
+        counts[:, at] = words
     return counts
 

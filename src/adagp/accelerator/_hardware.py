@@ -3,7 +3,7 @@
 Presets are in ``data/hardware.toml`` and energies in ``data/energy.toml``, each number with its source.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from operator import attrgetter
 from typing import Any
@@ -14,9 +14,18 @@ from .._errors import UsageError, require_number, require_whole, short, unknown
 from ._constants import read_table, sourced
 
 DEFAULT = "paper-180pe"
-UNITS = {"rows": "PEs", "cols": "PEs", "buffer_bytes": "B", "word_bytes": "B", "clock_hz": "Hz", "dram_bytes_per_s": "B/s"}
-_RATES = ("clock_hz", "dram_bytes_per_s")  # the others are whole
-_MOST = {"rows": 2**16, "cols": 2**16, "buffer_bytes": 2**50, "word_bytes": 2**10, "clock_hz": 1e15, "dram_bytes_per_s": 1e18}
+UNITS = {
+    "rows": "PEs", "cols": "PEs", "buffer_bytes": "B", "word_bytes": "B", "clock_hz": "Hz", "dram_bytes_per_s": "B/s",
+    "unfolding": "words/cycle", "pooling": "words/cycle", "update": "words/cycle",
+}  # fmt: skip
+"""Fields of ``Hardware`` that are numbers, and their units."""
+BESIDE = ("unfolding", "pooling", "update")
+"""Units beside the array, by the fields of their throughputs."""
+_RATES = ("clock_hz", "dram_bytes_per_s", *BESIDE)  # the others are whole
+_MOST = {
+    "rows": 2**16, "cols": 2**16, "buffer_bytes": 2**50, "word_bytes": 2**10, "clock_hz": 1e15, "dram_bytes_per_s": 1e18,
+    **dict.fromkeys(BESIDE, 1e12),
+}  # fmt: skip
 """Upper bounds. Larger values are almost certainly typing errors, and would overflow 64-bit counts."""
 
 LEVELS = {"mac": "arithmetic", "rf": "registers", "noc": "between PEs", "buffer": "global buffer", "dram": "DRAM"}
@@ -100,11 +109,19 @@ class Hardware:
     clock_hz: float = _from_preset("clock_hz")
     dram_bytes_per_s: float = _from_preset("dram_bytes_per_s")
     """Sustained bandwidth to DRAM, reads and writes together."""
+    unfolding: float | None = None
+    """Words per cycle that unfolding writes; None: so many that the array never waits (``_units``)."""
+    pooling: float | None = None
+    """Words per cycle that pooling reads; None: so many that nothing waits."""
+    update: float | None = None
+    """Weights per cycle that the update handles; None: as many as DRAM delivers."""
     energy: str | EnergyTable = "eyeriss-normalized"
     """An energy table, or the name of one (``data/energy.toml``)."""
 
     def __post_init__(self) -> None:
         for name in UNITS:
+            if name in BESIDE and getattr(self, name) is None:
+                continue
             if name in _RATES:
                 require_number(f"hardware field {name}", getattr(self, name), _MOST[name])
             else:
@@ -128,6 +145,22 @@ class Hardware:
     @property
     def dram_words_per_cycle(self) -> float:
         return self.dram_bytes_per_s / self.clock_hz / self.word_bytes
+
+    @property
+    def unit_widths(self) -> tuple[float, float, float]:
+        """Words per cycle of each of the units beside the array, in the order of BESIDE.
+
+        Where the chip states none, unfolding is as wide as the array has rows and pooling as it has columns: so fast do words
+        enter and leave a systolic array. An update takes four words over DRAM.
+        """
+        widths = ((self.unfolding, self.rows), (self.pooling, self.cols), (self.update, self.dram_words_per_cycle / 4))
+        unfolding, pooling, update = (own if width is None else width for width, own in widths)
+        return unfolding, pooling, update
+
+    @property
+    def without_units(self) -> "Hardware":
+        """The same chip with units as fast as it needs them. What is counted does not depend on them."""
+        return replace(self, unfolding=None, pooling=None, update=None)
 
 
 def hardware(preset: str = DEFAULT, **changes) -> Hardware:

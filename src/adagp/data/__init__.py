@@ -1,4 +1,4 @@
-"""Data sets by name. ``digits`` and ``numbers`` are embedded; the others are read from disk or downloaded."""
+"""Data sets by name. ``digits``, ``scenes`` and ``numbers`` are embedded; the others are read from disk or downloaded."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,12 +7,12 @@ from .._errors import UsageError, unknown
 from ._facts import BOS, EOS, FACTS, PAD, SPECIAL, Facts
 
 if TYPE_CHECKING:
-    from ._base import Dataset, Images, Sentences, data_root
+    from ._base import Dataset, Images, Scenes, Sentences, data_root
 
 
 def __getattr__(name: str) -> Any:
     """Import what reads data when it is first used: the accelerator model and the command line read the facts only."""
-    if name not in ("Dataset", "Images", "Sentences", "data_root"):
+    if name not in ("Dataset", "Images", "Scenes", "Sentences", "data_root"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import _base
 
@@ -51,10 +51,16 @@ def _load(name: str, root: Path | None, side: int) -> "Dataset":
     from ._base import of_classes
     from ._digits import load_digits
     from ._folders import load_cifar, load_imagenet
+    from ._scenes import load_scenes
     from ._translation import load_multi30k, load_numbers
+    from ._voc import load_voc
 
     if name == "digits":
         return load_digits(side)
+    if name == "voc":
+        return load_voc(root)
+    if name == "scenes":
+        return load_scenes()
     if name == "numbers":
         return load_numbers()
     if name == "multi30k":
@@ -68,6 +74,6 @@ def _load(name: str, root: Path | None, side: int) -> "Dataset":
 
 
 __all__ = [
-    "BOS", "EOS", "FACTS", "PAD", "SPECIAL", "Dataset", "Facts", "Images", "Sentences", "available",
+    "BOS", "EOS", "FACTS", "PAD", "SPECIAL", "Dataset", "Facts", "Images", "Scenes", "Sentences", "available",
     "data_root", "load",
 ]  # fmt: skip

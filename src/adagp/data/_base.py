@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 from .._errors import UsageError, short, unknown
 
@@ -20,6 +20,20 @@ class Images:
     images: Any
     """Bytes (n, 3, height, width): an array, memory-mapped if decoded from files, or a ``DecodedOnDemand``."""
     labels: Int64[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenes:
+    """One split of images with objects in boxes."""
+
+    images: Any
+    """As of ``Images``."""
+    labels: Float32[np.ndarray, "n most 6"]
+    """The objects of each image: class, left, top, right and bottom as shares of the image's side, and 1 for one that is
+    difficult, which a test passes over. Rows after an image's last object have the class -1."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,8 +58,8 @@ class Dataset:
     note: str
     """Its title where results are shown."""
     task: str
-    """'images' or 'translation'."""
-    splits: Mapping[str, Images | Sentences]
+    """'images', 'detection' or 'translation'."""
+    splits: Mapping[str, Images | Scenes | Sentences]
     """Splits by name: train, test and, for translation, val."""
     fingerprint: str
     """SHA-256 of what ``covers`` names, 64 hexadecimal digits."""
@@ -59,6 +73,8 @@ class Dataset:
     """Mean of each colour of the training images, of values in [0, 1]."""
     std: tuple[float, ...] = ()
     """Standard deviation of each colour of the training images, of values in [0, 1]."""
+    priors: tuple[tuple[float, float], ...] = ()
+    """Width and height of nine typical boxes as shares of the image's side, the smallest first, for detection."""
     tokenizer: str = ""
     """Hugging Face's JSON of the joint tokenizer, for translation."""
     bleu_tokens: str = "13a"

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int64, UInt8
 
 from .._errors import UsageError, require
 from ._base import Dataset, Images, fingerprint, statistics
@@ -23,13 +24,9 @@ def load_digits(size: int = 32) -> Dataset:
     """
     if size not in _SIDES:
         raise UsageError(f"the side of a digit must be one of {_SIDES}, got {size}")
-    scans = np.loadtxt(_file(), delimiter=",", dtype=np.int64)  # 64 pixels and the digit in each row
-    grey = np.rint(scans[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    grey, labels, cut = scans()
     block = np.ones((size // 8, size // 8), np.uint8)
     images = np.repeat(np.kron(grey, block)[:, None], 3, axis=1)
-    order = np.random.default_rng(0).permutation(len(images))
-    images, labels = images[order], scans[order, -1]
-    cut = len(images) * 4 // 5
     mean, std = statistics(images[:cut])
     return Dataset(
         name="digits",
@@ -47,6 +44,14 @@ def load_digits(size: int = 32) -> Dataset:
         size=size,
         flip=False,  # a mirrored 2 is not a digit
     )
+
+
+def scans() -> tuple[UInt8[np.ndarray, "n 8 8"], Int64[np.ndarray, " n"], int]:
+    """Return the scans in a fixed random order, their digits, and how many of them, from the first on, are to train on."""
+    rows = np.loadtxt(_file(), delimiter=",", dtype=np.int64)  # 64 pixels and the digit in each row
+    grey = np.rint(rows[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    order = np.random.default_rng(0).permutation(len(rows))
+    return grey[order], rows[order, -1], len(rows) * 4 // 5
 
 
 def _file() -> Path:

@@ -58,8 +58,8 @@ FACTS = {
         source="ImageNet: a folder tree under $ADAGP_DATA/imagenet, read as it is needed",
     ),
     "scenes": Facts(
-        title="scenes of digits (scikit-learn)", kind="detection", size=96, classes=10, train_samples=1_000,
-        source="scenes of 3x96x96 with scanned digits of scikit-learn and their boxes, generated; embedded",
+        title="scenes of digits (scikit-learn)", kind="detection", size=64, classes=10, train_samples=2_000,
+        source="scenes of 3x64x64 with scanned digits of scikit-learn and their boxes, generated; embedded",
     ),
     # Everingham et al. 2010; training images of 2007 and 2012.
     "voc": Facts(

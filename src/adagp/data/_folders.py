@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ._facts import FACTS
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 _SPLITS = ("train", "test")
 _DECODING = 2  # counts the ways of decoding: images of 16 bits have lost their upper bits in caches of the first
-_SAMPLE = 500  # files of a split: a second or two, where all of ImageNet's take an hour
+SAMPLE = 500  # files of a split: a second or two, where all of ImageNet's take an hour
 _MOST_PIXELS = 89_000_000  # most pixels of an image: a file of some kilobytes may decode to gigabytes
 
 
@@ -42,11 +43,11 @@ def load_cifar(name: str, root: Path | None = None) -> Dataset:
         files = [path for split in _SPLITS for paths in listing[split].values() for path in paths]
         # A lossy re-encoding is another data set, and results on it must name it.
         lossy = any(path.suffix.lower() in (".jpg", ".jpeg") for path in files)
-        key = _content_key(root / name, files)[:16]
+        key = content_key(root / name, files)[:16]
 
         def decode(target: Path) -> None:
             _decode(listing, target, size=32)
-            if _content_key(root / name, files)[:16] != key:
+            if content_key(root / name, files)[:16] != key:
                 raise UsageError(f"{root / name} changed while it was read; run the same command once nothing writes there")
 
         folder = cached(root, f"{name}-{key}-{_DECODING}", decode)
@@ -82,7 +83,8 @@ def load_imagenet(root: Path | None = None, size: int = 224) -> Dataset:
         labels = np.repeat(np.arange(len(classes)), [len(paths) for paths in listing[source].values()])
         order = np.random.default_rng(0).permutation(len(files))  # a prefix is a fair sample
         splits[name] = Images(
-            images=DecodedOnDemand([files[i] for i in order], size + size // 7), labels=labels[order].astype(np.int64)
+            images=DecodedOnDemand([files[i] for i in order], partial(_square, side=size + size // 7)),
+            labels=labels[order].astype(np.int64),
         )
     facts = b"".join(
         os.fsencode(path.relative_to(folder)) + f" {path.stat().st_size}\n".encode()
@@ -96,7 +98,7 @@ def load_imagenet(root: Path | None = None, size: int = 224) -> Dataset:
         splits=splits,
         fingerprint=fingerprint(facts),
         covers="the names and sizes of all files",
-        sample=_content_key(folder, [path for split in splits.values() for path in split.images.files[:_SAMPLE]]),
+        sample=content_key(folder, [path for split in splits.values() for path in split.images.files[:SAMPLE]]),
         classes=classes,
         mean=(0.485, 0.456, 0.406),  # torchvision's published figures
         std=(0.229, 0.224, 0.225),
@@ -108,17 +110,17 @@ def load_imagenet(root: Path | None = None, size: int = 224) -> Dataset:
 class DecodedOnDemand:
     """Image files that look like an array of (n, 3, side, side) bytes and are decoded when indexed, on all cores."""
 
-    def __init__(self, files: list[Path], side: int) -> None:
-        self.files, self.side = files, side
+    def __init__(self, files: list[Path], decode: Callable[[Path], np.ndarray]) -> None:
+        self.files, self.decode = files, decode
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: slice | np.ndarray) -> "DecodedOnDemand | np.ndarray":
         if isinstance(index, slice):
-            return DecodedOnDemand(self.files[index], self.side)
+            return DecodedOnDemand(self.files[index], self.decode)
         with _pool() as pool:
-            return np.stack(list(pool.map(lambda i: _square(self.files[i], self.side), index)))
+            return np.stack(list(pool.map(lambda i: self.decode(self.files[i]), index)))
 
 
 def class_folders(
@@ -173,7 +175,7 @@ def _require_no_image(path: Path) -> None:
         raise UsageError(f"{path} is an image that is not read; expected files ending in {', '.join(sorted(_ENDINGS))}")
 
 
-def _content_key(folder: Path, files: list[Path]) -> str:
+def content_key(folder: Path, files: list[Path]) -> str:
     """Return the SHA-256 of the names and contents of files.
 
     Raises:
@@ -269,19 +271,28 @@ def _square(path: Path, side: int) -> np.ndarray:
     return np.asarray(_image(path, lambda image: ImageOps.fit(image, (side, side)))).transpose(2, 0, 1)
 
 
-def _image(path: Path, change: Callable = lambda image: image, size: int | None = None):
+def stretched(path: Path, size: tuple[int, int], side: int) -> np.ndarray:
+    """Return an image of ``size`` (width, height) as bytes (3, side, side): the ratio of its sides is not kept.
+
+    Raises:
+        UsageError: an image that is damaged, too large or not of this size.
+    """
+    return np.asarray(_image(path, lambda image: image.resize((side, side)), size)).transpose(2, 0, 1)
+
+
+def _image(path: Path, change: Callable = lambda image: image, size: tuple[int, int] | None = None):
     """Return the decoded image, after its sides have been checked.
 
     Raises:
-        UsageError: an image that is damaged, too large or not of the side ``size``.
+        UsageError: an image that is damaged, too large or not of this ``size`` (width, height).
     """
     require("PIL", what="reading images")
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            if size is not None and image.size != (size, size):
-                raise UsageError(f"{path} is {image.width}x{image.height} pixels, expected {size}x{size}; resize it")
+            if size is not None and image.size != size:
+                raise UsageError(f"{path} is {image.width}x{image.height} pixels, expected {size[0]}x{size[1]}; resize it")
             if image.width * image.height > _MOST_PIXELS:
                 raise UsageError(f"{path} has {image.width * image.height:,} pixels, at most {_MOST_PIXELS:,} are read")
             return change(_as_bytes(image).convert("RGB"))
@@ -307,7 +318,7 @@ def _as_bytes(image: Any) -> Any:
 
 
 def _open(path: Path, size: int) -> np.ndarray:
-    return np.asarray(_image(path, size=size)).transpose(2, 0, 1)
+    return np.asarray(_image(path, size=(size, size))).transpose(2, 0, 1)
 
 
 def _download(name: str, title: str, root: Path, target: Path) -> None:

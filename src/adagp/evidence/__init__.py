@@ -6,8 +6,9 @@ require("pandas", "scipy", what="adagp.evidence")
 
 # isort: split
 from ._area import area_growth, equal_area, memory_sensitivity, method_on_arrays
-from ._claims import Claim, Measured, check_claims, claim_value, paper_value, record_fixed
+from ._claims import Claim, Measured, check_claims, claim_value, paper_value, record_fixed, recorded_claims
 from ._computed import (
+    beside_record,
     collection_table,
     compat_record,
     crossing_record,
@@ -55,17 +56,18 @@ from ._judge import Judgement, judge
 from ._regimes import Regime, Timing, scored_runs
 from ._rules import LEAST_PAIRS, LEAST_UPDATES, Interval, by_network, interval, pairs, verdict, width_words
 from ._traits import SHAPE, TRAITS, Trait, model_traits
+from ._verdicts import VerdictChange, verdict_changes
 
 __all__ = [
     "LEAST_PAIRS",
     "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "SIDES", "TRAITS", "Claim", "Correlations", "Interval", "Judgement", "Measured",
-    "Regime", "Timing", "Trait", "area_growth", "at_measured_cost", "at_paper_schedule", "better", "broadest", "by_method",
-    "by_network", "check_claims", "claim_value", "collection_table", "compared", "compared_by_clock", "compat_record",
-    "correlation_table", "crossing_record", "curves", "cuts", "decays", "deciding", "distances", "equal_area", "frontier",
-    "gains", "hardware_record", "interval", "judge", "least_noise", "loops_record", "mean_std", "memory_sensitivity",
-    "method_on_arrays", "mixtures", "model_table", "model_traits", "nearest", "page_records", "pairs", "paper_value",
-    "pipeline_schedules", "pipeline_sweep", "planned", "quality", "record_fixed", "recorded", "recorded_correlations",
-    "recorded_steps", "regimes", "results", "savings", "scored_runs", "study_results", "summary", "tally", "threshold",
-    "timings", "validation_record", "variance", "variants", "verdict", "warm_up_gains", "whole_network", "width_words",
-    "zoo_workloads",
+    "Regime", "Timing", "Trait", "VerdictChange", "area_growth", "at_measured_cost", "at_paper_schedule", "beside_record",
+    "better", "broadest", "by_method", "by_network", "check_claims", "claim_value", "collection_table", "compared",
+    "compared_by_clock", "compat_record", "correlation_table", "crossing_record", "curves", "cuts", "decays", "deciding",
+    "distances", "equal_area", "frontier", "gains", "hardware_record", "interval", "judge", "least_noise", "loops_record",
+    "mean_std", "memory_sensitivity", "method_on_arrays", "mixtures", "model_table", "model_traits", "nearest", "page_records",
+    "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "quality", "record_fixed", "recorded",
+    "recorded_claims", "recorded_correlations", "recorded_steps", "regimes", "results", "savings", "scored_runs",
+    "study_results", "summary", "tally", "threshold", "timings", "validation_record", "variance", "variants", "verdict",
+    "verdict_changes", "warm_up_gains", "whole_network", "width_words", "zoo_workloads",
 ]  # fmt: skip

@@ -37,6 +37,10 @@ class Measured:
     """Of runs: model, width, samples, epochs."""
     missing: str = ""
     """What keeps a verdict from resting on it."""
+    models: int = 0
+    """Of runs: how many models; 0 where it is computed."""
+    seeds: int = 0
+    """Of runs: how many seeds; 0 where it is computed."""
 
     def text(self) -> str:
         """Return the value with its interval as ``Interval.text`` does."""
@@ -94,16 +98,26 @@ class Claim:
         """What would change the verdict, in words."""
         ((rule, bound),) = self.holds.items()
         if self.deterministic:
-            edge = {"within": "more than {} from the paper's value", "at_least": "below {}", "at_most": "above {}"}[rule]
-            moved = edge.format(f"{bound:g}")
-            return f"a change of the model of the accelerator, or of the networks, that moves the value {moved}"
+            sides = {"within": ("within", "outside"), "at_least": ("of at least", "below"), "at_most": ("of at most", "above")}
+            edge = self.tolerance if rule == "within" else f"{bound:g} {self.unit}"
+            side = sides[rule][self.verdict == "holds"]
+            return f"a change of the accelerator model, or of the networks, that gives a value {side} {edge}"
         measured = self.judged
         if measured is None:
             return "recorded runs of both methods"
         if measured.missing:
             return measured.missing
-        sides = f"an interval wholly on one side of {bound:g}: more seeds, or more models"
-        return sides if self.verdict == "open" else f"an interval that reaches to the other side of {bound:g}"
+        decided = f"an interval wholly on one side of {bound:g}: more seeds, or more models"
+        return decided if self.verdict == "open" else f"an interval that reaches to the other side of {bound:g}"
+
+    @property
+    def tolerance(self) -> str:
+        """The values with which the claim holds, in words with the unit: "1.40 to 1.54 x", "-0.5 points or more"."""
+        ((rule, bound),) = self.holds.items()
+        if rule == "within":
+            assert self.paper is not None  # _entries refuses such a rule without it
+            return f"{self.paper - bound:.2f} to {self.paper + bound:.2f} {self.unit}"
+        return f"{bound:g} {self.unit} or {'more' if rule == 'at_least' else 'less'}"
 
     @property
     def unrecorded(self) -> bool:
@@ -120,8 +134,8 @@ class Claim:
     def to_dict(self) -> dict:
         """Return the claim for JSON, with the verdict."""
         return asdict(self) | {
-            "verdict": self.verdict, "follows_from_schedule": self.follows_from_schedule, "would_change": self.would_change,
-            "moved": self.moved,
+            "verdict": self.verdict, "follows_from_schedule": self.follows_from_schedule, "tolerance": self.tolerance,
+            "would_change": self.would_change, "moved": self.moved,
         }  # fmt: skip
 
 
@@ -167,15 +181,37 @@ def check_claims(profile: Profile, refuse: Callable[[UsageError], None] | None =
     kept, mine = deciding(recorded(refuse)), _mine(profile, refuse)
     claims = []
     for entry in entries:
-        measure, alone = MEASURES[entry.pop("measure")], entry.pop("schedule")
-        entry["schedule"] = None if alone is None else MEASURES[alone]()
+        measure = MEASURES[entry["measure"]]
         if entry["deterministic"]:
-            before = fixed.get(entry["id"])
-            values = {"recorded": Measured(**before) if before else None, "current": measure()}
+            claims.append(_claim(entry, fixed.get(entry["id"]), measure()))
         else:
-            values = {"recorded": measure(kept), "current": measure(mine)}
-        claims.append(Claim(**(entry | values)))
+            claims.append(_claim(entry, measure(kept), measure(mine)))
     return claims
+
+
+def recorded_claims(records: Iterable[Record] | None = None) -> list[Claim]:
+    """Return every claim as it was recorded, with its verdict. No network is simulated, so this takes about a second.
+
+    Args:
+        records: ``deciding`` ones; the committed ones unless given.
+
+    Raises:
+        UsageError: a record is refused, or a file of claims is damaged.
+    """
+    fixed, entries = _read_fixed(), _entries()
+    kept = deciding() if records is None else list(records)
+    claims = []
+    for entry in entries:
+        before = fixed.get(entry["id"]) if entry["deterministic"] else MEASURES[entry["measure"]](kept)
+        claims.append(_claim(entry, before, before if entry["deterministic"] else None))
+    return claims
+
+
+def _claim(entry: dict, recorded: Measured | None, current: Measured | None) -> Claim:
+    """Return a claim of artifact/claims.yml with what was measured."""
+    alone = None if entry["schedule"] is None else MEASURES[entry["schedule"]]()
+    kept = {name: value for name, value in entry.items() if name != "measure"}
+    return Claim(**kept | {"schedule": alone, "recorded": recorded, "current": current})
 
 
 def _mine(profile: Profile, refuse: Callable[[UsageError], None] | None) -> list[Record]:
@@ -192,18 +228,19 @@ def _mine(profile: Profile, refuse: Callable[[UsageError], None] | None) -> list
 
 def record_fixed(claims: Iterable[Claim]) -> None:
     """Write the deterministic values as they are now, which later checks compare with."""
-    write_json(_fixed_path(), {claim.id: asdict(claim.current) for claim in claims if claim.deterministic and claim.current})
+    found = {claim.id: asdict(claim.current) for claim in claims if claim.deterministic and claim.current}
+    write_json(_fixed_path(), {name: {key: value[key] for key in _Fixed.model_fields} for name, value in found.items()})
 
 
 def _fixed_path():
     return _paths.recorded() / "deterministic.json"
 
 
-def _read_fixed() -> dict:
+def _read_fixed() -> dict[str, Measured]:
     path = _fixed_path()
     mend = "restore it with git checkout, or make it with adagp check --keep"
     found = read_json(path, mend) if path.exists() else {}
-    return {name: value.model_dump() for name, value in _checked(dict[str, _Fixed], found, path, mend).items()}
+    return {name: Measured(**value.model_dump()) for name, value in _checked(dict[str, _Fixed], found, path, mend).items()}
 
 
 def _checked(kind: Any, content: object, path: Path, mend: str) -> Any:
@@ -217,7 +254,8 @@ def _checked(kind: Any, content: object, path: Path, mend: str) -> Any:
 def _paired_gap(records: list[Record], method: str, reference: str) -> Measured | None:
     """Return the paired difference in accuracy, method minus reference: of one model by seed, of several each model once.
 
-    BLEU has points of another size, so the Transformer is left out of the mean; its page has the figures.
+    BLEU and mAP have points of another size, so the Transformer and YOLO-v3 are left out of the mean; their pages have the
+    figures.
     """
     accuracies = [record for record in records if record.result.metric == "accuracy"]
     gaps = pairs(accuracies, method, reference)
@@ -240,6 +278,8 @@ def _paired_gap(records: list[Record], method: str, reference: str) -> Measured 
         n=f"{count(len(models), 'model')}, {count(len(gaps), 'pair')}" + (f", {lost} diverged" if lost else ""),
         scale="; ".join(sorted({_scale(record) for record in mine})),
         missing=missing,
+        models=len(models),
+        seeds=gaps["seed"].nunique(),
     )
 
 

@@ -126,6 +126,15 @@ def hardware_record() -> dict:
     return _recorded("hardware.json", "synthesis", "make rtl", ("blocks", "runs", "tools", "provenance"))
 
 
+def beside_record() -> dict:
+    """Return the recorded synthesis of the units beside the array, each alone (``make rtl``).
+
+    Raises:
+        UsageError: it is not there.
+    """
+    return _recorded("hardware_beside.json", "synthesis", "make rtl", ("units", "words_per_cycle", "provenance"))
+
+
 def recorded_steps() -> dict | None:
     """Return what ``measuring.step_times`` gave for several models on an accelerator; None where nothing is recorded."""
     path = _paths.recorded() / "steps.json"
@@ -133,12 +142,12 @@ def recorded_steps() -> dict | None:
 
 
 def validation_record(simulator: str) -> dict:
-    """Return the recorded comparison with another simulator, "scalesim" or "zigzag".
+    """Return the recorded comparison with another simulator ("scalesim", "zigzag"), or of ONNX files with traces ("onnx").
 
     Raises:
         UsageError: it is not there.
     """
-    parts = {"scalesim": ("layers",), "zigzag": ("mappings", "searches")}[simulator]
+    parts = {"scalesim": ("layers",), "zigzag": ("mappings", "searches"), "onnx": ("networks", "models")}[simulator]
     return _recorded(f"validation_{simulator}.json", "comparison", "make validate", (*parts, "provenance"))
 
 

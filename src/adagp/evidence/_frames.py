@@ -1,10 +1,13 @@
 """Records as tidy tables: one row a run, an epoch, or a layer."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from .._errors import UsageError
-from ..running import Record, Run, find_device, local_store, recorded_store, run_all
+from .._errors import UsageError, count
+from .._progress import duration, say_everywhere
+from .._threads import usable_cores
+from ..running import Record, Run, estimate, find_device, local_store, recorded_store, run_all
 from ..running import profile as find_profile
 from ..schedule import Phase
 from ._rules import largest
@@ -17,14 +20,26 @@ _CONFIG = ("model", "dataset", "method", "seed", "width", "precision", "epochs")
 
 
 def results(profile: str, model: str | None = None) -> list[Record]:
-    """Return the records of a profile, or of one model's page in it. Missing runs are trained first, with progress."""
+    """Return the records of a profile, or of one model's page in it.
+
+    Missing runs are trained first. Before that it says which they are and about how long they will take.
+    """
     return _made(find_profile(profile).runs(model))
 
 
 def _made(runs: list[Run]) -> list[Record]:
-    store = local_store()
-    if store.missing(runs):
-        run_all(runs, store, device=find_device())
+    store, device = local_store(), find_device()
+    if missing := store.missing(runs):
+        networks = Counter(run.model for run in missing)
+        named = ", ".join(f"{model} ({n})" for model, n in networks.items())
+        say_everywhere(f"{count(len(missing), 'run')} to train first: {named}. Timing a few batches of each network ...")
+        jobs = min(usable_cores() if device == "cpu" else 1, len(missing))
+        seconds = estimate(missing, device=device) / jobs
+        say_everywhere(
+            f"They will take about {duration(seconds)}, {jobs} at a time, and are kept in {store.folder}. adagp reproduce "
+            "--only PAGE, with this page's name, trains the same ones."
+        )
+        run_all(runs, store, device=device, report=say_everywhere)
     return [record for run in runs if (record := store.get(run)) is not None]
 
 
@@ -60,7 +75,7 @@ def nearest(records: Iterable[Record] | None = None) -> list[Record]:
 def deciding(records: Iterable[Record] | None = None) -> list[Record]:
     """Keep the records that verdicts on accuracy rest on: of ``nearest``, the models that were recorded at the largest scale.
 
-    BLEU has points of another size, so the Transformer is left out; its page has the figures.
+    BLEU and mAP have points of another size, so the Transformer and YOLO-v3 are left out; their pages have the figures.
 
     Args:
         records: to choose from; the committed ones unless given.
@@ -84,7 +99,7 @@ def at_paper_schedule() -> dict[float, list[Record]]:
 def broadest() -> list[Record]:
     """Return the committed records of the profiles at the scale that most networks were recorded at: a small one.
 
-    As in ``deciding``, the Transformer is left out.
+    As in ``deciding``, the Transformer and YOLO-v3 are left out.
     """
     records = [record for record in planned(recorded()) if record.result.metric == "accuracy"]
     networks: dict[float, set[str]] = {}
@@ -99,7 +114,10 @@ def _settings(record: Record) -> dict:
 
 
 def summary(records: Iterable[Record]) -> "pd.DataFrame":
-    """Return one row a run: its settings, score (in percent, or BLEU; chance where it diverged), parameters and seconds."""
+    """Return one row a run: its settings, score, parameters and seconds.
+
+    The score is accuracy or mAP in percent, or BLEU; that of random guessing where the run diverged.
+    """
     import pandas as pd
 
     keep = ("metric", "diverged", "averaged_score", "train_samples", "parameters", "predictor_parameters", "seconds")

@@ -25,6 +25,7 @@ from ._accelerator import (
     scalesim,
     sensitivity,
     speedup,
+    unit_throughput,
     zigzag,
 )
 from ._compared import Row, compared
@@ -32,6 +33,7 @@ from ._criterion import criterion
 from ._equal_area import equal_area, equal_area_by_network, equal_area_memory
 from ._hardware import handshake, hardware_blocks, hardware_cycles, hardware_timeline
 from ._method import designs, matrices, phases, reorganization
+from ._scenes import scenes
 from ._show import PAGE, glue, inline, save, show, small
 from ._training import (
     benchmarks,
@@ -49,10 +51,10 @@ from ._training import (
 )
 
 __all__ = [
-    "PAGE", "Row", "area_and_power", "batch_size", "benchmarks", "compared", "controls", "criterion", "designs",
-    "distances", "energy", "equal_area", "equal_area_by_network", "equal_area_memory", "explored", "eyeriss", "followed",
-    "frontier", "gantt", "glue", "handshake", "hardware_blocks", "hardware_cycles", "hardware_timeline", "inline",
-    "layer_cycles", "learning_curves", "matrices", "phases", "pipelines", "plan", "predictor_quality", "predictor_start",
-    "quality_by_method", "reorganization", "save", "savings", "scalesim", "scores", "sensitivity", "show", "small",
-    "speedup", "style", "zigzag",
+    "PAGE", "Row", "area_and_power", "batch_size", "benchmarks", "compared", "controls", "criterion", "designs", "distances",
+    "energy", "equal_area", "equal_area_by_network", "equal_area_memory", "explored", "eyeriss", "followed", "frontier",
+    "gantt", "glue", "handshake", "hardware_blocks", "hardware_cycles", "hardware_timeline", "inline", "layer_cycles",
+    "learning_curves", "matrices", "phases", "pipelines", "plan", "predictor_quality", "predictor_start", "quality_by_method",
+    "reorganization", "save", "savings", "scalesim", "scenes", "scores", "sensitivity", "show", "small", "speedup", "style",
+    "unit_throughput", "zigzag",
 ]  # fmt: skip

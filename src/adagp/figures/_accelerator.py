@@ -20,8 +20,9 @@ COMPONENT_COLORS = dict(
 )
 PART_COLORS = {
     "PE array": style.BLUE, "buffer": style.SKY, "averaging": style.BLACK, "predictor memory": style.ORANGE,
-    "predictor array": style.VERMILION,
+    "predictor array": style.VERMILION, "unfolding": style.GREEN, "pooling": style.PURPLE, "update": style.GREY,
 }  # fmt: skip
+UNIT_COLORS = {"unfolding": style.BLUE, "pooling": style.SKY, "update": style.ORANGE, "all": style.BLACK}
 
 _QUANTITIES = {
     "speedup": (1.0, "speed-up over the baseline (x)"),
@@ -305,6 +306,43 @@ def sensitivity(table: "pd.DataFrame", *, paper: dict[str, float]) -> tuple["Fig
         panels[0].set_ylim(places[-1] + 0.7, -0.7)
     plt.close(figure)
     return figure, data.drop(columns="_y")
+
+
+@style.drawing
+def unit_throughput(table: "pd.DataFrame", *, paper: float) -> tuple["Figure", "pd.DataFrame"]:
+    """Speed-up against the throughput of the units beside the array, and how much longer a design takes; means over models.
+
+    A line is one unit that is slower while the others keep pace, or all three; a panel is a design, and the last panel is the
+    time of the first design.
+
+    Args:
+        table: ``accelerator.unit_sensitivity``.
+        paper: the paper's mean speed-up (``evidence.paper_value``).
+    """
+    import matplotlib.pyplot as plt
+
+    designs = list(dict.fromkeys(table["design"]))
+    keys, quantities = ["unit", "words", "design"], ["speedup", "slowdown"]
+    models = table.groupby([*keys, "model"], sort=False)[quantities].mean()  # over data sets
+    data = models.groupby(keys, sort=False).mean().reset_index()
+    with style.use():
+        figure, panels = style.panels(len(designs) + 1, 3.0 * (len(designs) + 1), 2.9, phone=2.6)
+        shown = [(design, "speedup") for design in designs] + [(designs[0], "slowdown")]
+        for axes, (design, quantity) in zip(panels, shown, strict=True):
+            for unit, color in UNIT_COLORS.items():
+                line = data[(data["unit"] == unit) & (data["design"] == design)]
+                axes.plot(line["words"], line[quantity], "o-", color=color, markersize=3.5, label=unit)
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(sorted(set(data["words"])), [f"{words:g}" for words in sorted(set(data["words"]))])
+            axes.set_xlabel("words per cycle")
+            name = style.LABELS.get(design) or design
+            axes.set_title(f"{name}: {'speed-up (x)' if quantity == 'speedup' else 'time, over no waiting (x)'}", fontsize=10)
+            if quantity == "speedup":
+                axes.axhline(paper, color=style.GREY, linestyle="--", linewidth=1)
+                axes.set_xlabel(f"words per cycle\n(dashed: the paper's mean, {paper:g})")
+        panels[-1].legend(fontsize=9)
+    plt.close(figure)
+    return figure, data
 
 
 @style.drawing

@@ -73,7 +73,7 @@ LABELS = _Names(attrgetter("title"), {
 METHOD_OF = {predictor: method.name for predictor, method in by_predictor().items()}
 """The first method with each predictor, whose colour stands for it."""
 
-METRICS = {"accuracy": "test accuracy (%)", "bleu": "test BLEU"}
+METRICS = {"accuracy": "test accuracy (%)", "bleu": "test BLEU", "mAP": "test mAP at IoU 0.5 (%)"}
 
 _SETTINGS = {
     "figure.figsize": (7.0, 3.6),

@@ -9,10 +9,8 @@ from torch import Tensor, nn
 from .._errors import UsageError
 from ._surgery import initialize
 
-PRIORS = 3
-"""Box priors of each scale."""
-STRIDES = (32, 16, 8)
-"""Pixels of the image that a cell of each output has on a side, in the order of the outputs."""
+_PRIORS = 3
+"""Box priors of each output."""
 _BLOCKS = ((64, 1), (128, 2), (256, 8), (512, 8), (1024, 4))
 """Channels and residual blocks of each stage of Darknet-53 (table 1 of the paper)."""
 _OBJECTS = 0.01  # share of the boxes that hold an object at the start (Lin et al. 2017, arXiv 1708.02002, section 4.1)
@@ -60,7 +58,7 @@ class YOLOv3(nn.Module):
         for before, after, (_, blocks) in zip([int(smallest), *channels], channels, _BLOCKS, strict=False):
             self.stages.append(nn.Sequential(_convolution(before, after, 3, 2), *(Residual(after) for _ in range(blocks))))
         self.necks, self.heads, self.laterals = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        inputs, lasts = channels[-1], [nn.Conv2d(wide, PRIORS * (5 + classes), 1) for wide in reversed(channels[-3:])]
+        inputs, lasts = channels[-1], [nn.Conv2d(wide, _PRIORS * (5 + classes), 1) for wide in reversed(channels[-3:])]
         for number, wide in enumerate(reversed(channels[-3:])):
             if number:
                 self.laterals.append(_convolution(wide, wide // 2, 1))
@@ -73,9 +71,9 @@ class YOLOv3(nn.Module):
         with torch.no_grad():
             for last in lasts:
                 assert last.bias is not None
-                last.bias.view(PRIORS, -1)[:, 4] = math.log(_OBJECTS / (1 - _OBJECTS))
+                last.bias.view(_PRIORS, -1)[:, 4] = math.log(_OBJECTS / (1 - _OBJECTS))
 
-    def forward(self, x: Float[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "batch priors_x_values rows columns"]]:
+    def forward(self, x: Float[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "batch priors_x_values _ _"]]:
         """Return the three outputs, the coarsest first: its cells have 32 pixels of the image on a side, then 16 and 8.
 
         Channels are (prior, value): for each of three priors x, y, width, height, object, and the classes.

@@ -1,6 +1,7 @@
 """From evidence to pages: notebooks executed, tables and sentences shown, the book built."""
 
 from ._book import BookError, build_book
+from ._claims import claims_in_readme, claims_page, claims_table, verdict_history
 from ._correlations import criterion_table, criterion_verdict, noise_table
 from ._crossing import (
     coasting_summary,
@@ -17,9 +18,6 @@ from ._crossing import (
 from ._display import (
     accuracy_table,
     backward_table,
-    claims_in_readme,
-    claims_page,
-    claims_table,
     control_table,
     describe,
     html_table,
@@ -48,6 +46,7 @@ from ._equal_cost import (
     timing_table,
     warm_up_table,
 )
+from ._faq import faq
 from ._findings import finding, findings, what_pays
 from ._judge import judge_document, judge_report, verdict_line, write_report
 from ._lock import hold_pages
@@ -74,6 +73,7 @@ from ._overhead import (
     product_table,
     rtl_numbers,
     simulated_products,
+    unit_numbers,
     unit_table,
     width_errors,
     width_table,
@@ -86,13 +86,13 @@ __all__ = [
     "better_table", "build_book", "claims_in_readme", "claims_page", "claims_table", "coasting_summary", "coasting_table",
     "compat_table", "component_cycles", "component_table", "confirmation_table", "control_table", "coverage_summary",
     "coverage_table", "criterion_table", "criterion_verdict", "crossing_counts", "cycle_account", "cycle_table",
-    "decay_table", "describe", "difference", "doors", "equal_area_table", "execute_notebooks", "finding", "findings",
+    "decay_table", "describe", "difference", "doors", "equal_area_table", "execute_notebooks", "faq", "finding", "findings",
     "first_area", "forecast", "format_table", "fpga_table", "frontier_table", "gains_table", "gate_table", "growth_table",
     "hold_pages", "html_table", "judge_document", "judge_report", "large_batch_table", "layer_table", "loops_refused_table",
     "loops_table", "low_by_network", "method_table", "model_story", "needed_runs", "networks_table", "noise_table",
     "notebook_jobs", "nothing_recorded", "overhead_numbers", "overhead_table", "product_table", "quality_table",
     "recorded_scale", "refused_table", "regime_scale", "resting_table", "results_digest", "rtl_numbers", "score_table",
     "seconds_table", "show_models", "simulated_products", "steps_table", "sweep_table", "tally_table", "timing_table",
-    "traits_table", "unit_table", "variant_table", "verdict_line", "warm_up_table", "what_pays", "width_errors",
-    "width_table", "write_report",
+    "traits_table", "unit_numbers", "unit_table", "variant_table", "verdict_history", "verdict_line", "warm_up_table",
+    "what_pays", "width_errors", "width_table", "write_report",
 ]  # fmt: skip

@@ -18,7 +18,9 @@ from .._errors import UsageError, reason, short
 from .._files import read_text, read_yaml, write_atomic
 from .._processes import run_tool
 from ..running import digest, git
+from ._claims import claims_appendix
 from ._notebooks import PER_MODEL, available_notebooks
+from ._origin import citation, version_line
 from ._times import built, times
 
 # What makes browsers log errors on pages opened from the file system: fonts may not be preloaded there (they load later all
@@ -31,7 +33,14 @@ _NOISE = re.compile(
 )
 _TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
 _GLUED = re.compile(r"```\{glue:\} \w+\n:doc: notebooks/(\w+)\.ipynb\n```\n")
+_TO_PAGE = re.compile(r'<a\b[^>]*\bhref="(?:page:|#(?:[\w./-]*/)?)((?:\d\d_|model-)\w+)"[^>]*>(.*?)</a>', re.DOTALL)
+"""A link to a notebook's page: of a card, or one that Sphinx could not resolve."""
+_NOT_MADE = "not made yet: {}adagp reproduce --only {}{}"
 _TROUBLE = re.compile(r"\b(WARNING|ERROR|\w*Error|Exception)\b")
+
+
+_FIELDS = {"times": times, "claims": claims_appendix, "version": version_line, "citation": citation}
+"""What chapters have made from the results, by the name that stands there in braces: of the executed pages' folder."""
 
 
 class BookError(RuntimeError):
@@ -42,7 +51,8 @@ def build_book(executed: Path) -> tuple[Path, bool]:
     """Build the HTML book and return its first page and whether anything had to be done.
 
     Chapters and executed notebooks are put together under ``book/_build/source``, with a table of contents that
-    names the notebooks this profile has. Warnings are errors, but for links to pages that have not been executed yet.
+    names the notebooks this profile has. Warnings are errors, but for links to pages that have not been executed yet. In
+    place of what such a page would give, the book says which command makes it.
 
     Raises:
         BookError: Sphinx warned or failed.
@@ -54,17 +64,19 @@ def build_book(executed: Path) -> tuple[Path, bool]:
     pages = sorted(p for p in executed.glob("[!.]*.ipynb") if not p.name.endswith(".failed.ipynb"))
     package = Path(__file__).resolve().parents[1]  # the API pages are made from its docstrings
     drawn = [path for ending in ("csv", "svg") for path in sorted((executed.parent / "figures").glob(f"*.{ending}"))]
-    key = hashlib.sha256("\0".join(map(digest, ([*sources], pages, drawn, [package]))).encode()).hexdigest()
+    stated = [_paths.root() / "artifact" / "claims.yml", _paths.root() / "CITATION.cff", _paths.recorded()]
+    key = hashlib.sha256("\0".join(map(digest, ([*sources], pages, drawn, [package], stated))).encode()).hexdigest()
     if front.exists() and built().get("key") == key:
         return front, False
     began = time.monotonic()
     config, contents = _settings(book / "_config.yml"), _contents(book / "_toc.yml")
 
     staged = book / "_build" / "source"
-    wanted = {staged / p.relative_to(book): p for p in sources if p.name not in ("artifact.md", "index.md")}
+    chapters = {staged / p.relative_to(book): p for p in sources if p.suffix == ".md"}
+    wanted = {staged / p.relative_to(book): p for p in sources if p.suffix != ".md"}
     wanted |= {staged / "notebooks" / p.name: p for p in pages}
     wanted |= {staged / "_static" / "figures" / p.name: p for p in drawn}
-    made = [staged / name for name in ("artifact.md", "index.md", "_config.yml", "_toc.yml")]
+    made = [*chapters, staged / "_config.yml", staged / "_toc.yml"]
     for old in [p for p in staged.rglob("*") if p.is_file() and p not in wanted and p not in made]:
         old.unlink()
     for target, source in wanted.items():
@@ -72,11 +84,11 @@ def build_book(executed: Path) -> tuple[Path, bool]:
         if not target.exists() or target.read_bytes() != source.read_bytes():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-    appendix = _text(book / "artifact.md")
-    write_atomic(staged / "artifact.md", appendix.replace("{{times}}", times(executed)))
     executed_pages = {p.stem for p in pages}
-    first = _GLUED.sub(lambda found: found[0] if found[1] in executed_pages else "", _text(book / "index.md"))
-    write_atomic(staged / "index.md", first)
+    for target, source in chapters.items():
+        text = _filled(_text(source), executed, executed_pages)
+        if not target.exists() or target.read_text(encoding="utf-8") != text:
+            write_atomic(target, text)
     write_atomic(staged / "_config.yml", yaml.safe_dump(_with_repository(config), sort_keys=False))
     present = yaml.safe_dump(_present(contents, staged), sort_keys=False)
     moved = not (staged / "_toc.yml").exists() or (staged / "_toc.yml").read_text(encoding="utf-8") != present
@@ -95,11 +107,20 @@ def build_book(executed: Path) -> tuple[Path, bool]:
     for page in front.parent.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         quiet = _NOISE.sub("", text).replace('getItem("mode") || ""', 'getItem("mode") || "auto"')
-        finished = _TABLE.sub(_as_cards, _linked(quiet, page.relative_to(front.parent)))
+        finished = _TABLE.sub(_as_cards, _linked(quiet, page.relative_to(front.parent), executed_pages))
         if finished != text:
             write_atomic(page, finished)
     write_atomic(book / "_build" / "built", json.dumps({"key": key, "seconds": round(time.monotonic() - began, 1)}))
     return front, True
+
+
+def _filled(text: str, executed: Path, pages: set[str]) -> str:
+    """Return a chapter with its tables and facts, and a note in place of what pages would give that are not made yet."""
+    for name, make in _FIELDS.items():
+        if "{{" + name + "}}" in text:
+            text = text.replace("{{" + name + "}}", make(executed))
+    text = _GLUED.sub(lambda found: found[0] if found[1] in pages else f"({_NOT_MADE.format('`', found[1], '`')})\n", text)
+    return re.sub(r"^(\(not made yet: .*\)\n)(\n\1)+", r"\1", text, flags=re.MULTILINE)  # one note for several in a row
 
 
 def _hidden(path: Path) -> bool:
@@ -107,12 +128,21 @@ def _hidden(path: Path) -> bool:
     return any(part == "_build" or part.startswith(".") for part in path.parts)
 
 
-def _linked(text: str, page: Path) -> str:
-    """Return a page whose links to figures' files, to the appendix and to other pages work in the book, wherever it lies."""
+def _linked(text: str, page: Path, made: set[str]) -> str:
+    """Return a page whose links to figures' files, to the appendix and to other pages work in the book, wherever it lies.
+
+    In place of a link to a page that is not made yet stands the command that makes it.
+    """
     top = "../" * (len(page.parts) - 1)
+
+    def to_page(found: re.Match[str]) -> str:
+        name, words = found.groups()
+        if name in made:
+            return f'<a href="{top}notebooks/{name}.html">{words}</a>'
+        return f'{words} <span class="adagp-basis">({_NOT_MADE.format("<code>", name, "</code>")})</span>'
+
     text = re.sub(r'href="\.\./artifact/output/[^/"]+/figures/', f'href="{top}_static/figures/', text)
-    text = re.sub(r'href="page:([^"]+)"', rf'href="{top}notebooks/\1.html"', text)
-    return text.replace('href="../book/artifact.md"', f'href="{top}artifact.html#one-page-again"')
+    return _TO_PAGE.sub(to_page, text).replace('href="../book/artifact.md"', f'href="{top}artifact.html#one-page-again"')
 
 
 def _as_cards(found: re.Match[str]) -> str:

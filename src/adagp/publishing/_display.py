@@ -1,16 +1,12 @@
 """Tables that the notebooks show, made from records so that no figure is typed by hand."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .. import _paths
 from .._errors import UsageError, short
-from .._escape import as_html, as_markdown, fill_html, fill_markdown
-from .._files import read_bytes, read_text, write_atomic
+from .._escape import as_html, fill_html, fill_markdown
 from ..evidence import (
     LEAST_UPDATES,
-    Claim,
-    Measured,
     broadest,
     by_network,
     deciding,
@@ -200,8 +196,8 @@ def accuracy_table() -> "HTML":
             | {"ADA-GP minus BP": difference, "scale": scale_of(mine)}
         )
     caption = (
-        "Test accuracy in % (Transformer: BLEU), mean ± sample standard deviation (n runs); differences are paired over seeds, "
-        "with a 95 % interval from three pairs on"
+        "Test accuracy in % (Transformer: BLEU, YOLO-v3: mAP), mean ± sample standard deviation (n runs); differences are "
+        "paired over seeds, with a 95 % interval from three pairs on"
     )
     table = html_table(pd.DataFrame(rows), caption=caption).data if rows else ""
     missing = [model for model in available() if model not in present]
@@ -296,89 +292,6 @@ def backward_table(work: "pd.DataFrame") -> "HTML":
     }  # fmt: skip
     columns = ["model", "parameters", "macs", *percent, *designs]
     return html_table(shown[columns].rename(columns=words | {name: f"speed-up, {name.upper()}" for name in designs}))
-
-
-def claims_table(claims: Iterable[Claim]) -> str:
-    """Return the claims as text for a terminal."""
-    rows = [("claim", "paper", "recorded", "this run", "verdict")]
-    for claim in claims:
-        rows.append(
-            (
-                f"{claim.id} ({claim.source})",
-                "-" if claim.paper is None else f"{claim.paper:g} {claim.unit}",
-                _text(claim.recorded, claim.unit),
-                _text(claim.current, claim.unit),
-                _verdict(claim),
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def _verdict(claim: Claim) -> str:
-    """Return the verdict with the scale it rests on."""
-    measured = claim.judged
-    at = f" at {measured.scale}" if measured is not None and measured.scale else ""
-    return claim.verdict + _why(claim) + at + (" (moved!)" if claim.moved else "")
-
-
-def _why(claim: Claim) -> str:
-    """Return what a verdict follows from, in words; empty where it is no more than what was measured."""
-    return ": follows from the schedule" if claim.follows_from_schedule else ""
-
-
-def claims_page(claims: Iterable[Claim]) -> "HTML":
-    """Return the claims as the book's table."""
-    import pandas as pd
-
-    claims = list(claims)
-    rows = [
-        {
-            "claim": claim.sentence,
-            "by": claim.source,
-            "verdict": _verdict(claim),
-            "paper": "–" if claim.paper is None else f"{claim.paper:g} {claim.unit}",
-            "recorded": _text(claim.recorded, claim.unit),
-            "this run": _text(claim.current, claim.unit),
-            "what would change the verdict": claim.would_change,
-        }
-        for claim in claims
-    ]
-    return html_table(pd.DataFrame(rows), marks={"verdict": [claim.verdict for claim in claims]})
-
-
-_MARKS = "<!-- claims: written by adagp check --keep -->\n", "<!-- /claims -->"
-
-
-def claims_in_readme(claims: Iterable[Claim]) -> None:
-    """Write the claims, their verdicts and what was measured between the two marks of the checkout's README.
-
-    Raises:
-        UsageError: the marks are not there.
-    """
-    path = _paths.root() / "README.md"
-    mend = "restore it with git checkout"
-    ends = "\r\n" if b"\r\n" in read_bytes(path, mend) else "\n"
-    before, start, rest = read_text(path, mend).partition(_MARKS[0])
-    _, end, after = rest.partition(_MARKS[1])
-    if not end:
-        raise UsageError(f"{path} has no lines {_MARKS[0].strip()!r} and {_MARKS[1]!r}; restore it with git checkout")
-    lines = ["| Claim | By | Verdict | Measured |", "|---|---|---|---|"]
-    for claim in claims:
-        found = _text(claim.judged, claim.unit) if claim.judged else "nothing yet"
-        lines.append(f"| {claim.sentence} | {claim.source} | **{claim.verdict}**{_why(claim)} | {found} |")
-    scales = {claim.judged.scale for claim in claims if claim.judged and claim.judged.scale}
-    lines += ["", *(f"Verdicts on accuracy rest on {as_markdown(scale)}." for scale in sorted(scales))]
-    write_atomic(path, (before + start + "\n".join(lines) + "\n" + end + after).replace("\n", ends))
-
-
-def _text(measured: Measured | None, unit: str) -> str:
-    if measured is None:
-        return "not run"
-    computed = measured.low == measured.value
-    value = f"{measured.value:.2f}" if computed else measured.text()
-    return f"{value} {unit} ({measured.n})"
 
 
 def html_table(

@@ -66,7 +66,7 @@ def doors() -> "HTML":
         loss=_said(losses["adagp"], digits=3),
         coast_loss=_said(losses["coast"], digits=3),
     )
-    user = fill_html(_USER, gpu=_on_gpu(), cheaper=_said(scores["equal-cost"]))
+    user = fill_html(_USER, gpu=on_gpu(), cheaper=_said(scores["equal-cost"]))
     architect = fill_html(
         _ARCHITECT, paper=evidence.paper_value("mean-speedup"), bound=acc.ladder_bound()[0], **area_numbers()
     )
@@ -74,7 +74,8 @@ def doors() -> "HTML":
     return HTML(f'<div class="adagp-doors">{doors}</div><p class="adagp-basis">{Html(_RECALLED)}</p>')
 
 
-def _on_gpu() -> Html:
+def on_gpu() -> Html:
+    """Return how fast the method was on the GPU that was timed, in a sentence."""
     steps = evidence.recorded_steps()
     if steps is None:
         return Html("No GPU has been timed yet.")

@@ -215,6 +215,40 @@ def product_table(products: "pd.DataFrame") -> "HTML":
     return html_table(shown, caption="Products of M x K and K x N matrices, simulated")
 
 
+def unit_numbers(means: "pd.DataFrame", paper: float, record: dict) -> dict[str, Any]:
+    """Return the numbers that the page's sentences on the throughput of the units name, to be glued.
+
+    Args:
+        means: of ``figures.unit_throughput``: columns unit, words, design, speedup and slowdown.
+        paper: the paper's mean speed-up.
+        record: ``evidence.beside_record``.
+    """
+    from .. import accelerator as acc
+
+    together = means[means["unit"] == "all"].pivot(index="words", columns="design", values="speedup")
+    most, least = together.index.max(), together.index.min()
+    near = (together >= 0.99 * together.loc[most]).all(axis=1)
+    slowest = means[(means["words"] == least) & (means["design"] == "efficient")].set_index("unit")
+    widths = dict(zip(("unfolding", "pooling", "update"), acc.Hardware().unit_widths, strict=True))
+
+    def reached(design: str) -> str:
+        enough = together.index[together[design] >= paper]
+        return f"from {enough.min():g} words per cycle on" if len(enough) else "with no throughput"
+
+    return {
+        **{f"{unit}_width": f"{width:g}" for unit, width in widths.items()},
+        **{f"{unit}_area": f"{facts['area_um2']:,.0f}" for unit, facts in record["units"].items()},
+        **{f"{unit}_slow": f"{100 * (slowest.at[unit, 'slowdown'] - 1):.1f}" for unit in slowest.index},
+        "least_words": f"{least:g}",
+        "slow_speedup": slowest.at["all", "speedup"],
+        "best_speedup": together.at[most, "efficient"],
+        "enough": f"{near.index[near].min():g}",
+        **{f"reached_{design}": reached(design) for design in together.columns},
+        "within": int((together.min() >= 0.95 * paper).sum()),
+        "paper": paper,
+    }
+
+
 def component_table(record: dict) -> "HTML":
     """Return ``component_cycles`` as a table."""
     caption = "Busy cycles of the array in a Phase-GP batch"
@@ -304,9 +338,11 @@ def unit_table(record: dict) -> "HTML":
 
     logic = record["logic 4x4"]
     rows = []
+    chip = acc.Hardware(rows=4, cols=4, unfolding=1, pooling=1, update=1)
     for design, facts in logic.items():
-        parts = acc.area(design, acc.Hardware(rows=4, cols=4))
-        estimate = sum(1e6 * size for name, size in parts.items() if name not in ("buffer", "predictor memory"))
+        parts = acc.area(design, chip)
+        left_out = {"buffer", "predictor memory"} | ({"unfolding", "update"} if design == "baseline" else set())  # the host's
+        estimate = sum(1e6 * size for name, size in parts.items() if name not in left_out)
         rows.append(
             {
                 "unit 4x4": LABELS[design],
@@ -318,8 +354,8 @@ def unit_table(record: dict) -> "HTML":
         )
     return html_table(
         pd.DataFrame(rows),
-        caption="Logic area of whole units in FreePDK45's cells, without memories; beside it the array, the sums over the "
-        "batch and MAX's second array from published parts",
+        caption="Logic area of whole units in FreePDK45's cells, without memories; beside it our estimate of array, sums over "
+        "the batch and MAX's second array from published parts, and of the units of one word per cycle from their synthesis",
     )
 
 

@@ -61,7 +61,7 @@ def probe(run: Run) -> Run:
     """
     return replace(
         run,
-        dataset="numbers" if run.model == "transformer" else "digits",
+        dataset={"transformer": "numbers", "yolo_v3": "scenes"}.get(run.model, "digits"),
         seed=0,
         width=0.125,
         epochs=2,

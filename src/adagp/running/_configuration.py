@@ -115,6 +115,8 @@ class Run:
         self.ladder()
         if self.start is not None and not isinstance(self.start, Run):
             raise UsageError(f"start must be a run, got {short(self.start)}")
+        if self.start is not None and self.model == "yolo_v3":
+            raise UsageError("yolo_v3 starts from random weights only, got a start: three layers of it depend on the classes")
         if self.start is not None and (self.start.model, self.start.width) != (self.model, self.width):
             raise UsageError(
                 f"start must be a run of {self.model} at width {self.width:g}, "

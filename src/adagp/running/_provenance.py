@@ -62,7 +62,8 @@ def package_code() -> str:
 
 
 @cache
-def _commit() -> str:
+def commit() -> str:
+    """Return the checkout's commit, with "-dirty" where files have changed since; words where the code is in no checkout."""
     home = _paths.checkout()
     if home is None:
         return "installed without a checkout"
@@ -113,7 +114,7 @@ def provenance(device: str = "cpu") -> dict:
 
     return {
         "code": training_code(),
-        "commit": _commit(),
+        "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
             "python": platform.python_version(),

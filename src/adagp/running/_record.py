@@ -37,7 +37,7 @@ class Epoch(_Part):
     train_seconds: _Amount
 
     def metric(self, name: str) -> float | None:
-        """Return a metric of the test samples by its name, such as 'accuracy' or 'bleu'."""
+        """Return a metric of the test samples by its name, such as 'accuracy', 'mAP' or 'bleu'."""
         return getattr(self, name)
 
 
@@ -47,7 +47,7 @@ class Result(_Part):
     diverged: str | None
     """Why the run ended early; None where it did not."""
     metric: str
-    """Name of the metric: 'accuracy' (percent) or 'bleu'."""
+    """Name of the metric: 'accuracy' (percent), 'mAP' (percent) or 'bleu'."""
     score: FiniteFloat | None
     """Mean of the metric over the last three epochs; None for a run that diverged."""
     averaged_score: FiniteFloat | None = None
@@ -175,11 +175,11 @@ class Record:
     def score(self) -> float:
         """The run's score. A run that diverged gets the score of random guessing, so that it counts against its method.
 
-        Random guessing scores 100 / classes percent, or a BLEU of 0.
+        Random guessing scores 100 / classes percent, or a BLEU or mAP of 0.
         """
         if self.result.diverged is None and self.result.score is not None:
             return self.result.score
-        return 0.0 if self.result.metric == "bleu" else 100 / FACTS[self.run.dataset].classes
+        return 100 / FACTS[self.run.dataset].classes if self.result.metric == "accuracy" else 0.0
 
     @property
     def scale(self) -> float:

@@ -100,7 +100,7 @@ def setup(run: Run, *, device: str = "cpu", weights: "dict[str, torch.Tensor] | 
     model = models.create(run.model, dataset=run.dataset, width=run.width)
     if weights is not None:
         _load_all_but_last(model, weights)
-    memory_format = torch.channels_last if FACTS[run.dataset].kind == "images" else torch.contiguous_format
+    memory_format = torch.contiguous_format if FACTS[run.dataset].kind == "translation" else torch.channels_last
     model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]  # missing in torch's stubs
     return Setup(run=run, device=device, model=model, optimizer=make_optimizer(run, model))
 

@@ -17,7 +17,7 @@ class Task(Protocol):
     """Interface of tasks: batches, loss and evaluation of one data set."""
 
     metric: str
-    """Key of the score in what ``evaluate`` returns: 'accuracy' (percent) or 'bleu'."""
+    """Key of the score in what ``evaluate`` returns: 'accuracy' (percent), 'mAP' (percent) or 'bleu'."""
 
     def loader(self, split: str, *, seed: int = 0, first: int = 0, limit: int | None = None) -> Any:
         """Return a loader of the batches of a split; order and augmentation depend only on ``seed`` and its ``set_epoch``.
@@ -50,6 +50,10 @@ def task_for(dataset: Dataset, *, device: str = "cpu", batch_size: int = 128) ->
         from ._translation import Translation
 
         return Translation(dataset, device, batch_size)
+    if dataset.task == "detection":
+        from ._detection import Detection
+
+        return Detection(dataset, device, batch_size)
     return Classification(dataset, device, batch_size)
 
 
