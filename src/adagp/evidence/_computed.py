@@ -132,7 +132,7 @@ def beside_record() -> dict:
     Raises:
         UsageError: it is not there.
     """
-    return _recorded("hardware_beside.json", "synthesis", "make rtl", ("units", "words_per_cycle", "provenance"))
+    return _recorded("hardware_beside.json", "synthesis", "make rtl", ("units", "provenance"))
 
 
 def recorded_steps() -> dict | None:
