@@ -190,11 +190,12 @@ def test_step_times_on_an_accelerator_say_in_how_many_models_the_schedule_is_slo
     assert "No recorded run" in publishing.steps_table().data
 
 
-def test_means_are_over_the_fourteen_models_and_yolo_v3_stands_beside_them():
+def test_means_are_over_the_fourteen_models_and_yolo_v3_stands_beside_them(monkeypatch):
     works = evidence.zoo_workloads()
     assert {work.name for work in works} == set(models.FOURTEEN) == set(models.available()) - {"yolo_v3"} and len(works) == 40
     (work,) = evidence.zoo_workloads("yolo_v3")
-    assert work.dataset == "voc" and len(evidence.model_table("imagenet")) == 14
+    assert work.dataset == "voc"
+    monkeypatch.setattr("adagp.evidence._traits._traits", lambda work: {"layers": len(work.layers)})  # without simulations
     beside = evidence.model_traits("yolo_v3")
     assert len(beside) == 15 and beside.loc["yolo_v3", "layers"] == 75 and len(evidence.model_traits("vgg13")) == 14
 

@@ -54,11 +54,12 @@ from ._frontier import SIDES, better, compared, distances, frontier, regimes, ta
 from ._gains import at_measured_cost, compared_by_clock, decays, gains, savings, timings, warm_up_gains
 from ._judge import Judgement, judge
 from ._regimes import Regime, Timing, scored_runs
-from ._rules import LEAST_UPDATES, Interval, by_network, interval, pairs, verdict, width_words
+from ._rules import LEAST_PAIRS, LEAST_UPDATES, Interval, by_network, interval, pairs, verdict, width_words
 from ._traits import SHAPE, TRAITS, Trait, model_traits
 from ._verdicts import VerdictChange, verdict_changes
 
 __all__ = [
+    "LEAST_PAIRS",
     "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "SIDES", "TRAITS", "Claim", "Correlations", "Interval", "Judgement", "Measured",
     "Regime", "Timing", "Trait", "VerdictChange", "area_growth", "at_measured_cost", "at_paper_schedule", "beside_record",
     "better", "broadest", "by_method", "by_network", "check_claims", "claim_value", "collection_table", "compared",

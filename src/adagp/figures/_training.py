@@ -245,7 +245,8 @@ def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", table: "pd.DataFrame")
     with style.use():
         figure, axes = plt.subplots(figsize=style.size(7.0, 4.2, 4.6))
         axes.plot(line["cost"], line["mean"], color=style.BLACK, marker="s", markersize=4, label="BP, best decay and rate")
-        axes.fill_between(line["cost"], line["min"], line["max"], color=style.BLACK, alpha=0.1, linewidth=0)
+        band = axes.fill_between(line["cost"], line["min"], line["max"], color=style.BLACK, alpha=0.1, linewidth=0)
+        band.set_label("BP, range over seeds")
         for row in table.to_dict("records"):
             same = ["method", "timing", "decay", "lr"]
             shown = runs[(runs[same] == [row[name] for name in same]).all(axis=1)]
@@ -264,12 +265,21 @@ def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", table: "pd.DataFrame")
 
 
 def _legend(figure: "Figure", axes: "Axes", methods: Iterable[str]) -> None:
-    """Name the colours of methods and the markers of early and late timings below a figure."""
+    """Name the colours of methods and the markers of early and late timings below a figure.
+
+    A colour is a patch and a marker is hollow, so that neither looks like the mark of a method.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles, labels = axes.get_legend_handles_labels()
     for method in dict.fromkeys(methods):
-        axes.plot([], [], "o", color=style.COLORS[method], label=style.LABELS[method])
-    axes.plot([], [], "^", color=style.GREY, label="early")
-    axes.plot([], [], "o", color=style.GREY, label="late")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=style.columns(4))
+        handles.append(Patch(color=style.COLORS[method]))
+        labels.append(style.LABELS[method])
+    for marker, label in (("^", "early"), ("o", "late")):
+        handles.append(Line2D([], [], marker=marker, color="none", markeredgecolor=style.BLACK))
+        labels.append(label)
+    figure.legend(handles, labels, loc="outside lower center", ncols=style.columns(4), handlelength=1.2, columnspacing=1.2)
 
 
 @style.drawing
@@ -286,37 +296,40 @@ def distances(tables: "Mapping[Any, pd.DataFrame]") -> tuple["Figure", "pd.DataF
     import pandas as pd
     from matplotlib.transforms import blended_transform_factory
 
-    parts = {}
+    parts: dict[Any, list[dict]] = {}
     for regime, table in tables.items():
         known = [row for row in table.to_dict("records") if row["distance"]]
         if known:
             parts[regime] = sorted(known, key=lambda row: -row["distance"].mean)
-    labels: list[str] = []
     small = 7.5 if style.on_phone() else 8
+    sizes = [len(rows) for rows in parts.values()]
+    count = sum(sizes) + 1.6 * len(sizes)
     with style.use():
-        count = sum(map(len, parts.values())) + len(tables)
-        figure, axes = plt.subplots(figsize=style.size(7.6, 1 + 0.215 * count, 1 + 0.32 * count))
-        card = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        where = blended_transform_factory(figure.transFigure, axes.transData)
-        for regime, rows in parts.items():
+        figure, panels = plt.subplots(
+            max(1, len(parts)), squeeze=False, sharex=True, height_ratios=sizes or [1],
+            figsize=style.size(7.6, 1 + 0.215 * count, 1 + 0.32 * count),
+        )  # fmt: skip
+        for axes, (regime, rows) in zip(panels[:, 0], parts.items(), strict=False):
+            # A long title starts at the figure's left edge; a blank one of the same height makes the room for it.
             title = style.words(regime.title, phone=44)
-            text = axes.text(0.01, len(labels), title, transform=where, va="center", weight="bold", bbox=card)
+            axes.set_title("\n".join(" " for _ in title.splitlines()), fontsize=small)
+            where = blended_transform_factory(figure.transFigure, axes.transAxes)
+            text = axes.annotate(title, (0.01, 1), (0, 5), xycoords=where, textcoords="offset points", weight="bold")
             text.set(in_layout=False, fontsize=small)
-            labels.append("")
-            for row in rows:
-                found, color, place = row["distance"], style.COLORS[row["method"]], len(labels)
+            for place, row in enumerate(rows):
+                found, color = row["distance"], style.COLORS[row["method"]]
                 alpha = 0.35 if found.mean < 0 and not row["fitted"] else 1
                 if found.low is not None:
                     axes.plot([found.low, found.high], [place, place], color=color, linewidth=1.2, alpha=alpha)
                 face = color if row["side"] in ("better", "worse") else "white"
                 axes.plot(found.mean, place, "o", color=color, markersize=5, markerfacecolor=face, alpha=alpha)
-                labels.append(f"{style.LABELS[row['method']]}: {row['timing'].text}")
-        axes.axvline(0, color=style.BLACK, linewidth=1)
-        axes.set_yticks(range(len(labels)), [style.words(label, phone=22) for label in labels], fontsize=small)
-        axes.set_ylim(len(labels) - 0.4, -0.8)
-        axes.grid(axis="y", visible=False)
-        axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("accuracy minus BP of equal cost (points)")
+            axes.axvline(0, color=style.BLACK, linewidth=1)
+            labels = [f"{style.LABELS[row['method']]}: {row['timing'].text}" for row in rows]
+            axes.set_yticks(range(len(rows)), [style.words(label, phone=22) for label in labels], fontsize=small)
+            axes.set_ylim(len(rows) - 0.4, -0.6)
+            axes.grid(axis="y", visible=False)
+            axes.tick_params(axis="y", length=0)
+        panels[-1, 0].set_xlabel("accuracy minus BP of equal cost (points)")
     plt.close(figure)
     shown = [
         {"regime": regime.title, "method": row["method"], "timing": row["timing"].text, "n": row["n"], "side": row["side"]}

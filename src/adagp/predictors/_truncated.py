@@ -27,7 +27,7 @@ class Truncated(GradientPredictor):
     every batch from the second epoch on leaves out the lower layers, which is known as freezing. This gave higher accuracy than
     backpropagation at equal cost on both networks that were tried, VGG13 (``share=0.5``) and MobileNet-V2 (``share=0.25``).
     The result was confirmed with pretrained networks and images other than those with which the settings were chosen. In
-    training from random weights the difference was within noise (the book's page "Does prediction matter?").
+    training from random weights the difference was within noise (the book's page "What is worth its cost?").
 
     Args:
         share: position of the cut, as the share of the backward pass's multiply-accumulates that is spent, in (0, 1). At least

@@ -1,12 +1,13 @@
-"""Tables of the page that compares every method with backpropagation of equal cost."""
+"""Tables of the pages that compare every method with backpropagation of equal cost."""
 
 from typing import TYPE_CHECKING
 
+from .._escape import Html, fill_html
 from ..data import FACTS
-from ..evidence import Timing, better, distances, frontier, gains, interval, tally, warm_up_gains, width_words
+from ..evidence import LEAST_PAIRS, Timing, better, distances, frontier, gains, interval, tally, warm_up_gains, width_words
 from ..figures.style import LABELS, METRICS
 from ._display import html_table, markdown, nothing_recorded
-from ._templates import cell, spread, variant
+from ._templates import FOLDED, cell, spread, variant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,6 +153,8 @@ def frontier_table(
 ) -> "HTML | Markdown":
     """Return each variant's cost, accuracy and distance to backpropagation of equal cost.
 
+    Variants with fewer than ``evidence.LEAST_PAIRS`` seeds, whose result is open, are in a table that a reader unfolds.
+
     Args:
         table: ``evidence.compared`` of one regime.
         mean: ``evidence.distances`` by the mean of the last three epochs.
@@ -159,6 +162,7 @@ def frontier_table(
         savings: ``evidence.savings``.
     """
     import pandas as pd
+    from IPython.display import HTML
 
     if table.empty:
         return nothing_recorded()
@@ -180,12 +184,11 @@ def frontier_table(
                 "energy saved (%)": f"{saved.at[place, 'energy_saving']:.0f}",
             }
         )
-    return html_table(
-        pd.DataFrame(rows).sort_values("variant"),
-        caption="Points, paired by seed, with a 95 % interval for each variant alone. The joint interval holds for all "
-        "variants of the page together, and decides the result. Energy is that of the network at its published width, "
-        "against BP for all epochs",
-    )
+    shown, few = pd.DataFrame(rows), table["n"].to_numpy() < LEAST_PAIRS
+    caption = "Points, paired by seed. The joint interval, of all variants of the page together, decides the result"
+    main, rest = (html_table(part.sort_values("variant"), caption=caption).data for part in (shown[~few], shown[few]))
+    folded = fill_html(FOLDED, number=int(few.sum()), least=LEAST_PAIRS, table=Html(rest)) if few.any() else ""
+    return HTML((main if (~few).any() else "") + folded)
 
 
 def timing_table(timings: "pd.DataFrame") -> "HTML":

@@ -116,7 +116,7 @@ def _accuracy(profile: str) -> "HTML":
         alt="Paired differences in accuracy with their intervals; zero is a dashed line",
         page="13_controls",
         basis=basis(found["ADA-GP\nminus coast"], scale),
-        more="Does prediction matter?",
+        more="Does prediction help?",
     )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def _pays(profile: str) -> "HTML":
         fill_html(CARDS["pays"], found=what_pays(compared, again)),
         drawn,
         alt="Accuracy over cost: a line for backpropagation at each budget, a point for each variant",
-        page="13_controls",
+        page="24_worth",
         basis=rests,
         more="The frontier",
     )
@@ -419,10 +419,10 @@ def _hardware(profile: str) -> "HTML":
         ),
         figures.compared(rows, xlabel="% of cycles beside products"),
         alt="For each layer simulated, the share of cycles in which the array forms no products",
-        page="09_overhead",
+        page="26_rtl",
         basis=f"{len(products)} layers on {layers['rows']} x {layers['cols']} PEs, simulated; n = 1 synthesis, before layout, "
         f"without memory; recorded on {record['provenance']['date'][:10]}.",
-        more="Hardware overhead",
+        more="The extension as digital logic",
     )
 
 

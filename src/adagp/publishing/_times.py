@@ -82,26 +82,31 @@ def times(executed: Path) -> str:
         shown.append(html_table(pd.DataFrame(pages), caption=caption).data)
     name, store = executed.parent.name, local_store()
     mine = [record for run in PROFILES[name].runs() if (record := store.get(run)) is not None] if name in PROFILES else []
-    for records, caption in ((mine, f"Runs of the profile {name}, on that machine"), (recorded(), "Recorded runs")):
-        if records:
-            shown.append(html_table(_runs(records), caption=caption).data)
+    for records, caption in ((mine, f"Runs of the profile {name}"), (recorded(), "Recorded runs")):
+        machines: dict[str, list[Record]] = {}
+        for record in records:
+            machine = record.provenance.machine
+            machines.setdefault(machine.processor if machine.device == "cpu" else machine.device, []).append(record)
+        shown += [html_table(_runs(some), caption=f"{caption}, on {machine}").data for machine, some in machines.items()]
     return "\n\n".join(table.replace("\n", "") for table in shown)
 
 
 def _runs(records: list[Record]) -> "pd.DataFrame":
+    """Return how long runs of one machine took, one row for all methods at one scale."""
     import pandas as pd
 
-    rows = summary(records)
-    machines = [record.provenance.machine for record in records]
-    rows["processor"] = [f"{machine.processor}, {machine.device}" for machine in machines]
-    keys = ["model", "method", "data", "width", "train_samples", "epochs", "processor"]
+    keys = ["model", "data", "width", "train_samples", "epochs"]
     return pd.DataFrame(
         [
-            dict(zip(keys, key, strict=True))
-            | {"runs": len(group), "seconds a run": ", ".join(f"{seconds:,.0f}" for seconds in group["seconds"])}
-            for key, group in rows.groupby(keys, sort=False)
+            {
+                "model": model, "data": data, "width": f"{width:g}", "samples": f"{samples:,}", "epochs": epochs,
+                "methods": group["method"].nunique(), "runs": len(group),
+                "median of a run (s)": f"{group['seconds'].median():,.0f}",
+                "range (s)": f"{group['seconds'].min():,.0f} to {group['seconds'].max():,.0f}",
+            }
+            for (model, data, width, samples, epochs), group in summary(records).groupby(keys, sort=False)
         ]
-    ).rename(columns={"train_samples": "samples"})
+    )  # fmt: skip
 
 
 def _title(page: Path) -> str:

@@ -1,4 +1,4 @@
-"""The plans behind the page "Does prediction matter?": backpropagation at many budgets, and every method."""
+"""The plans behind the page "What is worth its cost?": backpropagation at many budgets, and every method."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple

@@ -144,7 +144,7 @@ class LateSchedule:
     The paper's ladder has most Phase GP right after the schedule's warm-up. In short runs whose learning rate starts at its
     highest, a batch without its true gradient costs most accuracy there, and least near the end. With a learning-rate warm-up
     this does not matter: the difference between this schedule and one with GP:BP 1:1 from the schedule's warm-up on is within
-    noise (the book's page "Does prediction matter?").
+    noise (the book's page "What is worth its cost?").
     """
 
     epochs: int = 90
