@@ -104,7 +104,7 @@ def _runs(records: list[Record]) -> "pd.DataFrame":
                 "median of a run (s)": f"{group['seconds'].median():,.0f}",
                 "range (s)": f"{group['seconds'].min():,.0f} to {group['seconds'].max():,.0f}",
             }
-            for (model, data, width, samples, epochs), group in summary(records).groupby(keys, sort=False)
+            for (model, data, width, samples, epochs), group in summary(records).groupby(keys)
         ]
     )  # fmt: skip
 
