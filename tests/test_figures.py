@@ -61,7 +61,7 @@ def test_the_pipeline_pages_parameters_reach_its_sweep(monkeypatch):
     page = json.loads((Path(__file__).parents[1] / "notebooks" / "11_pipelines.ipynb").read_text())
     parameters, first = ["".join(cell["source"]) for cell in page["cells"] if cell["cell_type"] == "code"][:2]
     exec(f"{parameters}\nstages, micro_batches = 6, 12\n{first}", {})
-    assert asked == [([2, 6, 12], 12)]
+    assert asked == [([2, 4, 6, 8], 12)]
 
 
 def test_every_method_stands_on_one_picture_and_a_full_dot_is_a_decided_one():
