@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 _RESEARCHER = """
 <b>You study how networks are trained.</b>
-Its accuracy minus backpropagation's is {bp} points, paired over {n} seeds ({scale}). Applying no gradient at all in the same
-batches (<i>coasting</i>) is {compared}: ADA-GP minus coasting is {coast} points. The predictions have {size:.0f} % of the
+ADA-GP's accuracy minus backpropagation's is {bp} points, paired over {n} seeds ({scale}). Applying no gradient at all in the
+same batches (<i>coasting</i>) is {compared}: ADA-GP minus coasting is {coast} points. The predictions have {size:.0f} % of the
 size of a gradient, so ADA-GP is close to coasting. The test loss is another matter: minus that of backpropagation, ADA-GP's
 is {loss} and that of coasting {coast_loss}.
 """
