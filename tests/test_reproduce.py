@@ -46,7 +46,7 @@ def test_progress_and_claims_are_printed(home):
     progress, claims = (home / "progress.txt").read_text(), (home / "claims.txt").read_text()
     assert re.search(r"\[\d\d:\d\d\] \d+/\d+ runs \| vgg13 digits bp seed 0: done, accuracy", progress)
     assert re.search(r"\d+/\d+ notebooks \| 16_claims in \d+ s", progress)
-    assert re.search(r"mean-speedup \(paper\) +1\.47 x .* (holds|differs)", claims)
+    assert re.search(r"mean-speedup (\(paper\) )? *(holds|differs)", claims)
     assert str(home / "book" / "_build" / "html" / "index.html") in progress
 
 
