@@ -118,6 +118,10 @@ class Experts(nn.Module):
 @pytest.mark.parametrize("how", ["loop", "bmm", "grouped"])
 def test_experts_in_one_weight_are_seen_each_with_its_own_tokens(how, transposed):
     model, x = Experts(transposed, how), torch.randn(12, 8)
+    try:
+        model(x)
+    except NotImplementedError:
+        pytest.skip(f"torch {torch.__version__} computes no grouped product on a CPU")
     seen, engine = seen_by(model, lambda model: model(x))
     by_expert = (model.w if transposed else model.w.transpose(1, 2)).detach()
     parts = [x] * 4 if how == "bmm" else x.split([4, 5, 3])
