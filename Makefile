@@ -24,11 +24,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt $(if $(OWN),,elsewhere)
 	@$(or $(PYTHON),python3) -c 'import sys; sys.exit(0 if (3, 11, 5) <= sys.version_info < (3, 13) else "adagp needs Python 3.11 (from 3.11.5) or 3.12, found %s: make setup PYTHON=python3.11" % sys.version.split()[0])'
 	@$(PYTHON) .ci/setup.py
 
-$(VENV)/.lab: $(VENV)/.ready
-	@$(PYTHON) .ci/setup.py lab
-
-$(VENV)/.test: $(VENV)/.ready
-	@$(PYTHON) .ci/setup.py test
+$(addprefix $(VENV)/.,test lab release): $(VENV)/.%: $(VENV)/.ready
+	@$(PYTHON) .ci/setup.py $*
 
 reproduce: setup  ## train, model the accelerator, execute the notebooks, build the book, print the claims
 	@$(RUN) reproduce $(REPRODUCE_FLAGS)
@@ -66,9 +63,6 @@ validate: $(VENV)/.test  ## run SCALE-Sim, ZigZag, ONNX, and other libraries' op
 
 rtl: setup  ## synthesize the RTL in an environment of its own; needs iverilog, verilator and opensta
 	@$(VENV)/bin/python validation/run_hardware.py
-
-$(VENV)/.release: $(VENV)/.ready
-	@$(PYTHON) .ci/setup.py release
 
 compat: $(VENV)/.release  ## test the library with its lowest and newest packages, on each Python found, in environments of their own
 	@$(VENV)/bin/nox

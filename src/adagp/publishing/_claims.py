@@ -58,10 +58,14 @@ def _below(claims: list[Claim]) -> list[str]:
 
 def _verdict(claim: Claim) -> str:
     """Return the verdict with what it rests on in brief: "open (1 of 14 models, 3 seeds)"."""
-    said = claim.verdict + (": follows from the schedule" if claim.follows_from_schedule else "")
+    said = claim.verdict + _why(claim)
     if claim.judged is not None and claim.judged.models:
         said += f" ({claim.judged.models} of {len(FOURTEEN)} models, {count(claim.judged.seeds, 'seed')})"
     return said + (" (moved!)" if claim.moved else "")
+
+
+def _why(claim: Claim) -> str:
+    return ": follows from the schedule" if claim.follows_from_schedule else ""
 
 
 def _paper(claim: Claim, none: str = "-") -> str:
@@ -181,8 +185,7 @@ def claims_in_readme(claims: Iterable[Claim]) -> None:
     lines = ["| Claim | By | Verdict | Measured |", "|---|---|---|---|"]
     for claim in claims:
         found = _counted(claim.judged, claim.unit) if claim.judged else "nothing yet"
-        why = ": follows from the schedule" if claim.follows_from_schedule else ""
-        lines.append(f"| {claim.sentence} | {claim.source} | **{claim.verdict}**{why} | {found} |")
+        lines.append(f"| {claim.sentence} | {claim.source} | **{claim.verdict}**{_why(claim)} | {found} |")
     scales = {claim.judged.scale for claim in claims if claim.judged and claim.judged.scale}
     lines += ["", *(f"Verdicts on accuracy rest on {as_markdown(scale)}." for scale in sorted(scales))]
     write_atomic(path, (before + start + "\n".join(lines) + "\n" + end + after).replace("\n", ends))

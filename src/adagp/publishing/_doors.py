@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from .. import evidence
 from .._escape import Html, fill_html
 from ._equal_area import area_numbers
-from ._templates import scale_of
+from ._templates import scale_with_models
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -59,7 +59,7 @@ def doors() -> "HTML":
         _RESEARCHER,
         bp=_said(scores["bp"]),
         n=scores["bp"].pairs if scores["bp"] else 0,
-        scale=f"{', '.join(sorted(set(runs['model'])))}, {scale_of(runs)}",
+        scale=scale_with_models(runs),
         compared=_COMPARED[_side(scores["coast"])],
         coast=_said(scores["coast"]),
         size=100 * ratios.mean(),

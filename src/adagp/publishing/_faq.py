@@ -8,7 +8,7 @@ from .._escape import fill_html
 from ..schedule import LadderSchedule
 from ._doors import on_gpu
 from ._equal_area import area_numbers
-from ._templates import scale_of
+from ._templates import scale_with_models
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -86,7 +86,7 @@ def _predictor() -> dict[str, object]:
         "cosine": table["cosine"].mean(),
         "size": 100 * table["norm_ratio"].mean(),
         "n": count(len(runs), "run"),
-        "scale": f"{', '.join(sorted(set(runs['model'])))}, {scale_of(runs)}" if len(runs) else "nothing recorded yet",
+        "scale": scale_with_models(runs) if len(runs) else "nothing recorded yet",
     }
 
 

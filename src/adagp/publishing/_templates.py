@@ -169,6 +169,11 @@ def scale_of(runs: "pd.DataFrame") -> str:
     return f"{width}, {first['train_samples']:,} samples of {first['data']}, {first['epochs']} epochs"
 
 
+def scale_with_models(runs: "pd.DataFrame") -> str:
+    """Return the models of rows of ``evidence.summary`` by name, and the scale that all share."""
+    return f"{', '.join(sorted(set(runs['model'])))}, {scale_of(runs)}"
+
+
 def names(found: "list[str]") -> str:
     """Return the name of a single model, or the number of models."""
     return found[0] if len(found) == 1 else f"{len(found)} models"
