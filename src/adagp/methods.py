@@ -142,6 +142,11 @@ METHODS: dict[str, Method] = _table(
         line="ADA-GP whose predictor sees another batch's activations: a control",
     ),
     Method(
+        name="random-direction", title="random direction", color="#332288", predictor="random-direction",
+        made_by="adagp.predictors:RandomDirection", work=_work.shared_network, studied="never",
+        line="noise with the norm of ADA-GP's prediction: a control",
+    ),
+    Method(
         name="error-projection", title="error projection", color="#D55E00", predictor="error-projection",
         made_by="adagp.predictors:ErrorProjection", work=_work.PROJECT,
         line="ours: the output error projected onto every layer",

@@ -13,7 +13,7 @@ from ._feedback import FeedbackAlignment
 from ._layer import Layer, LayerType, in_by_out, layer_types, local_part, parameter_of, register_layer_type
 from ._nowcast import Nowcast
 from ._parts import ControlVariate, Sampled
-from ._shared import SharedNetwork, Shuffled, reorganize
+from ._shared import RandomDirection, SharedNetwork, Shuffled, reorganize
 from ._truncated import Truncated
 
 
@@ -54,7 +54,6 @@ def create(name: str, **options: object) -> GradientPredictor:
 
 __all__ = [
     "Coast", "ControlVariate", "ErrorProjection", "FeedbackAlignment", "GPWork", "GradientPredictor", "Layer", "LayerType",
-    "MovingAverage", "Needs", "Nowcast", "Oracle", "PartChooser", "PredictorSize", "Replicas", "Sampled", "Score",
-    "SharedNetwork", "Shuffled", "Truncated", "available", "create", "in_by_out", "layer_types",
+    "MovingAverage", "Needs", "Nowcast", "Oracle", "PartChooser", "PredictorSize", "RandomDirection", "Replicas", "Sampled", "Score", "SharedNetwork", "Shuffled", "Truncated", "available", "create", "in_by_out", "layer_types",
     "local_part", "parameter_of", "patch_means", "register_layer_type", "reorganize",
 ]  # fmt: skip

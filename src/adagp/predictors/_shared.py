@@ -509,3 +509,50 @@ class Shuffled(GradientPredictor):
         self.network.load_state_dict(state["network"])
         device = self.network.sums.device
         self._before = {k: maps.to(device) for k, maps in by_layer(self.network.layers, state["before"]).items()}
+
+
+class RandomDirection(GradientPredictor):
+    """Shared network whose prediction for a layer is replaced by noise of the same norm: a control.
+
+    The weights move as far as with the predictor's own gradient, in a direction that says nothing.
+
+    Args:
+        options: as for ``SharedNetwork``. Its ``seed`` seeds the noise too.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.network = SharedNetwork(**options)
+        self.work = self.network.work
+        # On the CPU, so that all replicas and all devices draw the same noise.
+        self._noise = torch.Generator().manual_seed(self.network.seed)
+
+    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
+        self.network.bind(layers, replicas)
+
+    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
+        self.network.see(layer, inputs, output, rows)
+
+    def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
+        self.network.learn(layers, score, error)
+
+    @torch.no_grad()
+    def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
+        self.network.predict(layers, error)
+        for layer in layers:
+            if (predicted := layer.weight.grad) is not None:
+                drawn = torch.randn(predicted.shape, generator=self._noise, dtype=torch.float32, device="cpu")
+                drawn = drawn.to(predicted.device)
+                predicted.copy_(drawn * (predicted.float().norm() / drawn.norm()))
+
+    def forget(self) -> None:
+        self.network.forget()
+
+    def num_parameters(self) -> int:
+        return self.network.num_parameters()
+
+    def state_dict(self) -> dict:
+        return {"network": self.network.state_dict(), "noise": self._noise.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.network.load_state_dict(state["network"])
+        self._noise.set_state(state["noise"].cpu())

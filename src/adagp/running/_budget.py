@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from .._progress import Progress
 from ..data import FACTS
 from ._configuration import Run
-from ._frontier import confirmation_runs, fine_tuning_runs, frontier_runs
+from ._frontier import confirmation_runs, fine_tuning_runs, frontier_runs, rate_runs
 from ._profiles import profile
 from ._store import recorded_store
 from ._workers import run_all
 
-PLANS = {"frontier": frontier_runs, "fine-tuning": fine_tuning_runs, "confirmation": confirmation_runs}
+PLANS = {
+    "frontier": frontier_runs, "fine-tuning": fine_tuning_runs, "confirmation": confirmation_runs, "predictor-rate": rate_runs,
+}  # fmt: skip
 """The plans that belong to no profile."""
 
 

@@ -1,4 +1,4 @@
-"""The plans behind the page "What is worth its cost?": backpropagation at many budgets, and every method."""
+"""The plans that belong to no profile: what is worth its cost, fine-tuning, and how fast the predictor should learn."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -181,3 +181,36 @@ def _tuned_plain(own: Run, lr: float) -> list[Run]:
     if lr in _RATES[own.model][1:-1]:
         made += [replace(own, lr=lr, epochs=n, decay=decay) for decay in ("late", "cosine") for n in (12, 14, 16, 20)]
     return made
+
+
+RATES = (1e-4, 1e-3, 1e-2, 1e-1)
+"""Learning rates of the predictor. The first is the paper's, as recalled."""
+CHOSEN_RATE = 1e-2
+"""The rate that a pilot with the seeds 0 to 2 chose, before the first run of ``rate_runs``: there the predictions beat those from
+another batch's activations by most."""
+_PILOT = 3
+"""Seeds of the pilot, which confirm nothing."""
+
+
+def rate_runs(seeds: int = 5) -> list[Run]:
+    """Return runs that ask whether predictions help once the predictor learns faster, with seeds that chose nothing.
+
+    VGG13 at an eighth of its width, 10,000 images, 20 epochs, backpropagation's best decay, and the ladder of profile
+    reduced. Each seed has coasting, ADA-GP at four rates of the predictor, and three controls at the chosen rate: another batch's
+    activations (is it the batch's own information?), a random direction of the same norm (is it a direction at all?), and a
+    moving average of the true gradients. Then come the controls at the other rates, the gate, and 256 features in place of 64.
+    """
+    base = replace(REDUCED.base, decay="wsd")
+
+    def at(method: str, lr: float, *options: tuple[str, object]) -> Run:
+        given = (*((("lr", lr),) if lr != RATES[0] else ()), *options)
+        return replace(base, method=method, predictor_options=given)
+
+    first = [replace(base, method="coast"), at("adagp", CHOSEN_RATE), at("shuffled", CHOSEN_RATE)]
+    first += [at("random-direction", CHOSEN_RATE), at("adagp", RATES[0])]
+    second = [replace(base, method=name) for name in ("bp", "equal-cost", "ema")]
+    second += [at("adagp", lr) for lr in RATES[1:] if lr != CHOSEN_RATE]
+    third = [at("adagp-gate", CHOSEN_RATE), at("adagp", CHOSEN_RATE, ("pool", 16))]
+    third += [at(method, lr) for lr in RATES[1:] if lr != CHOSEN_RATE for method in ("shuffled", "random-direction")]
+    own = range(_PILOT, _PILOT + seeds)
+    return [replace(run, seed=seed) for group in (first, second, third) for seed in own for run in group]
