@@ -102,7 +102,7 @@ FAULTS = {
     "totals that are not kept for a small map": ("_gemm", "| Mux(later.odd, last[1], last[0])", ""),
     "totals of two positions that are mixed up": ("_gemm", "later.odd == number", "number == 0"),
     "a sum that is read before it is written": ("_gemm", "transparent=s.rows + s.cols == 2", "transparent=False"),
-    "an unmasked output": ("_gemm", 'now.valid & (now.whole | (c < job["last_cols"]))', "1"),
+    "an unmasked output": ("_gemm", 'now.valid & (now.whole | (c < job["last_cols"][: s.cols.bit_length()]))', "1"),
     "an array that stops a cycle early": ("_gemm", "(s.rows + s.cols - 3)", "(s.rows + s.cols - 4)"),
     "a PE that forgets the sum from above": ("_array", "self.sum_in + self.weight", "self.weight"),
 }

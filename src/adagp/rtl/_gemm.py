@@ -98,7 +98,8 @@ class Gemm(Elaboratable):
             with m.State("load"):
                 there = ~job["streamed"][0] | self.stream_valid
                 m.d.comb += [self.busy.eq(there), self.stream_ready.eq(job["streamed"][0]), load.eq(there)]
-                m.d.comb += weight_used.eq(~last_row_fold | (s.rows - 1 - step < job["last_rows"]))
+                row = (s.rows - 1 - step)[: s.rows.bit_length()]
+                m.d.comb += weight_used.eq(~last_row_fold | (row < job["last_rows"][: s.rows.bit_length()]))
                 with m.If(there):
                     m.d.sync += [step.eq(step + 1), weight_address.eq(weight_address + 1)]
                     with m.If(step == s.rows - 1):
@@ -181,7 +182,7 @@ class Gemm(Elaboratable):
             self.average.connect_read(m, averages.beside if self.beside else averages)
         for c in range(s.cols):
             early, asked, now, later = tokens[s.rows + c : s.rows + c + 4]
-            used = now.valid & (now.whole | (c < job["last_cols"]))
+            used = now.valid & (now.whole | (c < job["last_cols"][: s.cols.bit_length()]))
             sum_ = Signal(signed(s.sum_width), name=f"edge{c}")
             m.d.comb += [
                 biases.read[c].addr.eq(early.bias), biases.clear[c].eq(~asked.first),
