@@ -1,5 +1,5 @@
 """The update of a layer's weights, one a cycle: prediction times the layer's scale, weight decay and momentum, on wide master
-weights. In Phase BP the true gradient replaces the prediction, and the two are compared.
+weights. In Phase BP the true gradient replaces the prediction. Where the host gives it, the two are compared.
 
     gradient = prediction * scale                        (Phase BP: the true gradient)
     velocity = momentum * velocity + decay * master + gradient
@@ -20,21 +20,31 @@ UPDATE = (
 """Fields of an update's job. outputs, row: sides of the weight matrix. prediction, weight, state: where the predicted matrix,
 the array's weights and the master weights begin. fold_words: words of all row folds. Shifts: low bits to round away. true:
 use the true gradient, and compare."""
+LEARN = (*UPDATE, "bias", "up")
+"""Fields where the true gradient is a product's. prediction is then where that begins, if ``true``. bias: write to the bias banks,
+shifted left by ``up`` bits."""
 
 STAGES = 5
 """Cycles from the first read of a weight to its write."""
 
 
 class Update(Elaboratable):
-    """The update block. ``start`` for one cycle runs it; ``done`` is high in the cycle of the last write."""
+    """The update block. ``start`` for one cycle runs it; ``done`` is high in the cycle of the last write.
 
-    def __init__(self, rows: int, cols: int, depth: int, sum_width: int, widths: Widths) -> None:
+    Args:
+        learns: whether the true gradient is a product in the output banks, (row, outputs). Otherwise the host writes it.
+    """
+
+    def __init__(self, rows: int, cols: int, depth: int, sum_width: int, widths: Widths, learns: bool = False) -> None:
         self.rows, self.cols, self.depth, self.widths = rows, cols, depth, widths
-        self.job = {name: Signal(COUNT, name=f"update_{name}") for name in UPDATE}
+        self.learns = learns
+        self.job = {name: Signal(COUNT, name=f"update_{name}") for name in (LEARN if learns else UPDATE)}
         self.start, self.done = Signal(), Signal()
         self.prediction = Port("update_prediction", sum_width)
         self.weight = Port("update_weight", widths.operand)
-        self.state = {name: Port(f"update_{name}", widths.state) for name in ("master", "velocity", "gradient")}
+        self.bias = Port("update_bias", sum_width)
+        names = ("master", "velocity") if learns else ("master", "velocity", "gradient")
+        self.state = {name: Port(f"update_{name}", widths.state) for name in names}
         self.squares = Signal(64)
         """Sum of squared differences of the last comparison."""
 
@@ -50,12 +60,14 @@ class Update(Elaboratable):
             Signal(COUNT, name=name) for name in ("n", "k", "n_bank", "n_base", "k_bank", "k_base", "prediction", "address")
         )
         k_col = Signal(COUNT)  # the prediction's bank: column k of its matrix
+        n_true = Signal(COUNT)  # where the true gradients of output n begin
         drain = Signal(range(STAGES + 1))
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.start):
                     m.d.sync += [signal.eq(0) for signal in (n, k, n_bank, k_bank, k_base, k_col)]
                     m.d.sync += [n_base.eq(job["weight"]), prediction.eq(job["prediction"]), address.eq(job["state"])]
+                    m.d.sync += n_true.eq(job["prediction"])
                     m.d.sync += self.squares.eq(0)
                     m.next = "run"
             with m.State("run"):
@@ -70,6 +82,7 @@ class Update(Elaboratable):
                     m.d.sync += prediction.eq(job["prediction"] + n + 1)
                     with m.If(n_bank == self.cols - 1):
                         m.d.sync += [n_bank.eq(0), n_base.eq(n_base + job["fold_words"])]
+                        m.d.sync += n_true.eq(n_true + job["row"])
                     with m.If(n == job["outputs"] - 1):
                         m.d.sync += drain.eq(STAGES - 1)
                         m.next = "drain"
@@ -83,6 +96,9 @@ class Update(Elaboratable):
             issue.weight.eq(n_base + k_base + (self.rows - 1 - k_bank)),
             self.prediction.bank.eq(k_col), self.prediction.address.eq(prediction),
         ]  # fmt: skip
+        if self.learns:
+            with m.If(job["true"][0]):
+                m.d.comb += [self.prediction.bank.eq(n_bank), self.prediction.address.eq(n_true + k)]
         tokens = [issue]
         for stage in range(1, STAGES + 1):
             tokens.append(Signal(token, name=f"token{stage}"))
@@ -107,7 +123,11 @@ class Update(Elaboratable):
 
         # Stage 1 has the memories' words; each stage ends in registers.
         raw = register(m, "raw", narrow(self.prediction.read_data, job["prediction_shift"][:6], w.operand), signed(w.operand))
-        master, velocity, true = (later(name, reads[name].data, 1) for name in self.state)
+        master, velocity = (later(name, reads[name].data, 1) for name in ("master", "velocity"))
+        if self.learns:
+            true = register(m, "true_0", narrow(self.prediction.read_data, job["prediction_shift"][:6], w.state), state)
+        else:
+            true = later("gradient", reads["gradient"].data, 1)
         # Stage 2: the products.
         predicted = register(m, "predicted", narrow(raw * job["scale"][: w.factor], job["scale_shift"][:6], w.state), state)
         kept = register(m, "kept", narrow(velocity * job["momentum"][: w.factor], w.factor, w.state), state)
@@ -121,16 +141,25 @@ class Update(Elaboratable):
         # Stage 4: the step.
         step = register(m, "step", narrow(velocity * job["rate"][: w.factor], job["rate_shift"][:6], w.state), state)
         master, velocity = later("master4", master, 1), later("velocity4", velocity, 1)
-        with m.If(tokens[4].valid & job["true"][0]):
-            m.d.sync += self.squares.eq(self.squares + difference * difference)
+        if not self.learns:
+            with m.If(tokens[4].valid & job["true"][0]):
+                m.d.sync += self.squares.eq(self.squares + difference * difference)
         # Stage 5: the new master weight, and what the array reads of it.
         master = clip(master - step, w.state)
         now = tokens[STAGES]
         with m.If(now.valid):
             for name, value in (("master", master), ("velocity", velocity)):
                 m.d.comb += [writes[name].en.eq(1), writes[name].addr.eq(now.state), writes[name].data.eq(value)]
+        used = now.valid
+        if self.learns:
+            bias = job["bias"][0]
+            used = now.valid & ~bias
+            m.d.comb += [
+                self.bias.enable.eq(now.valid & bias), self.bias.bank.eq(now.bank), self.bias.address.eq(now.weight),
+                self.bias.write_data.eq(master << job["up"][:5]),
+            ]  # fmt: skip
         m.d.comb += [
-            self.weight.enable.eq(now.valid), self.weight.bank.eq(now.bank), self.weight.address.eq(now.weight),
+            self.weight.enable.eq(used), self.weight.bank.eq(now.bank), self.weight.address.eq(now.weight),
             self.weight.write_data.eq(narrow(master, w.state - w.operand, w.operand)),
         ]  # fmt: skip
         return m
