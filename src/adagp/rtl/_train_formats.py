@@ -251,7 +251,9 @@ def _plan(
         )  # fmt: skip
 
     for number, (layer, (weight, bias)) in enumerate(zip(seen, start, strict=True)):
-        scale = int(np.rint(np.log2(max(layer.squares / CALIBRATION, 1e-18)) / 2))
+        # The root mean square of the gradients; no finer than the residual can hold, as of a layer whose gradients were all 0.
+        spread = int(np.rint(np.log2(max(layer.squares / CALIBRATION, 1e-18)) / 2))
+        scale = max(spread, residual - errors[number] - x[number])
         own = TrainedLayer(
             name=f"{type(layer.module).__name__} {number}", in_channels=layer.in_channels, in_size=layer.in_size,
             outputs=len(weight), out_size=layer.out_size, pool=layer.pool,

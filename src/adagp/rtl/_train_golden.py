@@ -147,7 +147,7 @@ class GoldenTraining:
         if index == 0:
             return
         before, batch, weight = plan.layers[index - 1], len(run.inputs), self.operand(f"{index}.weight")
-        if layer.padding or layer.kernel == 1:
+        if layer.slides:
             # A convolution with the flipped kernel, in which inputs and outputs change places.
             turned = weight.reshape(layer.outputs, layer.in_channels, layer.kernel, layer.kernel)[:, :, ::-1, ::-1]
             matrix = turned.transpose(0, 2, 3, 1).reshape(-1, layer.in_channels)

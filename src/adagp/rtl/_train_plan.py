@@ -72,6 +72,11 @@ class TrainedLayer:
         return self.in_channels * self.kernel**2
 
     @property
+    def slides(self) -> bool:
+        """Whether it is a convolution. A linear layer of a map of one pixel is one, too."""
+        return self.out_size == self.in_size
+
+    @property
     def positions(self) -> int:
         return self.out_size[0] * self.out_size[1]
 

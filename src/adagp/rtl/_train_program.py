@@ -105,7 +105,7 @@ class TrainProgram:
         def scratch(name: str, sides: Sequence[tuple[int, int]]) -> None:
             self._scratch[name] = self._take("output", max(self._folds(width) * height for height, width in sides))
 
-        scratch("before", [(batch * x.pixels, x.in_channels) for x in layers] + [(batch, x.row) for x in layers if not x.padding])
+        scratch("before", [(batch * x.pixels, x.in_channels) for x in layers] + [(batch, x.row) for x in layers if not x.slides])
         scratch("gradient", [(x.row, x.outputs) for x in layers])
         scratch("bias gradient", [(1, x.outputs) for x in layers])
         scratch("hidden", [(x.outputs * size.side**2, size.channels) for x in layers])
@@ -350,7 +350,7 @@ class TrainProgram:
 
     def _before(self, index: int) -> list[Step]:
         plan, layer, before, name = self.plan, self.plan.layers[index], self.plan.layers[index - 1], "input gradient"
-        conv, (height, width), p, wide = layer.padding > 0, layer.in_size, layer.pool, before.out_size[1]
+        conv, (height, width), p, wide = layer.slides, layer.in_size, layer.pool, before.out_size[1]
         taps = layer.kernel**2 if conv else 1
         # A linear layer's inputs are columns; a convolution's are pixels, its channels are columns, and its kernel is flipped.
         columns = layer.in_channels if conv else layer.row

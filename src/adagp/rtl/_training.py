@@ -197,7 +197,8 @@ def train_digits(name: str, seed: int = 0) -> dict[str, Any]:
     """
     network(name)  # before data are read for it
     digits = Digits.load()
-    fixed, true = train_golden(digits, name, seed=seed), train_float(digits, name, seed=seed)
+    fixed = train_golden(digits, name, seed=seed, epochs=EPOCHS)
+    true = train_float(digits, name, seed=seed, epochs=EPOCHS)
     assert fixed.batches is not None
     return {
         "network": name, "seed": seed, "epochs": EPOCHS, "bp_batches": fixed.batches["bp"], "gp_batches": fixed.batches["gp"],
