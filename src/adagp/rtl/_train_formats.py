@@ -26,7 +26,7 @@ CALIBRATION = 300
 """Batches that are trained in floating point to find the largest values (our choice)."""
 HELPER_RATE, HELPER_MOMENTUM = 2.0**-8, 0.9
 """Learning rate and momentum of the predictor (our choice, from runs of the golden model)."""
-SIZE = PredictorSize(pool=4, channels=4)
+PREDICTOR = PredictorSize(pool=4, channels=4)
 """Size of the predictor in training (our choice: maps of scans have 1 to 64 pixels)."""
 
 
@@ -111,7 +111,7 @@ def _require_same_size(module: nn.Conv2d) -> None:
 
 def plan_training(
     model: nn.Module, images: Tensor, labels: Tensor, *, batch: int, rate: float, momentum: float, decay: float,
-    size: PredictorSize = SIZE, widths: Widths | None = None, seed: int = 0,
+    size: PredictorSize = PREDICTOR, widths: Widths | None = None, seed: int = 0,
 ) -> TrainPlan:  # fmt: skip
     """Return a network as integers, with formats from a short training in floating point.
 

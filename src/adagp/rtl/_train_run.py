@@ -1,7 +1,7 @@
 """Training on the hardware: the host's writes, runs and reads, batch by batch, beside the golden model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ._layout import bias_words, outputs_of, weight_words
 from ._pool import bin_words
 from ._pysim import run_pysim
 from ._sequencer import BP, GP, PROFILE
-from ._train_golden import GoldenTraining, LayerRun
+from ._train_golden import GoldenTraining
 from ._train_plan import TrainPlan
 from ._train_program import Grid, TrainProgram, step_words
 from ._trainer import Trainer
@@ -53,10 +53,15 @@ def _read_grid(program: TrainProgram, script: Script, grid: Grid, width: int) ->
     script.read("output", words, banks=program.cols)
 
 
-def add_training_batch(program: TrainProgram, script: Script, images: np.ndarray, error: np.ndarray | None) -> None:
+def add_training_batch(
+    program: TrainProgram, script: Script, images: np.ndarray, error: np.ndarray | None, *, states: bool = True
+) -> None:
     """Add to a script: write a batch's images, run it and read its results.
 
     In Phase BP the hardware stops at the logits, which the host reads, and the host writes the output ``error``.
+
+    Args:
+        states: whether to read masters, momenta and what each step took.
     """
     plan, last = program.plan, program.plan.layers[-1]
     flat = images.transpose(1, 0, 2, 3).reshape(images.shape[1], -1).T
@@ -68,9 +73,10 @@ def add_training_batch(program: TrainProgram, script: Script, images: np.ndarray
         _fill_grid(program, script, error, program.errors[-1])
         script.run()
         script.read("register", (TOTAL,))
-    for name in ("master", "velocity"):
-        script.read(name, range(sum(one.master.size for one in plan.parameters.values())))
-    script.read("profile", range(len(program.steps)), len(PROFILE))
+    if states:
+        for name in ("master", "velocity"):
+            script.read(name, range(sum(one.master.size for one in plan.parameters.values())))
+        script.read("profile", range(len(program.steps)), len(PROFILE))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,25 +91,22 @@ class TrainedBatch:
     logits: np.ndarray
     """Sums, (batch, classes)."""
     states: dict[str, tuple[np.ndarray, np.ndarray]]
-    """Masters and momenta by parameter, (outputs, row)."""
+    """Masters and momenta by parameter, (outputs, row); empty if they were not read."""
     profile: np.ndarray
-    """For each step: its cycles, busy cycles, and two numbers that are not used here."""
-    expected: list[LayerRun] = field(repr=False)
-    """The golden model's batch."""
+    """For each step: its cycles, busy cycles, and two numbers that are not used here; empty if it was not read."""
 
-    def differs(self, masters: dict[str, np.ndarray], velocities: dict[str, np.ndarray]) -> list[str]:
+    def differs(self, logits: np.ndarray, states: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[str]:
         """Return the names of what is not equal to the golden model's, bit for bit."""
-        found = [] if np.array_equal(self.logits, self.expected[-1].outputs) else ["logits"]
-        for name, (master, velocity) in self.states.items():
-            if not np.array_equal(master, masters[name]):
-                found.append(f"master of {name}")
-            if not np.array_equal(velocity, velocities[name]):
-                found.append(f"momentum of {name}")
+        found = [] if np.array_equal(self.logits, logits) else ["logits"]
+        for name, pair in self.states.items():
+            for kind, own, wanted in zip(("master", "momentum"), pair, states[name], strict=True):
+                if not np.array_equal(own, wanted):
+                    found.append(f"{kind} of {name}")
         return found
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        """Return what the hardware counted for each step of this phase, with the cycle model's count."""
+        """Return what the hardware counted for each step of this phase, if it was read, with the cycle model's count."""
         now = GP if self.phase == "gp" else BP
         return [
             {
@@ -140,13 +143,15 @@ class Batch:
 
 def train_on_hardware(
     plan: TrainPlan, batches: Sequence[Batch], *, rows: int, cols: int, schedule: LadderSchedule, epoch: int | None = None,
-    run: Callable[[Trainer, Script], Answers] = run_pysim,
+    every: bool = True, run: Callable[[Trainer, Script], Answers] = run_pysim,
 ) -> tuple[list[TrainedBatch], list[str]]:  # fmt: skip
     """Train batches on simulated hardware, one after the other, and compare each with the golden model.
 
     Args:
         schedule: what the ladder follows.
         epoch: batches in an epoch; None: all of these.
+        every: whether to read and compare masters and momenta after every batch, not only after the last one. The logits
+            are always compared.
         run: the simulator.
 
     Returns:
@@ -154,25 +159,23 @@ def train_on_hardware(
     """
     epoch = epoch or len(batches)
     program = TrainProgram(plan, rows=rows, cols=cols, schedule=schedule, batches=epoch)
-    script, golden, phases, expected = load_training(program), GoldenTraining(plan), [], []
-    states: list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]] = []
+    script, golden = load_training(program), GoldenTraining(plan)
+    phases: list[str] = []
+    expected: list[tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]]]] = []
     for number, batch in enumerate(batches):
         gp = schedule.phase(number // epoch, number % epoch) is Phase.GP
         layers = golden.batch(batch.images, None if gp else batch.labels)
-        add_training_batch(program, script, batch.images, None if gp else layers[-1].error)
+        states = every or number == len(batches) - 1
+        add_training_batch(program, script, batch.images, None if gp else layers[-1].error, states=states)
         phases.append("gp" if gp else "bp")
-        expected.append(layers)
-        states.append((_copies(golden.masters), _copies(golden.velocities)))
-    found = _results(program, run(program.hardware, script), phases, expected)
+        kept = {name: (golden.masters[name].copy(), golden.velocities[name].copy()) for name in golden.masters if states}
+        expected.append((layers[-1].outputs, kept))
+    found = _results(program, run(program.hardware, script), phases, [bool(kept) for _, kept in expected])
     different = [
-        f"batch {number}: {name}" for number, (one, state) in enumerate(zip(found, states, strict=True))
-        for name in one.differs(*state)
+        f"batch {number}: {name}" for number, (one, wanted) in enumerate(zip(found, expected, strict=True))
+        for name in one.differs(*wanted)
     ]  # fmt: skip
     return found, different
-
-
-def _copies(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: value.copy() for name, value in values.items()}
 
 
 def _matrix(words: np.ndarray, at: int, like: np.ndarray) -> np.ndarray:
@@ -180,27 +183,27 @@ def _matrix(words: np.ndarray, at: int, like: np.ndarray) -> np.ndarray:
 
 
 def _results(
-    program: TrainProgram, answers: Answers, phases: Sequence[str], expected: Sequence[list[LayerRun]]
+    program: TrainProgram, answers: Answers, phases: Sequence[str], with_states: Sequence[bool]
 ) -> list[TrainedBatch]:
     plan, last = program.plan, program.outputs[-1]
     classes, count = plan.layers[-1].outputs, sum(one.master.size for one in plan.parameters.values())
     shapes: list[tuple[int, ...]] = []
-    for phase in phases:
+    for phase, read in zip(phases, with_states, strict=True):
         shapes += [(1,), (program.cols, -(-classes // program.cols) * last.height)] + [(1,)] * (phase == "bp")
-        shapes += [(count,)] * 2 + [(len(PROFILE), len(program.steps))]
+        shapes += ([(count,)] * 2 + [(len(PROFILE), len(program.steps))]) * read
     words, found = answers.take(*shapes), []
-    for phase, layers in zip(phases, expected, strict=True):
+    for phase, read in zip(phases, with_states, strict=True):
         totals, logits = [int(next(words)[0])], outputs_of(next(words), plan.batch, classes)
         if phase == "bp":
             totals.append(int(next(words)[0]))
-        masters, velocities, profile = next(words), next(words), next(words)
-        states = {
-            name: (_matrix(masters, at, one.master), _matrix(velocities, at, one.master))
-            for (name, one), at in zip(plan.parameters.items(), program.states.values(), strict=True)
-        }  # fmt: skip
+        states, profile = {}, np.zeros((len(PROFILE), 0), int)
+        if read:
+            masters, velocities, profile = next(words), next(words), next(words)
+            states = {
+                name: (_matrix(masters, at, one.master), _matrix(velocities, at, one.master))
+                for (name, one), at in zip(plan.parameters.items(), program.states.values(), strict=True)
+            }  # fmt: skip
         found.append(
-            TrainedBatch(
-                program=program, phase=phase, totals=totals, logits=logits, states=states, profile=profile, expected=layers
-            )
+            TrainedBatch(program=program, phase=phase, totals=totals, logits=logits, states=states, profile=profile)
         )
     return found

@@ -16,7 +16,7 @@ from ..schedule import LadderSchedule, Phase
 from ..training import AdaGP
 from ._fixed import Widths
 from ._train_golden import GoldenTraining, LayerRun
-from ._train_formats import SIZE, plan_training
+from ._train_formats import PREDICTOR, plan_training
 from ._train_plan import TrainPlan
 
 TRAINED = ("mlp", "cnn")
@@ -145,7 +145,7 @@ def train_float(
     """Train the same network by ``AdaGP`` in single precision, on the same batches; its predictor learns by Adam."""
     model = network(name, seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY)
-    predictor = SharedNetwork(pool=SIZE.pool, channels=SIZE.channels, lr=1e-2, seed=seed)
+    predictor = SharedNetwork(pool=PREDICTOR.pool, channels=PREDICTOR.channels, lr=1e-2, seed=seed)
     engine, right = AdaGP(model, optimizer, schedule=schedule, predictor=predictor), []
     for batches in digits.epochs(seed, epochs):
         for images, labels in engine.epoch(list(batches)):
