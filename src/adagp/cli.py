@@ -397,7 +397,9 @@ def write_or_simulate_rtl(
             raise UsageError(f"--train takes digits, got {short(train)}")
         if not train or verilog or gemm:
             raise UsageError("--network needs --train digits" if not train else "--train goes without --verilog and --gemm")
-        trained = rtl.train_digits(network or "mlp", seed)
+        if design != "efficient":
+            raise UsageError(f"--train has the design efficient, got {short(design)}")
+        trained = rtl.train_digits(network or "mlp", seed, rows=rows, cols=cols)
         shown = {name: _percents(value) if isinstance(value, list) else value for name, value in trained.items()}
         tell(json.dumps(trained) if as_json else "\n".join(f"{name:15} {value}" for name, value in shown.items()))
         return

@@ -422,6 +422,7 @@ def test_the_command_trains_a_network(capsys, monkeypatch):
     monkeypatch.setattr("adagp.rtl._training.EPOCHS", 1)
     assert main(["rtl", "--train", "digits", "--network", "mlp", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
+    assert facts["bp_cycles"] > facts["gp_cycles"] > 0
     assert facts["bp_batches"] == 89 and facts["accuracy"] > 0.8 and facts["float_accuracy"] > 0.8
 
 
@@ -431,6 +432,9 @@ def test_the_command_trains_a_network(capsys, monkeypatch):
         (["--train", "cifar10"], "--train takes digits, got 'cifar10'"),
         (["--train", "digits", "--network", "resnet"], "unknown network 'resnet'"),
         (["--network", "mlp"], "--network needs --train digits"),
+        (["--train", "digits", "--seed", "-1"], "seed must be a whole number from 0 to"),
+        (["--train", "digits", "--design", "max"], "--train has the design efficient, got 'max'"),
+        (["--train", "digits", "--gemm", "1,2,3"], "--train goes without --verilog and --gemm"),
     ],
 )
 def test_bad_arguments_of_training_are_one_clear_error(arguments, message, capsys):

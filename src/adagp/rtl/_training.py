@@ -10,14 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import data
-from .._errors import unknown
+from .._errors import require_whole, unknown
 from ..predictors import SharedNetwork
 from ..schedule import LadderSchedule, Phase
 from ..training import AdaGP
 from ._fixed import Widths
+from ._sequencer import BP, GP
 from ._train_golden import GoldenTraining, LayerRun
 from ._train_formats import PREDICTOR, plan_training
 from ._train_plan import TrainPlan
+from ._train_program import TrainProgram
 
 TRAINED = ("mlp", "cnn")
 EPOCHS = 20
@@ -185,23 +187,31 @@ def gradient_errors(digits: Digits, name: str, *, widths: Widths | None = None, 
     return worst
 
 
-def train_digits(name: str, seed: int = 0) -> dict[str, Any]:
+def train_digits(name: str, seed: int = 0, *, rows: int = 4, cols: int = 4) -> dict[str, Any]:
     """Train a network on the scanned digits in the golden model, and in floating point, and return what came out.
 
+    Args:
+        rows, cols: sides of the array whose cycles are counted.
+
     Returns:
-        network, seed, epochs, batches with true gradients and with predicted ones, accuracy and float_accuracy on the test
-        scans after the last epoch, and the curves of both.
+        network, seed, epochs, batches with true gradients and with predicted ones, the cycles of a batch's products in each
+        phase, accuracy and float_accuracy on the test scans after the last epoch, clipped operands, and the curves of both.
 
     Raises:
-        UsageError: an unknown network.
+        UsageError: an unknown network, a seed out of range, an array without PEs.
     """
     network(name)  # before data are read for it
+    require_whole("seed", seed, 0, 2**32 - 1)
     digits = Digits.load()
-    fixed = train_golden(digits, name, seed=seed, epochs=EPOCHS)
+    plan = plan_digits(digits, name, seed=seed)
+    program = TrainProgram(plan, rows=rows, cols=cols, schedule=SCHEDULE, batches=digits.batches)
+    cycles = {phase: sum(step.model_cycles for step in program.steps if step.phases & phase) for phase in (BP, GP)}
+    fixed = train_golden(digits, name, seed=seed, epochs=EPOCHS, plan=plan)
     true = train_float(digits, name, seed=seed, epochs=EPOCHS)
     assert fixed.batches is not None
     return {
         "network": name, "seed": seed, "epochs": EPOCHS, "bp_batches": fixed.batches["bp"], "gp_batches": fixed.batches["gp"],
+        "bp_cycles": cycles[BP], "gp_cycles": cycles[GP],
         "accuracy": fixed.accuracy[-1], "float_accuracy": true.accuracy[-1], "clipped": fixed.clipped,
         "curve": fixed.accuracy, "float_curve": true.accuracy,
     }  # fmt: skip
