@@ -18,6 +18,7 @@ from ._computed import (
     pipeline_schedules,
     pipeline_sweep,
     recorded_steps,
+    training_record,
     validation_record,
     zoo_workloads,
 )
@@ -59,15 +60,15 @@ from ._traits import SHAPE, TRAITS, Trait, model_traits
 from ._verdicts import VerdictChange, verdict_changes
 
 __all__ = [
-    "LEAST_PAIRS",
-    "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "SIDES", "TRAITS", "Claim", "Correlations", "Interval", "Judgement", "Measured",
-    "Regime", "Timing", "Trait", "VerdictChange", "area_growth", "at_measured_cost", "at_paper_schedule", "beside_record",
-    "better", "broadest", "by_method", "by_network", "check_claims", "claim_value", "collection_table", "compared",
-    "compared_by_clock", "compat_record", "correlation_table", "crossing_record", "curves", "cuts", "decays", "deciding",
-    "distances", "equal_area", "frontier", "gains", "hardware_record", "interval", "judge", "least_noise", "loops_record",
-    "mean_std", "memory_sensitivity", "method_on_arrays", "mixtures", "model_table", "model_traits", "nearest", "page_records",
-    "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "quality", "record_fixed", "recorded",
-    "recorded_claims", "recorded_correlations", "recorded_steps", "regimes", "results", "savings", "scored_runs",
-    "study_results", "summary", "tally", "threshold", "timings", "validation_record", "variance", "variants", "verdict",
-    "verdict_changes", "warm_up_gains", "whole_network", "width_words", "zoo_workloads",
+    "LEAST_PAIRS", "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "SIDES", "TRAITS", "Claim", "Correlations", "Interval",
+    "Judgement", "Measured", "Regime", "Timing", "Trait", "VerdictChange", "area_growth", "at_measured_cost",
+    "at_paper_schedule", "beside_record", "better", "broadest", "by_method", "by_network", "check_claims", "claim_value",
+    "collection_table", "compared", "compared_by_clock", "compat_record", "correlation_table", "crossing_record", "curves",
+    "cuts", "decays", "deciding", "distances", "equal_area", "frontier", "gains", "hardware_record", "interval", "judge",
+    "least_noise", "loops_record", "mean_std", "memory_sensitivity", "method_on_arrays", "mixtures", "model_table",
+    "model_traits", "nearest", "page_records", "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned",
+    "quality", "record_fixed", "recorded", "recorded_claims", "recorded_correlations", "recorded_steps", "regimes", "results",
+    "savings", "scored_runs", "study_results", "summary", "tally", "threshold", "timings", "training_record",
+    "validation_record", "variance", "variants", "verdict", "verdict_changes", "warm_up_gains", "whole_network",
+    "width_words", "zoo_workloads",
 ]  # fmt: skip
