@@ -135,6 +135,15 @@ def beside_record() -> dict:
     return _recorded("hardware_beside.json", "synthesis", "make rtl", ("units", "provenance"))
 
 
+def clock_record() -> dict:
+    """Return the recorded place and route of the RTL on an FPGA (``make rtl``).
+
+    Raises:
+        UsageError: it is not there.
+    """
+    return _recorded("hardware_clock.json", "place and route", "make rtl", ("units", "device", "tools", "provenance"))
+
+
 def training_record() -> dict:
     """Return the recorded trainings by the hardware's arithmetic, and the batches that its RTL ran.
 

@@ -6,8 +6,9 @@ from amaranth.hdl import Elaboratable, Module, Signal, signed
 class PE(Elaboratable):
     """A processing element: one multiply-accumulate a cycle.
 
-    The weight stays. The operand ``x`` is passed to the right and the sum downwards, each after one cycle. While ``load`` is
-    high, weights move down by one PE a cycle.
+    The weight stays. The operand ``x`` is passed to the right and the sum downwards, each after one cycle. The product waits a
+    cycle in a register of its own, in every PE alike, so the sums of the whole array come a cycle later. While ``load`` is high,
+    weights move down by one PE a cycle.
     """
 
     def __init__(self, width: int, sum_width: int) -> None:
@@ -18,6 +19,7 @@ class PE(Elaboratable):
         # Data need no reset: the array's edge masks them until the first load.
         self.weight = Signal(signed(width), reset_less=True)
         self.x = Signal(signed(width), reset_less=True)
+        self.product = Signal(signed(2 * width), reset_less=True)
         self.sum = Signal(signed(sum_width), reset_less=True)
 
     @property
@@ -28,7 +30,8 @@ class PE(Elaboratable):
         m = Module()
         with m.If(self.load):
             m.d.sync += self.weight.eq(self.weight_in)
-        m.d.sync += [self.x.eq(self.x_in), self.sum.eq(self.sum_in + self.weight * self.x_in)]
+        m.d.sync += [self.x.eq(self.x_in), self.product.eq(self.weight * self.x_in)]
+        m.d.sync += self.sum.eq(self.sum_in + self.product)
         return m
 
 

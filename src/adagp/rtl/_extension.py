@@ -36,7 +36,7 @@ class Side(Elaboratable):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         gemm, unfold, sequencer = self.gemm, self.unfold, self.sequencer
-        m.submodules += [gemm, unfold, sequencer]
+        m.submodules.gemm, m.submodules.unfold, m.submodules.sequencer = gemm, unfold, sequencer
         jobs = sequencer.fields[len(HEAD) :]
         for unit, name in ((gemm, "gemm"), (unfold, "unfold")):
             m.d.comb += [unit.start.eq(sequencer.starts[name]), sequencer.dones[name].eq(unit.done)]
@@ -90,7 +90,9 @@ class Extension(Elaboratable):
         m = Module()
         host, main, helper, ladder = self.host, self.main, self.helper, self.ladder
         sides = [main] if helper is main else [main, helper]
-        m.submodules += [*sides, self.pool, self.update, ladder]
+        m.submodules.main, m.submodules.pool, m.submodules.update, m.submodules.ladder = main, self.pool, self.update, ladder
+        if helper is not main:
+            m.submodules.helper = helper
 
         running, total = Signal(), Signal(32)
         m.d.comb += host.done.eq(running)

@@ -24,9 +24,9 @@ from ._memory import COUNT, Bank, Port
 from ._sizes import Sizes
 
 
-LATENCY = 4
-"""Cycles from the last busy one to ``done``: two for a memory and the register at its output, one for the sum, and one in which
-the job is taken."""
+LATENCY = 5
+"""Cycles from the last busy one to ``done``: two for a memory and the register at its output, one each for the product and the
+sum, and one in which the job is taken."""
 JOB = (
     "M", "row_folds", "col_folds", "last_rows", "last_cols", "input_base", "weight_base", "output_base", "bias_base",
     "period", "average_base", "streamed",
@@ -75,7 +75,9 @@ class Gemm(Elaboratable):
         step, row_fold, col_fold = Signal(COUNT), Signal(COUNT), Signal(COUNT)
         first_input, weight_address, first_output = Signal(COUNT), Signal(COUNT), Signal(COUNT)
         position, first_average, first_image = Signal(COUNT), Signal(COUNT), Signal()
-        last_row_fold, last_col_fold = row_fold == job["row_folds"] - 1, col_fold == job["col_folds"] - 1
+        last = {name: register(m, f"last_{name}", job[name] - 1, COUNT) for name in ("row_folds", "col_folds", "period")}
+        last_step = register(m, "last_step", job["M"] + (s.rows + s.cols - 3), COUNT + 1)
+        last_row_fold, last_col_fold = row_fold == last["row_folds"], col_fold == last["col_folds"]
         token = data.StructLayout(
             {
                 "valid": 1, "first": 1, "whole": 1, "output": range(s.output_depth), "bias": range(s.bias_depth),
@@ -114,9 +116,9 @@ class Gemm(Elaboratable):
                     issue.average.eq(first_average + position),
                 ]  # fmt: skip
                 m.d.sync += [step.eq(step + 1), position.eq(position + 1)]
-                with m.If(position == job["period"] - 1):
+                with m.If(position == last["period"]):
                     m.d.sync += [position.eq(0), first_image.eq(0)]
-                with m.If(step == job["M"] + (s.rows + s.cols - 3)):
+                with m.If(step == last_step):
                     m.d.sync += step.eq(0)
                     with m.If(~last_row_fold):
                         m.d.sync += [row_fold.eq(row_fold + 1), first_input.eq(first_input + job["M"])]
@@ -173,7 +175,7 @@ class Gemm(Elaboratable):
         """
         s, job = self.sizes, self.job
         tokens = [issue]
-        for _ in range(s.rows + s.cols + 2):
+        for _ in range(s.rows + s.cols + 3):
             tokens.append(Signal(token))
             m.d.sync += tokens[-1].eq(tokens[-2])
         averages = None
@@ -181,7 +183,7 @@ class Gemm(Elaboratable):
             averages = Bank(m, "averages", s.cols, signed(s.average_width), s.average_depth, beside=self.beside)
             self.average.connect_read(m, averages.beside if self.beside else averages)
         for c in range(s.cols):
-            early, asked, now, later = tokens[s.rows + c : s.rows + c + 4]
+            early, asked, now, later = tokens[s.rows + c + 1 : s.rows + c + 5]
             used = now.valid & (now.whole | (c < job["last_cols"][: s.cols.bit_length()]))
             sum_ = Signal(signed(s.sum_width), name=f"edge{c}")
             m.d.comb += [

@@ -37,12 +37,13 @@ class MatrixUnit(Elaboratable):
         m = Module()
         host, request = self.host, self.host.now
         m.submodules.gemm = gemm = Gemm(self.sizes)
-        busy, total, running = Signal(32), Signal(32), Signal()
+        busy, total, running, busy_before = Signal(32), Signal(32), Signal(), Signal()
         m.d.comb += [gemm.start.eq(host.start_now), host.done.eq(gemm.done), self.busy.eq(gemm.busy)]
+        m.d.sync += busy_before.eq(gemm.busy)
         with m.If(host.start_now):
             m.d.sync += [busy.eq(0), total.eq(2), running.eq(1)]  # the start is a cycle old
         with m.Elif(running):
-            m.d.sync += [busy.eq(busy + gemm.busy), total.eq(total + 1)]
+            m.d.sync += [busy.eq(busy + busy_before), total.eq(total + 1)]
             with m.If(gemm.done):
                 m.d.sync += [running.eq(0), total.eq(total)]
         for index, signal in enumerate(gemm.job.values()):

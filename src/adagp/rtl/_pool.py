@@ -77,19 +77,22 @@ class Pool(Elaboratable):
         m.d.comb += [
             write.en.eq(self.table.enable), write.addr.eq(self.table.address), write.data.eq(self.table.write_data),
         ]  # fmt: skip
-        # The table is read two bins ahead: the next one is at the memory's output.
-        here, advance = Signal(BIN), Signal()
+        # The table is read three bins ahead: the next one waits in a register, another is at the memory's output.
+        following, here, advance = Signal(BIN), Signal(BIN), Signal()
+        last_x, last_y = Signal(8), Signal(8)
         ahead, place = Signal(range(bins)), Signal(COUNT)
         m.d.comb += [read.addr.eq(place), read.en.eq(advance)]
         with m.If(advance):
-            m.d.sync += [here.eq(read.data), ahead.eq(ahead + 1), place.eq(place + 1)]
+            m.d.sync += [following.eq(read.data), here.eq(following), ahead.eq(ahead + 1), place.eq(place + 1)]
+            m.d.sync += [last_x.eq(following.width - 1), last_y.eq(following.height - 1)]
             with m.If(ahead == bins - 1):
                 m.d.sync += [ahead.eq(0), place.eq(job["bins"])]
 
         channel, number, bank, map_base = Signal(COUNT), Signal(range(bins)), Signal(range(self.cols)), Signal(COUNT)
         x, y, line = Signal(8), Signal(8), Signal(16)
         pixel, over, left_to_do = Signal(), Signal(), Signal(range(STAGES + 1))
-        right, bottom = x == here.width - 1, y == here.height - 1
+        right, bottom = x == last_x, y == last_y
+        last_channel = register(m, "last_channel", job["channels"] - 1, COUNT)
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.start):
@@ -100,6 +103,9 @@ class Pool(Elaboratable):
                 m.d.comb += advance.eq(1)
                 m.next = "second"
             with m.State("second"):
+                m.d.comb += advance.eq(1)
+                m.next = "third"
+            with m.State("third"):
                 m.d.comb += advance.eq(1)
                 m.next = "sum"
             with m.State("sum"):
@@ -114,7 +120,7 @@ class Pool(Elaboratable):
                         m.d.sync += [number.eq(0), channel.eq(channel + 1), bank.eq(bank + 1)]
                         with m.If(bank == self.cols - 1):
                             m.d.sync += [bank.eq(0), map_base.eq(map_base + job["positions"])]
-                        with m.If(channel == job["channels"] - 1):
+                        with m.If(channel == last_channel):
                             m.next = "drain"
             with m.State("drain"):
                 m.d.sync += left_to_do.eq(left_to_do - 1)

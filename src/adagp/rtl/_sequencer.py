@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Array as Choice
-from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed
 
 from ._fixed import register
 from ._gemm import JOB
@@ -45,7 +44,7 @@ class Sequencer(Elaboratable):
         self.starts = {unit: Signal(name=f"start_{unit}") for unit in units}
         self.dones = {unit: Signal(name=f"done_{unit}") for unit in units}
         self.runs = {unit: Signal(name=f"runs_{unit}") for unit in units}
-        """Which unit runs, from the cycle after its start on."""
+        """Which unit is started and runs."""
         self.squares = Signal(64)
         self.program = Port("program", 64)
         self.profile = Port("profile", 64)
@@ -68,12 +67,12 @@ class Sequencer(Elaboratable):
             ]  # fmt: skip
         profile = Bank(m, "profile", len(PROFILE), signed(64), self.depth)
         self.profile.connect_read(m, profile, asked=self.asked)
-        unit, phases, after = self.fields[: len(HEAD)]
-        names = list(self.units)
-        unit = unit[: (len(names) - 1).bit_length()]
-        m.d.sync += [signal.eq(unit == names.index(name)) for name, signal in self.runs.items()]
+        names, runs = list(self.units), self.runs
+        bits = self.depth.bit_length()
+        skips, waits = Signal(), Signal()
         cycles, busy, waited = Signal(32), Signal(32), Signal(32)
-        done = Signal()
+        done, busy_before = Signal(), Signal()
+        m.d.sync += busy_before.eq(self.busy)
 
         def step_on(m: Module) -> None:
             m.d.sync += self.behind.eq(self.behind + 1)
@@ -88,33 +87,38 @@ class Sequencer(Elaboratable):
             with m.State("read"):
                 m.d.sync += [cycles.eq(0), busy.eq(0), waited.eq(0)]
                 m.d.sync += [field.eq(word) for field, word in zip(self.fields, words, strict=True)]
+                unit, phases, after = words[: len(HEAD)]
+                unit = unit[: (len(names) - 1).bit_length()]
+                m.d.sync += [signal.eq(unit == names.index(name)) for name, signal in runs.items()]
+                m.d.sync += [skips.eq(~Mux(self.gp, phases[0], phases[1])), waits.eq(self.other[:bits] < after[:bits])]
                 with m.If(self.ready):
                     m.d.sync += following.eq(following + 1)
                     m.next = "begin"
             with m.State("begin"):
-                with m.If(~Mux(self.gp, phases[0], phases[1])):
+                m.d.sync += waits.eq(self.other[:bits] < self.fields[HEAD.index("after")][:bits])
+                with m.If(skips):
                     step_on(m)
-                with m.Elif(self.other < after):
+                with m.Elif(waits):
                     m.d.sync += waited.eq(waited + 1)
-                with m.Elif(unit == names.index("end")):
+                with m.Elif(runs["end"]):
                     m.d.comb += done.eq(1)
                     m.d.sync += [self.ended.eq(1), following.eq(0)]
                     m.next = "idle"
-                with m.Elif(unit == names.index("host")):
+                with m.Elif(runs["host"]):
                     m.d.comb += done.eq(1)
                     m.d.sync += self.behind.eq(self.behind + 1)
                     m.next = "idle"
                 with m.Else():
-                    m.d.comb += [signal.eq(unit == names.index(name)) for name, signal in self.starts.items()]
+                    m.d.comb += [signal.eq(runs[name]) for name, signal in self.starts.items()]
                     m.next = "run"
             with m.State("run"):
-                m.d.sync += [cycles.eq(cycles + 1), busy.eq(busy + self.busy)]
-                m.d.comb += done.eq(Choice(list(self.dones.values()))[unit])
+                m.d.sync += [cycles.eq(cycles + 1), busy.eq(busy + busy_before)]
+                m.d.comb += done.eq(Cat(runs[name] & signal for name, signal in self.dones.items()).any())
                 with m.If(done):
                     step_on(m)
         m.d.comb += self.idle.eq(fsm.ongoing("idle"))
-        ran = Mux(unit > names.index("host"), cycles + 1, 0)
-        values = (ran, busy + self.busy, waited, self.squares)
+        ran = Mux(runs["end"] | runs["host"], 0, cycles + 1)
+        values = (ran, busy, waited, self.squares)  # the array's last busy cycle was some before
         for port, value in zip(profile.write, values, strict=True):
             m.d.comb += [port.en.eq(done), port.addr.eq(self.behind), port.data.eq(value)]
         return m
@@ -127,8 +131,8 @@ class Ladder(Elaboratable):
     place on to the next one there, but not here.
 
     The host writes register after register (``ladder_registers``): the words of ``RUNG`` for the warm-up and for each rung.
-    ``advance`` for one cycle steps to the next batch. ``ready`` is high once ``gp`` is that of the batch, at most ``SETTLE``
-    cycles later for each rung.
+    ``advance`` for one cycle steps to the next batch. From the second cycle after it on, ``ready`` is high once ``gp`` is that of
+    the batch, at most ``SETTLE`` cycles later for each rung.
     """
 
     RUNGS = 4
@@ -136,7 +140,7 @@ class Ladder(Elaboratable):
     """Epochs of a rung, which the last one's are ignored, its batches of Phase GP and then of Phase BP, and the batches of an
     epoch, which only the warm-up's count."""
     REGISTERS = len(RUNG) * (1 + RUNGS)
-    SETTLE = 4
+    SETTLE = 5
 
     def __init__(self) -> None:
         self.registers = Port("ladder", COUNT)
@@ -158,19 +162,20 @@ class Ladder(Elaboratable):
             ]  # fmt: skip
         length, gp, bp = words
         last, batches = register(m, "last", gp + bp - 1, COUNT), Signal(COUNT)
+        last_batch = register(m, "last_batch", batches - 1, COUNT)
         with m.If(write & (field == 3) & (place == 0)):
             m.d.sync += batches.eq(self.registers.write_data)
         settling, over = Signal(range(self.SETTLE)), Signal()
         settled = settling == 0
-        m.d.comb += [over.eq(settled & (rung != self.RUNGS) & (epoch >= length)), self.ready.eq(settled & ~over)]
-        m.d.comb += self.gp.eq(group < gp)
+        m.d.comb += over.eq(settled & (rung != self.RUNGS) & (epoch >= length))
+        m.d.sync += [self.ready.eq(settled & ~over), self.gp.eq(group < gp)]
         with m.If(~settled):
             m.d.sync += settling.eq(settling - 1)
         with m.If(over):
             m.d.sync += [rung.eq(rung + 1), epoch.eq(0), settling.eq(self.SETTLE - 1)]
         with m.If(self.advance):
             m.d.sync += [batch.eq(batch + 1), group.eq(Mux(group == last, 0, group + 1))]
-            with m.If(batch == batches - 1):
+            with m.If(batch == last_batch):
                 m.d.sync += [batch.eq(0), group.eq(0), epoch.eq(epoch + 1)]
         with m.If(self.restart):
             m.d.sync += [rung.eq(0), epoch.eq(0), batch.eq(0), group.eq(0), settling.eq(self.SETTLE - 1)]

@@ -51,7 +51,8 @@ class Trainer(Elaboratable):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         host, gemm, move, sequencer, ladder = self.host, self.gemm, self.move, self.sequencer, self.ladder
-        m.submodules += [gemm, move, self.pool, self.update, sequencer, ladder]
+        m.submodules.gemm, m.submodules.move, m.submodules.pool, m.submodules.update = gemm, move, self.pool, self.update
+        m.submodules.sequencer, m.submodules.ladder = sequencer, ladder
         jobs = sequencer.fields[len(HEAD) :]
         units: dict[str, Gemm | Move | Pool | Update] = {"gemm": gemm, "move": move, "pool": self.pool, "update": self.update}
         for name, unit in units.items():

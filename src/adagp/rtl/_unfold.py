@@ -48,8 +48,9 @@ class Unfold(Elaboratable):
         issue, left_to_do = Signal(), Signal(range(STAGES + 1))
 
         top, left = (window - job["padding"] for window in (ky, kx))
-        wrap = {"ox": ox == job["out_w"] - 1, "oy": oy == job["out_h"] - 1, "image": image == job["images"] - 1}
-        wrap |= {"kx": kx == job["kernel_w"] - 1, "ky": ky == job["kernel_h"] - 1, "channel": channel == job["channels"] - 1}
+        counters = {"out_w": ox, "out_h": oy, "images": image, "kernel_w": kx, "kernel_h": ky, "channels": channel}
+        last = {name: register(m, f"last_{name}", job[name] - 1, len(counter)) for name, counter in counters.items()}
+        wrap = {counter.name: counter == last[name] for name, counter in counters.items()}
         inner = wrap["ox"] & wrap["oy"] & wrap["image"]
         with m.FSM():
             with m.State("idle"):

@@ -66,11 +66,12 @@ class Update(Elaboratable):
         k_col = Signal(range(self.cols))  # the prediction's bank: column k of its matrix
         n_true, n_col = Signal(COUNT), Signal(range(self.cols))  # where the true gradients of output n begin, and their bank
         issue, row_ends, left_to_do = Signal(), Signal(), Signal(range(STAGES + 1))
-        m.d.comb += row_ends.eq(k == job["row"] - 1)
+        last_k, last_n = (register(m, f"last_{name}", job[name] - 1, COUNT) for name in ("row", "outputs"))
+        m.d.comb += row_ends.eq(k == last_k)
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.start):
-                    m.d.sync += [signal.eq(0) for signal in (n, k, k_col, n_col, self.squares)]
+                    m.d.sync += [signal.eq(0) for signal in (n, k, k_col, n_col)]
                     m.d.sync += [n_true.eq(job["prediction"]), prediction.eq(job["prediction"]), address.eq(job["state"])]
                     m.next = "run"
             with m.State("run"):
@@ -83,7 +84,7 @@ class Update(Elaboratable):
                     m.d.sync += n_col.eq(n_col + 1)
                     with m.If(n_col == self.cols - 1):
                         m.d.sync += [n_col.eq(0), n_true.eq(n_true + job["row"])]
-                    with m.If(n == job["outputs"] - 1):
+                    with m.If(n == last_n):
                         m.next = "drain"
             with m.State("drain"):
                 m.d.sync += left_to_do.eq(left_to_do - 1)
@@ -132,6 +133,8 @@ class Update(Elaboratable):
             squared = square(m, "square", difference)
             with m.If(valid[at + PRODUCT] & job["true"][0]):
                 m.d.sync += self.squares.eq(self.squares + squared)
+            with m.If(self.start):
+                m.d.sync += self.squares.eq(0)
         step = rounded("step", velocity, "rate")
         master = register(m, "new_master", clip(again - step, w.state), state)
         for index, stage, word in ((0, STAGES - 1, master), (1, at, velocity)):

