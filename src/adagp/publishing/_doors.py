@@ -33,7 +33,7 @@ times on any accelerator. Our model gives {efficient:.2f}.
 If you build it, build the design LOW: it has the speed-up of Efficient for {more:.1f} % more area, where Efficient takes
 {area:.1f} times the area.
 The same area spent on a larger plain array gives {plain:.1f} times. At that area LOW gives {large:.2f} times the speed of the
-best plain array.
+best plain array. <a href="page:27_explore">Choose the chip yourself</a> and see what moves.
 """
 _RECALLED = """
 We had the paper's abstract and public reports of it, not its full text. The numbers of its schedule, among them the warm-up of
