@@ -90,8 +90,8 @@ def judged(tables: "dict[Regime, pd.DataFrame]") -> "dict[Regime, pd.DataFrame]"
         The tables with columns
 
         - family: one of ``FAMILIES``
-        - for each key of ``REFERENCES``: p_, the p-value adjusted within the family (NaN if exploratory); least_, the least
-          difference that could have been found; and side_, one of ``SIDES``
+        - for each key of ``REFERENCES``, such as "distance": "p_distance", the p-value adjusted within the family (NaN if
+          exploratory); "least_distance", the least difference that could have been found; "side_distance", one of ``SIDES``
         - side: the result against backpropagation of equal cost
     """
     made = {regime: _with_families(regime, table) for regime, table in tables.items()}

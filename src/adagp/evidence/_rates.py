@@ -29,7 +29,7 @@ def rate_results(records: Iterable[Record]) -> "pd.DataFrame":
         Columns method, rate (of the predictor; NaN without one), pool (side of its pooled maps), n, score and std (mean of the
         last three epochs, in percent), cosine and size (mean over layers and seeds: with the true gradient, and norm over the
         true gradient's norm; NaN where nothing is predicted), for each of ``RATE_REFERENCES`` an ``Interval`` of the difference
-        at the same rate (None without that control), and p_ and the name: the adjusted p-value, NaN if exploratory.
+        at the same rate (None without that control), and its p-value as "p_coast" and so on (adjusted; NaN if exploratory).
     """
     import pandas as pd
 
