@@ -125,9 +125,9 @@ def family_table(tables: "Tables", again: "Tables") -> "HTML | Markdown":
         return nothing_recorded()
     return html_table(
         pd.DataFrame(rows),
-        caption="Points, paired by seed. Each interval is at 95 % for itself alone. The p-values are adjusted within the family "
-        "(Holm): ADA-GP's comparisons of one setting, or the repetitions of one study. Could have been found: the least true "
-        "difference from BP of equal cost that so many seeds find in four of five repetitions",
+        caption="Points, paired by seed. Each interval is at 95 % for itself alone. The p-values are adjusted within the "
+        "family (Holm): ADA-GP's comparisons of one setting, or the repetitions of one study. Could have been found: the "
+        "least true difference from BP of equal cost that so many seeds find in four of five repetitions",
     )
 
 
