@@ -164,6 +164,15 @@ def book(profile: ProfileOption = "quick") -> None:
 
 
 @app.command()
+def paper() -> None:
+    """Write the project as a paper (PDF), from the recorded results."""
+    require(*EXTRAS["book"], *EXTRAS["paper"], what="adagp paper")
+    from . import _paths, publishing
+
+    tell(publishing.build_paper(_paths.output() / "paper"))
+
+
+@app.command()
 def train(
     model: Annotated[str, typer.Argument(help="A model's name; adagp info lists them.", autocompletion=available)],
     dataset: Annotated[str, typer.Option(help="A data set's name.", autocompletion=_datasets)] = "digits",

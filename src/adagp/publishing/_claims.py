@@ -169,6 +169,19 @@ def verdict_history() -> "HTML":
     return html_table(pd.DataFrame(rows[::-1]))
 
 
+def claims_as_text(claims: Iterable[Claim]) -> list[dict[str, str]]:
+    """Return a row for each claim: id, sentence, by, verdict, words (the verdict with what it rests on), paper (its value),
+    measured, expected, holds (the range in which it does) and page."""
+    return [
+        {
+            "id": claim.id, "sentence": claim.sentence, "by": claim.source, "verdict": claim.verdict, "words": _verdict(claim),
+            "paper": _paper(claim, "–"), "measured": _counted(claim.judged, claim.unit),
+            "expected": _counted(claim.recorded, claim.unit), "holds": claim.tolerance, "page": claim.notebook,
+        }
+        for claim in claims
+    ]  # fmt: skip
+
+
 def claims_in_readme(claims: Iterable[Claim]) -> None:
     """Write the claims, their verdicts and what was measured between the two marks of the checkout's README.
 

@@ -57,16 +57,16 @@ def doors() -> "HTML":
     ratios = evidence.quality(record for record in records if record.run.method == "adagp")["norm_ratio"]
     researcher = fill_html(
         _RESEARCHER,
-        bp=_said(scores["bp"]),
+        bp=said(scores["bp"]),
         n=scores["bp"].pairs if scores["bp"] else 0,
         scale=scale_with_models(runs),
-        compared=_COMPARED[_side(scores["coast"])],
-        coast=_said(scores["coast"]),
+        compared=COMPARED[side(scores["coast"])],
+        coast=said(scores["coast"]),
         size=100 * ratios.mean(),
-        loss=_said(losses["adagp"], digits=3),
-        coast_loss=_said(losses["coast"], digits=3),
+        loss=said(losses["adagp"], digits=3),
+        coast_loss=said(losses["coast"], digits=3),
     )
-    user = fill_html(_USER, gpu=on_gpu(), cheaper=_said(scores["equal-cost"]))
+    user = fill_html(_USER, gpu=on_gpu(), cheaper=said(scores["equal-cost"]))
     architect = fill_html(
         _ARCHITECT, paper=evidence.paper_value("mean-speedup"), bound=acc.ladder_bound()[0], **area_numbers()
     )
@@ -92,17 +92,17 @@ def on_gpu() -> Html:
 
 
 _OTHERS = ("bp", "coast", "equal-cost")
-_COMPARED = {0: "not shown to be better or worse", 1: "worse", -1: "better"}
+COMPARED = {0: "not shown to be better or worse", 1: "worse", -1: "better"}
 
 
-def _side(found: evidence.Interval | None) -> int:
+def side(found: evidence.Interval | None) -> int:
     """Return 1 or -1 for a difference that is surely above or below zero, else 0."""
     if found is None or found.low is None or found.high is None:
         return 0
     return (found.low > 0) - (found.high < 0)
 
 
-def _said(found: evidence.Interval | None, digits: int = 2) -> str:
+def said(found: evidence.Interval | None, digits: int = 2) -> str:
     if found is None:
         return "not compared yet"
     if found.low is None or found.high is None:
