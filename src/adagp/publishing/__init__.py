@@ -83,8 +83,8 @@ from ._overhead import (
     width_errors,
     width_table,
 )
-from ._rates import control_of_learning, rate_answer, rate_table
 from ._paper import build_paper, write_paper
+from ._rates import control_of_learning, rate_answer, rate_table
 from ._templates import basis, difference
 from ._times import forecast
 
