@@ -319,7 +319,8 @@ def train_all(
 def record(
     time_budget: Annotated[str, typer.Option(help="How long to continue: 90s, 25m or 2h.")] = "25m",
     profile: Annotated[
-        str, typer.Option(help="A profile, frontier, fine-tuning, confirmation or predictor-rate; by default full, on a CPU reduced.")
+        str,
+        typer.Option(help="A profile, frontier, fine-tuning, confirmation or predictor-rate; default: full, on a CPU reduced."),
     ] = "",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps; by default the fastest one.")] = "",
     jobs: Annotated[int, typer.Option(help="Runs at once; 0: one for each core, or one on an accelerator.", min=0)] = 0,

@@ -106,5 +106,5 @@ def said(found: evidence.Interval | None, digits: int = 2) -> str:
     if found is None:
         return "not compared yet"
     if found.low is None or found.high is None:
-        return f"{found.mean:+.{digits}f} (too few pairs for an interval)"
-    return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+        return f"{found.text(digits=digits)} (too few pairs for an interval)"
+    return found.text(digits=digits)

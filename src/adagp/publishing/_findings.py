@@ -126,8 +126,8 @@ def _scale(records: "list[Record]", models: list[str]) -> str:
 
 
 def _surest(table: "pd.DataFrame") -> float:
-    """Return the largest lower end of the joint intervals: how far above the frontier a variant surely is, in points."""
-    return max((joint.low for joint in table["joint"] if joint and joint.low is not None), default=float("-inf"))
+    """Return the largest lower end of the intervals: how far above the frontier a variant surely is, in points."""
+    return max((one.low for one in table["distance"] if one and one.low is not None), default=float("-inf"))
 
 
 def _pays(profile: str) -> "HTML":
@@ -145,7 +145,7 @@ def _pays(profile: str) -> "HTML":
         drawn = figures.frontier(regimes[regime], curve, compared[regime])
         rests = (
             f"{regime.title}; backpropagation at {curve['cost'].nunique()} budgets, each at its best; n = {spread(seeds)} "
-            "seeds; 95 % intervals paired by seed, for all variants together."
+            "seeds; 95 % intervals paired by seed."
         )
     return finding(
         "pays",
@@ -165,20 +165,25 @@ def what_pays(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.Data
         tables: ``evidence.compared``.
         again: the same of the confirming runs.
     """
-    counts = evidence.tally(tables)
-    total = counts.drop(columns="regime").sum()
-    if not total["judged"]:
+    judged = evidence.comparisons(tables)
+    judged = judged[(judged["family"] == "ADA-GP") & judged["side"].isin(["better", "worse", "within noise"])]
+    at_cost = judged[judged["reference"] == "distance"]
+    counts = evidence.tally(tables).drop(columns="regime").sum()
+    if at_cost.empty and not counts["exploratory"]:
         return as_html(NOTHING_COMPARED)
+    sides = at_cost["side"].value_counts()
     text = fill_html(
-        TALLY, predicting=int((counts["predicting"] > 0).sum()), settings=len(counts), judged=total["judged"],
-        better=total["better"], worse=total["worse"], noise=total["within noise"],
+        TALLY, settings=at_cost["regime"].nunique(), predicting=at_cost[at_cost["side"] == "better"]["regime"].nunique(),
+        judged=len(at_cost), better=sides.get("better", 0), worse=sides.get("worse", 0), noise=sides.get("within noise", 0),
+        exploratory=counts["exploratory"], above=counts["above"], below=counts["below"],
     )  # fmt: skip
     lines = [
         fill_html(
             VARIANT, side=row["side"].capitalize(), variant=variant(row["method"], row["timing"]), regime=row["regime"].title,
-            points=row["joint"].text(), n=row["n"],
+            points=row["distance"].text(), n=row["n"],
         )
-        for row in evidence.better(tables, again).to_dict("records")
+        for row in evidence.leading(tables, again).to_dict("records")
+        if row["side"] != "exploratory"
     ]  # fmt: skip
     return Html("<br>".join([text, *lines]))  # a line for each
 

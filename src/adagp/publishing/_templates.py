@@ -23,7 +23,8 @@ def _flowing(text: str) -> str:
 TALLY = _flowing(
     """
     Predicted gradients gave higher accuracy than backpropagation at equal cost in <b>{predicting} of {settings}</b> settings.
-    All variants that could be judged: {judged}. Better: {better}. Worse: {worse}. Within noise: {noise}.
+    Schedules of ADA-GP that could be judged: {judged}. Better: {better}. Worse: {worse}. Within noise: {noise}.
+    Of {exploratory} other variants, which were only explored, {above} led and {below} fell behind. What led was run again:
     """
 )
 OTHER = "On {model} (n = {n}): {noise:.1f}."
@@ -35,6 +36,18 @@ CORRELATION = (
 FOLDED = (
     '<details class="adagp-fold"><summary>Variants with fewer than {least} seeds, so the result is open: {number}</summary>'
     "{table}</details>"
+)
+RATE_OPEN = (
+    "The runs at the rate that was chosen beforehand ({rate}) are not recorded yet with three seeds, so this is open. "
+    "`adagp record --profile predictor-rate` makes them."
+)
+RATE_ANSWER = _flowing(
+    """
+    At a rate of {rate} in place of the paper's {paper}, the predictions have {size} of a gradient's size instead of {small}.
+    Score of ADA-GP minus that of coasting: {coast}. Minus that of predictions from another batch's activations: {shuffled}.
+    Minus that of a random direction of the same size: {random_direction}. These three comparisons were fixed before the first
+    of these runs, and are judged together (Holm, {n} that chose nothing). Everything else in the table is exploratory.
+    """
 )
 STEPS = _flowing(
     """
