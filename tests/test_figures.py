@@ -37,6 +37,17 @@ def test_a_shown_figure_is_saved_with_its_data_and_has_alternative_text(checkout
     assert dict(mpl.rcParams) == before
 
 
+def test_a_pointer_that_rests_on_a_mark_is_told_what_it_is():
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots()
+    (mark,) = axes.plot(1, 2, "o")
+    figures.style.hint(mark, 'coast, "1:1" <b>, 50 %, seeds 0 to 2')
+    plt.close(figure)
+    html = figures.inline("marked", (figure, pd.DataFrame()), alt="a mark")
+    assert "<g><title>coast, &quot;1:1&quot; &lt;b&gt;, 50 %, seeds 0 to 2</title>" in html and "hint:" not in html
+
+
 def test_every_method_and_design_has_a_colour_and_a_name():
     from adagp.methods import METHODS
 
