@@ -242,25 +242,27 @@ def _equal_cost(kept: list[Record], drawn: _Drawn) -> dict[str, Any]:
     again = evidence.compared(evidence.regimes(kept, confirming=True))
     counts = evidence.tally(tables)
     total = counts.drop(columns="regime").sum()
+    judged = evidence.comparisons(tables)
+    judged = judged[(judged["family"] == "ADA-GP") & (judged["reference"] == "distance") & (judged["side"] != "open")]
+    sides = judged["side"].value_counts()
     lines = [
         {
             "variant": variant(row["method"], row["timing"]), "setting": row["regime"].title,
-            "points": row["joint"].text(), "n": str(row["n"]), "side": row["side"],
+            "points": row["distance"].text(), "n": str(row["n"]), "side": row["side"],
         }
-        for row in evidence.better(tables, again).to_dict("records")
+        for row in evidence.leading(tables, again).to_dict("records")
+        if row["side"] != "exploratory"
     ]  # fmt: skip
     small = [regime for regime in regimes if regime.start is None]
     if small:
         regime = max(small, key=lambda one: len(tables[one]))
         drawn["frontier"] = figures.frontier(regimes[regime], evidence.frontier(regimes[regime]), tables[regime])
     return {
-        "frontier_setting": regime.title if small else "", "better_lines": lines, "settings": str(len(counts)),
-        "predicting": str(int((counts["predicting"] > 0).sum())),
-        **{name: str(int(total[column])) for name, column in _COUNTED.items()},
+        "frontier_setting": regime.title if small else "", "repeated": lines, "settings": str(judged["regime"].nunique()),
+        "judged": str(len(judged)), "noise": str(sides.get("within noise", 0)),
+        **{name: str(sides.get(name, 0)) for name in ("better", "worse")},
+        **{name: str(int(total[name])) for name in ("exploratory", "above", "below")},
     }  # fmt: skip
-
-
-_COUNTED = {"judged": "judged", "better": "better", "worse": "worse", "noise": "within noise"}
 
 
 def _gpu() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from .._errors import count
-from ..evidence import LEAST_PAIRS, RATE_REFERENCES, rate_results, recorded
+from ..evidence import LEAST_PAIRS, RATE_REFERENCES, least_difference, rate_results, recorded
 from ..figures.style import LABELS, METRICS
 from ..running import CHOSEN_RATE, RATES, rate_runs
 from ._display import html_table, markdown
@@ -56,6 +56,7 @@ def rate_answer() -> "Markdown":
         rate=f"{CHOSEN_RATE:g}",
         paper=f"{RATES[0]:g}",
         n=count(int(row["n"]), "seed"),
+        least=f"{least_difference(row['coast'], len(RATE_REFERENCES)):.1f}",
         size=f"{row['size']:.2f}",
         small="–" if default.empty else f"{default['size'].iloc[0]:.2f}",
         **{other.replace("-", "_"): _told(row, other) for other in RATE_REFERENCES},

@@ -46,7 +46,8 @@ RATE_ANSWER = _flowing(
     At a rate of {rate} in place of the paper's {paper}, the predictions have {size} of a gradient's size instead of {small}.
     Score of ADA-GP minus that of coasting: {coast}. Minus that of predictions from another batch's activations: {shuffled}.
     Minus that of a random direction of the same size: {random_direction}. These three comparisons were fixed before the first
-    of these runs, and are judged together (Holm, {n} that chose nothing). Everything else in the table is exploratory.
+    of these runs, and are judged together (Holm, {n} that chose nothing). A true difference from coasting of {least} points
+    would be found in four of five repetitions. Everything else in the table is exploratory.
     """
 )
 STEPS = _flowing(
