@@ -27,16 +27,17 @@ def run_alone(block, job, sources, targets, writes=(), reads=()):
     """One job of a block by itself, with memories of the test around it: cycles from start to done, and the words read.
 
     ``sources``: (port, {(bank, word): operand}); what is not there reads as a number that no result can hide. ``targets``:
-    (port, the same, which is written to). ``writes``: (port, words) to write into the block before; ``reads``: (port, what the
-    host asks it with, how many).
+    (port, the same, which is written to). ``writes``: (port, bank, words) to write into the block before; ``reads``: (port,
+    what the host asks it with, bank, how many).
     """
     cycles, words, arriving = 0, [], [deque([0] * (WORD - 1)) for _ in sources]
 
     async def bench(ctx):
         nonlocal cycles
-        for port, values in writes:
+        for port, bank, values in writes:
             for word, value in enumerate(values):
                 ctx.set(port.enable, 1)
+                ctx.set(port.bank, bank)
                 ctx.set(port.address, word)
                 ctx.set(port.write_data, int(value))
                 await ctx.tick()
@@ -46,7 +47,7 @@ def run_alone(block, job, sources, targets, writes=(), reads=()):
         ctx.set(block.start, 1)
         while True:
             answers = [
-                memory.get((ctx.get(port.bank), ctx.get(port.address)), 12345) for port, memory in sources
+                memory.get((ctx.get(port.read_bank), ctx.get(port.read_address)), 12345) for port, memory in sources
             ]  # fmt: skip
             for port, memory in targets:
                 if ctx.get(port.enable):
@@ -61,13 +62,13 @@ def run_alone(block, job, sources, targets, writes=(), reads=()):
                 break
             cycles += 1
             assert cycles < 20_000, "the block is never done"
-        for port, asked, count in reads:
+        for port, asked, bank, count in reads:
             ctx.set(asked, 1)
             for word in range(count):
-                ctx.set(port.address, word)
+                ctx.set(port.read_bank, bank)
+                ctx.set(port.read_address, word)
                 await ctx.tick().repeat(READ)
                 words.append(ctx.get(port.read_data))
-            ctx.set(asked, 0)
 
     simulator = Simulator(block)
     simulator.add_clock(1e-6)
@@ -124,7 +125,7 @@ def check_pool(pool=rtl.Pool, *, size=(5, 3), side=4, channels=3, batch=3):
     }  # fmt: skip
     means = golden.narrow(sums, shift, WIDTHS.mean)
     source = {(c % cols, 5 + (c // cols) * positions + p): int(means[p, c]) for c in range(channels) for p in range(positions)}
-    cycles, _ = run_alone(block, job, [(block.sums, source)], [(block.target, target)], writes=[(block.table, words)])
+    cycles, _ = run_alone(block, job, [(block.sums, source)], [(block.target, target)], writes=[(block.table, 0, words)])
     wanted = golden.pool(sums, size, table, shift, fraction, WIDTHS)
     assert target == {(0, 11 + c * side**2 + b): int(wanted[c, b]) for c in range(channels) for b in range(side**2)}
     assert cycles == channels * int((table[:, 1] * table[:, 2]).sum()) + 17
@@ -153,11 +154,10 @@ def check_update(update=rtl.Update, *, true=False):
     block, weights, count = update(rows, cols, outputs * row, WIDTHS), {}, outputs * row
     raw = golden.narrow(sums, shifts["prediction_shift"], WIDTHS.operand)
     source = {(k % cols, 4 + (k // cols) * outputs + n): int(raw[n, k]) for n in range(outputs) for k in range(row)}
-    states = block.state
     cycles, words = run_alone(
         block, job, [(block.prediction, source)], [(block.weight, weights)],
-        writes=[(states[name], x.ravel()) for name, x in (("master", master), ("velocity", velocity), ("gradient", gradient))],
-        reads=[(states[name], block.asked[name], count) for name in ("master", "velocity")],
+        writes=[(block.states, bank, x.ravel()) for bank, x in enumerate((master, velocity, gradient))],
+        reads=[(block.states, block.asked, bank, count) for bank in (0, 1)],
     )  # fmt: skip
     predicted = golden.narrow(raw * factors["scale"], shifts["scale_shift"], WIDTHS.state)
     new_master, new_velocity, weight = golden.sgd(
@@ -270,7 +270,7 @@ FAULTS = {
     "a fold that is not counted": (*UNFOLD, "fold_base.eq(fold_base + image_base", "fold_base.eq(image_base"),
     "a bin without its last row": (*POOL, "y == here.height - 1", "(y == here.height - 2) | (here.height == 1)"),
     "a sum that is not begun anew": (*POOL, "Mux(began, total, 0)", "total"),
-    "an update that is lost": (*UPDATE, '{"velocity": (at, velocity), "master"', '{"master"'),
+    "an update that is lost": (*UPDATE, "(1, at, velocity)", "(1, at, states.data[1])"),
     "a row whose last update is lost": (*UPDATE, 'k == job["row"] - 1', 'k == job["row"] - 1 - n[0]'),
     "momentum that is forgotten": (*UPDATE, "kept + decayed", "decayed"),
     "a value that wraps round": (*NARROWING, "beyond |= rest.any() & ~rest.all()", "pass"),

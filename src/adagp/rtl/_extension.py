@@ -6,19 +6,19 @@ all updates.
 """
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 
 from .._errors import UsageError
 from .._predictor_size import PredictorSize
-from ._fixed import Widths, delayed, narrow_by
+from ._fixed import Widths, delayed, narrow_by, register
 from ._gemm import Gemm
 from ._host import REGIONS, HostPort
 from ._memory import READ, Port
 from ._pool import Pool
-from ._sequencer import HEAD, UNITS, Ladder, Sequencer
+from ._sequencer import HEAD, Ladder, Sequencer
 from ._sizes import Sizes
 from ._unfold import Unfold
-from ._update import Update
+from ._update import STATES, Update
 
 TOTAL, PHASE = 0, 1
 """Registers to read: cycles of the last run from start to done; 1 if the next batch is of Phase GP. Registers to write are
@@ -137,34 +137,37 @@ class Extension(Elaboratable):
         return (now.region == REGIONS.index(region)) & mine
 
     def _answers(self, m: Module, sides: list[Side], total: Signal) -> None:
-        """Choose what the host reads. Words of memories that no block reads are 0 unless they are asked for."""
-        counts = Choice([total, self.ladder.gp])[delayed(m, "count", self.host.now.word[0], READ)]
-        answer: Value = Mux(delayed(m, "counts", self._asks("register"), READ), counts, 0)
-        for side in sides:
+        """Join what the host reads. Words that nobody else reads are 0 unless they are asked for."""
+        update, ladder, now = self.update, self.ladder, self.host.now
+        m.d.comb += update.asked.eq(Cat(self._asks(name) for name in STATES).any())
+        counts = register(m, "counts", Choice([total, ladder.gp])[delayed(m, "count", now.word[0], READ - 1)], 32)
+        with m.If(~delayed(m, "asks_counts", self._asks("register"), READ - 1)):
+            m.d.sync += counts.eq(0)
+        answer: Value = counts | update.states.read_data
+        for number, side in enumerate(sides):
             m.d.comb += side.sequencer.asked.eq(self._asks("profile", side))
             answer |= side.sequencer.profile.read_data
-        for name, port in self.update.state.items():
-            m.d.comb += self.update.asked[name].eq(self._asks(name))
-            answer |= port.read_data
-        for number, side in enumerate(sides):
             for region, port in (("output", side.gemm.output), ("average", side.gemm.average)):
                 asks = delayed(m, f"asks_{region}{number}", self._asks(region, side), READ)
-                answer = Mux(asks, port.read_data, answer)
+                answer |= Mux(asks, port.read_data, 0)
         self.host.connect(m, answer)
 
     def _registers(self, m: Module) -> None:
-        now, ladder = self.host.now, self.ladder
+        now, ladder, states = self.host.now, self.ladder, self.update.states
         self._from_host(m, ladder.registers, "register")
+        self._from_host(m, self.pool.table, "table")
         restart = now.write & (now.region == REGIONS.index("register")) & (now.word == ladder.REGISTERS)
         m.d.comb += ladder.restart.eq(restart)
-        for region, port in {"table": self.pool.table, **self.update.state}.items():
-            self._from_host(m, port, region)
+        for bank, region in enumerate(STATES):
+            with m.If(self._asks(region)):
+                self._from_host(m, states, region)
+                m.d.comb += [states.bank.eq(bank), states.read_bank.eq(bank)]
 
     def _from_host(self, m: Module, port: Port, region: str, side: Side | None = None) -> None:
         now = self.host.now
         m.d.comb += [
             port.enable.eq(now.write & self._asks(region, side)), port.bank.eq(now.bank[:7]), port.address.eq(now.word),
-            port.write_data.eq(now.write_data),
+            port.write_data.eq(now.write_data), port.read_bank.eq(now.bank[:7]), port.read_address.eq(now.word),
         ]  # fmt: skip
 
     def _operands(self, m: Module) -> None:
@@ -178,8 +181,8 @@ class Extension(Elaboratable):
         def narrowed(name: str, value: Value, side: Side) -> Value:
             return narrow_by(m, name, value, side.sequencer.fields[len(HEAD)][:6], width)
 
-        pooling = helper.sequencer.fields[0] == list(UNITS).index("pool")
         if helper is main:
+            pooling = main.sequencer.runs["pool"]
             word = narrowed("operand", Mux(pooling, main.gemm.average.read_data, main.gemm.output.read_data), main)
             mean = word
         else:
@@ -196,26 +199,27 @@ class Extension(Elaboratable):
         host, gemm, unfold = self.host, side.gemm, side.unfold
         for region, port in (("bias", gemm.bias), ("program", side.sequencer.program), ("profile", side.sequencer.profile)):
             self._from_host(m, port, region, side)
-        own, helping = side.sequencer, self.helper.sequencer
-        users: dict[str, list[tuple[Sequencer, str, Port]]] = {
-            "input": [(own, "unfold", unfold.target)], "weight": [], "output": [(own, "unfold", unfold.source)], "average": [],
-        }  # fmt: skip
+        update, pool, runs = self.update, self.pool, side.sequencer.runs
+        writers: list[tuple[Port, Port]] = [(gemm.input, unfold.target)]
+        readers: list[tuple[Port, Port, Value | int]] = [(gemm.output, unfold.source, 1)]
         if side is self.helper:
-            users["output"] += [(helping, "pool", self.pool.target), (helping, "update", self.update.prediction)]
+            writers.append((gemm.output, pool.target))
+            readers.append((gemm.output, update.prediction, runs["update"]))
         if side is self.main:
-            users["weight"] += [(helping, "update", self.update.weight)]
-            users["average"] += [(helping, "pool", self.pool.sums)]
-        for region, theirs in users.items():
-            port = getattr(gemm, region)
-            with m.If(running):
-                for sequencer, unit, user in theirs:
-                    with m.If(sequencer.fields[0] == list(UNITS).index(unit)):
-                        m.d.comb += [
-                            port.enable.eq(user.enable), port.bank.eq(user.bank), port.address.eq(user.address),
-                            port.write_data.eq(user.write_data),
-                        ]  # fmt: skip
-            with m.Else():
-                self._from_host(m, port, region, side)
+            writers.append((gemm.weight, update.weight))
+            readers.append((gemm.average, pool.sums, 1))
+        for port, region in ((gemm.input, "input"), (gemm.weight, "weight"), (gemm.output, "output"), (gemm.average, "average")):
+            self._from_host(m, port, region, side)
+        # While a batch runs, only the unit that the sequencer has started writes.
+        with m.If(running):
+            for port, user in writers:
+                m.d.comb += [
+                    port.enable.eq(user.enable), port.bank.eq(user.bank), port.address.eq(user.address),
+                    port.write_data.eq(user.write_data),
+                ]  # fmt: skip
+            for port, user, when in readers:
+                with m.If(when):
+                    m.d.comb += [port.read_bank.eq(user.read_bank), port.read_address.eq(user.read_address)]
         if side is self.main:  # weights from outside (design LOW)
             m.d.comb += [word.eq(host.stream_data.word_select(c, side.gemm.sizes.width)) for c, word in enumerate(gemm.stream)]
             m.d.comb += [gemm.stream_valid.eq(host.stream_valid), host.stream_ready.eq(gemm.stream_ready)]

@@ -133,8 +133,8 @@ def square(m: Module, name: str, value: Value) -> Signal:
 
 def clip(value: Value, width: int) -> Value:
     """Return the nearest value of ``width`` bits (signed)."""
-    low, high = -(1 << (width - 1)), (1 << (width - 1)) - 1
-    return Mux(value > high, high, Mux(value < low, low, value))
+    rest = value[width - 1 :]  # all equal to the sign, if the value fits
+    return Mux(rest.any() & ~rest.all(), Cat((~rest[-1]).replicate(width - 1), rest[-1]), value[:width]).as_signed()
 
 
 def register(m: Module, name: str, value: Value, shape: Shape | int) -> Signal:

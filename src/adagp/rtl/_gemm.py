@@ -70,7 +70,7 @@ class Gemm(Elaboratable):
         self.input.connect_write(m, inputs)
         self.weight.connect_write(m, weights)
         self.bias.connect_write(m, biases)
-        self.output.connect_read(m, outputs.data)
+        self.output.connect_read(m, outputs)
 
         step, row_fold, col_fold = Signal(COUNT), Signal(COUNT), Signal(COUNT)
         first_input, weight_address, first_output = Signal(COUNT), Signal(COUNT), Signal(COUNT)
@@ -98,7 +98,8 @@ class Gemm(Elaboratable):
             with m.State("load"):
                 there = ~job["streamed"][0] | self.stream_valid
                 m.d.comb += [self.busy.eq(there), self.stream_ready.eq(job["streamed"][0]), load.eq(there)]
-                m.d.comb += weight_used.eq(~last_row_fold | (s.rows - 1 - step < job["last_rows"]))
+                row = (s.rows - 1 - step)[: s.rows.bit_length()]
+                m.d.comb += weight_used.eq(~last_row_fold | (row < job["last_rows"][: s.rows.bit_length()]))
                 with m.If(there):
                     m.d.sync += [step.eq(step + 1), weight_address.eq(weight_address + 1)]
                     with m.If(step == s.rows - 1):
@@ -178,18 +179,17 @@ class Gemm(Elaboratable):
         averages = None
         if s.average_depth:
             averages = Bank(m, "averages", s.cols, signed(s.average_width), s.average_depth, beside=self.beside)
-            self.average.connect_read(m, averages.beside_data if self.beside else averages.data)
-            m.d.comb += [port.addr.eq(self.average.asked) for port in averages.beside]
+            self.average.connect_read(m, averages.beside if self.beside else averages)
         for c in range(s.cols):
             early, asked, now, later = tokens[s.rows + c : s.rows + c + 4]
-            used = now.valid & (now.whole | (c < job["last_cols"]))
+            used = now.valid & (now.whole | (c < job["last_cols"][: s.cols.bit_length()]))
             sum_ = Signal(signed(s.sum_width), name=f"edge{c}")
             m.d.comb += [
-                outputs.read[c].addr.eq(Mux(self.running, early.output, self.output.asked)),
-                biases.read[c].addr.eq(early.bias),
-                sum_.eq(Mux(now.first, biases.data[c], outputs.data[c]) + array.sums[c]),
-            ]
+                biases.read[c].addr.eq(early.bias), biases.clear[c].eq(~asked.first),
+                sum_.eq((biases.data[c] | outputs.data[c]) + array.sums[c]),
+            ]  # fmt: skip
             with m.If(self.running):
+                m.d.comb += [outputs.read[c].addr.eq(early.output), outputs.clear[c].eq(asked.first)]
                 m.d.comb += [outputs.write[c].en.eq(used), outputs.write[c].addr.eq(now.output), outputs.write[c].data.eq(sum_)]
             with m.Else():
                 m.d.comb += [
@@ -207,9 +207,9 @@ class Gemm(Elaboratable):
                     m.d.sync += kept.eq(0)
                 with m.Elif(later.odd == number):
                     m.d.sync += kept.eq(total)
+            with m.If(self.running | self.beside):
+                m.d.comb += [averages.read[c].addr.eq(asked.average), averages.clear[c].eq(now.fresh)]
             m.d.comb += [
-                averages.read[c].addr.eq(Mux(self.running | self.beside, asked.average, self.average.asked)),
-                averages.clear[c].eq(now.fresh),
                 total.eq(output + (averages.data[c] | Mux(later.odd, last[1], last[0]))),
                 averages.write[c].en.eq(summed), averages.write[c].addr.eq(later.average), averages.write[c].data.eq(total),
             ]  # fmt: skip

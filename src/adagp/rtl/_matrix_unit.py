@@ -66,4 +66,5 @@ def memory_ports(m: Module, request: Request, ports: dict) -> None:
         m.d.comb += [
             port.enable.eq(request.write & (request.region == REGIONS.index(name))),
             port.bank.eq(request.bank), port.address.eq(request.word), port.write_data.eq(request.write_data),
+            port.read_bank.eq(request.bank), port.read_address.eq(request.word),
         ]  # fmt: skip

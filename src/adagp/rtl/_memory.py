@@ -5,10 +5,9 @@ behind it. What a memory gives for a word that is written in the same cycle is l
 it would cost a comparison and a multiplexer for each memory; nothing depends on it.
 """
 
-from collections.abc import Sequence
+from typing import Any
 
-from amaranth.hdl import Array as Choice
-from amaranth.hdl import Module, Shape, ShapeCastable, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Shape, ShapeCastable, Signal, Value, signed
 from amaranth.lib.memory import Memory
 
 from ._fixed import NARROW, delayed, register
@@ -18,7 +17,6 @@ COUNT = 20
 READ = 4
 """Cycles from an address at a ``Port`` to the word: the address's register, the memory, the register at its output, and one
 after the choice among banks."""
-
 WORD = READ + NARROW
 """Cycles from an address to the word narrowed to an operand (``narrow_by``)."""
 
@@ -29,35 +27,45 @@ def memory(shape: Shape | ShapeCastable, depth: int, *, block: bool = True, defi
     return Memory(shape=shape, depth=depth, init=[], attrs=hints if defined else hints | {"no_rw_check": 1})
 
 
-class Bank:
+class Words:
+    """Read ports of equal memories side by side. ``data`` has their words two cycles after the address, or 0 where ``clear`` was
+    high in the cycle between."""
+
+    def __init__(self) -> None:
+        self.read: list[Any] = []
+        self.data: list[Signal] = []
+        self.clear: list[Signal] = []
+
+    def add(self, m: Module, name: str, read: Any, shape: Shape) -> None:
+        self.read.append(read)
+        self.clear.append(clear := Signal(name=f"{name}_clear"))
+        self.data.append(word := register(m, f"{name}_word", read.data, shape))
+        with m.If(clear):
+            m.d.sync += word.eq(0)
+
+
+class Bank(Words):
     """Equal memories side by side, each with one read and one write port. A write names its bank; a read reads all banks.
 
-    ``data`` has the words two cycles after the address, or 0 where ``clear`` was high in the cycle between.
-
-    ``beside`` gives each memory a second read port, for another block to use while the array uses the first.
+    ``beside`` has a second read port of each memory, to be used at the same time.
     """
 
     def __init__(
         self, m: Module, name: str, number: int, shape: Shape, depth: int, *, transparent: bool = False, beside: bool = False,
         block: bool = True,
     ) -> None:  # fmt: skip
-        self.read, self.write, self.beside = [], [], []
-        self.data, self.beside_data, self.clear = [], [], []
+        super().__init__()
+        self.write, self.beside = [], Words()
         for index in range(number):
             m.submodules[f"{name}{index}"] = words = memory(shape, depth, block=block, defined=transparent)
             self.write.append(write := words.write_port())
-            self.read.append(read := words.read_port(transparent_for=(write,) if transparent else ()))
-            self.clear.append(clear := Signal(name=f"{name}{index}_clear"))
-            self.data.append(word := register(m, f"{name}{index}_word", read.data, shape))
-            with m.If(clear):
-                m.d.sync += word.eq(0)
+            self.add(m, f"{name}{index}", words.read_port(transparent_for=(write,) if transparent else ()), shape)
             if beside:
-                self.beside.append(read := words.read_port())
-                self.beside_data.append(register(m, f"{name}{index}_beside", read.data, shape))
+                self.beside.add(m, f"{name}{index}_beside", words.read_port(), shape)
 
 
 class Port:
-    """Access to a bank of memories from outside: write one word, or read one, whose ``read_data`` comes ``READ`` cycles later."""
+    """Access to memories from outside: write one word, or read one, whose ``read_data`` comes ``READ`` cycles later."""
 
     def __init__(self, name: str, width: int) -> None:
         self.name = name
@@ -65,9 +73,9 @@ class Port:
         self.bank = Signal(8, name=f"{name}_bank")
         self.address = Signal(COUNT, name=f"{name}_address")
         self.write_data = Signal(signed(width), name=f"{name}_write_data")
+        self.read_bank = Signal(8, name=f"{name}_read_bank")
+        self.read_address = Signal(COUNT, name=f"{name}_read_address")
         self.read_data = Signal(signed(width), name=f"{name}_read_data")
-        self.asked = Signal(COUNT, name=f"{name}_asked", reset_less=True)
-        """The address of a read, registered, for the memories."""
 
     def connect_write(self, m: Module, bank: Bank) -> None:
         for index, port in enumerate(bank.write):
@@ -75,14 +83,19 @@ class Port:
                 port.en.eq(self.enable & (self.bank == index)), port.addr.eq(self.address), port.data.eq(self.write_data),
             ]  # fmt: skip
 
-    def connect_read(self, m: Module, words: Sequence[Value], when: Value | None = None) -> None:
-        """Connect the words of a ``Bank``. The caller connects its addresses to ``asked``, because the array may drive them.
+    def connect_read(self, m: Module, words: Words, asked: Value | int = 1) -> None:
+        """Connect words, a bank each. All but the one that is read are 0, so that a gate joins them, which is no multiplexer.
 
-        when: high with the address of each read; without it ``read_data`` is 0. None: always.
+        The caller overrides addresses and ``clear`` where a block reads.
+
+        Args:
+            asked: high with the address of a read. Otherwise ``read_data`` is 0.
         """
-        m.d.sync += self.asked.eq(self.address)
-        bank = delayed(m, f"{self.name}_bank", self.bank[: (len(words) - 1).bit_length()], READ - 1)
-        m.d.sync += self.read_data.eq(Choice(list(words))[bank])
-        if when is not None:
-            with m.If(~delayed(m, f"{self.name}_when", when, READ - 1)):
-                m.d.sync += self.read_data.eq(0)
+        address = register(m, f"{self.name}_asked", self.read_address, COUNT)
+        chosen = Cat(asked, self.read_bank[: (len(words.data) - 1).bit_length()])
+        chosen = delayed(m, f"{self.name}_chosen", chosen, READ - 2)
+        either: Value = Const(0)
+        for index, (port, clear, word) in enumerate(zip(words.read, words.clear, words.data, strict=True)):
+            m.d.comb += [port.addr.eq(address), clear.eq(~chosen[0] | (chosen[1:] != index))]
+            either |= word
+        m.d.sync += self.read_data.eq(either)

@@ -123,7 +123,7 @@ class Pool(Elaboratable):
                     m.next = "idle"
 
         base, step = register(m, "base", map_base + here.first, COUNT), register(m, "step", line + x, 17)
-        m.d.comb += [self.sums.bank.eq(register(m, "from_bank", bank, len(bank))), self.sums.address.eq(base + step)]
+        m.d.comb += [self.sums.read_bank.eq(register(m, "from_bank", bank, len(bank))), self.sums.read_address.eq(base + step)]
         # The word is added to its bin's sum; at the bin's end the sum is divided.
         began = Signal()
         arrives = delayed(m, "arrives", pixel, WORD + 1)

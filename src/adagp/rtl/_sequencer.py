@@ -18,9 +18,9 @@ HEAD = ("unit", "phases", "after")
 must have finished, in a design with two arrays; 0: none."""
 FIELDS = len(HEAD) + max(len(fields) for fields in UNITS.values())
 GP, BP = 1, 2
-PROFILE = {"cycles": 32, "busy": 32, "waited": 32, "squares": 64}
-"""Measurements of each step, and their bits: its cycles, those in which the array was busy, cycles of waiting for the other side,
-and an update's sum of squared differences."""
+PROFILE = ("cycles", "busy", "waited", "squares")
+"""Measurements of each step: its cycles, those in which the array was busy, cycles of waiting for the other side, and an
+update's sum of squared differences."""
 
 
 class Sequencer(Elaboratable):
@@ -38,6 +38,8 @@ class Sequencer(Elaboratable):
         self.fields = [Signal(COUNT, name=f"field{index}") for index in range(FIELDS)]
         self.starts = {unit: Signal(name=f"start_{unit}") for unit in UNITS}
         self.dones = {unit: Signal(name=f"done_{unit}") for unit in UNITS}
+        self.runs = {unit: Signal(name=f"runs_{unit}") for unit in UNITS}
+        """Which unit runs, from the cycle after its start on."""
         self.squares = Signal(64)
         self.program = Port("program", 64)
         self.profile = Port("profile", 64)
@@ -58,11 +60,12 @@ class Sequencer(Elaboratable):
                 write.en.eq(self.program.enable & (self.program.bank == index)), write.addr.eq(self.program.address),
                 write.data.eq(self.program.write_data), read.addr.eq(following),
             ]  # fmt: skip
-        profile = [Bank(m, f"profile_{name}", 1, signed(width), self.depth) for name, width in PROFILE.items()]
-        self.profile.connect_read(m, [bank.data[0] for bank in profile], when=self.asked)
-        m.d.comb += [bank.read[0].addr.eq(self.profile.asked) for bank in profile]
+        profile = Bank(m, "profile", len(PROFILE), signed(64), self.depth)
+        self.profile.connect_read(m, profile, asked=self.asked)
         unit, phases, after = self.fields[: len(HEAD)]
         names = list(UNITS)
+        unit = unit[: (len(names) - 1).bit_length()]
+        m.d.sync += [signal.eq(unit == names.index(name)) for name, signal in self.runs.items()]
         cycles, busy, waited = Signal(32), Signal(32), Signal(32)
         done = Signal()
 
@@ -106,8 +109,8 @@ class Sequencer(Elaboratable):
         m.d.comb += self.idle.eq(fsm.ongoing("idle"))
         ran = Mux(unit > names.index("host"), cycles + 1, 0)
         values = (ran, busy + self.busy, waited, self.squares)
-        for bank, value in zip(profile, values, strict=True):
-            m.d.comb += [bank.write[0].en.eq(done), bank.write[0].addr.eq(self.behind), bank.write[0].data.eq(value)]
+        for port, value in zip(profile.write, values, strict=True):
+            m.d.comb += [port.en.eq(done), port.addr.eq(self.behind), port.data.eq(value)]
         return m
 
 

@@ -83,7 +83,7 @@ class Unfold(Elaboratable):
         inside = (y >= 0) & (y < job["height"]) & (x >= 0) & (x < job["width"])
         line = register(m, "line", y[:SIDE] * job["width"], 2 * SIDE)
         rest = register(m, "rest", fold_base + image_base + x, COUNT)
-        m.d.comb += [self.source.bank.eq(register(m, "from_bank", bank, len(bank))), self.source.address.eq(line + rest)]
+        m.d.comb += [self.source.read_bank.eq(register(m, "from_bank", bank, len(bank))), self.source.read_address.eq(line + rest)]
 
         # The operand, and where it is written.
         padded = delayed(m, "padded", register(m, "outside", ~inside, 1), STAGES - 2)

@@ -6,13 +6,10 @@ weights. In Phase BP the true gradient replaces the prediction, and the two are 
     master   = master - rate * velocity                  (PyTorch's SGD, without dampening or Nesterov's step)
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, signed
 
 from ._fixed import NARROW, PRODUCT, Widths, clip, delayed, error_shift, narrow, narrow_by, product, register, square
-from ._memory import COUNT, WORD, Port, memory
+from ._memory import COUNT, WORD, Bank, Port
 
 UPDATE = (
     "prediction_shift", "outputs", "row", "prediction", "weight", "fold_words", "state", "scale", "scale_shift", "momentum",
@@ -22,6 +19,8 @@ UPDATE = (
 the weight matrix. prediction, weight, state: where the predicted matrix, the array's weights and the master weights begin.
 fold_words: words of all row folds. true: use the true gradient, and compare."""
 
+STATES = ("master", "velocity", "gradient")
+"""What is kept of each weight, in banks of these numbers: the master weight, its velocity and the true gradient."""
 ROUNDED = PRODUCT + NARROW
 """Cycles of a product and its rounding."""
 STAGES = WORD + ROUNDED + 2 + ROUNDED + 2
@@ -40,10 +39,10 @@ class Update(Elaboratable):
         self.start, self.done = Signal(), Signal()
         self.prediction = Port("update_prediction", widths.operand)
         self.weight = Port("update_weight", widths.operand)
-        self.state = {name: Port(f"update_{name}", widths.state) for name in ("master", "velocity", "gradient")}
-        self.asked = {name: Signal(name=f"asks_{name}") for name in self.state}
-        """Which of them the host reads; the others give 0."""
-        self._ports: dict[str, Any] = {}
+        self.states = Port("update_states", widths.state)
+        """The host's access to the banks of ``STATES``."""
+        self.asked = Signal()
+        """Whether the host reads a state."""
         self.squares = Signal(64)
         """Sum of squared differences of the last comparison."""
 
@@ -77,7 +76,7 @@ class Update(Elaboratable):
                 with m.If(left_to_do == 0):
                     m.d.comb += self.done.eq(1)
                     m.next = "idle"
-        m.d.comb += [self.prediction.bank.eq(k_col), self.prediction.address.eq(prediction)]
+        m.d.comb += [self.prediction.read_bank.eq(k_col), self.prediction.read_address.eq(prediction)]
         place, valid = [address[: (self.depth - 1).bit_length()]], [issue]
         for stage in range(1, STAGES + 1):
             place.append(register(m, f"place{stage}", place[-1], len(place[-1])))
@@ -91,7 +90,16 @@ class Update(Elaboratable):
         # Stages are cycles after the step of the counters. The old velocity and the true gradient are read when they are wanted,
         # and the master weight twice, so that no word waits in registers.
         at = WORD
-        master, again, velocity, true = self._read(m, place, valid, (at, STAGES - 2, at + 2, at + ROUNDED))
+        states = Bank(m, "states", len(STATES), state, self.depth, beside=True)
+        self.states.connect_write(m, states)
+        self.states.connect_read(m, states, asked=self.asked)
+        for index, stage in enumerate((at, at + 2, at + ROUNDED)):
+            with m.If(valid[stage - 2]):
+                m.d.comb += states.read[index].addr.eq(place[stage - 2])
+            with m.If(valid[stage - 1]):
+                m.d.comb += states.clear[index].eq(0)
+        m.d.comb += states.beside.read[0].addr.eq(place[STAGES - 4])
+        (master, velocity, true), again = states.data, states.beside.data[0]
         predicted, decayed = rounded("predicted", self.prediction.read_data, "scale"), rounded("decayed", master, "decay")
         product_ = product(m, "kept_product", velocity, job["momentum"][: w.factor])
         kept = register(m, "kept", ((product_ << 1 >> w.factor) + 1) >> 1, state)  # the factor is below 1: nothing to clip
@@ -107,7 +115,10 @@ class Update(Elaboratable):
             m.d.sync += self.squares.eq(self.squares + squared)
         step = rounded("step", velocity, "rate")
         master = register(m, "new_master", clip(again - step, w.state), state)
-        self._write(m, {"velocity": (at, velocity), "master": (STAGES - 1, master)}, place, valid)
+        for index, stage, word in ((0, STAGES - 1, master), (1, at, velocity)):
+            with m.If(valid[stage]):
+                write = states.write[index]
+                m.d.comb += [write.en.eq(1), write.addr.eq(place[stage]), write.data.eq(word)]
 
         # What the array reads of the new master weight, and where that lies: banks and folds are counted along rows and outputs.
         k_bank, n_bank = Signal(range(self.rows)), Signal(range(self.cols))
@@ -129,35 +140,3 @@ class Update(Elaboratable):
             self.weight.address.eq(n_base + k_base + (self.rows - 1 - k_bank)),
         ]  # fmt: skip
         return m
-
-    def _read(
-        self, m: Module, place: Sequence[Signal], valid: Sequence[Signal], stages: Sequence[int]
-    ) -> list[Signal]:
-        """Return the master weight, the same again, the velocity and the true gradient, each at its stage."""
-        found = []
-        names = ("master", "master", "velocity", "gradient")
-        memories = {name: memory(signed(self.widths.state), self.depth) for name in self.state}
-        for index, (name, stage) in enumerate(zip(names, stages, strict=True)):
-            read, asked = memories[name].read_port(), place[stage - 2]
-            word = register(m, f"{name}_word{index}", read.data, signed(self.widths.state))
-            found.append(word)
-            if name in self._ports:
-                m.d.comb += read.addr.eq(asked)
-                continue
-            m.submodules[name] = memories[name]
-            port, self._ports[name] = self.state[name], memories[name].write_port()
-            port.connect_read(m, [word], when=self.asked[name])
-            m.d.comb += read.addr.eq(Mux(valid[stage - 2], asked, port.asked))
-        return found
-
-    def _write(
-        self, m: Module, new: dict[str, tuple[int, Signal]], place: Sequence[Signal], valid: Sequence[Signal]
-    ) -> None:
-        """Write each new word at its stage; the host writes at other times."""
-        for name, port in self._ports.items():
-            host = self.state[name]
-            m.d.comb += [port.en.eq(host.enable), port.addr.eq(host.address), port.data.eq(host.write_data)]
-            if name in new:
-                stage, word = new[name]
-                with m.If(valid[stage]):
-                    m.d.comb += [port.en.eq(1), port.addr.eq(place[stage]), port.data.eq(word)]
