@@ -174,10 +174,10 @@ def tally(tables: "dict[Regime, pd.DataFrame]") -> "pd.DataFrame":
 
 
 def leading(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.DataFrame]") -> "pd.DataFrame":
-    """Return the variants that lead, and the results of repeating them.
+    """Return the variants that lead, each followed by the results of repeating it.
 
-    A variant leads if its own interval is above zero. Each is followed by the same one with a pretrained network for each seed,
-    if that was run. The confirmation comes last.
+    A variant leads if its own interval is above zero. It was perhaps repeated with a pretrained network for each seed, and in
+    the confirmation. A confirmation of something else comes last.
 
     Args:
         tables: ``compared`` of the regimes in which the variants were found.
@@ -188,17 +188,23 @@ def leading(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.DataFr
     """
     import pandas as pd
 
+    confirmed = [{"regime": regime, **row} for regime, table in again.items() for row in table.to_dict("records")]
     rows = []
     for regime, table in tables.items():
         others = replace(regime, own_networks=True)
         if others == regime:
             continue
+        own = tables.get(others, table.iloc[:0]).to_dict("records")
         for row in table[table["alone"] == "better"].to_dict("records"):
             rows.append({"regime": regime, **row})
-            if others in tables:
-                same = tables[others]
-                same = same[(same["method"] == row["method"]) & (same["timing"] == row["timing"])]
-                rows += [{"regime": others, **repeated} for repeated in same.to_dict("records") if repeated["distance"]]
-    rows += [{"regime": regime, **row} for regime, table in again.items() for row in table.to_dict("records")]
+            rows += [{"regime": others, **repeated} for repeated in own if _alike(row, repeated) and repeated["distance"]]
+            fresh = [found for found in confirmed if found["regime"].model == regime.model and _alike(row, found)]
+            rows += fresh
+            confirmed = [found for found in confirmed if all(found is not one for one in fresh)]
+    rows += confirmed
     columns = ["regime", "method", "timing", "distance", "n", "networks", "p_distance", "side"]
     return pd.DataFrame(rows, columns=columns).rename(columns={"p_distance": "p"})
+
+
+def _alike(row: dict, other: dict) -> bool:
+    return (row["method"], row["timing"]) == (other["method"], other["timing"])

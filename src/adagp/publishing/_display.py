@@ -238,8 +238,8 @@ def networks_table() -> "HTML | Markdown":
                     "difference": f"{LABELS[method]} minus {LABELS[reference]}",
                     "mean over networks": cell(found),
                     "networks": f"{len(each)} of {len(FOURTEEN)}",
-                    "verdict by it": said,
-                    "each": ", ".join(f"{model} {gap:+.1f}" for model, gap in each.items()),
+                    "verdict over networks": said,
+                    "each network (points)": ", ".join(f"{model} {gap:+.1f}" for model, gap in each.items()),
                 }
             )
     if not rows:

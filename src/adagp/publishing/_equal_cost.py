@@ -67,6 +67,10 @@ def regime_scale(runs: "pd.DataFrame") -> "Markdown":
     return markdown("**Scale:** {facts}.", facts="; ".join(facts))
 
 
+_ADJUSTED = {"within noise": "not significant"}
+"""Words for results by adjusted p-values: an interval that excludes zero by itself may be one of them."""
+
+
 def tally_table(tables: "Tables") -> "HTML | Markdown":
     """Return how many variants are better or worse than backpropagation of equal cost, one row for each regime.
 
@@ -80,18 +84,17 @@ def tally_table(tables: "Tables") -> "HTML | Markdown":
         return nothing_recorded()
     counts.insert(0, "setting", [regime.title for regime in counts.pop("regime")])
     if len(counts) > 1:
-        total = {"setting": "all settings"} | counts.drop(columns="setting").sum().to_dict()
+        total = {"setting": "all settings but the confirmation"} | counts.drop(columns="setting").sum().to_dict()
         counts = pd.concat([counts, pd.DataFrame([total])])
     names = {
-        "judged": "variants judged", "predicting": "better by prediction", "above": "explored, above",
-        "below": "explored, below",
+        "judged": "variants judged", "within noise": "not significant", "predicting": "of the better, with predictions",
+        "above": "exploratory, interval above 0", "below": "exploratory, interval below 0",
     }  # fmt: skip
     return html_table(
         counts.rename(columns=names),
         caption="Number of variants by their result against backpropagation of equal cost. Better and worse hold within their "
-        "family at 95 % (Holm). Exploratory variants have no verdict; above and below count those whose own interval excludes "
-        "zero. Open: too few seeds, a cost outside the budgets, or a score below the frontier by a variant that was not tried "
-        "with all of backpropagation's best decays",
+        "family at 95 % (Holm). Exploratory variants have no verdict. Open: too few seeds, a cost outside the budgets, or a "
+        "score below the frontier by a variant that was not tried with all of backpropagation's best decays",
     )
 
 
@@ -108,7 +111,7 @@ def family_table(tables: "Tables", again: "Tables") -> "HTML | Markdown":
         if row["p"] != row["p"]:
             return cell(row["difference"])
         p = f"p = {row['p']:.3f}" if row["p"] >= 0.0005 else "p < 0.001"
-        return f"{cell(row['difference'])}, {p}: {row['side']}"
+        return f"{cell(row['difference'])}, {p}: {_ADJUSTED.get(row['side'], row['side'])}"
 
     known = comparisons({**tables, **again})
     rows = []
@@ -119,15 +122,15 @@ def family_table(tables: "Tables", again: "Tables") -> "HTML | Markdown":
         rows.append(
             {"setting": regime.title, "variant": variant(method, timing), "n": some["n"].iloc[0]}
             | cells
-            | {"could have been found (points)": "–" if least != least else f"{least:.1f}"}
+            | {"smallest detectable difference (points)": "–" if least != least else f"{least:.1f}"}
         )
     if not rows:
         return nothing_recorded()
     return html_table(
         pd.DataFrame(rows),
         caption="Points, paired by seed. Each interval is at 95 % for itself alone. The p-values are adjusted within the "
-        "family (Holm): ADA-GP's comparisons of one setting, or the repetitions of one study. Could have been found: the "
-        "least true difference from BP of equal cost that so many seeds find in four of five repetitions",
+        "family (Holm): ADA-GP's comparisons of one setting, or the repetitions of one study. Smallest "
+        "detectable: the least true difference from BP of equal cost that so many seeds find in four of five repetitions",
     )
 
 
@@ -144,8 +147,8 @@ def signs(tables: "Tables") -> "Markdown":
     shown = rows[(rows["family"] == "ADA-GP") & (rows["reference"] == "distance")]
     means = [one.mean for one in shown["difference"] if one is not None and one.low is not None]
     return markdown(
-        "ADA-GP is below backpropagation of equal cost in {lower} of {all} variants with an interval. They are no independent "
-        "results: in one setting, all are compared with the same runs of backpropagation. By setting, it is below in "
+        "ADA-GP is below backpropagation of equal cost in {lower} of {all} variants with an interval. These results are not "
+        "independent: in one setting, all are compared with the same runs of backpropagation. By setting, it is below in "
         "{below} of {settings} (sign test: p = {p}).",
         lower=sum(mean < 0 for mean in means), all=len(means), below=below, settings=settings, p=f"{p:.2f}",
     )  # fmt: skip
@@ -186,7 +189,7 @@ def leading_table(tables: "Tables", again: "Tables") -> "HTML | Markdown":
             "minus BP of equal cost": cell(row["distance"]),
             "n": row["n"],
             "pretrained networks": row["networks"] or "–",
-            "result": row["side"],
+            "result": _ADJUSTED.get(row["side"], row["side"]),
         }
         for row in leading(tables, again).to_dict("records")
     ]
@@ -195,7 +198,7 @@ def leading_table(tables: "Tables", again: "Tables") -> "HTML | Markdown":
     return html_table(
         pd.DataFrame(rows),
         caption="Points, paired by seed, each with its own 95 % interval. Exploratory rows led among many variants, so they "
-        "have no verdict; the rows below them repeat them",
+        "have no verdict; the rows below each repeat it",
     )
 
 

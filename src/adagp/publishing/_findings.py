@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .. import evidence, figures, measuring
-from .._errors import UsageError
+from .._errors import UsageError, count
 from .._escape import Html, as_html, fill_html
 from ..figures import Row
 from ..figures.style import LABELS, METHOD_OF
@@ -104,7 +104,12 @@ def _accuracy(profile: str) -> "HTML":
     over_bp, over_coast = (evidence.interval(evidence.by_network(broad, "adagp", other)) for other in ("bp", "coast"))
     networks = Html("")
     if over_bp and over_coast:
-        networks = fill_html(CARDS["networks"], n=over_bp.pairs, bp=over_bp.text(), coast=over_coast.text())
+        runs = evidence.summary(broad)
+        seeds = count(runs["seed"].nunique(), "seed")
+        networks = fill_html(
+            CARDS["networks"], n=over_bp.pairs, bp=over_bp.text(), coast=over_coast.text(),
+            scale=f"{scale_of(runs)}, {seeds} each",
+        )  # fmt: skip
     return finding(
         "accuracy",
         fill_html(
@@ -179,7 +184,8 @@ def what_pays(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.Data
     )  # fmt: skip
     lines = [
         fill_html(
-            VARIANT, side=row["side"].capitalize(), variant=variant(row["method"], row["timing"]), regime=row["regime"].title,
+            VARIANT, side=row["side"].replace("within noise", "not significant").capitalize(),
+            variant=variant(row["method"], row["timing"]), regime=row["regime"].title,
             points=row["distance"].text(), n=row["n"],
         )
         for row in evidence.leading(tables, again).to_dict("records")

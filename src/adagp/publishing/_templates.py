@@ -23,7 +23,7 @@ def _flowing(text: str) -> str:
 TALLY = _flowing(
     """
     Predicted gradients gave higher accuracy than backpropagation at equal cost in <b>{predicting} of {settings}</b> settings.
-    Schedules of ADA-GP that could be judged: {judged}. Better: {better}. Worse: {worse}. Within noise: {noise}.
+    Schedules of ADA-GP that could be judged: {judged}. Better: {better}. Worse: {worse}. Not significant: {noise}.
     Of {exploratory} other variants, which were only explored, {above} led and {below} fell behind. What led was run again:
     """
 )
@@ -34,7 +34,7 @@ CORRELATION = (
     "Least that is worth its cost: {least:.2f}.**"
 )
 FOLDED = (
-    '<details class="adagp-fold"><summary>Variants with fewer than {least} seeds, so the result is open: {number}</summary>'
+    '<details class="adagp-fold"><summary>Variants with fewer than {least} seeds: {number}</summary>'
     "{table}</details>"
 )
 RATE_OPEN = (
@@ -68,7 +68,8 @@ _CARDS = {
     {networks}
     """,
     "networks": """
-    Over {n} networks at a smaller scale, ADA-GP against backpropagation: <b>{bp}</b> points; against coasting: <b>{coast}</b>.
+    Over {n} networks at a smaller scale ({scale}), ADA-GP against backpropagation: <b>{bp}</b> points; against coasting:
+    <b>{coast}</b>.
     """,
     "pays": """
     <b>Which methods beat backpropagation at equal cost?</b>
@@ -99,7 +100,8 @@ _CARDS = {
     """,
     "ladder": """
     <b>The schedule gives the speed-up.</b>
-    With a predictor that costs nothing, the ladder makes 90 epochs <b>{bound:.2f} times</b> faster; on our accelerator it is
+    With a predictor that costs nothing and a backward pass that costs two forward passes, the ladder (as we recall it) makes 90
+    epochs <b>{bound:.2f} times</b> faster; on our accelerator it is
     <b>{measured:.2f}</b> (the paper: {paper:.2f}). How good the predictions are makes no difference to it.
     So the accelerator itself changes the mean by only {added:.1%} (single models: {least:.2f} to {most:.2f} times).
     """,
