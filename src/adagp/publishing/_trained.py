@@ -141,6 +141,7 @@ def trained_numbers(record: dict) -> dict[str, Any]:
     components, speed = training_components(record), training_speedups(record).set_index(["network", "counted"])["speedup"]
     accuracy = trained_accuracy(record).set_index(["network", "arithmetic"])
     ran = [facts for group in ("batches", "whole") for facts in record[group].values()]
+    left = [curve["residual"] for runs in record["curves"].values() for kind in ("fixed", "adam") for curve in runs[kind]]
     chosen = {name: _chosen(record, name) for name in NETWORKS}
     return {
         "train_same": int((components["hardware"] == components["model"]).sum()),
@@ -161,6 +162,7 @@ def trained_numbers(record: dict) -> dict[str, Any]:
         **{f"{name}_built": speed[word, "as built"] for name, word in NETWORKS.items()},
         **{f"{name}_alone": speed[word, "products alone"] for name, word in NETWORKS.items()},
         **{f"{name}_model": speed[word, "accelerator model"] for name, word in NETWORKS.items()},
+        "train_residual": f"{min(left):.3f} to {max(left):.3f}",
         "train_least": min(accuracy.at[(word, _RUNS["fixed"]), "least"] for word in NETWORKS.values()),
     }  # fmt: skip
 
