@@ -5,7 +5,7 @@ import inspect
 import sys
 import types
 
-MODULES = ("_sizes", "_fixed", "_array", "_host", "_layout", "_gemm", "_pool", "_unfold", "_update", "_sequencer")
+MODULES = ("_sizes", "_fixed", "_array", "_host", "_memory", "_layout", "_gemm", "_pool", "_unfold", "_update", "_sequencer")
 
 
 def mutant(module, old, new, more=()):

@@ -2,17 +2,21 @@
 
 import shutil
 import warnings
+from collections import deque
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from amaranth.hdl import Module, Signal, signed
 from amaranth.sim import Simulator
 from mutants import mutant
 
 from adagp import UsageError, rtl
 from adagp import accelerator as acc
 from adagp.rtl import golden
+from adagp.rtl._fixed import NARROW, narrow_by
+from adagp.rtl._memory import READ, WORD
 from adagp.schedule import LadderSchedule, Phase
 
 needs_iverilog = pytest.mark.skipif(not shutil.which("iverilog"), reason="iverilog is not installed")
@@ -22,16 +26,18 @@ WIDTHS = rtl.Widths()
 def run_alone(block, job, sources, targets, writes=(), reads=()):
     """One job of a block by itself, with memories of the test around it: cycles from start to done, and the words read.
 
-    ``sources``: (port, {(bank, word): value}); what is not there reads as a number that no result can hide. ``targets``: (port,
-    the same, which is written to). ``writes``: (port, words) to write into the block before; ``reads``: (port, how many).
+    ``sources``: (port, {(bank, word): operand}); what is not there reads as a number that no result can hide. ``targets``:
+    (port, the same, which is written to). ``writes``: (port, bank, words) to write into the block before; ``reads``: (port,
+    what the host asks it with, bank, how many).
     """
-    cycles, words = 0, []
+    cycles, words, arriving = 0, [], [deque([0] * (WORD - 1)) for _ in sources]
 
     async def bench(ctx):
         nonlocal cycles
-        for port, values in writes:
+        for port, bank, values in writes:
             for word, value in enumerate(values):
                 ctx.set(port.enable, 1)
+                ctx.set(port.bank, bank)
                 ctx.set(port.address, word)
                 ctx.set(port.write_data, int(value))
                 await ctx.tick()
@@ -41,24 +47,27 @@ def run_alone(block, job, sources, targets, writes=(), reads=()):
         ctx.set(block.start, 1)
         while True:
             answers = [
-                memory.get((ctx.get(port.bank), ctx.get(port.address)), 12345) for port, memory in sources
+                memory.get((ctx.get(port.read_bank), ctx.get(port.read_address)), 12345) for port, memory in sources
             ]  # fmt: skip
             for port, memory in targets:
                 if ctx.get(port.enable):
                     memory[ctx.get(port.bank), ctx.get(port.address)] = ctx.get(port.write_data)
             done = ctx.get(block.done)
             await ctx.tick()
-            for (port, _), value in zip(sources, answers, strict=True):
-                ctx.set(port.read_data, value)
+            for (port, _), value, words_read in zip(sources, answers, arriving, strict=True):
+                words_read.append(value)
+                ctx.set(port.read_data, words_read.popleft())
             ctx.set(block.start, 0)
             if done:
                 break
             cycles += 1
             assert cycles < 20_000, "the block is never done"
-        for port, count in reads:
+        for port, asked, bank, count in reads:
+            ctx.set(asked, 1)
             for word in range(count):
-                ctx.set(port.address, word)
-                await ctx.tick()
+                ctx.set(port.read_bank, bank)
+                ctx.set(port.read_address, word)
+                await ctx.tick().repeat(READ)
                 words.append(ctx.get(port.read_data))
 
     simulator = Simulator(block)
@@ -75,14 +84,14 @@ def check_unfold(unfold=rtl.Unfold, *, channels=5, size=(4, 3), kernel=3, stride
     x = np.random.default_rng(0).integers(-(2**22), 2**22, (images, channels, *size))
     x[0, 0, 0, 0] = 2**40  # clipped
     out = [(side + 2 * padding - kernel) // stride + 1 for side in size]
-    narrowed = golden.narrow(np.maximum(x, 0) if rectify else x, shift, 16)
-    wanted = golden.patches(narrowed, kernel, stride, padding)
+    wanted = golden.patches(golden.narrow(np.maximum(x, 0) if rectify else x, shift, 16), kernel, stride, padding)
+    x = golden.narrow(x, shift, 16)  # as the block is given it
     positions = size[0] * size[1]
     source = {
         (c % cols, 7 + (c // cols) * images * positions + b * positions + y * size[1] + z): int(x[b, c, y, z])
         for b in range(images) for c in range(channels) for y in range(size[0]) for z in range(size[1])
     }  # fmt: skip
-    block, target = unfold(rows, cols, 16, 48), {}
+    block, target = unfold(rows, cols, 16), {}
     job = {
         "images": images, "channels": channels, "height": size[0], "width": size[1], "positions": positions, "kernel_h": kernel,
         "kernel_w": kernel, "stride": stride, "padding": padding, "out_h": out[0], "out_w": out[1], "source": 7, "target": 9,
@@ -91,7 +100,7 @@ def check_unfold(unfold=rtl.Unfold, *, channels=5, size=(4, 3), kernel=3, stride
     cycles, _ = run_alone(block, job, [(block.source, source)], [(block.target, target)])
     m, k = wanted.shape
     assert target == {(j % rows, 9 + (j // rows) * m + i): int(wanted[i, j]) for i in range(m) for j in range(k)}
-    assert cycles == m * k + 3
+    assert cycles == m * k + 10
 
 
 def test_unfolding_gives_a_convolutions_operands():
@@ -108,17 +117,18 @@ def check_pool(pool=rtl.Pool, *, size=(5, 3), side=4, channels=3, batch=3):
     positions = size[0] * size[1]
     sums = np.random.default_rng(0).integers(-(2**15), 2**15, (positions, channels)) << shift
     table, fraction = rtl.bins_of(*size, batch, side, WIDTHS)
-    block, target = pool(cols, side, side**2, 48, 50, WIDTHS), {}
+    block, target = pool(cols, side, side**2, 48, WIDTHS), {}
     words = table[:, 0] | table[:, 1] << 16 | table[:, 2] << 24 | table[:, 3] << 32
     job = {
         "channels": channels, "positions": positions, "width": size[1], "sums": 5, "bins": 0, "target": 11, "mean_shift": shift,
         "shift": fraction,
     }  # fmt: skip
-    source = {(c % cols, 5 + (c // cols) * positions + p): int(sums[p, c]) for c in range(channels) for p in range(positions)}
-    cycles, _ = run_alone(block, job, [(block.sums, source)], [(block.target, target)], writes=[(block.table, words)])
+    means = golden.narrow(sums, shift, WIDTHS.mean)
+    source = {(c % cols, 5 + (c // cols) * positions + p): int(means[p, c]) for c in range(channels) for p in range(positions)}
+    cycles, _ = run_alone(block, job, [(block.sums, source)], [(block.target, target)], writes=[(block.table, 0, words)])
     wanted = golden.pool(sums, size, table, shift, fraction, WIDTHS)
     assert target == {(0, 11 + c * side**2 + b): int(wanted[c, b]) for c in range(channels) for b in range(side**2)}
-    assert cycles == channels * int((table[:, 1] * table[:, 2] + 4).sum()) + 1
+    assert cycles == channels * int((table[:, 1] * table[:, 2]).sum()) + 17
     maps = torch.from_numpy((sums.T >> shift).astype(np.float64)).reshape(1, channels, *size) / batch
     true = F.adaptive_avg_pool2d(maps, side)[0].flatten(1).numpy()
     # A rounding of the result, and of a reciprocal with 15 bits or more.
@@ -142,14 +152,13 @@ def check_update(update=rtl.Update, *, true=False):
     job = {"outputs": outputs, "row": row, "prediction": 4, "weight": 6, "fold_words": fold_words, "state": 0}
     job |= shifts | factors | {"true": int(true)}
     block, weights, count = update(rows, cols, outputs * row, 48, WIDTHS), {}, outputs * row
-    source = {(k % cols, 4 + (k // cols) * outputs + n): int(sums[n, k]) for n in range(outputs) for k in range(row)}
-    states = block.state
+    raw = golden.narrow(sums, shifts["prediction_shift"], WIDTHS.operand)
+    source = {(k % cols, 4 + (k // cols) * outputs + n): int(raw[n, k]) for n in range(outputs) for k in range(row)}
     cycles, words = run_alone(
         block, job, [(block.prediction, source)], [(block.weight, weights)],
-        writes=[(states[name], x.ravel()) for name, x in (("master", master), ("velocity", velocity), ("gradient", gradient))],
-        reads=[(states["master"], count), (states["velocity"], count)],
+        writes=[(block.states, bank, x.ravel()) for bank, x in enumerate((master, velocity, gradient))],
+        reads=[(block.states, block.asked, bank, count) for bank in (0, 1)],
     )  # fmt: skip
-    raw = golden.narrow(sums, shifts["prediction_shift"], WIDTHS.operand)
     predicted = golden.narrow(raw * factors["scale"], shifts["scale_shift"], WIDTHS.state)
     new_master, new_velocity, weight = golden.sgd(
         master, velocity, gradient if true else predicted, momentum=factors["momentum"], decay=factors["decay"],
@@ -160,7 +169,7 @@ def check_update(update=rtl.Update, *, true=False):
         (n % cols, 6 + (n // cols) * fold_words + (k // rows) * rows + rows - 1 - k % rows): int(weight[n, k])
         for n in range(outputs) for k in range(row)
     }  # fmt: skip
-    assert cycles == count + 5
+    assert cycles == count + 21
 
 
 @pytest.mark.parametrize("true", [False, True])
@@ -190,10 +199,18 @@ def check_ladder(ladder=rtl.Ladder, schedule=None, epochs=7, batches=7):
     block, found = ladder(), []
 
     async def bench(ctx):
-        for signal, value in zip(block.registers.values(), rtl.ladder_registers(schedule, batches), strict=True):
-            ctx.set(signal, value)
+        port = block.registers
+        for word, value in enumerate(rtl.ladder_registers(schedule, batches)):
+            ctx.set(port.enable, 1)
+            ctx.set(port.address, word)
+            ctx.set(port.write_data, value)
+            await ctx.tick()
+        ctx.set(port.enable, 0)
+        ctx.set(block.restart, 1)
+        await ctx.tick()
+        ctx.set(block.restart, 0)
         for _ in range(epochs * batches):
-            for _ in range(8):
+            for _ in range(block.RUNGS * block.SETTLE):
                 await ctx.tick()
                 if ctx.get(block.ready):
                     break
@@ -214,19 +231,51 @@ def test_the_ladder_is_the_schedules():
     check_ladder(schedule=LadderSchedule(), epochs=12, batches=3)
 
 
+def check_narrow(narrow=narrow_by, width=5, value_bits=9):
+    """Every value by every shift."""
+    shifts = (0, 1, 2, 3, 4, 7, 8, 9, 16, 31, 33, 63)
+    block, value, shift = Module(), Signal(signed(value_bits)), Signal(6)
+    result = narrow(block, "result", value, shift, width)
+    values = np.arange(-(1 << (value_bits - 1)), 1 << (value_bits - 1))
+    found = []
+
+    async def bench(ctx):
+        for bits in shifts:
+            ctx.set(shift, bits)
+            for number in range(len(values) + NARROW):
+                ctx.set(value, int(values[min(number, len(values) - 1)]))
+                if number >= NARROW:
+                    found.append(ctx.get(result))
+                await ctx.tick()
+
+    simulator = Simulator(block)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    np.testing.assert_array_equal(np.reshape(found, (len(shifts), -1)), [golden.narrow(values, bits, width) for bits in shifts])
+
+
+@pytest.mark.parametrize(("width", "value_bits"), [(5, 9), (4, 4), (2, 10)])
+def test_narrowing_is_the_golden_models_for_every_value(width, value_bits):
+    check_narrow(width=width, value_bits=value_bits)
+
+
 UNFOLD, POOL = (check_unfold, "Unfold", "_unfold"), (check_pool, "Pool", "_pool")
+NARROWING = (check_narrow, "narrow_by", "_fixed")
 UPDATE, LADDER = (check_update, "Update", "_update"), (check_ladder, "Ladder", "_sequencer")
 FAULTS = {
     "padding that is not zero": (*UNFOLD, "zero = padded |", "zero = Mux(1, 0, 0) |"),
-    "a missing rectifier": (*UNFOLD, 'job["rectify"][0] & (value < 0)', "Mux(1, 0, 0)"),
+    "a missing rectifier": (*UNFOLD, 'job["rectify"][0] & word[-1]', "Mux(1, 0, 0)"),
     "a window without its last column": (*UNFOLD, 'kx == job["kernel_w"] - 1', 'kx == job["kernel_w"] - 2'),
     "a fold that is not counted": (*UNFOLD, "fold_base.eq(fold_base + image_base", "fold_base.eq(image_base"),
     "a bin without its last row": (*POOL, "y == here.height - 1", "(y == here.height - 2) | (here.height == 1)"),
-    "a sum that is not begun anew": (*POOL, "x.eq(0), total.eq(0)]", "x.eq(0)]"),
-    "an update that is lost": (*UPDATE, '("master", master), ("velocity", velocity)', '("master", master),'),
+    "a sum that is not begun anew": (*POOL, "Mux(began, total, 0)", "total"),
+    "an update that is lost": (*UPDATE, "(1, at, velocity)", "(1, at, states.data[1])"),
     "a row whose last update is lost": (*UPDATE, 'k == job["row"] - 1', 'k == job["row"] - 1 - n[0]'),
-    "momentum that is forgotten": (*UPDATE, "clip(kept + decayed", "clip(decayed"),
-    "an epoch that does not begin anew": (*LADDER, "[batch.eq(0), group.eq(0), epoch", "[batch.eq(0), epoch"),
+    "momentum that is forgotten": (*UPDATE, "kept + decayed", "decayed"),
+    "a value that wraps round": (*NARROWING, "beyond |= rest.any() & ~rest.all()", "pass"),
+    "a half that is rounded down": (*NARROWING, "((value + 1) >> 1)[:width]", "(value >> 1)[:width]"),
+    "an epoch that does not begin anew": (*LADDER, "[batch.eq(0), group.eq(0), epoch.eq(epoch", "[batch.eq(0), epoch.eq(epoch"),
 }
 
 
@@ -287,7 +336,7 @@ def check_cycles(ran):
     for component, name in ((acc.Component.FORWARD, "forward"), (acc.Component.PREDICTION, "prediction")):
         busy = [sum(s["busy"] for s in steps if (s["component"], s["layer"]) == (name, layer)) for layer in range(3)]
         assert busy == list(model[component].cycles)
-    assert all(step["cycles"] == step["busy"] + 3 for step in steps if step["unit"] == "gemm")
+    assert all(step["cycles"] == step["busy"] + 4 for step in steps if step["unit"] == "gemm")
     account, total = ran.account(), sum(ran.totals)
     for side in {row["side"] for row in account}:
         assert sum(row["cycles"] for row in account if row["side"] == side) in (total, total - 1)
@@ -392,7 +441,7 @@ def test_the_table_of_formats_has_the_widths():
         (lambda: rtl.unit("efficient", rows=0, cols=4), "rows must be 1 to 128, got 0"),
         (lambda: rtl.unit("low", rows=4, cols=4, sum_width=32), "sum_width 32 cannot hold a sum of"),
         (lambda: rtl.bins_of(256, 8, 4, 8, WIDTHS), "maps of 1 to 255 pixels each way, got 256 x 8"),
-        (lambda: rtl.Pool(2, 8, 10, 48, 50, WIDTHS), "room for 64 bins or more, got 10"),
+        (lambda: rtl.Pool(2, 8, 10, 48, WIDTHS), "room for 64 bins or more, got 10"),
         (lambda: rtl.Widths(operand=24, state=16), "2 <= operand <= state <= 32 bits, got operand 24 and state 16"),
         (lambda: rtl.Program(small(4)[0], "baseline", rows=2, cols=2), "unknown design of the extension 'baseline'"),
         (

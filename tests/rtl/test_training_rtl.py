@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from collections import deque
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from adagp import accelerator as acc
 from adagp._predictor_size import PredictorSize
 from adagp.cli import main
 from adagp.rtl import _train_formats, _train_golden, golden
+from adagp.rtl._memory import READ, WORD
 from adagp.schedule import LadderSchedule
 
 needs_iverilog = pytest.mark.skipif(not shutil.which("iverilog"), reason="iverilog is not installed")
@@ -161,22 +163,28 @@ def test_a_batch_in_amaranths_simulator_does_the_same(single):
 
 
 def simulated(block, job, bench_ports, limit=5_000):
-    """Run a block by itself: {port: memory} pairs in ``bench_ports`` are read by address and written where enabled."""
+    """Run a block by itself: ports in ``bench_ports`` are read by address and written where enabled.
+
+    Each is (port, memory or None, what is written, {signal: cycles after which it has the word}).
+    """
+    arriving = {id(signal): deque([0] * (cycles - 1)) for *_, into in bench_ports for signal, cycles in into}
+
     async def bench(ctx):
         for name, value in job.items():
             ctx.set(block.job[name], int(value))
         ctx.set(block.start, 1)
         for _ in range(limit):
             answers = []
-            for port, memory, written in bench_ports:
-                address = ctx.get(port.bank), ctx.get(port.address)
-                answers.append((port, memory(address) if memory else 0))
+            for port, memory, written, into in bench_ports:
+                address = ctx.get(port.read_bank), ctx.get(port.read_address)
+                answers += [(signal, memory(address)) for signal, _ in into]
                 if ctx.get(port.enable):
-                    written[address] = ctx.get(port.write_data)
+                    written[ctx.get(port.bank), ctx.get(port.address)] = ctx.get(port.write_data)
             done = ctx.get(block.done)
             await ctx.tick()
-            for port, value in answers:
-                ctx.set(port.read_data, value)
+            for signal, value in answers:
+                arriving[id(signal)].append(value)
+                ctx.set(signal, arriving[id(signal)].popleft())
             ctx.set(block.start, 0)
             if done:
                 return
@@ -206,8 +214,11 @@ def check_moves(kinds, move=rtl.Move):
         job = fields_of(steps[number])
         wanted = moved(job, rows, cols, word, lambda at: word((5, at)))
         block, into = move(rows, cols, WIDTHS.sum, WIDTHS), {}
-        ports = [(block.output, word, into), (block.master, lambda at: word((5, at[1])), into)]
-        simulated(block, job, ports + [(port, None, into) for port in block.targets.values()])
+        ports = [
+            (block.output, word, into, [(block.output.read_data, READ)]),
+            (block.master, lambda at: word((5, at[1])), into, [(block.master.read_data, READ)]),
+        ]  # fmt: skip
+        simulated(block, job, ports + [(port, None, into, []) for port in block.targets.values()])
         assert into == wanted, (component, number)
 
 
@@ -226,19 +237,20 @@ def check_update(update=rtl.Update, *, bias=False):
     rows, cols, outputs, row = 2, 3, 4, 1 if bias else 3
     rng = np.random.default_rng(0)
     gradient = rng.integers(-(2**30), 2**30, (outputs, row))
-    source = {(n % cols, 5 + n // cols * row + k): int(gradient[n, k]) for n in range(outputs) for k in range(row)}
+    true = golden.narrow(gradient, 9, 32)
+    source = {(n % cols, 5 + n // cols * row + k): int(true[n, k]) for n in range(outputs) for k in range(row)}
     job = {
         "outputs": outputs, "row": row, "prediction": 5, "weight": 7, "fold_words": 1 if bias else 4, "state": 0,
         "prediction_shift": 9, "scale": 0, "scale_shift": 0, "momentum": 60_000, "decay": 33_000, "decay_shift": 12,
         "rate": 52_000, "rate_shift": 14, "true": 1, "bias": int(bias), "up": 3,
     }  # fmt: skip
     block, weights, biases = update(rows, cols, outputs * row, WIDTHS.sum, WIDTHS, learns=True), {}, {}
-    ports = [(block.prediction, lambda at: source.get(at, 12345), {}), (block.weight, None, weights)]
-    ports.append((block.bias, None, biases))
+    ports = [(block.prediction, lambda at: source.get(at, 12345), {}, [(block.true, WORD)])]
+    ports += [(block.weight, None, weights, []), (block.bias, None, biases, [])]
     simulated(block, job, ports)
     zeros = np.zeros((outputs, row), int)
     master, _, weight = golden.sgd(
-        zeros, zeros, golden.narrow(gradient, 9, 32), momentum=60_000, decay=33_000, decay_shift=12, rate=52_000, rate_shift=14,
+        zeros, zeros, true, momentum=60_000, decay=33_000, decay_shift=12, rate=52_000, rate_shift=14,
         widths=WIDTHS,
     )  # fmt: skip
     at = {(n, k): (n % cols, 7 + n // cols * job["fold_words"] + k // rows * rows + rows - 1 - k % rows)
@@ -275,19 +287,19 @@ BACKWARD = "*self._backward(index)"
 FAULTS = {
     "a bank that does not wrap": (MOVE, "wraps = total >= number", "wraps = total > number", moves(UNFOLDED)),
     "a fold that is not counted": (MOVE, "step + Mux(wraps, job[fold], 0)", "step + 0", moves(UNFOLDED)),
-    "padding that is not zero": (MOVE, "Mux(now.outside | (job", "Mux((job", moves(TRANSPOSED)),
+    "padding that is not zero": (MOVE, "tokens[READ].outside | (job", "(job", moves(TRANSPOSED)),
     "a missing rectifier": (MOVE, '(job["rectify"][0] & (arrived < 0))', "(Mux(1, 0, 0))", moves(POOLED)),
     "a fold of weights that is not turned": (MOVE, "(self.rows - 1) - held.row", "held.row", moves(FLIPPED)),
-    "a sum that is not begun anew": (MOVE, "Mux(now.opens, value, total + value)", "total + value", moves(POOLED)),
+    "a sum that is not begun anew": (MOVE, "Mux(tokens[SUMMED].opens, value, total + value)", "total + value", moves(POOLED)),
     "a mask by the gradient's own sign": (MOVE, "Mux(earlier > 0, arrived, 0)", "Mux(arrived > 0, arrived, 0)", moves(MASKED)),
-    "a residual of the wrong sign": (MOVE, "value.eq(less)", "value.eq(-less)", moves(SUBTRACTED)),
-    "a last word that is lost": (MOVE, "slot & ready & to_outputs", "slot & ready & to_outputs & (drain == 0)", moves(SUMMED)),
-    "a sum that is narrowed": (MOVE, 'Mux(job["wide"][0], total,', "Mux(0, total,", moves(SUMMED)),
+    "a residual of the wrong sign": (MOVE, "== SUBTRACT, less, kept)", "== SUBTRACT, -less, kept)", moves(SUBTRACTED)),
+    "a last word that is lost": (MOVE, "writes & to_outputs", "writes & to_outputs & (drain == 0)", moves(SUMMED)),
+    "a sum that is narrowed": (MOVE, 'Mux(job["wide"][0], delayed', "Mux(0, delayed", moves(SUMMED)),
     "outputs in place of masters": (MOVE, 'Mux(job["master"][0], self.master', "Mux(0, self.master", moves(FLIPPED)),
-    "a gradient that is not transposed": ("_update", "prediction.bank.eq(n_bank)", "prediction.bank.eq(k_col)", updates()),
+    "a gradient that is not transposed": ("_update", "read_bank.eq(n_col)", "read_bank.eq(k_col)", updates()),
     "a fold of gradients that is not counted": ("_update", 'n_true + job["row"]', "n_true", updates()),
     "a bias that is not shifted": ("_update", 'master << job["up"][:5]', "master", updates(bias=True)),
-    "a bias that overwrites weights": ("_update", "used = now.valid & ~bias", "used = now.valid", updates(bias=True)),
+    "a bias that overwrites weights": ("_update", "used = valid[STAGES] & ~bias", "used = valid[STAGES]", updates(bias=True)),
     "a kernel that is not flipped": (PROGRAM, "Loop(taps, first=(-1, 0)", "Loop(taps, first=(1, 0)", program_of),
     "an error that is not spread over pooled pixels": (PROGRAM, "Loop(p, first=(1, 0), to=(1, 0, 0)),", "", program_of),
     "a predictor that learns after its layer's update": (

@@ -180,7 +180,7 @@ class Ran:
                     )  # fmt: skip
             rest = {
                 "latency of products": sum(s["cycles"] - s["busy"] for s in mine if s["unit"] == "gemm"),
-                "sequencer": 2 * len(steps) + len(self.totals),
+                "sequencer": 2 * (len(steps) + len(self.totals)),
                 "waiting for the other side": sum(s["waited"] for s in mine),
             }
             rows += [{"side": side, "part": part, "layer": -1, "cycles": n, "model_cycles": 0} for part, n in rest.items() if n]
@@ -193,7 +193,7 @@ class Ran:
         """
         now, rows = GP if self.phase == "gp" else BP, []
         for side, steps in (("main", self.program.main), ("helper", self.program.helper))[: 1 + self.program.own]:
-            ran, at = iter([step for step in self.steps if step["side"] == side]), 0
+            ran, at = iter([step for step in self.steps if step["side"] == side]), 1  # the port takes a cycle
             for step in steps:
                 at += 2
                 if step.phases & now:

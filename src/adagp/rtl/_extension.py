@@ -6,18 +6,19 @@ all updates.
 """
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Elaboratable, Module, Mux, Signal
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 
 from .._errors import UsageError
 from .._predictor_size import PredictorSize
-from ._fixed import Widths
-from ._gemm import Gemm, Port
+from ._fixed import Widths, delayed, narrow_by, register
+from ._gemm import Gemm
 from ._host import REGIONS, HostPort
+from ._memory import READ, Port
 from ._pool import Pool
-from ._sequencer import HEAD, UNITS, Ladder, Sequencer
+from ._sequencer import HEAD, Ladder, Sequencer
 from ._sizes import Sizes
 from ._unfold import Unfold
-from ._update import Update
+from ._update import STATES, Update
 
 TOTAL, PHASE = 0, 1
 """Registers to read: cycles of the last run from start to done; 1 if the next batch is of Phase GP. Registers to write are
@@ -27,12 +28,10 @@ those of the ladder, from 0 on; the one after them resets the ladder."""
 class Side(Elaboratable):
     """An array with its memories, the unfolding that feeds it, and a sequencer."""
 
-    def __init__(self, sizes: Sizes, program_depth: int) -> None:
-        self.gemm = Gemm(sizes)
-        self.unfold = Unfold(sizes.rows, sizes.cols, sizes.width, sizes.sum_width)
+    def __init__(self, sizes: Sizes, program_depth: int, beside: bool = False) -> None:
+        self.gemm = Gemm(sizes, beside)
+        self.unfold = Unfold(sizes.rows, sizes.cols, sizes.width)
         self.sequencer = Sequencer(program_depth)
-        self.others: list[tuple[Port, bool]] = []
-        """Ports of other blocks that share the output banks, and whether they write."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -76,10 +75,10 @@ class Extension(Elaboratable):
                 raise UsageError(f"sizes and widths disagree: {name} must be {width}, got {getattr(sizes, name)}")
         self.sizes, self.widths = sizes, widths
         self.host = HostPort(sizes.cols * sizes.width)
-        self.main = Side(sizes, program_depth)
+        self.main = Side(sizes, program_depth, beside=beside is not None)
         self.helper = Side(beside, program_depth) if beside else self.main
         own = beside or sizes
-        self.pool = Pool(sizes.cols, predictor.pool, table_depth, widths.sum, sizes.average_width, widths)
+        self.pool = Pool(sizes.cols, predictor.pool, table_depth, widths.sum, widths)
         self.update = Update(sizes.rows, own.cols, state_depth, widths.sum, widths)
         self.ladder = Ladder()
 
@@ -98,12 +97,13 @@ class Extension(Elaboratable):
         for side in sides:
             other = helper if side is main else main
             m.d.comb += [
-                side.sequencer.start.eq(host.start), side.sequencer.gp.eq(ladder.gp), side.sequencer.ready.eq(ladder.ready),
+                side.sequencer.start.eq(host.start_now), side.sequencer.gp.eq(ladder.gp),
+                side.sequencer.ready.eq(ladder.ready),
             ]  # fmt: skip
             if other is not side:
                 m.d.comb += side.sequencer.other.eq(other.sequencer.behind)
-        with m.If(host.start):
-            m.d.sync += [running.eq(1), total.eq(1)]
+        with m.If(host.start_now):
+            m.d.sync += [running.eq(1), total.eq(2)]  # the start is a cycle old
         with m.Elif(running):
             m.d.sync += total.eq(total + 1)
         idle = Signal()
@@ -124,78 +124,102 @@ class Extension(Elaboratable):
             m.d.comb += [signal.eq(field) for signal, field in zip(unit.job.values(), jobs, strict=False)]
         m.d.comb += helper.sequencer.squares.eq(self.update.squares)
         self._registers(m)
-        asked = Signal(32)
-        m.d.sync += asked.eq(host.address)
-        beside = asked[27]
-        readers: dict[str, list[Signal]] = {}
         for side in sides:
-            mine = host.address[27] == (side is not main)
-            self._memories(m, side, running, mine)
-            found = {
-                "output": side.gemm.output.read_data, "average": side.gemm.average.read_data,
-                "profile": side.sequencer.profile.read_data,
-            }  # fmt: skip
-            for region, value in found.items():
-                readers.setdefault(region, []).append(value)
-        with m.Switch(asked[28:]):
-            for region, values in readers.items():
-                with m.Case(REGIONS.index(region)):
-                    m.d.comb += host.read_data.eq(Mux(beside, values[-1], values[0]))
-            for region, port in self.update.state.items():
-                with m.Case(REGIONS.index(region)):
-                    m.d.comb += host.read_data.eq(port.read_data)
-            with m.Default():
-                m.d.comb += host.read_data.eq(Choice([total, ladder.gp])[asked[0]])
+            self._memories(m, side, running)
+        self._operands(m)
+        self._answers(m, sides, total)
         return m
 
-    def _registers(self, m: Module) -> None:
-        host, ladder = self.host, self.ladder
-        write = host.write & (host.region == REGIONS.index("register"))
-        for index, (name, signal) in enumerate(ladder.registers.items()):
-            kept = Signal.like(signal, name=f"register_{name}")
-            with m.If(write & (host.word == index)):
-                m.d.sync += kept.eq(host.write_data)
-            m.d.comb += signal.eq(kept)
-        m.d.comb += ladder.restart.eq(write & (host.word == len(ladder.registers)))
-        shared = {"table": self.pool.table, **self.update.state}
-        for region, port in shared.items():
-            self._from_host(m, port, region, True)
+    def _asks(self, region: str, side: Side | None = None) -> Value:
+        """Return whether the host asks for a region, of one of two sides if ``side`` is given."""
+        now = self.host.now
+        mine = 1 if side is None or self.helper is self.main else now.address[27] == (side is not self.main)
+        return (now.region == REGIONS.index(region)) & mine
 
-    def _from_host(self, m: Module, port: Port, region: str, mine) -> None:
-        host = self.host
+    def _answers(self, m: Module, sides: list[Side], total: Signal) -> None:
+        """Join what the host reads. Words that nobody else reads are 0 unless they are asked for."""
+        update, ladder, now = self.update, self.ladder, self.host.now
+        m.d.comb += update.asked.eq(Cat(self._asks(name) for name in STATES).any())
+        counts = register(m, "counts", Choice([total, ladder.gp])[delayed(m, "count", now.word[0], READ - 1)], 32)
+        with m.If(~delayed(m, "asks_counts", self._asks("register"), READ - 1)):
+            m.d.sync += counts.eq(0)
+        answer: Value = counts | update.states.read_data
+        for number, side in enumerate(sides):
+            m.d.comb += side.sequencer.asked.eq(self._asks("profile", side))
+            answer |= side.sequencer.profile.read_data
+            for region, port in (("output", side.gemm.output), ("average", side.gemm.average)):
+                asks = delayed(m, f"asks_{region}{number}", self._asks(region, side), READ)
+                answer |= Mux(asks, port.read_data, 0)
+        self.host.connect(m, answer)
+
+    def _registers(self, m: Module) -> None:
+        now, ladder, states = self.host.now, self.ladder, self.update.states
+        self._from_host(m, ladder.registers, "register")
+        self._from_host(m, self.pool.table, "table")
+        restart = now.write & (now.region == REGIONS.index("register")) & (now.word == ladder.REGISTERS)
+        m.d.comb += ladder.restart.eq(restart)
+        for bank, region in enumerate(STATES):
+            with m.If(self._asks(region)):
+                self._from_host(m, states, region)
+                m.d.comb += [states.bank.eq(bank), states.read_bank.eq(bank)]
+
+    def _from_host(self, m: Module, port: Port, region: str, side: Side | None = None) -> None:
+        now = self.host.now
         m.d.comb += [
-            port.enable.eq(host.write & mine & (host.region == REGIONS.index(region))), port.bank.eq(host.bank[:7]),
-            port.address.eq(host.word), port.write_data.eq(host.write_data),
+            port.enable.eq(now.write & self._asks(region, side)), port.bank.eq(now.bank[:7]), port.address.eq(now.word),
+            port.write_data.eq(now.write_data), port.read_bank.eq(now.bank[:7]), port.read_address.eq(now.word),
         ]  # fmt: skip
 
-    def _memories(self, m: Module, side: Side, running: Signal, mine) -> None:
+    def _operands(self, m: Module) -> None:
+        """Narrow the words that are read, to the operands that unfolding, pooling and update take.
+
+        One narrowing serves all three, whose shift is the first field of their jobs, for they run one after the other. With two
+        sides, the network's unfolding and the pooling of its sums have their own.
+        """
+        main, helper, width = self.main, self.helper, self.widths.operand
+
+        def narrowed(name: str, value: Value, side: Side) -> Value:
+            return narrow_by(m, name, value, side.sequencer.fields[len(HEAD)][:6], width)
+
+        if helper is main:
+            pooling = main.sequencer.runs["pool"]
+            word = narrowed("operand", Mux(pooling, main.gemm.average.read_data, main.gemm.output.read_data), main)
+            mean = word
+        else:
+            word = narrowed("operand", helper.gemm.output.read_data, helper)
+            mean = narrowed("mean", main.gemm.average.read_data, helper)
+            m.d.comb += main.unfold.source.read_data.eq(narrowed("main_operand", main.gemm.output.read_data, main))
+        m.d.comb += [
+            helper.unfold.source.read_data.eq(word), self.update.prediction.read_data.eq(word),
+            self.pool.sums.read_data.eq(mean),
+        ]  # fmt: skip
+
+    def _memories(self, m: Module, side: Side, running: Signal) -> None:
         """Connect a side's memories to the unit that its sequencer runs, and to the host between runs."""
         host, gemm, unfold = self.host, side.gemm, side.unfold
         for region, port in (("bias", gemm.bias), ("program", side.sequencer.program), ("profile", side.sequencer.profile)):
-            self._from_host(m, port, region, mine)
-        own, helping = side.sequencer, self.helper.sequencer
-        users: dict[str, list[tuple[Sequencer, str, Port]]] = {
-            "input": [(own, "unfold", unfold.target)], "weight": [], "output": [(own, "unfold", unfold.source)], "average": [],
-        }  # fmt: skip
+            self._from_host(m, port, region, side)
+        update, pool, runs = self.update, self.pool, side.sequencer.runs
+        writers: list[tuple[Port, Port]] = [(gemm.input, unfold.target)]
+        readers: list[tuple[Port, Port, Value | int]] = [(gemm.output, unfold.source, 1)]
         if side is self.helper:
-            users["output"] += [(helping, "pool", self.pool.target), (helping, "update", self.update.prediction)]
-            m.d.comb += self.update.prediction.read_data.eq(gemm.output.read_data)
+            writers.append((gemm.output, pool.target))
+            readers.append((gemm.output, update.prediction, runs["update"]))
         if side is self.main:
-            users["weight"] += [(helping, "update", self.update.weight)]
-            users["average"] += [(helping, "pool", self.pool.sums)]
-            m.d.comb += self.pool.sums.read_data.eq(gemm.average.read_data)
-        m.d.comb += unfold.source.read_data.eq(gemm.output.read_data)
-        for region, theirs in users.items():
-            port = getattr(gemm, region)
-            with m.If(running):
-                for sequencer, unit, user in theirs:
-                    with m.If(sequencer.fields[0] == list(UNITS).index(unit)):
-                        m.d.comb += [
-                            port.enable.eq(user.enable), port.bank.eq(user.bank), port.address.eq(user.address),
-                            port.write_data.eq(user.write_data),
-                        ]  # fmt: skip
-            with m.Else():
-                self._from_host(m, port, region, mine)
+            writers.append((gemm.weight, update.weight))
+            readers.append((gemm.average, pool.sums, 1))
+        for port, region in ((gemm.input, "input"), (gemm.weight, "weight"), (gemm.output, "output"), (gemm.average, "average")):
+            self._from_host(m, port, region, side)
+        # While a batch runs, only the unit that the sequencer has started writes.
+        with m.If(running):
+            for port, user in writers:
+                m.d.comb += [
+                    port.enable.eq(user.enable), port.bank.eq(user.bank), port.address.eq(user.address),
+                    port.write_data.eq(user.write_data),
+                ]  # fmt: skip
+            for port, user, when in readers:
+                with m.If(when):
+                    m.d.comb += [port.read_bank.eq(user.read_bank), port.read_address.eq(user.read_address)]
         if side is self.main:  # weights from outside (design LOW)
             m.d.comb += [word.eq(host.stream_data.word_select(c, side.gemm.sizes.width)) for c, word in enumerate(gemm.stream)]
             m.d.comb += [gemm.stream_valid.eq(host.stream_valid), host.stream_ready.eq(gemm.stream_ready)]

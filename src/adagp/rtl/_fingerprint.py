@@ -6,8 +6,8 @@ import tokenize
 from importlib.resources import files
 
 HARDWARE = (
-    "_array.py", "_extension.py", "_fixed.py", "_gemm.py", "_host.py", "_matrix_unit.py", "_pool.py", "_sequencer.py",
-    "_sizes.py", "_unfold.py", "_update.py",
+    "_array.py", "_extension.py", "_fixed.py", "_gemm.py", "_host.py", "_matrix_unit.py", "_memory.py", "_pool.py",
+    "_sequencer.py", "_sizes.py", "_unfold.py", "_update.py",
 )  # fmt: skip
 TRAINING = (*HARDWARE, "_move.py", "_trainer.py")
 """Sources of the hardware that trains."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
 
 from .._errors import UsageError
 
@@ -79,10 +79,62 @@ def narrow(value: Value, shift: Value | int, width: int) -> Value:
     return clip(((((value << 1) >> shift) + 1) >> 1), width)
 
 
+NARROW = 3
+"""Cycles that ``narrow_by`` takes."""
+
+
+def narrow_by(m: Module, name: str, value: Value, shift: Value, width: int) -> Signal:
+    """Return ``narrow`` of ``value`` by a shift of 6 bits, which does not change meanwhile, ``NARROW`` cycles later.
+
+    It shifts by 32, 16 and 8 in the first cycle and by 4, 2 and 1 in the second, and rounds and clips in the third. After each
+    shift, only the bits stay that the result may still need, and the sign. A value that does not fit them is clipped.
+    """
+    value = value << 1  # the lowest bit decides how to round
+    beyond: Value = Const(0)
+    for stage, steps in enumerate(((32, 16, 8), (4, 2, 1))):
+        for step in steps:
+            value = Mux(shift[step.bit_length() - 1], value >> step, value)
+            keep = width + step - 1
+            if len(value) > keep + 1:
+                rest = value[keep:]
+                beyond |= rest.any() & ~rest.all()
+                value = Cat(value[:keep], rest[-1]).as_signed()
+        value = register(m, f"{name}_shifted{stage}", value, value.shape())
+        beyond = register(m, f"{name}_beyond{stage}", beyond, 1)
+    sign, rounded = value[-1], ((value + 1) >> 1)[:width]
+    clipped = beyond | (~sign & rounded[-1])
+    return register(m, name, Mux(clipped, Cat((~sign).replicate(width - 1), sign), rounded), signed(width))
+
+
+PRODUCT = 2
+"""Cycles that ``product`` takes."""
+
+
+def product(m: Module, name: str, value: Value, factor: Value) -> Signal:
+    """Return ``value``, of up to 35 bits (signed), times a factor of up to 17 bits (not negative), ``PRODUCT`` cycles later.
+
+    Two multipliers of 18 x 18 bits, as FPGAs have them, give the parts, which the second cycle adds.
+    """
+    low = register(m, f"{name}_low", value[:17] * factor if len(value) > 18 else value * factor, signed(18 + len(factor)))
+    if len(value) <= 18:
+        return register(m, name, low, low.shape())
+    high = register(m, f"{name}_high", value[17:].as_signed() * factor, signed(len(value) - 17 + len(factor)))
+    return register(m, name, (high << 17) + low, signed(len(value) + len(factor)))
+
+
+def square(m: Module, name: str, value: Value) -> Signal:
+    """Return the square of a value of up to 34 bits (signed), ``PRODUCT`` cycles later, of three small products."""
+    half = len(value) // 2
+    low, high = value[:half], value[half:].as_signed()
+    outer = register(m, f"{name}_outer", Cat((low * low)[: 2 * half], high * high), 2 * len(value))
+    cross = register(m, f"{name}_cross", high * low, signed(len(value) + 1))
+    return register(m, name, outer.as_signed() + (cross << (half + 1)), signed(2 * len(value)))
+
+
 def clip(value: Value, width: int) -> Value:
     """Return the nearest value of ``width`` bits (signed)."""
-    low, high = -(1 << (width - 1)), (1 << (width - 1)) - 1
-    return Mux(value > high, high, Mux(value < low, low, value))
+    rest = value[width - 1 :]  # all equal to the sign, if the value fits
+    return Mux(rest.any() & ~rest.all(), Cat((~rest[-1]).replicate(width - 1), rest[-1]), value[:width]).as_signed()
 
 
 def register(m: Module, name: str, value: Value, shape: Shape | int) -> Signal:
@@ -90,3 +142,10 @@ def register(m: Module, name: str, value: Value, shape: Shape | int) -> Signal:
     signal = Signal(shape, name=name, reset_less=True)
     m.d.sync += signal.eq(value)
     return signal
+
+
+def delayed(m: Module, name: str, value: Value, cycles: int) -> Value:
+    """Return ``value`` so many cycles later."""
+    for number in range(cycles):
+        value = register(m, f"{name}{number}", value, value.shape())
+    return value

@@ -15,61 +15,18 @@ Where things lie:
     averages  of output n, position p in bank n % cols at average_base + (n // cols) * period + p
 """
 
-from amaranth.hdl import Array as Choice
-from amaranth.hdl import Elaboratable, Module, Mux, Shape, Signal, Value, signed
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
-from amaranth.lib.memory import Memory
 
 from ._array import Array
+from ._fixed import register
+from ._memory import COUNT, Bank, Port
 from ._sizes import Sizes
 
-COUNT = 20
-"""Bits of every count and address of a job."""
 
-
-class Bank:
-    """Equal memories side by side, each with one read and one write port. A write names its bank; a read reads all banks.
-
-    ``beside`` gives each memory a second read port, for another block to use while the array uses the first.
-    """
-
-    def __init__(
-        self, m: Module, name: str, number: int, shape: Shape, depth: int, transparent: bool = False, beside: bool = False
-    ) -> None:
-        self.read, self.write, self.beside = [], [], []
-        for index in range(number):
-            memory = Memory(shape=shape, depth=depth, init=[])
-            m.submodules[f"{name}{index}"] = memory
-            write = memory.write_port()
-            self.write.append(write)
-            self.read.append(memory.read_port(transparent_for=(write,) if transparent else ()))
-            if beside:
-                self.beside.append(memory.read_port())
-
-
-class Port:
-    """Access to a bank of memories from outside: write one word, or read one in the next cycle."""
-
-    def __init__(self, name: str, width: int) -> None:
-        self.enable = Signal(name=f"{name}_enable")
-        self.bank = Signal(8, name=f"{name}_bank")
-        self.address = Signal(COUNT, name=f"{name}_address")
-        self.write_data = Signal(signed(width), name=f"{name}_write_data")
-        self.read_data = Signal(signed(width), name=f"{name}_read_data")
-
-    def connect_write(self, m: Module, bank: Bank) -> None:
-        for index, port in enumerate(bank.write):
-            m.d.comb += [
-                port.en.eq(self.enable & (self.bank == index)), port.addr.eq(self.address), port.data.eq(self.write_data),
-            ]  # fmt: skip
-
-    def connect_read(self, m: Module, ports: list) -> None:
-        """Connect the data. The caller connects the addresses, because the array may drive them."""
-        chosen = Signal(8)
-        m.d.sync += chosen.eq(self.bank)
-        m.d.comb += self.read_data.eq(Choice([port.data for port in ports])[chosen])
-
-
+LATENCY = 4
+"""Cycles from the last busy one to ``done``: two for a memory and the register at its output, one for the sum, and one in which
+the job is taken."""
 JOB = (
     "M", "row_folds", "col_folds", "last_rows", "last_cols", "input_base", "weight_base", "output_base", "bias_base",
     "period", "average_base", "streamed",
@@ -82,12 +39,14 @@ outside, one row of the array a cycle, not from the memory."""
 class Gemm(Elaboratable):
     """The array with its memories and controller.
 
-    ``start`` for one cycle runs the job. ``done`` is high for one cycle, 3 cycles after the last busy one: one for the memory's
-    latency, one for the sum's, and one in which the job is taken.
+    ``start`` for one cycle runs the job. ``done`` is high for one cycle, ``LATENCY`` cycles after the last busy one.
+
+    While no job runs, ``output`` and ``average`` read outputs and sums over the batch. ``beside`` gives the memories of the
+    latter a second read port, so that another block may read them while the array runs.
     """
 
-    def __init__(self, sizes: Sizes) -> None:
-        self.sizes = sizes
+    def __init__(self, sizes: Sizes, beside: bool = False) -> None:
+        self.sizes, self.beside = sizes, beside
         self.job = {name: Signal(COUNT, name=f"job_{name}") for name in JOB}
         self.start, self.busy, self.done, self.running = Signal(), Signal(), Signal(), Signal()
         self.input = Port("input", sizes.width)
@@ -105,12 +64,13 @@ class Gemm(Elaboratable):
         m.submodules.array = array = Array(s.rows, s.cols, s.width, s.sum_width)
         inputs = Bank(m, "inputs", s.rows, word, s.input_depth)
         weights = Bank(m, "weights", s.cols, word, s.weight_depth)
-        biases = Bank(m, "biases", s.cols, total, s.bias_depth)
-        outputs = Bank(m, "outputs", s.cols, total, s.output_depth)
+        biases = Bank(m, "biases", s.cols, total, s.bias_depth, block=False)  # a few words
+        # Only an array of one PE reads a sum in the cycle in which it is written.
+        outputs = Bank(m, "outputs", s.cols, total, s.output_depth, transparent=s.rows + s.cols == 2)
         self.input.connect_write(m, inputs)
         self.weight.connect_write(m, weights)
         self.bias.connect_write(m, biases)
-        self.output.connect_read(m, outputs.read)
+        self.output.connect_read(m, outputs)
 
         step, row_fold, col_fold = Signal(COUNT), Signal(COUNT), Signal(COUNT)
         first_input, weight_address, first_output = Signal(COUNT), Signal(COUNT), Signal(COUNT)
@@ -119,11 +79,12 @@ class Gemm(Elaboratable):
         token = data.StructLayout(
             {
                 "valid": 1, "first": 1, "whole": 1, "output": range(s.output_depth), "bias": range(s.bias_depth),
-                "sum": 1, "new": 1, "average": range(max(s.average_depth, 2)),
+                "sum": 1, "fresh": 1, "short": 1, "odd": 1, "average": range(max(s.average_depth, 2)),
             }
         )  # fmt: skip
         issue = Signal(token)
-        load, weight_used = Signal(), Signal()
+        load, weight_used, short = Signal(), Signal(), Signal()
+        m.d.comb += short.eq(job["period"] < 3)
 
         with m.FSM() as fsm:
             with m.State("idle"):
@@ -137,7 +98,8 @@ class Gemm(Elaboratable):
             with m.State("load"):
                 there = ~job["streamed"][0] | self.stream_valid
                 m.d.comb += [self.busy.eq(there), self.stream_ready.eq(job["streamed"][0]), load.eq(there)]
-                m.d.comb += weight_used.eq(~last_row_fold | (s.rows - 1 - step < job["last_rows"]))
+                row = (s.rows - 1 - step)[: s.rows.bit_length()]
+                m.d.comb += weight_used.eq(~last_row_fold | (row < job["last_rows"][: s.rows.bit_length()]))
                 with m.If(there):
                     m.d.sync += [step.eq(step + 1), weight_address.eq(weight_address + 1)]
                     with m.If(step == s.rows - 1):
@@ -148,7 +110,8 @@ class Gemm(Elaboratable):
                     self.busy.eq(1), issue.valid.eq(step < job["M"]), issue.first.eq(row_fold == 0),
                     issue.whole.eq(~last_col_fold), issue.output.eq(first_output + step),
                     issue.bias.eq(job["bias_base"] + col_fold), issue.sum.eq(last_row_fold & (job["period"] != 0)),
-                    issue.new.eq(first_image), issue.average.eq(first_average + position),
+                    issue.fresh.eq(first_image | short), issue.short.eq(short), issue.odd.eq(position[0]),
+                    issue.average.eq(first_average + position),
                 ]  # fmt: skip
                 m.d.sync += [step.eq(step + 1), position.eq(position + 1)]
                 with m.If(position == job["period"] - 1):
@@ -165,11 +128,10 @@ class Gemm(Elaboratable):
                         ]  # fmt: skip
                         m.next = "load"
                         with m.If(last_col_fold):
-                            m.next = "drain"
-            with m.State("drain"):
-                m.next = "last"
-            with m.State("last"):
-                m.next = "done"
+                            m.next = "drain0"
+            for number in range(LATENCY - 1):
+                with m.State(f"drain{number}"):
+                    m.next = f"drain{number + 1}" if number < LATENCY - 2 else "done"
             with m.State("done"):
                 m.d.comb += self.done.eq(1)
                 m.next = "idle"
@@ -189,53 +151,65 @@ class Gemm(Elaboratable):
                 m.d.sync += port.addr.eq(inputs.read[r - 1].addr)
             else:
                 m.d.comb += port.addr.eq(address)
-            m.d.comb += array.x[r].eq(port.data)
-        load_now, used_now = Signal(), Signal()
-        m.d.sync += [load_now.eq(load), used_now.eq(used)]
-        m.d.comb += array.load.eq(load_now)
+            m.d.comb += array.x[r].eq(inputs.data[r])
+        load_now, used_now = Signal(2), Signal(2)
+        m.d.sync += [load_now.eq(Cat(load, load_now)), used_now.eq(Cat(used, used_now))]
+        m.d.comb += array.load.eq(load_now[1])
         for c, port in enumerate(weights.read):
-            streamed = Signal(signed(self.sizes.width), name=f"streamed{c}", reset_less=True)
-            m.d.sync += streamed.eq(self.stream[c])
+            streamed = [Signal(signed(self.sizes.width), name=f"streamed{c}_{n}", reset_less=True) for n in range(2)]
+            m.d.sync += [streamed[0].eq(self.stream[c]), streamed[1].eq(streamed[0])]
             m.d.comb += port.addr.eq(weight_address)
             # A row beyond K adds nothing, whatever its operands are.
-            m.d.comb += array.weights[c].eq(Mux(used_now, Mux(self.job["streamed"][0], streamed, port.data), 0))
+            word = Mux(self.job["streamed"][0], streamed[1], weights.data[c])
+            m.d.comb += array.weights[c].eq(Mux(used_now[1], word, 0))
 
     def _collect(
         self, m: Module, array: Array, outputs: Bank, biases: Bank, token: data.StructLayout, issue: Value
     ) -> None:
-        """Connect the array's bottom edge: add a sum to that of the earlier row folds, or to the bias; sum over the batch."""
+        """Connect the array's bottom edge: add a sum to that of the earlier row folds, or to the bias; sum over the batch.
+
+        A sum over the batch is read, added to and written back in three cycles. Outputs of a map with fewer positions come
+        sooner to the same sum, so those totals are kept in two registers, for even and odd positions, and not read at all.
+        """
         s, job = self.sizes, self.job
         tokens = [issue]
-        for _ in range(s.rows + s.cols):
+        for _ in range(s.rows + s.cols + 2):
             tokens.append(Signal(token))
             m.d.sync += tokens[-1].eq(tokens[-2])
         averages = None
         if s.average_depth:
-            # Consecutive outputs of a linear layer have one address, hence transparent.
-            shape = signed(s.average_width)
-            averages = Bank(m, "averages", s.cols, shape, s.average_depth, transparent=True, beside=True)
-            self.average.connect_read(m, averages.beside)
-            m.d.comb += [port.addr.eq(self.average.address) for port in averages.beside]
+            averages = Bank(m, "averages", s.cols, signed(s.average_width), s.average_depth, beside=self.beside)
+            self.average.connect_read(m, averages.beside if self.beside else averages)
         for c in range(s.cols):
-            asked, now = tokens[s.rows + c], tokens[s.rows + c + 1]
-            used = now.valid & (now.whole | (c < job["last_cols"]))
+            early, asked, now, later = tokens[s.rows + c : s.rows + c + 4]
+            used = now.valid & (now.whole | (c < job["last_cols"][: s.cols.bit_length()]))
             sum_ = Signal(signed(s.sum_width), name=f"edge{c}")
             m.d.comb += [
-                outputs.read[c].addr.eq(Mux(self.running, asked.output, self.output.address)),
-                biases.read[c].addr.eq(asked.bias),
-                sum_.eq(Mux(now.first, biases.read[c].data, outputs.read[c].data) + array.sums[c]),
-            ]
+                biases.read[c].addr.eq(early.bias), biases.clear[c].eq(~asked.first),
+                sum_.eq((biases.data[c] | outputs.data[c]) + array.sums[c]),
+            ]  # fmt: skip
             with m.If(self.running):
+                m.d.comb += [outputs.read[c].addr.eq(early.output), outputs.clear[c].eq(asked.first)]
                 m.d.comb += [outputs.write[c].en.eq(used), outputs.write[c].addr.eq(now.output), outputs.write[c].data.eq(sum_)]
             with m.Else():
                 m.d.comb += [
                     outputs.write[c].en.eq(self.output.enable & (self.output.bank == c)),
                     outputs.write[c].addr.eq(self.output.address), outputs.write[c].data.eq(self.output.write_data),
                 ]  # fmt: skip
-            if averages is not None:
-                m.d.comb += [
-                    averages.read[c].addr.eq(asked.average),
-                    averages.write[c].en.eq(used & now.sum),
-                    averages.write[c].addr.eq(now.average),
-                    averages.write[c].data.eq(sum_ + Mux(now.new, 0, averages.read[c].data)),
-                ]
+            if averages is None:
+                continue
+            summed = register(m, f"summed{c}", used & now.sum, 1)
+            output = register(m, f"output{c}", sum_, signed(s.sum_width))
+            total = Signal(signed(s.average_width), name=f"total{c}")
+            last = [Signal.like(total, name=f"last{c}_{n}") for n in range(2)]
+            for number, kept in enumerate(last):
+                with m.If(~(later.valid & later.short)):
+                    m.d.sync += kept.eq(0)
+                with m.Elif(later.odd == number):
+                    m.d.sync += kept.eq(total)
+            with m.If(self.running | self.beside):
+                m.d.comb += [averages.read[c].addr.eq(asked.average), averages.clear[c].eq(now.fresh)]
+            m.d.comb += [
+                total.eq(output + (averages.data[c] | Mux(later.odd, last[1], last[0]))),
+                averages.write[c].en.eq(summed), averages.write[c].addr.eq(later.average), averages.write[c].data.eq(total),
+            ]  # fmt: skip

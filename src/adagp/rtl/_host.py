@@ -6,7 +6,7 @@ Interface, synchronous to ``clk`` (``rst`` is synchronous too):
 |---|---|---|
 | host_address[31:0] | in | region (4 bits), bank (8 bits), word (20 bits) |
 | host_write, host_write_data[63:0] | in | write this word at the next rising edge |
-| host_read_data[63:0] | out | the word at the previous cycle's address, sign extended |
+| host_read_data[63:0] | out | the word at the address of ``READ`` cycles before, sign extended |
 | start | in | one cycle high: run |
 | done | out | one cycle high: finished |
 | stream_valid, stream_data, stream_ready | in, in, out | words from outside, taken where valid and ready are high |
@@ -16,13 +16,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from amaranth.hdl import Signal, signed
+from amaranth.hdl import Module, Signal, Value, signed
 
 REGIONS = (
     "register", "input", "weight", "bias", "output", "average",
     "program", "profile", "table", "master", "velocity", "gradient",
 )  # fmt: skip
 """Regions of the host's addresses, in order; ``_layout.CONTENTS`` describes them. A baseline has none from "program" on."""
+READ = 6
+"""Cycles from a read's address to its word. A read may follow in every cycle."""
 BESIDE = 128
 """Added to a bank, it selects the predictor's own array, in design MAX."""
 
@@ -32,17 +34,13 @@ def address(region: str, bank: int = 0, word: int = 0) -> int:
     return REGIONS.index(region) << 28 | bank << 20 | word
 
 
-class HostPort:
-    """The signals of the port. ``stream_width`` bits arrive from outside in one cycle."""
+class Request:
+    """What the host asks for in a cycle."""
 
-    def __init__(self, stream_width: int = 64) -> None:
-        self.address = Signal(32, name="host_address")
-        self.write = Signal(name="host_write")
-        self.write_data = Signal(signed(64), name="host_write_data")
-        self.read_data = Signal(signed(64), name="host_read_data")
-        self.start, self.done = Signal(name="start"), Signal(name="done")
-        self.stream_valid, self.stream_ready = Signal(name="stream_valid"), Signal(name="stream_ready")
-        self.stream_data = Signal(stream_width, name="stream_data")
+    def __init__(self, prefix: str) -> None:
+        self.address = Signal(32, name=f"{prefix}address", reset_less=True)
+        self.write = Signal(name=f"{prefix}write")
+        self.write_data = Signal(signed(64), name=f"{prefix}write_data", reset_less=True)
 
     @property
     def region(self):
@@ -56,11 +54,32 @@ class HostPort:
     def word(self):
         return self.address[:20]
 
+
+class HostPort(Request):
+    """The signals of the port, and ``now``, the request that it has registered. ``stream_width`` bits arrive from outside in one
+    cycle."""
+
+    def __init__(self, stream_width: int = 64) -> None:
+        super().__init__("host_")
+        self.read_data = Signal(signed(64), name="host_read_data")
+        self.start, self.done = Signal(name="start"), Signal(name="done")
+        self.stream_valid, self.stream_ready = Signal(name="stream_valid"), Signal(name="stream_ready")
+        self.stream_data = Signal(stream_width, name="stream_data")
+        self.now, self.start_now = Request("now_"), Signal()
+
     @property
     def ports(self) -> list[Signal]:
         return [
             self.address, self.write, self.write_data, self.read_data, self.start, self.done,
             self.stream_valid, self.stream_ready, self.stream_data,
+        ]  # fmt: skip
+
+    def connect(self, m: Module, answer: Value) -> None:
+        """Register requests, and the answer to a read, which must be there ``READ - 1`` cycles after the request."""
+        now = self.now
+        m.d.sync += [
+            now.address.eq(self.address), now.write.eq(self.write), now.write_data.eq(self.write_data),
+            self.start_now.eq(self.start), self.read_data.eq(answer),
         ]  # fmt: skip
 
 

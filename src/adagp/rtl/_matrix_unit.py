@@ -5,10 +5,12 @@ come from outside while they are loaded (LOW) or lie in the weight banks beside 
 """
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
 
-from ._gemm import COUNT, JOB, Gemm
-from ._host import REGIONS, HostPort
+from ._fixed import delayed
+from ._gemm import JOB, Gemm
+from ._host import REGIONS, HostPort, Request
+from ._memory import COUNT, READ
 from ._sizes import Sizes
 
 MEMORIES = ("input", "weight", "bias", "output", "average")
@@ -33,40 +35,36 @@ class MatrixUnit(Elaboratable):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        host = self.host
+        host, request = self.host, self.host.now
         m.submodules.gemm = gemm = Gemm(self.sizes)
         busy, total, running = Signal(32), Signal(32), Signal()
-        m.d.comb += [gemm.start.eq(host.start), host.done.eq(gemm.done), self.busy.eq(gemm.busy)]
-        with m.If(host.start):
-            m.d.sync += [busy.eq(0), total.eq(1), running.eq(1)]
+        m.d.comb += [gemm.start.eq(host.start_now), host.done.eq(gemm.done), self.busy.eq(gemm.busy)]
+        with m.If(host.start_now):
+            m.d.sync += [busy.eq(0), total.eq(2), running.eq(1)]  # the start is a cycle old
         with m.Elif(running):
             m.d.sync += [busy.eq(busy + gemm.busy), total.eq(total + 1)]
             with m.If(gemm.done):
                 m.d.sync += [running.eq(0), total.eq(total)]
         for index, signal in enumerate(gemm.job.values()):
             register = Signal(COUNT, name=f"register_{JOB[index]}")
-            with m.If(host.write & (host.region == REGIONS.index("register")) & (host.word == index)):
-                m.d.sync += register.eq(host.write_data)
+            with m.If(request.write & (request.region == REGIONS.index("register")) & (request.word == index)):
+                m.d.sync += register.eq(request.write_data)
             m.d.comb += signal.eq(register)
-        memory_ports(m, host, {name: getattr(gemm, name) for name in MEMORIES})
+        memory_ports(m, request, {name: getattr(gemm, name) for name in MEMORIES})
         m.d.comb += [gemm.stream_valid.eq(host.stream_valid), host.stream_ready.eq(gemm.stream_ready)]
         m.d.comb += [word.eq(host.stream_data.word_select(c, self.sizes.width)) for c, word in enumerate(gemm.stream)]
-        asked = Signal(32)
-        m.d.sync += asked.eq(host.address)
-        with m.Switch(asked[28:]):
-            with m.Case(REGIONS.index("output")):
-                m.d.comb += host.read_data.eq(gemm.output.read_data)
-            with m.Case(REGIONS.index("average")):
-                m.d.comb += host.read_data.eq(gemm.average.read_data)
-            with m.Default():
-                m.d.comb += host.read_data.eq(Choice([busy, total])[asked[0] ^ (BUSY & 1)])
+        count, average = request.region == REGIONS.index("register"), request.region == REGIONS.index("average")
+        asked = delayed(m, "asked", Cat(request.word[0], count, average), READ)
+        counts = Choice([busy, total])[asked[0] ^ (BUSY & 1)]
+        host.connect(m, Mux(asked[1], counts, Mux(asked[2], gemm.average.read_data, gemm.output.read_data)))
         return m
 
 
-def memory_ports(m: Module, host: HostPort, ports: dict) -> None:
+def memory_ports(m: Module, request: Request, ports: dict) -> None:
     """Connect ports of memories to the host's regions of the same names."""
     for name, port in ports.items():
         m.d.comb += [
-            port.enable.eq(host.write & (host.region == REGIONS.index(name))),
-            port.bank.eq(host.bank), port.address.eq(host.word), port.write_data.eq(host.write_data),
+            port.enable.eq(request.write & (request.region == REGIONS.index(name))),
+            port.bank.eq(request.bank), port.address.eq(request.word), port.write_data.eq(request.write_data),
+            port.read_bank.eq(request.bank), port.read_address.eq(request.word),
         ]  # fmt: skip

@@ -14,12 +14,14 @@ from amaranth.hdl import Array as Choice
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed
 from amaranth.lib import data
 
-from ._fixed import Widths, narrow
-from ._gemm import COUNT, Port
+from ._fixed import NARROW, Widths, delayed, narrow_by, register
+from ._memory import COUNT, READ, Port
 
 LOOPS = 6
-LATENCY = 1
-"""Cycles from an address to its word, of the memories that are read."""
+SUMMED = READ + NARROW + 1
+"""Cycles from a step of the counters to the value that is summed."""
+STAGES = SUMMED + 1 + NARROW
+"""Cycles from a step of the counters to the result."""
 WALKS = ("first", "second", "to")
 """Addresses of a job: of the word, of the second word of a pair, of the word that is written."""
 STRIDES = ("first", "first_bank", "second", "second_bank", "to", "to_col", "to_row", "y", "x")
@@ -41,8 +43,7 @@ not narrow the result; otherwise shift low bits of it are rounded away."""
 class Move(Elaboratable):
     """The block. ``start`` for one cycle runs it; ``done`` is high for one cycle, one cycle after the last write.
 
-    It moves one word a cycle to operands. To the output banks, whose port it then shares between reads and writes, a word takes
-    one cycle more, and a pair two.
+    It moves one word a cycle, and a pair takes two.
     """
 
     def __init__(self, rows: int, cols: int, sum_width: int, widths: Widths) -> None:
@@ -90,25 +91,21 @@ class Move(Elaboratable):
         outside = (y < 0) | (y >= job["height"]) | (x < 0) | (x >= job["width"])
 
         to_outputs = job["target"] == TARGETS.index("output")
-        second, slot, drain = Signal(), Signal(), Signal(range(LATENCY + 3))
+        second, drain = Signal(), Signal(range(STAGES + 1))
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.start):
                     m.next = "read"
 
             def follow(m: Module) -> None:
-                """Go on after a word: write, read the next one, or end."""
+                """Go on after a word: read the next one, or end."""
                 m.d.comb += advance.eq(1)
-                with m.If(to_outputs & closes):
-                    m.next = "write"
-                with m.Else():
-                    m.next = "read"
-                    with m.If(over):
-                        m.next = "drain"
+                m.next = "read"
+                with m.If(over):
+                    m.d.sync += drain.eq(STAGES)
+                    m.next = "drain"
 
-            last = Signal()
             with m.State("read"):
-                m.d.sync += last.eq(over)
                 with m.If(job["pair"] == 0):
                     follow(m)
                 with m.Else():
@@ -116,16 +113,9 @@ class Move(Elaboratable):
             with m.State("second"):
                 m.d.comb += second.eq(1)
                 follow(m)
-            with m.State("write"):
-                m.d.comb += slot.eq(1)
-                m.next = "read"
-                with m.If(last):
-                    m.next = "drain"
             with m.State("drain"):
-                m.d.comb += slot.eq(1)
-                m.d.sync += drain.eq(drain + 1)
-                with m.If(drain == LATENCY + 1):
-                    m.d.sync += drain.eq(0)
+                m.d.sync += drain.eq(drain - 1)
+                with m.If(drain == 0):
                     m.next = "done"
             with m.State("done"):
                 m.d.comb += self.done.eq(1)
@@ -138,29 +128,25 @@ class Move(Elaboratable):
             tokens[0].valid.eq(advance), tokens[0].outside.eq(outside), tokens[0].opens.eq(opens), tokens[0].closes.eq(closes),
             tokens[0].word.eq(word), tokens[0].col.eq(col), tokens[0].row.eq(row),
         ]  # fmt: skip
-        for stage in range(1, LATENCY + 2):
+        for stage in range(1, STAGES + 1):
             tokens.append(Signal(token, name=f"token{stage}"))
             m.d.sync += tokens[-1].eq(tokens[-2])
         self._compute(m, tokens, sums)
 
-        # The last result, which waits for its turn where reads and writes share a port.
         now = tokens[-1]
-        held, written = Signal(token), Signal(signed(len(self.output.write_data)))
-        m.d.sync += held.valid.eq(now.valid & now.closes)
-        ready = Signal()
-        with m.If(self.start):
-            m.d.sync += ready.eq(0)
-        with m.If(now.valid & now.closes):
-            m.d.sync += [held.eq(now), written.eq(self._result), ready.eq(1)]
+        held, written = register(m, "held", now, token), register(m, "written", self._result, len(self.output.write_data))
+        writes = Signal()
+        m.d.sync += writes.eq(now.valid & now.closes)
         m.d.comb += [
-            self.output.enable.eq(slot & ready & to_outputs), self.output.write_data.eq(written),
-            self.output.bank.eq(Mux(slot, held.col, Mux(second, walks["second"]["second_bank"], walks["first"]["first_bank"]))),
-            self.output.address.eq(Mux(slot, held.word, Mux(second, walks["second"]["word"], walks["first"]["word"]))),
-            self.master.address.eq(walks["first"]["word"]),
+            self.output.enable.eq(writes & to_outputs), self.output.write_data.eq(written),
+            self.output.bank.eq(held.col), self.output.address.eq(held.word),
+            self.output.read_bank.eq(Mux(second, walks["second"]["second_bank"], walks["first"]["first_bank"])),
+            self.output.read_address.eq(Mux(second, walks["second"]["word"], walks["first"]["word"])),
+            self.master.read_address.eq(walks["first"]["word"]),
         ]  # fmt: skip
         for name, port in self.targets.items():
             m.d.comb += [
-                port.enable.eq(held.valid & (job["target"] == TARGETS.index(name))), port.write_data.eq(written),
+                port.enable.eq(writes & (job["target"] == TARGETS.index(name))), port.write_data.eq(written),
                 port.bank.eq(held.row if name == "input" else held.col),
                 # A fold of weights lies with its last row first.
                 port.address.eq(held.word if name == "input" else held.word + (self.rows - 1) - held.row),
@@ -193,24 +179,19 @@ class Move(Elaboratable):
     def _compute(self, m: Module, tokens: list[Signal], sums) -> None:
         """Compute the result from the words that arrive: ``self._result``, with the last token."""
         job, w = self.job, self.widths
-        now = tokens[-2]
-        arrived = Signal(sums)
-        m.d.comb += arrived.eq(Mux(job["master"][0], self.master.read_data, self.output.read_data))
-        earlier = Signal(sums)  # the first word of a pair came a cycle before
-        m.d.sync += earlier.eq(self.output.read_data)
-        plain = Mux(now.outside | (job["rectify"][0] & (arrived < 0)), 0, arrived)
-        less = narrow(earlier, job["first_shift"][:6], w.operand) - narrow(arrived, job["second_shift"][:6], w.operand)
-        value, total = Signal(sums), Signal(sums)
-        with m.Switch(job["pair"][:2]):
-            with m.Case(MASK):
-                m.d.comb += value.eq(Mux(earlier > 0, arrived, 0))
-            with m.Case(SUBTRACT):
-                m.d.comb += value.eq(less)
-            with m.Default():
-                m.d.comb += value.eq(plain)
-        with m.If(now.valid):
-            m.d.sync += total.eq(Mux(now.opens, value, total + value))
-        self._result = Mux(job["wide"][0], total, narrow(total, job["shift"][:6], w.operand))
+        arrived = Mux(job["master"][0], self.master.read_data, self.output.read_data)
+        earlier = register(m, "earlier", self.output.read_data, sums)  # the first word of a pair came a cycle before
+        zero = tokens[READ].outside | (job["rectify"][0] & (arrived < 0))
+        plain = register(m, "plain", Mux(zero, 0, arrived), sums)
+        masked = register(m, "masked", Mux(earlier > 0, arrived, 0), sums)
+        kept = delayed(m, "kept", Mux(job["pair"] == MASK, masked, plain), NARROW - 1)
+        less = narrow_by(m, "less_first", earlier, job["first_shift"][:6], w.operand)
+        less = less - narrow_by(m, "less_second", arrived, job["second_shift"][:6], w.operand)
+        value, total = register(m, "value", Mux(job["pair"] == SUBTRACT, less, kept), sums), Signal(sums)
+        with m.If(tokens[SUMMED].valid):
+            m.d.sync += total.eq(Mux(tokens[SUMMED].opens, value, total + value))
+        narrowed = narrow_by(m, "narrowed", total, job["shift"][:6], w.operand)
+        self._result = Mux(job["wide"][0], delayed(m, "total", total, NARROW), narrowed)
 
 
 def differences(counts: Sequence[int], strides: Sequence[int]) -> list[int]:

@@ -5,17 +5,17 @@ a table, which the host writes for each map size.
 """
 
 import numpy as np
-from amaranth.hdl import Elaboratable, Module, Signal, signed
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed
 from amaranth.lib import data
-from amaranth.lib.memory import Memory
 
 from .._errors import UsageError
-from ._fixed import Widths, narrow
-from ._gemm import COUNT, Port
+from ._fixed import NARROW, PRODUCT, Widths, delayed, narrow_by, product, register
+from ._memory import COUNT, WORD, Port, memory
 
-POOL = ("channels", "positions", "width", "sums", "bins", "target", "mean_shift", "shift")
-"""Fields of a pooling job. positions, width: of a map. sums, bins, target: where a layer's sums over the batch, its table and
-its pooled maps begin. mean_shift, shift: low bits to round away before and after the division."""
+POOL = ("mean_shift", "channels", "positions", "width", "sums", "bins", "target", "shift")
+"""Fields of a pooling job. mean_shift, shift: low bits to round away before and after the division; who gives the words does the
+former. positions, width: of a map. sums, bins, target: where a layer's sums over the batch, its table and its pooled maps begin.
+"""
 
 LARGEST = 255
 """Largest side of a map: a bin's sides are bytes."""
@@ -48,79 +48,98 @@ def bin_words(table: np.ndarray) -> np.ndarray:
     return first | height << 16 | width << 24 | reciprocal << 32
 
 
-class Pool(Elaboratable):
-    """The pooling block. For each map and bin it sums pixels, one a cycle, and then divides by a product.
+STAGES = WORD + 2 + PRODUCT + NARROW
+"""Cycles from a pixel's step to the write of its bin: one for the address, the word's, one for the sum, the division's."""
 
-    ``done`` is high in the cycle after the last write.
+
+class Pool(Elaboratable):
+    """The pooling block. For each map and bin it sums pixels, one a cycle, and divides by a product.
+
+    ``sums`` gives words that are narrowed to means, ``WORD`` cycles after their address. ``done`` is high in the cycle after
+    the last write.
     """
 
-    def __init__(self, cols: int, side: int, depth: int, sum_width: int, average_width: int, widths: Widths) -> None:
+    def __init__(self, cols: int, side: int, depth: int, sum_width: int, widths: Widths) -> None:
         if depth < side**2:
             raise UsageError(f"pooling to {side} x {side} needs room for {side**2} bins or more, got {depth}")
         self.cols, self.side, self.depth, self.widths = cols, side, depth, widths
         self.job = {name: Signal(COUNT, name=f"pool_{name}") for name in POOL}
         self.start, self.done = Signal(), Signal()
-        self.sums = Port("pool_sums", average_width)
+        self.sums = Port("pool_sums", widths.mean)
         self.target = Port("pool_target", sum_width)
         self.table = Port("pool_table", 64)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        job, w = self.job, self.widths
-        m.submodules.table = memory = Memory(shape=BIN.size, depth=self.depth, init=[])
-        write, read = memory.write_port(), memory.read_port()
+        job, w, bins = self.job, self.widths, self.side**2
+        m.submodules.table = table = memory(BIN.size, self.depth)
+        write, read = table.write_port(), table.read_port()
         m.d.comb += [
             write.en.eq(self.table.enable), write.addr.eq(self.table.address), write.data.eq(self.table.write_data),
         ]  # fmt: skip
-        channel, number, at, y, x, bank, fold_base, target = (
-            Signal(COUNT, name=name) for name in ("channel", "number", "at", "y", "x", "bank", "fold_base", "target")
-        )
-        pixels = 2 * LARGEST.bit_length()
-        total, product = Signal(signed(w.mean + pixels)), Signal(signed(w.mean + pixels + w.factor + 1))
-        here = Signal(BIN)
-        asked, arrived = Signal(), Signal()
-        m.d.sync += arrived.eq(asked)
-        m.d.comb += [
-            read.addr.eq(job["bins"] + number), here.as_value().eq(read.data),
-            self.sums.bank.eq(bank), self.sums.address.eq(job["sums"] + fold_base + here.first + at + x),
-        ]  # fmt: skip
-        with m.If(arrived):
-            m.d.sync += total.eq(total + narrow(self.sums.read_data, job["mean_shift"][:6], w.mean))
+        # The table is read two bins ahead: the next one is at the memory's output.
+        here, advance = Signal(BIN), Signal()
+        ahead, place = Signal(range(bins)), Signal(COUNT)
+        m.d.comb += [read.addr.eq(place), read.en.eq(advance)]
+        with m.If(advance):
+            m.d.sync += [here.eq(read.data), ahead.eq(ahead + 1), place.eq(place + 1)]
+            with m.If(ahead == bins - 1):
+                m.d.sync += [ahead.eq(0), place.eq(job["bins"])]
+
+        channel, number, bank, map_base = Signal(COUNT), Signal(range(bins)), Signal(range(self.cols)), Signal(COUNT)
+        x, y, line = Signal(8), Signal(8), Signal(16)
+        pixel, over, left_to_do = Signal(), Signal(), Signal(range(STAGES + 1))
+        right, bottom = x == here.width - 1, y == here.height - 1
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.start):
-                    m.d.sync += [signal.eq(0) for signal in (channel, number, bank, fold_base)]
-                    m.d.sync += target.eq(job["target"])
-                    m.next = "bin"
-            with m.State("bin"):
-                m.d.sync += [at.eq(0), y.eq(0), x.eq(0), total.eq(0)]
+                    m.d.sync += [signal.eq(0) for signal in (channel, number, bank, x, y, line, ahead)]
+                    m.d.sync += [map_base.eq(job["sums"]), place.eq(job["bins"])]
+                    m.next = "first"
+            with m.State("first"):
+                m.d.comb += advance.eq(1)
+                m.next = "second"
+            with m.State("second"):
+                m.d.comb += advance.eq(1)
                 m.next = "sum"
             with m.State("sum"):
-                m.d.comb += asked.eq(1)
-                m.d.sync += x.eq(x + 1)
-                with m.If(x == here.width - 1):
-                    m.d.sync += [x.eq(0), y.eq(y + 1), at.eq(at + job["width"])]
-                    with m.If(y == here.height - 1):
-                        m.next = "last"
-            with m.State("last"):
-                m.next = "divide"
-            with m.State("divide"):
-                m.d.sync += product.eq(total * here.reciprocal.as_unsigned())
-                m.next = "write"
-            with m.State("write"):
-                m.d.comb += [
-                    self.target.enable.eq(1), self.target.address.eq(target),
-                    self.target.write_data.eq(narrow(product, job["shift"][:6], w.operand)),
-                ]  # fmt: skip
-                m.d.sync += [target.eq(target + 1), number.eq(number + 1)]
-                m.next = "bin"
-                with m.If(number == self.side**2 - 1):
-                    m.d.sync += [number.eq(0), channel.eq(channel + 1), bank.eq(bank + 1)]
-                    with m.If(bank == self.cols - 1):
-                        m.d.sync += [bank.eq(0), fold_base.eq(fold_base + job["positions"])]
-                    with m.If(channel == job["channels"] - 1):
-                        m.next = "done"
-            with m.State("done"):
-                m.d.comb += self.done.eq(1)
-                m.next = "idle"
+                m.d.comb += pixel.eq(1)
+                m.d.sync += [x.eq(x + 1), left_to_do.eq(STAGES)]
+                with m.If(right):
+                    m.d.sync += [x.eq(0), y.eq(y + 1), line.eq(line + job["width"])]
+                with m.If(right & bottom):
+                    m.d.comb += [advance.eq(1), over.eq(1)]
+                    m.d.sync += [y.eq(0), line.eq(0), number.eq(number + 1)]
+                    with m.If(number == bins - 1):
+                        m.d.sync += [number.eq(0), channel.eq(channel + 1), bank.eq(bank + 1)]
+                        with m.If(bank == self.cols - 1):
+                            m.d.sync += [bank.eq(0), map_base.eq(map_base + job["positions"])]
+                        with m.If(channel == job["channels"] - 1):
+                            m.next = "drain"
+            with m.State("drain"):
+                m.d.sync += left_to_do.eq(left_to_do - 1)
+                with m.If(left_to_do == 0):
+                    m.d.comb += self.done.eq(1)
+                    m.next = "idle"
+
+        base, step = register(m, "base", map_base + here.first, COUNT), register(m, "step", line + x, 17)
+        m.d.comb += [self.sums.read_bank.eq(register(m, "from_bank", bank, len(bank))), self.sums.read_address.eq(base + step)]
+        # The word is added to its bin's sum; at the bin's end the sum is divided.
+        began = Signal()
+        arrives = delayed(m, "arrives", pixel, WORD + 1)
+        ends = delayed(m, "ends", over, WORD + 1)
+        total = Signal(signed(w.mean + 2 * LARGEST.bit_length()))
+        with m.If(arrives):
+            m.d.sync += [total.eq(Mux(began, total, 0) + self.sums.read_data), began.eq(~ends)]
+        reciprocal = delayed(m, "reciprocal", here.reciprocal, WORD + 2)
+        divided = narrow_by(m, "divided", product(m, "product", total, reciprocal), job["shift"][:6], w.operand)
+        target = Signal(COUNT)
+        m.d.comb += [
+            self.target.enable.eq(delayed(m, "divides", ends, STAGES - WORD - 1)), self.target.address.eq(target),
+            self.target.write_data.eq(divided),
+        ]  # fmt: skip
+        with m.If(self.start):
+            m.d.sync += target.eq(job["target"])
+        with m.Elif(self.target.enable):
+            m.d.sync += target.eq(target + 1)
         return m

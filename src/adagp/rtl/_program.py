@@ -9,7 +9,7 @@ from ..accelerator import gemm_cycles
 from ..schedule import LadderSchedule
 from ._extension import Extension
 from ._layout import gemm_job
-from ._gemm import COUNT
+from ._memory import COUNT
 from ._plan import Plan
 from ._sequencer import BP, GP, UNITS, Ladder
 from ._sizes import Sizes
@@ -250,7 +250,7 @@ def ladder_registers(schedule: LadderSchedule, batches: int) -> list[int]:
     if len(rungs) > Ladder.RUNGS:
         raise UsageError(f"the hardware's ladder has {Ladder.RUNGS} rungs with the last one, the schedule {len(rungs)}")
     rungs = [(0, 0, 0)] * (Ladder.RUNGS - len(rungs)) + rungs
-    return [schedule.warm_up_epochs, batches, *(number for rung in rungs for number in rung)]
+    return [schedule.warm_up_epochs, 0, 1, batches, *(number for rung in rungs for number in (*rung, 0))]
 
 
 def hardware_for(programs: Sequence[Program]) -> Extension:

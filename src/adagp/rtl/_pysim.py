@@ -1,13 +1,14 @@
 """Simulation of a host's script on a design in pysim, Amaranth's own simulator."""
 
 import warnings
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
 from amaranth.hdl import Elaboratable
 from amaranth.sim import Simulator
 
-from ._host import Answers, Script
+from ._host import READ, Answers, Script
 
 LIMIT = 1_000_000
 
@@ -28,16 +29,28 @@ def run_pysim(top: Elaboratable, script: Script, probe: Callable | None = None) 
             ctx.set(host.stream_valid, bool(stream))
             ctx.set(host.stream_data, stream[-1] if stream else 0)
 
-        for kind, where, value in script.steps:
+        asked: deque[bool] = deque([False] * (READ - 1))  # whether a cycle asked for a word, the oldest first
+
+        async def tick(reads: bool = False) -> None:
+            await ctx.tick()
+            asked.append(reads)
+            if asked.popleft():
+                words.append(ctx.get(host.read_data))
+
+        for kind, where, value in [*script.steps, ("wait", 0, 0)]:
+            if kind != "read":
+                while any(asked):
+                    await tick()
             ctx.set(host.address, where)
+            if kind == "wait":
+                return
             if kind == "write":
                 ctx.set(host.write, 1)
                 ctx.set(host.write_data, value)
                 await ctx.tick()
                 ctx.set(host.write, 0)
             elif kind == "read":
-                await ctx.tick()
-                words.append(ctx.get(host.read_data))
+                await tick(reads=True)
             else:
                 offer()
                 ctx.set(host.start, 1)

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Const, Elaboratable, Module, Mux, Signal, signed
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed
 
-from ._gemm import COUNT, JOB, Bank, Port
+from ._fixed import register
+from ._gemm import JOB
+from ._memory import COUNT, Bank, Port, memory
 from ._pool import POOL
 from ._unfold import UNFOLD
 from ._update import UPDATE
@@ -42,21 +44,34 @@ class Sequencer(Elaboratable):
         self.fields = [Signal(COUNT, name=f"field{index}") for index in range(number)]
         self.starts = {unit: Signal(name=f"start_{unit}") for unit in units}
         self.dones = {unit: Signal(name=f"done_{unit}") for unit in units}
+        self.runs = {unit: Signal(name=f"runs_{unit}") for unit in units}
+        """Which unit runs, from the cycle after its start on."""
         self.squares = Signal(64)
         self.program = Port("program", 64)
         self.profile = Port("profile", 64)
+        self.asked = Signal()
+        """Whether the host reads the profile."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        program = Bank(m, "program", len(self.fields), signed(COUNT), self.depth)
+        # A step is read from the memory while the one before it runs; ``self.fields`` hold it.
+        following = Signal(range(self.depth + 1))
+        program = [memory(signed(COUNT), self.depth) for _ in self.fields]
+        words = []
+        for index, fields in enumerate(program):
+            m.submodules[f"program{index}"] = fields
+            write, read = fields.write_port(), fields.read_port()
+            words.append(read.data)
+            m.d.comb += [
+                write.en.eq(self.program.enable & (self.program.bank == index)), write.addr.eq(self.program.address),
+                write.data.eq(self.program.write_data), read.addr.eq(following),
+            ]  # fmt: skip
         profile = Bank(m, "profile", len(PROFILE), signed(64), self.depth)
-        self.program.connect_write(m, program)
-        self.profile.connect_read(m, profile.read)
-        m.d.comb += [port.addr.eq(self.profile.address) for port in profile.read]
-        m.d.comb += [port.addr.eq(self.behind) for port in program.read]
-        m.d.comb += [field.eq(port.data) for field, port in zip(self.fields, program.read, strict=True)]
+        self.profile.connect_read(m, profile, asked=self.asked)
         unit, phases, after = self.fields[: len(HEAD)]
         names = list(self.units)
+        unit = unit[: (len(names) - 1).bit_length()]
+        m.d.sync += [signal.eq(unit == names.index(name)) for name, signal in self.runs.items()]
         cycles, busy, waited = Signal(32), Signal(32), Signal(32)
         done = Signal()
 
@@ -72,7 +87,9 @@ class Sequencer(Elaboratable):
                     m.next = "read"
             with m.State("read"):
                 m.d.sync += [cycles.eq(0), busy.eq(0), waited.eq(0)]
+                m.d.sync += [field.eq(word) for field, word in zip(self.fields, words, strict=True)]
                 with m.If(self.ready):
+                    m.d.sync += following.eq(following + 1)
                     m.next = "begin"
             with m.State("begin"):
                 with m.If(~Mux(self.gp, phases[0], phases[1])):
@@ -81,7 +98,7 @@ class Sequencer(Elaboratable):
                     m.d.sync += waited.eq(waited + 1)
                 with m.Elif(unit == names.index("end")):
                     m.d.comb += done.eq(1)
-                    m.d.sync += self.ended.eq(1)
+                    m.d.sync += [self.ended.eq(1), following.eq(0)]
                     m.next = "idle"
                 with m.Elif(unit == names.index("host")):
                     m.d.comb += done.eq(1)
@@ -109,36 +126,52 @@ class Ladder(Elaboratable):
     Every epoch starts a new group, as in ``LadderSchedule`` for epochs that hold a whole group. A shorter epoch passes its
     place on to the next one there, but not here.
 
-    ``advance`` for one cycle steps to the next batch. ``ready`` is high once ``gp`` is that of the batch, at most one cycle
-    later for each rung.
+    The host writes register after register (``ladder_registers``): the words of ``RUNG`` for the warm-up and for each rung.
+    ``advance`` for one cycle steps to the next batch. ``ready`` is high once ``gp`` is that of the batch, at most ``SETTLE``
+    cycles later for each rung.
     """
 
     RUNGS = 4
-    REGISTERS = ("warm_up", "batches", *(f"{name}{rung}" for rung in range(RUNGS) for name in ("epochs", "gp", "bp")))
-    """Epochs of warm-up, batches in an epoch, and the rungs; the last rung's epochs are ignored."""
+    RUNG = ("epochs", "gp", "bp", "batches")
+    """Epochs of a rung, which the last one's are ignored, its batches of Phase GP and then of Phase BP, and the batches of an
+    epoch, which only the warm-up's count."""
+    REGISTERS = len(RUNG) * (1 + RUNGS)
+    SETTLE = 4
 
     def __init__(self) -> None:
-        self.registers = {name: Signal(COUNT, name=f"ladder_{name}") for name in self.REGISTERS}
+        self.registers = Port("ladder", COUNT)
         self.advance, self.ready, self.gp = Signal(), Signal(), Signal()
         self.restart = Signal()
         """Return to the first batch of the first epoch."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        value = self.registers
         rung, epoch, batch, group = Signal(range(self.RUNGS + 1)), Signal(COUNT), Signal(COUNT), Signal(COUNT)
-        rungs = range(self.RUNGS)
-        length = Choice([value["warm_up"], *(value[f"epochs{r}"] for r in rungs)])[rung]
-        gp = Choice([Const(0), *(value[f"gp{r}"] for r in rungs)])[rung]
-        whole = Choice([Const(1), *(value[f"gp{r}"] + value[f"bp{r}"] for r in rungs)])[rung]
-        over = (rung != self.RUNGS) & (epoch >= length)
-        m.d.comb += [self.ready.eq(~over), self.gp.eq(group < gp)]
+        place, field, write = self.registers.address[2:], self.registers.address[:2], self.registers.enable
+        words = []
+        for index, name in enumerate(self.RUNG[:3]):
+            bank = Bank(m, name, 1, COUNT, self.RUNGS + 1, block=False)
+            words += bank.data
+            m.d.comb += [
+                bank.read[0].addr.eq(rung), bank.write[0].addr.eq(place), bank.write[0].data.eq(self.registers.write_data),
+                bank.write[0].en.eq(write & (field == index)),
+            ]  # fmt: skip
+        length, gp, bp = words
+        last, batches = register(m, "last", gp + bp - 1, COUNT), Signal(COUNT)
+        with m.If(write & (field == 3) & (place == 0)):
+            m.d.sync += batches.eq(self.registers.write_data)
+        settling, over = Signal(range(self.SETTLE)), Signal()
+        settled = settling == 0
+        m.d.comb += [over.eq(settled & (rung != self.RUNGS) & (epoch >= length)), self.ready.eq(settled & ~over)]
+        m.d.comb += self.gp.eq(group < gp)
+        with m.If(~settled):
+            m.d.sync += settling.eq(settling - 1)
         with m.If(over):
-            m.d.sync += [rung.eq(rung + 1), epoch.eq(0)]
+            m.d.sync += [rung.eq(rung + 1), epoch.eq(0), settling.eq(self.SETTLE - 1)]
         with m.If(self.advance):
-            m.d.sync += [batch.eq(batch + 1), group.eq(Mux(group == whole - 1, 0, group + 1))]
-            with m.If(batch == value["batches"] - 1):
+            m.d.sync += [batch.eq(batch + 1), group.eq(Mux(group == last, 0, group + 1))]
+            with m.If(batch == batches - 1):
                 m.d.sync += [batch.eq(0), group.eq(0), epoch.eq(epoch + 1)]
         with m.If(self.restart):
-            m.d.sync += [rung.eq(0), epoch.eq(0), batch.eq(0), group.eq(0)]
+            m.d.sync += [rung.eq(0), epoch.eq(0), batch.eq(0), group.eq(0), settling.eq(self.SETTLE - 1)]
         return m

@@ -127,7 +127,7 @@ class TrainedBatch:
             row["cycles"] += step["busy"] if step["unit"] == "gemm" else step["cycles"]
             row["model_cycles"] += step["model_cycles"]
             latency += step["cycles"] - step["busy"] if step["unit"] == "gemm" else 0
-        rest = {"latency of products": latency, "sequencer": 2 * len(self.program.steps) + len(self.totals)}
+        rest = {"latency of products": latency, "sequencer": 2 * (len(self.program.steps) + len(self.totals))}
         return [*rows.values(), *({"component": name, "unit": "", "cycles": n, "model_cycles": 0} for name, n in rest.items())]
 
 

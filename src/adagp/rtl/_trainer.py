@@ -5,17 +5,18 @@ host has written softmax less one-hot. The ladder gives the phase of each batch.
 """
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value
 
 from .._predictor_size import PredictorSize
-from ._fixed import Widths
-from ._gemm import JOB, Gemm, Port
+from ._fixed import Widths, delayed, narrow_by
+from ._gemm import JOB, Gemm
 from ._host import REGIONS, HostPort
+from ._memory import READ, Port
 from ._move import MOVE, Move
 from ._pool import POOL, Pool
 from ._sequencer import HEAD, Ladder, Sequencer
 from ._sizes import Sizes
-from ._update import LEARN, Update
+from ._update import LEARN, STATES, Update
 
 TRAIN_UNITS = {"end": (), "host": (), "move": MOVE, "gemm": JOB, "pool": POOL, "update": LEARN}
 """Units that a step can run, and the fields of their jobs, as ``_sequencer.UNITS``."""
@@ -38,7 +39,7 @@ class Trainer(Elaboratable):
         self.host = HostPort(sizes.cols * sizes.width)
         self.gemm = Gemm(sizes)
         self.move = Move(sizes.rows, sizes.cols, sizes.sum_width, widths)
-        self.pool = Pool(sizes.cols, predictor.pool, table_depth, sizes.sum_width, sizes.average_width, widths)
+        self.pool = Pool(sizes.cols, predictor.pool, table_depth, sizes.sum_width, widths)
         self.update = Update(sizes.rows, sizes.cols, state_depth, sizes.sum_width, widths, learns=True)
         self.sequencer = Sequencer(program_depth, TRAIN_UNITS)
         self.ladder = Ladder()
@@ -58,11 +59,11 @@ class Trainer(Elaboratable):
             m.d.comb += [signal.eq(field) for signal, field in zip(unit.job.values(), jobs, strict=False)]
         running, total = Signal(), Signal(32)
         m.d.comb += [
-            sequencer.start.eq(host.start), sequencer.gp.eq(ladder.gp), sequencer.ready.eq(ladder.ready),
+            sequencer.start.eq(host.start_now), sequencer.gp.eq(ladder.gp), sequencer.ready.eq(ladder.ready),
             sequencer.busy.eq(gemm.busy), host.done.eq(running & sequencer.idle),
         ]  # fmt: skip
-        with m.If(host.start):
-            m.d.sync += [running.eq(1), total.eq(1)]
+        with m.If(host.start_now):
+            m.d.sync += [running.eq(1), total.eq(2)]  # the start is a cycle old
         with m.Elif(host.done):
             m.d.sync += running.eq(0)
             m.d.comb += ladder.advance.eq(sequencer.ended)
@@ -70,64 +71,77 @@ class Trainer(Elaboratable):
             m.d.sync += total.eq(total + 1)
         self._registers(m)
         self._memories(m, running)
-        asked = Signal(32)
-        m.d.sync += asked.eq(host.address)
-        readers = {
-            "output": gemm.output.read_data, "average": gemm.average.read_data, "profile": sequencer.profile.read_data,
-            **{name: port.read_data for name, port in self.update.state.items()},
-        }  # fmt: skip
-        with m.Switch(asked[28:]):
-            for region, value in readers.items():
-                with m.Case(REGIONS.index(region)):
-                    m.d.comb += host.read_data.eq(value)
-            with m.Default():
-                m.d.comb += host.read_data.eq(Choice([total, ladder.gp])[asked[0]])
+        self._answers(m, total)
         return m
 
+    def _asks(self, region: str) -> Value:
+        return self.host.now.region == REGIONS.index(region)
+
+    def _answers(self, m: Module, total: Signal) -> None:
+        """Join what the host reads. Words that nobody else reads are 0 unless they are asked for."""
+        count = delayed(m, "count", self.host.now.word[0], READ)
+        sources = {
+            "register": Choice([total, self.ladder.gp])[count], "output": self.gemm.output.read_data,
+            "average": self.gemm.average.read_data, "master": self.update.states.read_data,
+            "velocity": self.update.states.read_data,
+        }  # fmt: skip
+        m.d.comb += self.sequencer.asked.eq(self._asks("profile"))
+        answer: Value = self.sequencer.profile.read_data
+        for region, value in sources.items():
+            answer |= Mux(delayed(m, f"asks_{region}", self._asks(region), READ), value, 0)
+        self.host.connect(m, answer)
+
     def _registers(self, m: Module) -> None:
-        host, ladder = self.host, self.ladder
-        write = host.write & (host.region == REGIONS.index("register"))
-        for index, (name, signal) in enumerate(ladder.registers.items()):
-            kept = Signal.like(signal, name=f"register_{name}")
-            with m.If(write & (host.word == index)):
-                m.d.sync += kept.eq(host.write_data)
-            m.d.comb += signal.eq(kept)
-        m.d.comb += ladder.restart.eq(write & (host.word == len(ladder.registers)))
+        now, ladder = self.host.now, self.ladder
+        self._from_host(m, ladder.registers, "register")
+        m.d.comb += ladder.restart.eq(now.write & self._asks("register") & (now.word == ladder.REGISTERS))
 
     def _from_host(self, m: Module, port: Port, region: str) -> None:
-        host = self.host
+        now = self.host.now
         m.d.comb += [
-            port.enable.eq(host.write & (host.region == REGIONS.index(region))), port.bank.eq(host.bank),
-            port.address.eq(host.word), port.write_data.eq(host.write_data),
+            port.enable.eq(now.write & self._asks(region)), port.bank.eq(now.bank), port.address.eq(now.word),
+            port.write_data.eq(now.write_data), port.read_bank.eq(now.bank), port.read_address.eq(now.word),
         ]  # fmt: skip
 
     def _memories(self, m: Module, running: Signal) -> None:
         """Connect each memory to the unit that the sequencer runs, and to the host between runs."""
-        gemm, move, pool, update = self.gemm, self.move, self.pool, self.update
+        gemm, move, pool, update, runs = self.gemm, self.move, self.pool, self.update, self.sequencer.runs
+        states, widths = update.states, self.update.widths
         for region, port in {
             "program": self.sequencer.program, "profile": self.sequencer.profile, "table": pool.table,
         }.items():  # fmt: skip
             self._from_host(m, port, region)
+        # One narrowing to operands serves pooling and update, whose shift is the first field of their jobs.
+        sums, shift = gemm.output.read_data, self.sequencer.fields[len(HEAD)][:6]
+        operand = narrow_by(m, "operand", Mux(runs["pool"], gemm.average.read_data, sums), shift, widths.operand)
         m.d.comb += [
-            move.output.read_data.eq(gemm.output.read_data), update.prediction.read_data.eq(gemm.output.read_data),
-            pool.sums.read_data.eq(gemm.average.read_data), move.master.read_data.eq(update.state["master"].read_data),
+            pool.sums.read_data.eq(operand), update.prediction.read_data.eq(operand),
+            update.true.eq(narrow_by(m, "true_gradient", sums, shift, widths.state)),
+            move.output.read_data.eq(sums), move.master.read_data.eq(states.read_data),
         ]  # fmt: skip
-        shared: dict[str, tuple[Port, dict[str, Port]]] = {
+        writers: dict[str, tuple[Port, dict[str, Port]]] = {
             "input": (gemm.input, {"move": move.targets["input"]}),
             "weight": (gemm.weight, {"move": move.targets["weight"], "update": update.weight}),
-            "bias": (gemm.bias, {"update": update.bias}),
-            "output": (gemm.output, {"move": move.output, "pool": pool.target, "update": update.prediction}),
-            "average": (gemm.average, {"pool": pool.sums}),
-            "master": (update.state["master"], {"move": move.master}),
-            "velocity": (update.state["velocity"], {}),
-        }
-        names = list(TRAIN_UNITS)
-        for region, (port, users) in shared.items():
-            with m.If(~running):
-                self._from_host(m, port, region)
+            "bias": (gemm.bias, {"update": update.bias}), "output": (gemm.output, {"move": move.output, "pool": pool.target}),
+        }  # fmt: skip
+        for region, (port, users) in writers.items():
+            self._from_host(m, port, region)
             for unit, user in users.items():
-                with m.Elif(self.sequencer.fields[0] == names.index(unit)):
+                with m.If(running & runs[unit]):
                     m.d.comb += [
                         port.enable.eq(user.enable), port.bank.eq(user.bank), port.address.eq(user.address),
                         port.write_data.eq(user.write_data),
                     ]  # fmt: skip
+        self._from_host(m, gemm.average, "average")
+        for bank, region in enumerate(STATES[:2]):
+            with m.If(self._asks(region)):
+                self._from_host(m, states, region)
+                m.d.comb += [states.bank.eq(bank), states.read_bank.eq(bank)]
+        m.d.comb += update.asked.eq(1)
+        readers = (
+            (gemm.output, "move", move.output), (gemm.output, "update", update.prediction), (gemm.average, "pool", pool.sums),
+            (states, "move", move.master),
+        )  # fmt: skip
+        for port, unit, user in readers:
+            with m.If(running & runs[unit]):
+                m.d.comb += [port.read_bank.eq(user.read_bank), port.read_address.eq(user.read_address)]

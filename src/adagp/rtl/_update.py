@@ -6,33 +6,38 @@ weights. In Phase BP the true gradient replaces the prediction. Where the host g
     master   = master - rate * velocity                  (PyTorch's SGD, without dampening or Nesterov's step)
 """
 
-from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed
-from amaranth.lib import data
-from amaranth.lib.memory import Memory
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, signed
 
-from ._fixed import Widths, clip, error_shift, narrow, register
-from ._gemm import COUNT, Port
+from ._fixed import NARROW, PRODUCT, Widths, clip, delayed, error_shift, narrow, narrow_by, product, register, square
+from ._memory import COUNT, WORD, Bank, Port
 
 UPDATE = (
-    "outputs", "row", "prediction", "weight", "fold_words", "state", "prediction_shift", "scale", "scale_shift", "momentum",
+    "prediction_shift", "outputs", "row", "prediction", "weight", "fold_words", "state", "scale", "scale_shift", "momentum",
     "decay", "decay_shift", "rate", "rate_shift", "true",
 )  # fmt: skip
-"""Fields of an update's job. outputs, row: sides of the weight matrix. prediction, weight, state: where the predicted matrix,
-the array's weights and the master weights begin. fold_words: words of all row folds. Shifts: low bits to round away. true:
-use the true gradient, and compare."""
+"""Fields of an update's job. Shifts: low bits to round away; who gives the predictions does the first one. outputs, row: sides of
+the weight matrix. prediction, weight, state: where the predicted matrix, the array's weights and the master weights begin.
+fold_words: words of all row folds. true: use the true gradient, and compare."""
 LEARN = (*UPDATE, "bias", "up")
 """Fields where the true gradient is a product's. prediction is then where that begins, if ``true``. bias: write to the bias banks,
 shifted left by ``up`` bits."""
 
-STAGES = 5
+STATES = ("master", "velocity", "gradient")
+"""What is kept of each weight, in banks of these numbers: the master weight, its velocity and the true gradient."""
+ROUNDED = PRODUCT + NARROW
+"""Cycles of a product and its rounding."""
+STAGES = WORD + ROUNDED + 2 + ROUNDED + 2
 """Cycles from the first read of a weight to its write."""
 
 
 class Update(Elaboratable):
     """The update block. ``start`` for one cycle runs it; ``done`` is high in the cycle of the last write.
 
+    ``prediction`` gives words that are narrowed to operands, ``WORD`` cycles after their address.
+
     Args:
-        learns: whether the true gradient is a product in the output banks, (row, outputs). Otherwise the host writes it.
+        learns: whether the true gradient is a product in the output banks, (row, outputs). Then ``true`` is the word that
+            ``prediction`` asks for, narrowed to a state instead. Otherwise the host writes the true gradient.
     """
 
     def __init__(self, rows: int, cols: int, depth: int, sum_width: int, widths: Widths, learns: bool = False) -> None:
@@ -40,11 +45,14 @@ class Update(Elaboratable):
         self.learns = learns
         self.job = {name: Signal(COUNT, name=f"update_{name}") for name in (LEARN if learns else UPDATE)}
         self.start, self.done = Signal(), Signal()
-        self.prediction = Port("update_prediction", sum_width)
+        self.prediction = Port("update_prediction", widths.operand)
+        self.true = Signal(signed(widths.state))
         self.weight = Port("update_weight", widths.operand)
         self.bias = Port("update_bias", sum_width)
-        names = ("master", "velocity") if learns else ("master", "velocity", "gradient")
-        self.state = {name: Port(f"update_{name}", widths.state) for name in names}
+        self.states = Port("update_states", widths.state)
+        """The host's access to the banks of ``STATES``."""
+        self.asked = Signal()
+        """Whether the host reads a state."""
         self.squares = Signal(64)
         """Sum of squared differences of the last comparison."""
 
@@ -52,114 +60,111 @@ class Update(Elaboratable):
         m = Module()
         job, w = self.job, self.widths
         state = signed(w.state)
-        token = data.StructLayout({"valid": 1, "bank": 8, "weight": COUNT, "state": COUNT})
-        issue, last = Signal(token), Signal()
 
-        # The weight: k along the row (innermost), n across the outputs. Banks and folds are counted with both.
-        n, k, n_bank, n_base, k_bank, k_base, prediction, address = (
-            Signal(COUNT, name=name) for name in ("n", "k", "n_bank", "n_base", "k_bank", "k_base", "prediction", "address")
-        )
-        k_col = Signal(COUNT)  # the prediction's bank: column k of its matrix
-        n_true = Signal(COUNT)  # where the true gradients of output n begin
-        drain = Signal(range(STAGES + 1))
+        # The weight that is read: k along the row (innermost), n across the outputs.
+        n, k, prediction, address = (Signal(COUNT, name=name) for name in ("n", "k", "prediction", "address"))
+        k_col = Signal(range(self.cols))  # the prediction's bank: column k of its matrix
+        n_true, n_col = Signal(COUNT), Signal(range(self.cols))  # where the true gradients of output n begin, and their bank
+        issue, row_ends, left_to_do = Signal(), Signal(), Signal(range(STAGES + 1))
+        m.d.comb += row_ends.eq(k == job["row"] - 1)
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.start):
-                    m.d.sync += [signal.eq(0) for signal in (n, k, n_bank, k_bank, k_base, k_col)]
-                    m.d.sync += [n_base.eq(job["weight"]), prediction.eq(job["prediction"]), address.eq(job["state"])]
-                    m.d.sync += n_true.eq(job["prediction"])
-                    m.d.sync += self.squares.eq(0)
+                    m.d.sync += [signal.eq(0) for signal in (n, k, k_col, n_col, self.squares)]
+                    m.d.sync += [n_true.eq(job["prediction"]), prediction.eq(job["prediction"]), address.eq(job["state"])]
                     m.next = "run"
             with m.State("run"):
-                m.d.comb += issue.valid.eq(1)
-                m.d.sync += [k.eq(k + 1), address.eq(address + 1), k_bank.eq(k_bank + 1), k_col.eq(k_col + 1)]
-                with m.If(k_bank == self.rows - 1):
-                    m.d.sync += [k_bank.eq(0), k_base.eq(k_base + self.rows)]
+                m.d.comb += issue.eq(1)
+                m.d.sync += [k.eq(k + 1), address.eq(address + 1), k_col.eq(k_col + 1), left_to_do.eq(STAGES - 1)]
                 with m.If(k_col == self.cols - 1):
                     m.d.sync += [k_col.eq(0), prediction.eq(prediction + job["outputs"])]
-                with m.If(k == job["row"] - 1):
-                    m.d.sync += [k.eq(0), k_bank.eq(0), k_base.eq(0), k_col.eq(0), n.eq(n + 1), n_bank.eq(n_bank + 1)]
-                    m.d.sync += prediction.eq(job["prediction"] + n + 1)
-                    with m.If(n_bank == self.cols - 1):
-                        m.d.sync += [n_bank.eq(0), n_base.eq(n_base + job["fold_words"])]
-                        m.d.sync += n_true.eq(n_true + job["row"])
+                with m.If(row_ends):
+                    m.d.sync += [k.eq(0), k_col.eq(0), n.eq(n + 1), prediction.eq(job["prediction"] + n + 1)]
+                    m.d.sync += n_col.eq(n_col + 1)
+                    with m.If(n_col == self.cols - 1):
+                        m.d.sync += [n_col.eq(0), n_true.eq(n_true + job["row"])]
                     with m.If(n == job["outputs"] - 1):
-                        m.d.sync += drain.eq(STAGES - 1)
                         m.next = "drain"
             with m.State("drain"):
-                m.d.sync += drain.eq(drain - 1)
-                with m.If(drain == 0):
-                    m.d.comb += last.eq(1)
+                m.d.sync += left_to_do.eq(left_to_do - 1)
+                with m.If(left_to_do == 0):
+                    m.d.comb += self.done.eq(1)
                     m.next = "idle"
-        m.d.comb += [
-            self.done.eq(last), issue.bank.eq(n_bank), issue.state.eq(address),
-            issue.weight.eq(n_base + k_base + (self.rows - 1 - k_bank)),
-            self.prediction.bank.eq(k_col), self.prediction.address.eq(prediction),
-        ]  # fmt: skip
+        m.d.comb += [self.prediction.read_bank.eq(k_col), self.prediction.read_address.eq(prediction)]
         if self.learns:
             with m.If(job["true"][0]):
-                m.d.comb += [self.prediction.bank.eq(n_bank), self.prediction.address.eq(n_true + k)]
-        tokens = [issue]
+                m.d.comb += [self.prediction.read_bank.eq(n_col), self.prediction.read_address.eq(n_true + k)]
+        place, valid = [address[: (self.depth - 1).bit_length()]], [issue]
         for stage in range(1, STAGES + 1):
-            tokens.append(Signal(token, name=f"token{stage}"))
-            m.d.sync += tokens[-1].eq(tokens[-2])
+            place.append(register(m, f"place{stage}", place[-1], len(place[-1])))
+            valid.append(register(m, f"valid{stage}", valid[-1], 1))
 
-        memories = {name: Memory(shape=state, depth=self.depth, init=[]) for name in self.state}
-        reads, writes = {}, {}
-        for name, memory in memories.items():
-            m.submodules[name] = memory
-            port = self.state[name]
-            reads[name], writes[name] = memory.read_port(), memory.write_port()
-            m.d.comb += [
-                reads[name].addr.eq(Mux(issue.valid, issue.state, port.address)),
-                writes[name].en.eq(port.enable), writes[name].addr.eq(port.address), writes[name].data.eq(port.write_data),
-                port.read_data.eq(reads[name].data),
-            ]  # fmt: skip
+        def rounded(name: str, value: Value, factor: str) -> Signal:
+            return narrow_by(
+                m, name, product(m, f"{name}_product", value, job[factor][: w.factor]), job[f"{factor}_shift"][:6], w.state
+            )
 
-        def later(name: str, value, cycles: int) -> Signal:
-            for number in range(cycles):
-                value = register(m, f"{name}_{number}", value, state)
-            return value
-
-        # Stage 1 has the memories' words; each stage ends in registers.
-        raw = register(m, "raw", narrow(self.prediction.read_data, job["prediction_shift"][:6], w.operand), signed(w.operand))
-        master, velocity = (later(name, reads[name].data, 1) for name in ("master", "velocity"))
-        if self.learns:
-            true = register(m, "true_0", narrow(self.prediction.read_data, job["prediction_shift"][:6], w.state), state)
-        else:
-            true = later("gradient", reads["gradient"].data, 1)
-        # Stage 2: the products.
-        predicted = register(m, "predicted", narrow(raw * job["scale"][: w.factor], job["scale_shift"][:6], w.state), state)
-        kept = register(m, "kept", narrow(velocity * job["momentum"][: w.factor], w.factor, w.state), state)
-        decayed = register(m, "decayed", narrow(master * job["decay"][: w.factor], job["decay_shift"][:6], w.state), state)
-        master, true = later("master", master, 1), later("true", true, 1)
-        # Stage 3: the new velocity; the difference.
-        gradient = Mux(job["true"][0], true, predicted)
-        velocity = register(m, "new_velocity", clip(kept + decayed + gradient, w.state), state)
-        difference = register(m, "difference", narrow(predicted - true, error_shift(w), w.error), signed(w.error))
-        master = later("master3", master, 1)
-        # Stage 4: the step.
-        step = register(m, "step", narrow(velocity * job["rate"][: w.factor], job["rate_shift"][:6], w.state), state)
-        master, velocity = later("master4", master, 1), later("velocity4", velocity, 1)
+        # Stages are cycles after the step of the counters. The old velocity and the true gradient are read when they are wanted,
+        # and the master weight twice, so that no word waits in registers.
+        at = WORD
+        states = Bank(m, "states", len(STATES) - self.learns, state, self.depth, beside=True)
+        self.states.connect_write(m, states)
+        self.states.connect_read(m, states, asked=self.asked)
+        for index, stage in enumerate((at, at + 2, at + ROUNDED)[: len(states.read)]):
+            with m.If(valid[stage - 2]):
+                m.d.comb += states.read[index].addr.eq(place[stage - 2])
+            with m.If(valid[stage - 1]):
+                m.d.comb += states.clear[index].eq(0)
+        m.d.comb += states.beside.read[0].addr.eq(place[STAGES - 4])
+        (master, velocity, *others), again = states.data, states.beside.data[0]
+        true = delayed(m, "true", self.true, ROUNDED) if self.learns else others[0]
+        predicted, decayed = rounded("predicted", self.prediction.read_data, "scale"), rounded("decayed", master, "decay")
+        product_ = product(m, "kept_product", velocity, job["momentum"][: w.factor])
+        kept = register(m, "kept", ((product_ << 1 >> w.factor) + 1) >> 1, state)  # the factor is below 1: nothing to clip
+        at += ROUNDED
+        slowed = register(m, "slowed", kept + decayed, signed(w.state + 1))
+        gradient = register(m, "gradient", Mux(job["true"][0], true, predicted), state)
+        apart = register(m, "apart", predicted - true, signed(w.state + 1))
+        velocity = register(m, "new_velocity", clip(slowed + gradient, w.state), state)
+        at += 2
+        difference = register(m, "difference", narrow(apart, error_shift(w), w.error), signed(w.error))
         if not self.learns:
-            with m.If(tokens[4].valid & job["true"][0]):
-                m.d.sync += self.squares.eq(self.squares + difference * difference)
-        # Stage 5: the new master weight, and what the array reads of it.
-        master = clip(master - step, w.state)
-        now = tokens[STAGES]
-        with m.If(now.valid):
-            for name, value in (("master", master), ("velocity", velocity)):
-                m.d.comb += [writes[name].en.eq(1), writes[name].addr.eq(now.state), writes[name].data.eq(value)]
-        used = now.valid
+            squared = square(m, "square", difference)
+            with m.If(valid[at + PRODUCT] & job["true"][0]):
+                m.d.sync += self.squares.eq(self.squares + squared)
+        step = rounded("step", velocity, "rate")
+        master = register(m, "new_master", clip(again - step, w.state), state)
+        for index, stage, word in ((0, STAGES - 1, master), (1, at, velocity)):
+            with m.If(valid[stage]):
+                write = states.write[index]
+                m.d.comb += [write.en.eq(1), write.addr.eq(place[stage]), write.data.eq(word)]
+
+        # What the array reads of the new master weight, and where that lies: banks and folds are counted along rows and outputs.
+        k_bank, n_bank = Signal(range(self.rows)), Signal(range(self.cols))
+        k_base, n_base = Signal(COUNT), Signal(COUNT)
+        row_ended = delayed(m, "row_ends", issue & row_ends, STAGES)
+        with m.If(self.start):
+            m.d.sync += [k_bank.eq(0), n_bank.eq(0), k_base.eq(0), n_base.eq(job["weight"])]
+        with m.Elif(row_ended):
+            m.d.sync += [k_bank.eq(0), k_base.eq(0), n_bank.eq(n_bank + 1)]
+            with m.If(n_bank == self.cols - 1):
+                m.d.sync += [n_bank.eq(0), n_base.eq(n_base + job["fold_words"])]
+        with m.Elif(valid[STAGES]):
+            m.d.sync += k_bank.eq(k_bank + 1)
+            with m.If(k_bank == self.rows - 1):
+                m.d.sync += [k_bank.eq(0), k_base.eq(k_base + self.rows)]
+        weight = register(m, "new_weight", narrow(master, w.state - w.operand, w.operand), signed(w.operand))
+        used, place_now = valid[STAGES], n_base + k_base + (self.rows - 1 - k_bank)
         if self.learns:
             bias = job["bias"][0]
-            used = now.valid & ~bias
+            used = valid[STAGES] & ~bias
+            shifted = register(m, "new_bias", master << job["up"][:5], signed(len(self.bias.write_data)))
             m.d.comb += [
-                self.bias.enable.eq(now.valid & bias), self.bias.bank.eq(now.bank), self.bias.address.eq(now.weight),
-                self.bias.write_data.eq(master << job["up"][:5]),
+                self.bias.enable.eq(valid[STAGES] & bias), self.bias.bank.eq(n_bank), self.bias.address.eq(place_now),
+                self.bias.write_data.eq(shifted),
             ]  # fmt: skip
         m.d.comb += [
-            self.weight.enable.eq(used), self.weight.bank.eq(now.bank), self.weight.address.eq(now.weight),
-            self.weight.write_data.eq(narrow(master, w.state - w.operand, w.operand)),
+            self.weight.enable.eq(used), self.weight.bank.eq(n_bank), self.weight.write_data.eq(weight),
+            self.weight.address.eq(place_now),
         ]  # fmt: skip
         return m

@@ -11,7 +11,7 @@ import numpy as np
 from amaranth.hdl import Elaboratable
 
 from .._errors import UsageError
-from ._host import Answers, Script
+from ._host import READ, Answers, Script
 
 HEADER = """\
 // {name}: {about}
@@ -41,6 +41,13 @@ module testbench;
   reg [{top}:0] words [0:{last_word}];
   integer i, count, at;
   reg over;
+  reg [{read}:0] asked = 0;  // reads in the last cycles, the latest in bit 0
+  task tick(input reads);
+    begin
+      @(negedge clk); asked = {{asked, reads}};
+      if (asked[{read}]) $display("read %0d", $signed(host_read_data));
+    end
+  endtask
   always #5 clk = ~clk;
   initial begin
     $readmemh("steps.hex", steps);
@@ -48,12 +55,12 @@ module testbench;
     at = 0;
     @(negedge clk); @(negedge clk); rst = 0;
     for (i = 0; i <= {last_step}; i = i + 1) begin
+      if (steps[i][99:96] != 1) while (asked != 0) tick(0);
       host_address = steps[i][95:64];
       if (steps[i][99:96] == 0) begin
         host_write = 1; host_write_data = steps[i][63:0]; @(negedge clk); host_write = 0;
-      end else if (steps[i][99:96] == 1) begin
-        @(negedge clk); #1 $display("read %0d", $signed(host_read_data)); @(negedge clk);
-      end else begin
+      end else if (steps[i][99:96] == 1) tick(1);
+      else begin
         start = 1; count = 0; over = 0;
         while (!over) begin
           stream_valid = at < {words};
@@ -66,6 +73,7 @@ module testbench;
         $display("cycles %0d", count - 1);
       end
     end
+    while (asked != 0) tick(0);
     $finish;
   end
 endmodule
@@ -102,7 +110,7 @@ def testbench(folder: Path, name: str, script: Script, stream_width: int = 64, l
     words = [f"{word & (2**stream_width - 1):0{digits}x}" for word in script.stream]
     (folder / "words.hex").write_text("\n".join([*words, "0" * digits]) + "\n")
     bench = folder / "testbench.v"
-    fields = {"last_step": len(lines) - 1, "last_word": len(words), "words": len(words), "limit": limit}
+    fields = {"last_step": len(lines) - 1, "last_word": len(words), "words": len(words), "limit": limit, "read": READ - 1}
     bench.write_text(TESTBENCH.format(name=name, top=stream_width - 1, **fields))
     return bench
 
