@@ -389,16 +389,30 @@ def write_or_simulate_rtl(
     design: Annotated[str, typer.Option(help="baseline, low, efficient or max.")] = "efficient",
     verilog: Annotated[str, typer.Option(help="Write the design's Verilog to this file.")] = "",
     gemm: Annotated[str, typer.Option(help="M,N,K: simulate a product of random integers.")] = "",
+    train: Annotated[str, typer.Option(help="digits: train on them in the golden model of the hardware that trains.")] = "",
+    network: Annotated[str, typer.Option(help="Network to train: mlp or cnn; by default mlp.")] = "",
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a design's Verilog, or simulate a matrix product on it."""
+    """Write a design's Verilog, simulate a matrix product on it, or train a small network in the hardware's arithmetic."""
     from pathlib import Path
 
     from . import rtl
     from ._files import write_atomic
 
-    if not verilog and not gemm:
-        raise UsageError("nothing to do: give --verilog FILE or --gemm M,N,K")
+    if not verilog and not gemm and not train and not network:
+        raise UsageError("nothing to do: give --verilog FILE, --gemm M,N,K or --train digits")
+    if train or network:
+        if train not in ("", "digits"):
+            raise UsageError(f"--train takes digits, got {short(train)}")
+        if not train or verilog or gemm:
+            raise UsageError("--network needs --train digits" if not train else "--train goes without --verilog and --gemm")
+        if design != "efficient":
+            raise UsageError(f"--train has the design efficient, got {short(design)}")
+        trained = rtl.train_digits(network or "mlp", seed, rows=rows, cols=cols)
+        shown = {name: _percents(value) if isinstance(value, list) else value for name, value in trained.items()}
+        tell(json.dumps(trained) if as_json else "\n".join(f"{name:15} {value}" for name, value in shown.items()))
+        return
     facts: dict[str, object] = {"rows": rows, "cols": cols}
     if verilog:
         unit = rtl.unit(design, rows=rows, cols=cols)
@@ -478,6 +492,10 @@ def _store(folder: str) -> "running.Store":
     from . import running
 
     return running.local_store(Path(folder) if folder else None)
+
+
+def _percents(shares: list[float]) -> str:
+    return " ".join(f"{100 * share:.1f}%" for share in shares)
 
 
 def _sizes(text: str) -> tuple[int, int, int]:

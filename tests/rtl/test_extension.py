@@ -151,7 +151,7 @@ def check_update(update=rtl.Update, *, true=False):
     factors = {"scale": 40_000, "momentum": round(0.9 * 2**16), "decay": 33_000, "rate": 52_000}
     job = {"outputs": outputs, "row": row, "prediction": 4, "weight": 6, "fold_words": fold_words, "state": 0}
     job |= shifts | factors | {"true": int(true)}
-    block, weights, count = update(rows, cols, outputs * row, WIDTHS), {}, outputs * row
+    block, weights, count = update(rows, cols, outputs * row, 48, WIDTHS), {}, outputs * row
     raw = golden.narrow(sums, shifts["prediction_shift"], WIDTHS.operand)
     source = {(k % cols, 4 + (k // cols) * outputs + n): int(raw[n, k]) for n in range(outputs) for k in range(row)}
     cycles, words = run_alone(

@@ -18,6 +18,7 @@ from ._computed import (
     pipeline_schedules,
     pipeline_sweep,
     recorded_steps,
+    training_record,
     validation_record,
     zoo_workloads,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "memory_sensitivity", "method_on_arrays", "mixtures", "model_table", "model_traits", "nearest", "p_value", "page_records",
     "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "pooling_coverage", "quality", "rate_results",
     "record_fixed", "recorded", "recorded_claims", "recorded_correlations", "recorded_steps", "regimes", "results", "savings",
-    "scored_runs", "sign_test", "study_results", "summary", "tally", "threshold", "timings", "validation_record", "variance",
-    "variants", "verdict", "verdict_changes", "warm_up_gains", "whole_network", "width_words", "zoo_workloads",
+    "scored_runs", "sign_test", "study_results", "summary", "tally", "threshold", "timings", "training_record",
+    "validation_record", "variance", "variants", "verdict", "verdict_changes", "warm_up_gains", "whole_network", "width_words",
+    "zoo_workloads",
 ]  # fmt: skip

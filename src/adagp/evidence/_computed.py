@@ -135,6 +135,16 @@ def beside_record() -> dict:
     return _recorded("hardware_beside.json", "synthesis", "make rtl", ("units", "provenance"))
 
 
+def training_record() -> dict:
+    """Return the recorded trainings by the hardware's arithmetic, and the batches that its RTL ran.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    parts = ("batches", "curves", "whole", "formats", "provenance")
+    return _recorded("hardware_training.json", "training on the hardware", "make rtl", parts)
+
+
 def recorded_steps() -> dict | None:
     """Return what ``measuring.step_times`` gave for several models on an accelerator; None where nothing is recorded."""
     path = _paths.recorded() / "steps.json"

@@ -35,6 +35,7 @@ from ._hardware import handshake, hardware_blocks, hardware_cycles, hardware_tim
 from ._method import designs, matrices, phases, reorganization
 from ._scenes import scenes
 from ._show import PAGE, glue, inline, save, show, small
+from ._trained import trained_curves, training_timeline
 from ._training import (
     benchmarks,
     controls,
@@ -56,5 +57,5 @@ __all__ = [
     "gantt", "glue", "handshake", "hardware_blocks", "hardware_cycles", "hardware_timeline", "inline", "layer_cycles",
     "learning_curves", "matrices", "phases", "pipelines", "plan", "predictor_quality", "predictor_start", "quality_by_method",
     "reorganization", "save", "savings", "scalesim", "scenes", "scores", "sensitivity", "show", "small", "speedup", "style",
-    "unit_throughput", "zigzag",
+    "trained_curves", "training_timeline", "unit_throughput", "zigzag",
 ]  # fmt: skip

@@ -87,6 +87,17 @@ from ._paper import build_paper, write_paper
 from ._rates import control_of_learning, rate_answer, rate_table
 from ._templates import basis, difference
 from ._times import forecast
+from ._trained import (
+    trained_accuracy,
+    trained_numbers,
+    trained_table,
+    training_components,
+    training_cycle_table,
+    training_cycles,
+    training_format_table,
+    training_speedup_table,
+    training_speedups,
+)
 
 __all__ = [
     "BookError", "NotebookError", "accuracy_table", "area_numbers", "available_notebooks", "backward_table", "basis",
@@ -101,6 +112,8 @@ __all__ = [
     "overhead_numbers", "overhead_table", "pooling_table", "product_table", "quality_table", "rate_answer", "rate_table",
     "recorded_scale", "refused_table", "regime_scale", "resting_table", "results_digest", "rtl_numbers", "score_table",
     "seconds_table", "show_models", "signs", "simulated_products", "steps_table", "sweep_table", "tally_table", "timing_table",
-    "traits_table", "unit_numbers", "unit_table", "variant_table", "verdict_history", "verdict_line", "warm_up_table",
-    "what_pays", "width_errors", "width_table", "write_paper", "write_report",
+    "trained_accuracy", "trained_numbers", "trained_table", "training_components", "training_cycle_table", "training_cycles",
+    "training_format_table", "training_speedup_table", "training_speedups", "traits_table", "unit_numbers", "unit_table",
+    "variant_table", "verdict_history", "verdict_line", "warm_up_table", "what_pays", "width_errors", "width_table",
+    "write_paper", "write_report",
 ]  # fmt: skip

@@ -79,7 +79,7 @@ class Extension(Elaboratable):
         self.helper = Side(beside, program_depth) if beside else self.main
         own = beside or sizes
         self.pool = Pool(sizes.cols, predictor.pool, table_depth, widths.sum, widths)
-        self.update = Update(sizes.rows, own.cols, state_depth, widths)
+        self.update = Update(sizes.rows, own.cols, state_depth, widths.sum, widths)
         self.ladder = Ladder()
 
     @property

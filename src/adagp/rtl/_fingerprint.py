@@ -9,6 +9,8 @@ HARDWARE = (
     "_array.py", "_extension.py", "_fixed.py", "_gemm.py", "_host.py", "_matrix_unit.py", "_memory.py", "_pool.py",
     "_sequencer.py", "_sizes.py", "_unfold.py", "_update.py",
 )  # fmt: skip
+TRAINING = (*HARDWARE, "_move.py", "_trainer.py")
+"""Sources of the hardware that trains."""
 
 
 def fingerprint(sources: tuple[str, ...] = HARDWARE) -> str:

@@ -1,5 +1,7 @@
 """The two sequencers: ``Sequencer`` steps through the layers of a batch, ``Ladder`` through the phases of a training run."""
 
+from collections.abc import Mapping, Sequence
+
 from amaranth.hdl import Array as Choice
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed
 
@@ -16,7 +18,6 @@ next step."""
 HEAD = ("unit", "phases", "after")
 """First fields of every step. phases: 1 in Phase GP, 2 in warm-up and BP, 3 in both. after: number of steps that the other side
 must have finished, in a design with two arrays; 0: none."""
-FIELDS = len(HEAD) + max(len(fields) for fields in UNITS.values())
 GP, BP = 1, 2
 PROFILE = ("cycles", "busy", "waited", "squares")
 """Measurements of each step: its cycles, those in which the array was busy, cycles of waiting for the other side, and an
@@ -27,18 +28,23 @@ class Sequencer(Elaboratable):
     """A sequencer for a program of steps, one after the other. Each step names a unit, holds its job and starts it.
 
     A step costs 2 cycles besides the unit's own: one to read it, one to start it. A step of the other phase costs 2 as well.
+
+    Args:
+        depth: largest number of steps.
+        units: units and the fields of their jobs, as ``UNITS``.
     """
 
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
+    def __init__(self, depth: int, units: Mapping[str, Sequence[str]] = UNITS) -> None:
+        self.depth, self.units = depth, units
         self.start, self.idle, self.ended = Signal(), Signal(), Signal()
         self.gp, self.ready, self.busy = Signal(), Signal(), Signal()
         self.behind, self.other = Signal(COUNT), Signal(COUNT)
         """Steps of this batch that this side, and the other side, have finished."""
-        self.fields = [Signal(COUNT, name=f"field{index}") for index in range(FIELDS)]
-        self.starts = {unit: Signal(name=f"start_{unit}") for unit in UNITS}
-        self.dones = {unit: Signal(name=f"done_{unit}") for unit in UNITS}
-        self.runs = {unit: Signal(name=f"runs_{unit}") for unit in UNITS}
+        number = len(HEAD) + max(len(fields) for fields in units.values())
+        self.fields = [Signal(COUNT, name=f"field{index}") for index in range(number)]
+        self.starts = {unit: Signal(name=f"start_{unit}") for unit in units}
+        self.dones = {unit: Signal(name=f"done_{unit}") for unit in units}
+        self.runs = {unit: Signal(name=f"runs_{unit}") for unit in units}
         """Which unit runs, from the cycle after its start on."""
         self.squares = Signal(64)
         self.program = Port("program", 64)
@@ -63,7 +69,7 @@ class Sequencer(Elaboratable):
         profile = Bank(m, "profile", len(PROFILE), signed(64), self.depth)
         self.profile.connect_read(m, profile, asked=self.asked)
         unit, phases, after = self.fields[: len(HEAD)]
-        names = list(UNITS)
+        names = list(self.units)
         unit = unit[: (len(names) - 1).bit_length()]
         m.d.sync += [signal.eq(unit == names.index(name)) for name, signal in self.runs.items()]
         cycles, busy, waited = Signal(32), Signal(32), Signal(32)

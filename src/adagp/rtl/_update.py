@@ -1,5 +1,5 @@
 """The update of a layer's weights, one a cycle: prediction times the layer's scale, weight decay and momentum, on wide master
-weights. In Phase BP the true gradient replaces the prediction, and the two are compared.
+weights. In Phase BP the true gradient replaces the prediction. Where the host gives it, the two are compared.
 
     gradient = prediction * scale                        (Phase BP: the true gradient)
     velocity = momentum * velocity + decay * master + gradient
@@ -18,6 +18,9 @@ UPDATE = (
 """Fields of an update's job. Shifts: low bits to round away; who gives the predictions does the first one. outputs, row: sides of
 the weight matrix. prediction, weight, state: where the predicted matrix, the array's weights and the master weights begin.
 fold_words: words of all row folds. true: use the true gradient, and compare."""
+LEARN = (*UPDATE, "bias", "up")
+"""Fields where the true gradient is a product's. prediction is then where that begins, if ``true``. bias: write to the bias banks,
+shifted left by ``up`` bits."""
 
 STATES = ("master", "velocity", "gradient")
 """What is kept of each weight, in banks of these numbers: the master weight, its velocity and the true gradient."""
@@ -31,14 +34,21 @@ class Update(Elaboratable):
     """The update block. ``start`` for one cycle runs it; ``done`` is high in the cycle of the last write.
 
     ``prediction`` gives words that are narrowed to operands, ``WORD`` cycles after their address.
+
+    Args:
+        learns: whether the true gradient is a product in the output banks, (row, outputs). Then ``true`` is the word that
+            ``prediction`` asks for, narrowed to a state instead. Otherwise the host writes the true gradient.
     """
 
-    def __init__(self, rows: int, cols: int, depth: int, widths: Widths) -> None:
+    def __init__(self, rows: int, cols: int, depth: int, sum_width: int, widths: Widths, learns: bool = False) -> None:
         self.rows, self.cols, self.depth, self.widths = rows, cols, depth, widths
-        self.job = {name: Signal(COUNT, name=f"update_{name}") for name in UPDATE}
+        self.learns = learns
+        self.job = {name: Signal(COUNT, name=f"update_{name}") for name in (LEARN if learns else UPDATE)}
         self.start, self.done = Signal(), Signal()
         self.prediction = Port("update_prediction", widths.operand)
+        self.true = Signal(signed(widths.state))
         self.weight = Port("update_weight", widths.operand)
+        self.bias = Port("update_bias", sum_width)
         self.states = Port("update_states", widths.state)
         """The host's access to the banks of ``STATES``."""
         self.asked = Signal()
@@ -54,13 +64,14 @@ class Update(Elaboratable):
         # The weight that is read: k along the row (innermost), n across the outputs.
         n, k, prediction, address = (Signal(COUNT, name=name) for name in ("n", "k", "prediction", "address"))
         k_col = Signal(range(self.cols))  # the prediction's bank: column k of its matrix
+        n_true, n_col = Signal(COUNT), Signal(range(self.cols))  # where the true gradients of output n begin, and their bank
         issue, row_ends, left_to_do = Signal(), Signal(), Signal(range(STAGES + 1))
         m.d.comb += row_ends.eq(k == job["row"] - 1)
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.start):
-                    m.d.sync += [signal.eq(0) for signal in (n, k, k_col, self.squares)]
-                    m.d.sync += [prediction.eq(job["prediction"]), address.eq(job["state"])]
+                    m.d.sync += [signal.eq(0) for signal in (n, k, k_col, n_col, self.squares)]
+                    m.d.sync += [n_true.eq(job["prediction"]), prediction.eq(job["prediction"]), address.eq(job["state"])]
                     m.next = "run"
             with m.State("run"):
                 m.d.comb += issue.eq(1)
@@ -69,6 +80,9 @@ class Update(Elaboratable):
                     m.d.sync += [k_col.eq(0), prediction.eq(prediction + job["outputs"])]
                 with m.If(row_ends):
                     m.d.sync += [k.eq(0), k_col.eq(0), n.eq(n + 1), prediction.eq(job["prediction"] + n + 1)]
+                    m.d.sync += n_col.eq(n_col + 1)
+                    with m.If(n_col == self.cols - 1):
+                        m.d.sync += [n_col.eq(0), n_true.eq(n_true + job["row"])]
                     with m.If(n == job["outputs"] - 1):
                         m.next = "drain"
             with m.State("drain"):
@@ -77,6 +91,9 @@ class Update(Elaboratable):
                     m.d.comb += self.done.eq(1)
                     m.next = "idle"
         m.d.comb += [self.prediction.read_bank.eq(k_col), self.prediction.read_address.eq(prediction)]
+        if self.learns:
+            with m.If(job["true"][0]):
+                m.d.comb += [self.prediction.read_bank.eq(n_col), self.prediction.read_address.eq(n_true + k)]
         place, valid = [address[: (self.depth - 1).bit_length()]], [issue]
         for stage in range(1, STAGES + 1):
             place.append(register(m, f"place{stage}", place[-1], len(place[-1])))
@@ -90,16 +107,17 @@ class Update(Elaboratable):
         # Stages are cycles after the step of the counters. The old velocity and the true gradient are read when they are wanted,
         # and the master weight twice, so that no word waits in registers.
         at = WORD
-        states = Bank(m, "states", len(STATES), state, self.depth, beside=True)
+        states = Bank(m, "states", len(STATES) - self.learns, state, self.depth, beside=True)
         self.states.connect_write(m, states)
         self.states.connect_read(m, states, asked=self.asked)
-        for index, stage in enumerate((at, at + 2, at + ROUNDED)):
+        for index, stage in enumerate((at, at + 2, at + ROUNDED)[: len(states.read)]):
             with m.If(valid[stage - 2]):
                 m.d.comb += states.read[index].addr.eq(place[stage - 2])
             with m.If(valid[stage - 1]):
                 m.d.comb += states.clear[index].eq(0)
         m.d.comb += states.beside.read[0].addr.eq(place[STAGES - 4])
-        (master, velocity, true), again = states.data, states.beside.data[0]
+        (master, velocity, *others), again = states.data, states.beside.data[0]
+        true = delayed(m, "true", self.true, ROUNDED) if self.learns else others[0]
         predicted, decayed = rounded("predicted", self.prediction.read_data, "scale"), rounded("decayed", master, "decay")
         product_ = product(m, "kept_product", velocity, job["momentum"][: w.factor])
         kept = register(m, "kept", ((product_ << 1 >> w.factor) + 1) >> 1, state)  # the factor is below 1: nothing to clip
@@ -110,9 +128,10 @@ class Update(Elaboratable):
         velocity = register(m, "new_velocity", clip(slowed + gradient, w.state), state)
         at += 2
         difference = register(m, "difference", narrow(apart, error_shift(w), w.error), signed(w.error))
-        squared = square(m, "square", difference)
-        with m.If(valid[at + PRODUCT] & job["true"][0]):
-            m.d.sync += self.squares.eq(self.squares + squared)
+        if not self.learns:
+            squared = square(m, "square", difference)
+            with m.If(valid[at + PRODUCT] & job["true"][0]):
+                m.d.sync += self.squares.eq(self.squares + squared)
         step = rounded("step", velocity, "rate")
         master = register(m, "new_master", clip(again - step, w.state), state)
         for index, stage, word in ((0, STAGES - 1, master), (1, at, velocity)):
@@ -135,8 +154,17 @@ class Update(Elaboratable):
             with m.If(k_bank == self.rows - 1):
                 m.d.sync += [k_bank.eq(0), k_base.eq(k_base + self.rows)]
         weight = register(m, "new_weight", narrow(master, w.state - w.operand, w.operand), signed(w.operand))
+        used, place_now = valid[STAGES], n_base + k_base + (self.rows - 1 - k_bank)
+        if self.learns:
+            bias = job["bias"][0]
+            used = valid[STAGES] & ~bias
+            shifted = register(m, "new_bias", master << job["up"][:5], signed(len(self.bias.write_data)))
+            m.d.comb += [
+                self.bias.enable.eq(valid[STAGES] & bias), self.bias.bank.eq(n_bank), self.bias.address.eq(place_now),
+                self.bias.write_data.eq(shifted),
+            ]  # fmt: skip
         m.d.comb += [
-            self.weight.enable.eq(valid[STAGES]), self.weight.bank.eq(n_bank), self.weight.write_data.eq(weight),
-            self.weight.address.eq(n_base + k_base + (self.rows - 1 - k_bank)),
+            self.weight.enable.eq(used), self.weight.bank.eq(n_bank), self.weight.write_data.eq(weight),
+            self.weight.address.eq(place_now),
         ]  # fmt: skip
         return m

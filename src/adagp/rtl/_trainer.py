@@ -1,0 +1,147 @@
+"""The hardware that trains: sequencer, movement, array, pooling and update behind the host's port, with one array.
+
+The host's part of a batch is its data and, in Phase BP, the output error: the hardware stops at the logits, and goes on when the
+host has written softmax less one-hot. The ladder gives the phase of each batch.
+"""
+
+from amaranth.hdl import Array as Choice
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value
+
+from .._predictor_size import PredictorSize
+from ._fixed import Widths, delayed, narrow_by
+from ._gemm import JOB, Gemm
+from ._host import REGIONS, HostPort
+from ._memory import READ, Port
+from ._move import MOVE, Move
+from ._pool import POOL, Pool
+from ._sequencer import HEAD, Ladder, Sequencer
+from ._sizes import Sizes
+from ._update import LEARN, STATES, Update
+
+TRAIN_UNITS = {"end": (), "host": (), "move": MOVE, "gemm": JOB, "pool": POOL, "update": LEARN}
+"""Units that a step can run, and the fields of their jobs, as ``_sequencer.UNITS``."""
+
+
+class Trainer(Elaboratable):
+    """The hardware. ``start`` runs a batch; in Phase BP it runs to the logits, and again from the output error to the end.
+
+    Args:
+        sizes: sizes of the array and its memories.
+        program_depth: largest number of steps in a program.
+        table_depth: bins of all map sizes together.
+        state_depth: weights and biases of network and predictor.
+    """
+
+    def __init__(
+        self, sizes: Sizes, *, program_depth: int, table_depth: int, state_depth: int, widths: Widths, predictor: PredictorSize
+    ) -> None:
+        self.sizes = sizes
+        self.host = HostPort(sizes.cols * sizes.width)
+        self.gemm = Gemm(sizes)
+        self.move = Move(sizes.rows, sizes.cols, sizes.sum_width, widths)
+        self.pool = Pool(sizes.cols, predictor.pool, table_depth, sizes.sum_width, widths)
+        self.update = Update(sizes.rows, sizes.cols, state_depth, sizes.sum_width, widths, learns=True)
+        self.sequencer = Sequencer(program_depth, TRAIN_UNITS)
+        self.ladder = Ladder()
+
+    @property
+    def ports(self) -> list[Signal]:
+        return self.host.ports
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        host, gemm, move, sequencer, ladder = self.host, self.gemm, self.move, self.sequencer, self.ladder
+        m.submodules += [gemm, move, self.pool, self.update, sequencer, ladder]
+        jobs = sequencer.fields[len(HEAD) :]
+        units: dict[str, Gemm | Move | Pool | Update] = {"gemm": gemm, "move": move, "pool": self.pool, "update": self.update}
+        for name, unit in units.items():
+            m.d.comb += [unit.start.eq(sequencer.starts[name]), sequencer.dones[name].eq(unit.done)]
+            m.d.comb += [signal.eq(field) for signal, field in zip(unit.job.values(), jobs, strict=False)]
+        running, total = Signal(), Signal(32)
+        m.d.comb += [
+            sequencer.start.eq(host.start_now), sequencer.gp.eq(ladder.gp), sequencer.ready.eq(ladder.ready),
+            sequencer.busy.eq(gemm.busy), host.done.eq(running & sequencer.idle),
+        ]  # fmt: skip
+        with m.If(host.start_now):
+            m.d.sync += [running.eq(1), total.eq(2)]  # the start is a cycle old
+        with m.Elif(host.done):
+            m.d.sync += running.eq(0)
+            m.d.comb += ladder.advance.eq(sequencer.ended)
+        with m.Elif(running):
+            m.d.sync += total.eq(total + 1)
+        self._registers(m)
+        self._memories(m, running)
+        self._answers(m, total)
+        return m
+
+    def _asks(self, region: str) -> Value:
+        return self.host.now.region == REGIONS.index(region)
+
+    def _answers(self, m: Module, total: Signal) -> None:
+        """Join what the host reads. Words that nobody else reads are 0 unless they are asked for."""
+        count = delayed(m, "count", self.host.now.word[0], READ)
+        sources = {
+            "register": Choice([total, self.ladder.gp])[count], "output": self.gemm.output.read_data,
+            "average": self.gemm.average.read_data, "master": self.update.states.read_data,
+            "velocity": self.update.states.read_data,
+        }  # fmt: skip
+        m.d.comb += self.sequencer.asked.eq(self._asks("profile"))
+        answer: Value = self.sequencer.profile.read_data
+        for region, value in sources.items():
+            answer |= Mux(delayed(m, f"asks_{region}", self._asks(region), READ), value, 0)
+        self.host.connect(m, answer)
+
+    def _registers(self, m: Module) -> None:
+        now, ladder = self.host.now, self.ladder
+        self._from_host(m, ladder.registers, "register")
+        m.d.comb += ladder.restart.eq(now.write & self._asks("register") & (now.word == ladder.REGISTERS))
+
+    def _from_host(self, m: Module, port: Port, region: str) -> None:
+        now = self.host.now
+        m.d.comb += [
+            port.enable.eq(now.write & self._asks(region)), port.bank.eq(now.bank), port.address.eq(now.word),
+            port.write_data.eq(now.write_data), port.read_bank.eq(now.bank), port.read_address.eq(now.word),
+        ]  # fmt: skip
+
+    def _memories(self, m: Module, running: Signal) -> None:
+        """Connect each memory to the unit that the sequencer runs, and to the host between runs."""
+        gemm, move, pool, update, runs = self.gemm, self.move, self.pool, self.update, self.sequencer.runs
+        states, widths = update.states, self.update.widths
+        for region, port in {
+            "program": self.sequencer.program, "profile": self.sequencer.profile, "table": pool.table,
+        }.items():  # fmt: skip
+            self._from_host(m, port, region)
+        # One narrowing to operands serves pooling and update, whose shift is the first field of their jobs.
+        sums, shift = gemm.output.read_data, self.sequencer.fields[len(HEAD)][:6]
+        operand = narrow_by(m, "operand", Mux(runs["pool"], gemm.average.read_data, sums), shift, widths.operand)
+        m.d.comb += [
+            pool.sums.read_data.eq(operand), update.prediction.read_data.eq(operand),
+            update.true.eq(narrow_by(m, "true_gradient", sums, shift, widths.state)),
+            move.output.read_data.eq(sums), move.master.read_data.eq(states.read_data),
+        ]  # fmt: skip
+        writers: dict[str, tuple[Port, dict[str, Port]]] = {
+            "input": (gemm.input, {"move": move.targets["input"]}),
+            "weight": (gemm.weight, {"move": move.targets["weight"], "update": update.weight}),
+            "bias": (gemm.bias, {"update": update.bias}), "output": (gemm.output, {"move": move.output, "pool": pool.target}),
+        }  # fmt: skip
+        for region, (port, users) in writers.items():
+            self._from_host(m, port, region)
+            for unit, user in users.items():
+                with m.If(running & runs[unit]):
+                    m.d.comb += [
+                        port.enable.eq(user.enable), port.bank.eq(user.bank), port.address.eq(user.address),
+                        port.write_data.eq(user.write_data),
+                    ]  # fmt: skip
+        self._from_host(m, gemm.average, "average")
+        for bank, region in enumerate(STATES[:2]):
+            with m.If(self._asks(region)):
+                self._from_host(m, states, region)
+                m.d.comb += [states.bank.eq(bank), states.read_bank.eq(bank)]
+        m.d.comb += update.asked.eq(1)
+        readers = (
+            (gemm.output, "move", move.output), (gemm.output, "update", update.prediction), (gemm.average, "pool", pool.sums),
+            (states, "move", move.master),
+        )  # fmt: skip
+        for port, unit, user in readers:
+            with m.If(running & runs[unit]):
+                m.d.comb += [port.read_bank.eq(user.read_bank), port.read_address.eq(user.read_address)]
