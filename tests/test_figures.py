@@ -103,3 +103,15 @@ def test_scenes_are_drawn_with_the_boxes_that_they_have():
     assert boxes["class"].tolist() == [str(int(kind)) for kind in rows[:, 0]] and set(boxes["image"]) == set(range(5))
     assert np.allclose(boxes[["left", "top", "right", "bottom"]], rows[:, 1:5] * found.size)
     assert [len(axes.patches) for axes in figure.axes] == boxes.groupby("image").size().tolist()
+
+
+def test_a_model_with_several_data_sets_counts_once_in_a_mean_over_models():
+    rows = [("a", 1.0), ("a", 2.0), ("a", 3.0), ("b", 4.0)]
+    frames = [
+        pd.DataFrame(rows, columns=["model", "speedup"]).assign(choice=choice, value="1", energy_saving=0.5)
+        for choice in ("batch", "epochs")
+    ]
+    paper = {"speedup": 1.0, "energy_saving": 34.0}
+    for drawn in (figures.batch_size, figures.sensitivity):
+        shown = drawn(pd.concat(frames), paper=paper)[1].iloc[0]
+        assert [shown[f"speedup_{what}"] for what in ("mean", "min", "max")] == [3.0, 2.0, 4.0]

@@ -235,3 +235,8 @@ def test_the_chip_that_a_reader_chooses_has_the_figures_of_a_simulation(pages, b
     assert facts["Batches of Phase GP"] == f"{100 * report.numbers['gp'] / report.batches:.1f} %"
     area = sum(names["acc"].area("max", report.hardware, "is").values())
     assert facts["Area"].startswith(f"{area:.2f} mm²")
+    assert browser.find_element("id", "explorer-note").text == "vgg16: cifar10 only on this page"
+    control("epochs").send_keys(Keys.HOME)
+    control("warm-up").send_keys(Keys.END)
+    assert browser.find_element("id", "explorer-result").text.startswith("No batch is in Phase GP:")
+    assert not browser.find_elements("css selector", ".explorer-bar")

@@ -163,13 +163,20 @@ def variant_table(variants: "pd.DataFrame") -> "HTML":
 
 
 def quality_table(quality: "pd.DataFrame", otherwise: str = NOTHING) -> "HTML | Markdown":
-    """Return the mean of each figure of prediction quality over layers and seeds, one row a predictor."""
+    """Return the mean of each figure of prediction quality over layers and seeds, one row a predictor.
+
+    The cosine of the last layer stands beside the mean, because some predictors are good in that layer alone.
+    """
     import pandas as pd
 
     if quality.empty:
         return markdown(f"*{otherwise.strip('*')}*")
-    figures = {"cosine": "cosine", "sign": "sign", "mse": "mse", "mape": "mape", "norm_ratio": "norm ratio"}
-    means = quality.groupby("method", sort=False)[list(figures)].mean()
+    figures = {
+        "cosine": "cosine", "last": "cosine, last layer", "sign": "sign", "mse": "relative squared error",
+        "mape": "relative L1 error", "norm_ratio": "norm ratio",
+    }  # fmt: skip
+    last = quality["cosine"].where(quality["depth"] == quality["depth"].max())  # no value in the other layers
+    means = quality.assign(last=last).groupby("method", sort=False)[list(figures)].mean()
     rows = [
         {"predictor": LABELS[method]} | {title: f"{row[key]:.3g}" for key, title in figures.items()}
         for method, row in means.sort_values("cosine", ascending=False).iterrows()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _PAGE = """
 <form class="adagp-explorer" id="adagp-explorer" autocomplete="off">
 <fieldset><legend>Network</legend>{network}</fieldset>
+<p class="adagp-basis" id="explorer-note" aria-live="polite"></p>
 <fieldset><legend>Chip</legend>{chip}</fieldset>
 <fieldset><legend>Schedule</legend>{schedule}</fieldset>
 <p><button type="reset">Reset</button></p>

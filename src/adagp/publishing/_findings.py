@@ -272,17 +272,30 @@ def _quality(profile: str) -> "HTML":
             page="02_predictor_quality", basis="Nothing recorded yet.", more="Predictor quality",
         )  # fmt: skip
     order = [method for method in ("adagp", "error-projection", "ema", "previous") if method in means.index]
-    mine = means.loc["adagp"]
+    mine, predicted = means.loc["adagp"], table[table["method"] == "adagp"]
     others = [f"{LABELS[method]} {means.loc[method, 'mean']:.3f}" for method in order[1:]]
     return finding(
         "quality",
-        fill_html(CARDS["quality"], cosine=mine["mean"], others=f" ({', '.join(others)})" if others else ""),
-        figures.predictor_quality(table[table["method"] == "adagp"]),
+        fill_html(
+            CARDS["quality"],
+            cosine=mine["mean"], others=f" ({', '.join(others)})" if others else "", **cosine_by_place(predicted),
+        ),
+        figures.predictor_quality(predicted),
         alt="Cosine of prediction and true gradient by layer, one dot a seed",
         page="02_predictor_quality",
         basis=f"n = {mine['count']:.0f} seeds, {mine['min']:.3f} to {mine['max']:.3f}. {_scale(kept, ['vgg13'])}",
         more="Predictor quality",
-    )
+    )  # fmt: skip
+
+
+def cosine_by_place(quality: "pd.DataFrame") -> dict[str, float]:
+    """Return the mean cosine in the first and the last layer, and over the layers between.
+
+    Args:
+        quality: ``evidence.quality`` of one method on one model.
+    """
+    means = quality.groupby("depth")["cosine"].mean()
+    return {"first": means.iloc[0], "last": means.iloc[-1], "between": means.iloc[1:-1].mean()}
 
 
 @cache

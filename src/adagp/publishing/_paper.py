@@ -24,7 +24,8 @@ from ..schedule import LadderSchedule
 from ._claims import claims_as_text
 from ._doors import COMPARED, said, side
 from ._equal_area import area_numbers
-from ._templates import scale_with_models, variant
+from ._findings import cosine_by_place
+from ._templates import scale_of, scale_with_models, spread, variant
 
 _METHODS = {"bp": "backpropagation", "equal-cost": "backpropagation, equal cost", "adagp": "ADA-GP", "coast": "coasting"}
 _PAIRS = (("adagp", "bp"), ("adagp", "coast"), ("adagp", "equal-cost"), ("coast", "bp"))
@@ -96,6 +97,7 @@ def _contents() -> tuple[dict[str, Any], dict[str, style.Drawing]]:
     numbers: dict[str, Any] = {
         "version": __version__, "commit": commit(), "date": datetime.now(UTC).date().isoformat(),
         "claims": claims_as_text(claims), "gpu": _gpu(), "records": f"{len(kept):,}",
+        "recorded_data": " and ".join(sorted({record.provenance.data.name.split(",")[0] for record in kept})),
         "verdicts": {
             word: sum(claim.verdict == word for claim in claims if claim.source == "paper")
             for word in ("holds", "differs", "open")
@@ -136,10 +138,11 @@ def _speed(drawn: _Drawn) -> dict[str, str]:
         each = scale * ours.groupby("model")[quantity].mean()
         drawn[quantity] = figures.speedup(ours, quantity, paper=paper[quantity])
         parts = {
-            "paper": paper[quantity], "bound": scale * bound, "ours": value, "least": each.min(), "most": each.max(),
+            "bound": scale * bound, "ours": value, "least": each.min(), "most": each.max(),
             "low": means.min(), "high": means.max(),
         }  # fmt: skip
         found |= {f"{quantity}_{name}": f"{number:.{digits}f}" for name, number in parts.items()}
+        found[f"{quantity}_paper"] = f"{paper[quantity]:g}"
     moved = acc.sensitivity(works)
     drawn["batch"] = figures.batch_size(moved, paper=paper)
     by_model = moved.groupby(["choice", "value", "model"], sort=False)["speedup"].mean()
@@ -187,6 +190,7 @@ def _accuracy(records: list[Record], drawn: _Drawn) -> dict[str, Any]:
     losses: dict[tuple[str, str], Interval | None] = {}
     for pair in _PAIRS:
         scores[pair] = evidence.interval(evidence.pairs(records, *pair)["difference"])
+    for pair in (*_PAIRS, ("equal-cost", "bp")):
         losses[pair] = evidence.interval(evidence.pairs(records, *pair, loss=True)["difference"])
     rows: list[Row] = [
         (f"{_METHODS[method]}\nminus {_METHODS[other]}", one.mean, one.low, one.high, method)
@@ -204,6 +208,7 @@ def _accuracy(records: list[Record], drawn: _Drawn) -> dict[str, Any]:
             scores_of = [f"{mine['score'].mean():.2f}", f"{mine['score'].std():.2f}"]
             table.append([title, *scores_of, f"{loss:.3f}", str(len(mine))])
     broad = evidence.broadest()
+    small = evidence.summary(broad)
     wide = {other: evidence.interval(evidence.by_network(broad, "adagp", other)) for other in ("bp", "coast")}
     predicted = evidence.quality(record for record in records if record.run.method == "adagp")
     drawn["quality"] = figures.predictor_quality(predicted)
@@ -216,7 +221,10 @@ def _accuracy(records: list[Record], drawn: _Drawn) -> dict[str, Any]:
         **{f"{a}_{b}_is".replace("-", "_"): COMPARED[side(found)] for (a, b), found in scores.items()},
         **{f"loss_{a}_{b}".replace("-", "_"): said(found, digits=3) for (a, b), found in losses.items()},
         "networks": str(wide["bp"].pairs if wide["bp"] else 0), "networks_bp": said(wide["bp"]),
-        "networks_coast": said(wide["coast"]), "cosine": f"{predicted['cosine'].mean():.3f}",
+        "networks_coast": said(wide["coast"]), "networks_scale": scale_of(small),
+        "networks_seeds": spread(small.groupby(["model", "method"])["seed"].nunique()),
+        "cosine": f"{predicted['cosine'].mean():.3f}",
+        **{f"cosine_{place}": f"{value:z.3f}" for place, value in cosine_by_place(predicted).items()},
         "size": f"{100 * predicted['norm_ratio'].mean():.0f}", "needed": f"{evidence.threshold(1 - 1e-9):.2f}",
         "correlation": _correlation(),
         "devices": ", ".join(sorted({record.provenance.machine.device for record in records})),
@@ -279,9 +287,12 @@ def _gpu() -> dict[str, Any]:
         except LookupError as error:
             raise UsageError(f"steps.json: {model} lacks {error}; restore it with git checkout") from error
     ladders = [found["glue"]["ladder"] for found in record["models"].values()]
+    slower = sum(ladder < 1 for ladder in ladders)
+    times = {"gp": [float(row[2]) for row in rows], "bp": [float(row[3]) for row in rows]}
     origin = record["provenance"]
     return {
         "rows": rows, "device": origin["machine"]["device"], "torch": origin["versions"]["torch"], "date": origin["date"][:10],
-        "slower": count(sum(ladder < 1 for ladder in ladders), "network"), "of": str(len(ladders)),
+        "slower": f"all {slower} networks" if slower == len(rows) > 1 else f"{slower} of {count(len(rows), 'network')}",
+        **{phase: {"least": f"{min(some):.1f}", "most": f"{max(some):.1f}"} for phase, some in times.items()},
         "slowest": f"{min(ladders):.2f}", "fastest": f"{max(ladders):.2f}",
     }  # fmt: skip

@@ -82,10 +82,11 @@ def control_of_learning(table: "pd.DataFrame") -> "HTML":
     rows = frame.assign(
         method=[LABELS[method] for method in frame["method"]],
         rate=[f"{rate:g}" for rate in frame["rate"]],
-        cosine=[f"{r['mean']:.2f} ({r['min']:.2f} to {r['max']:.2f}, n={r['count']:.0f})" for _, r in frame.iterrows()],
+        cosine=[
+            f"{r['mean']:z.2f} (" + (f"{r['min']:z.2f} to {r['max']:z.2f}, " if r["count"] > 1 else "") + f"n={r['count']:.0f})"
+            for _, r in frame.iterrows()
+        ],
     )[["method", "rate", "cosine"]]
-    return html_table(
-        rows.rename(columns={"rate": "predictor's rate"}),
-        caption=f"Cosine with the true gradient over the last quarter of {table['updates'].iloc[0]:,} updates: mean (range) "
-        "over seeds",
-    )
+    over = "mean (range) over seeds" if table["seed"].nunique() > 1 else "one seed"
+    caption = f"Cosine with the true gradient over the last quarter of {table['updates'].iloc[0]:,} updates: {over}"
+    return html_table(rows.rename(columns={"rate": "predictor's rate"}), caption=caption)

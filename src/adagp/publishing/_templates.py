@@ -95,8 +95,9 @@ _CARDS = {
     """,
     "quality": """
     <b>What does the predictor learn?</b>
-    Over a whole training its predictions have a mean cosine of <b>{cosine:.3f}</b> with the true gradients of their
-    batches{others}. A batch's gradient is mostly noise, so no prediction comes near 1.
+    After the warm-up its predictions have a mean cosine of <b>{cosine:.3f}</b> with the true gradients of their
+    batches{others}: {first:z.3f} in the first layer, {last:z.3f} in the last, and {between:z.3f} on average in the layers
+    between. A batch's gradient is mostly noise, so no prediction comes near 1.
     """,
     "ladder": """
     <b>The schedule gives the speed-up.</b>

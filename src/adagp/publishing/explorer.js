@@ -129,18 +129,28 @@
     );
   };
 
+  /** What stands in place of the figures where the schedule leaves no batch for Phase GP. */
+  const showNothing = () => {
+    element("result").replaceChildren(node("p", "No batch is in Phase GP: the warm-up is as long as the run."));
+    element("bars").replaceChildren();
+  };
+
   const show = () => {
     const sets = data.works.filter(([name]) => name === element("network").value).map(([, set]) => set);
     const select = element("dataset");
     for (const option of select.options) option.hidden = option.disabled = !sets.includes(option.value);
     if (!sets.includes(select.value)) select.value = sets[0];
+    const one = sets.length === 1 && select.options.length > 1;
+    element("note").textContent = one ? `${element("network").value}: ${sets[0]} only on this page` : "";
     for (const name of ["epochs", "warm-up"]) element(`${name}-value`).textContent = element(name).value;
     const now = chosen();
     const work = data.works.findIndex(([name, set]) => name === now.network && set === now.dataset);
     const count = batches(data.works[work][2], now);
-    const all = data.designs.map((design) => figures(work, now, design, count));
-    showResult(all[data.designs.indexOf(now.design)], count);
-    showBars(now, all);
+    if (count.gp) {
+      const all = data.designs.map((design) => figures(work, now, design, count));
+      showResult(all[data.designs.indexOf(now.design)], count);
+      showBars(now, all);
+    } else showNothing();
     element("call").textContent = call(now);
   };
 
