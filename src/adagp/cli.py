@@ -394,7 +394,7 @@ def write_or_simulate_rtl(
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a design's Verilog, simulate a matrix product on it, or train a small network in the hardware's arithmetic."""
+    """Write a design's Verilog, simulate a product, or train on it."""
     from pathlib import Path
 
     from . import rtl

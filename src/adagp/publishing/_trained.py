@@ -163,7 +163,7 @@ def trained_numbers(record: dict) -> dict[str, Any]:
         **{f"{name}_alone": speed[word, "products alone"] for name, word in NETWORKS.items()},
         **{f"{name}_model": speed[word, "accelerator model"] for name, word in NETWORKS.items()},
         "train_residual": f"{min(left):.3f} to {max(left):.3f}",
-        "train_least": min(accuracy.at[(word, _RUNS["fixed"]), "least"] for word in NETWORKS.values()),
+        "train_least": float(min(accuracy.at[(word, _RUNS["fixed"]), "least"] for word in NETWORKS.values())),
     }  # fmt: skip
 
 
