@@ -13,7 +13,7 @@ RUN := $(VENV)/bin/adagp
 REPRODUCE_FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce lint test lab book check record bench validate rtl compat dist lock clean elsewhere
+.PHONY: help setup reproduce lint test lab book paper check record bench validate rtl compat dist lock clean elsewhere
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt $(if $(OWN),,elsewhere)
 	@$(or $(PYTHON),python3) -c 'import sys; sys.exit(0 if (3, 11, 5) <= sys.version_info < (3, 13) else "adagp needs Python 3.11 (from 3.11.5) or 3.12, found %s: make setup PYTHON=python3.11" % sys.version.split()[0])'
 	@$(PYTHON) .ci/setup.py
 
-$(addprefix $(VENV)/.,test lab release): $(VENV)/.%: $(VENV)/.ready
+$(addprefix $(VENV)/.,test lab paper release): $(VENV)/.%: $(VENV)/.ready
 	@$(PYTHON) .ci/setup.py $*
 
 reproduce: setup  ## train, model the accelerator, execute the notebooks, build the book, print the claims
@@ -42,6 +42,9 @@ lab: $(VENV)/.lab  ## open the notebooks in JupyterLab
 
 book: setup  ## build the book from the notebooks executed last
 	@$(RUN) book --profile $(PROFILE)
+
+paper: $(VENV)/.paper  ## write the project as a paper, a PDF under artifact/output/paper, from the recorded results
+	@$(RUN) paper
 
 check: setup  ## compare the claims with what was recorded and with the last run
 	@$(RUN) check --profile $(PROFILE)

@@ -4,6 +4,7 @@
     python .ci/setup.py test     those of the tests and linters too
     python .ci/setup.py release  those of make dist and make compat too
     python .ci/setup.py lab      those of make lab too
+    python .ci/setup.py paper    those of make paper too
 
 An environment holds the path that it was made for: in one that was copied or moved, programs start the old checkout's code, or
 do not start. Such an environment is removed and made anew.
@@ -98,7 +99,7 @@ def install_pinned(kind: str) -> None:
     """Install the dependencies that pyproject.toml names, as constraints.txt pins them, what they need, and this checkout."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
-    wanted = [*project["project"]["dependencies"], *(project["dependency-groups"] | {"lab": extras["lab"]}).get(kind, [])]
+    wanted = [*project["project"]["dependencies"], *(extras | project["dependency-groups"]).get(kind, [])]
     for line in extras["book"]:
         included = re.fullmatch(r"adagp\[(.+)\]", line)
         wanted += [line] if included is None else [each for extra in included[1].split(",") for each in extras[extra]]

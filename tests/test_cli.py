@@ -124,7 +124,8 @@ def test_the_version_is_printed(capsys):
 
 
 COMMANDS = (
-    "", "reproduce", "book", "train", "judge", "train-all", "record", "check", "rtl", "info", "simulate", "explore", "export",
+    "", "reproduce", "book", "paper", "train", "judge", "train-all", "record", "check", "rtl", "info", "simulate", "explore",
+    "export",
 )  # fmt: skip
 
 

@@ -37,6 +37,17 @@ def test_a_shown_figure_is_saved_with_its_data_and_has_alternative_text(checkout
     assert dict(mpl.rcParams) == before
 
 
+def test_a_pointer_that_rests_on_a_mark_is_told_what_it_is():
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots()
+    (mark,) = axes.plot(1, 2, "o")
+    figures.style.hint(mark, 'coast, "1:1" <b>, 50 %, seeds 0 to 2')
+    plt.close(figure)
+    html = figures.inline("marked", (figure, pd.DataFrame()), alt="a mark")
+    assert "<g><title>coast, &quot;1:1&quot; &lt;b&gt;, 50 %, seeds 0 to 2</title>" in html and "hint:" not in html
+
+
 def test_every_method_and_design_has_a_colour_and_a_name():
     from adagp.methods import METHODS
 
@@ -92,3 +103,15 @@ def test_scenes_are_drawn_with_the_boxes_that_they_have():
     assert boxes["class"].tolist() == [str(int(kind)) for kind in rows[:, 0]] and set(boxes["image"]) == set(range(5))
     assert np.allclose(boxes[["left", "top", "right", "bottom"]], rows[:, 1:5] * found.size)
     assert [len(axes.patches) for axes in figure.axes] == boxes.groupby("image").size().tolist()
+
+
+def test_a_model_with_several_data_sets_counts_once_in_a_mean_over_models():
+    rows = [("a", 1.0), ("a", 2.0), ("a", 3.0), ("b", 4.0)]
+    frames = [
+        pd.DataFrame(rows, columns=["model", "speedup"]).assign(choice=choice, value="1", energy_saving=0.5)
+        for choice in ("batch", "epochs")
+    ]
+    paper = {"speedup": 1.0, "energy_saving": 34.0}
+    for drawn in (figures.batch_size, figures.sensitivity):
+        shown = drawn(pd.concat(frames), paper=paper)[1].iloc[0]
+        assert [shown[f"speedup_{what}"] for what in ("mean", "min", "max")] == [3.0, 2.0, 4.0]

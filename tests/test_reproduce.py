@@ -202,3 +202,41 @@ def test_links_inside_the_book_have_targets(pages):
     for page in (*pages.glob("*.html"), *pages.glob("notebooks/*.html")):
         for href in re.findall(r'<a [^>]*href="([^"#:?]+)(?:#[^"]*)?"', page.read_text()):
             assert (page.parent / unquote(href)).exists(), f"{page.name} links to {href}"
+
+
+def test_the_chip_that_a_reader_chooses_has_the_figures_of_a_simulation(pages, browser):
+    """The page prints the call that gives the same figures: it is run here. Only the keyboard is used."""
+    from selenium.webdriver.common.keys import Keys
+
+    browser.get((pages / "notebooks" / "27_explore.html").as_uri())
+
+    def control(name):
+        return browser.find_element("id", f"explorer-{name}")
+
+    def shown():
+        pairs = browser.find_elements("css selector", "#explorer-result div")
+        return dict(pair.text.split("\n") for pair in pairs)
+
+    first = shown()
+    for name in ("network", "array", "bandwidth", "dataflow", "dataflow", "design", "design"):
+        control(name).send_keys(Keys.DOWN)
+    control("batch").send_keys(Keys.UP)
+    control("warm-up").send_keys(Keys.LEFT * 4)
+    control("ratio").send_keys("3")
+    printed = browser.find_element("id", "explorer-call").text
+    chosen = ("vgg16", "batch=64", "rows=16", '"is"', '"max"', "warm_up_epochs=6", "final=(3, 1)")
+    assert [word for word in chosen if word not in printed] == [], printed
+    names: dict = {}
+    exec(printed, names)
+    report = names["report"]
+    facts = shown()
+    assert facts != first
+    assert facts["Speed-up"] == f"{report.speedup:.2f} times" and facts["Energy saved"] == f"{100 * report.energy_saving:.1f} %"
+    assert facts["Batches of Phase GP"] == f"{100 * report.numbers['gp'] / report.batches:.1f} %"
+    area = sum(names["acc"].area("max", report.hardware, "is").values())
+    assert facts["Area"].startswith(f"{area:.2f} mm²")
+    assert browser.find_element("id", "explorer-note").text == "vgg16: cifar10 only on this page"
+    control("epochs").send_keys(Keys.HOME)
+    control("warm-up").send_keys(Keys.END)
+    assert browser.find_element("id", "explorer-result").text.startswith("No batch is in Phase GP:")
+    assert not browser.find_elements("css selector", ".explorer-bar")

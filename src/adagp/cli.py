@@ -164,6 +164,15 @@ def book(profile: ProfileOption = "quick") -> None:
 
 
 @app.command()
+def paper() -> None:
+    """Write the project as a paper (PDF), from the recorded results."""
+    require(*EXTRAS["book"], *EXTRAS["paper"], what="adagp paper")
+    from . import _paths, publishing
+
+    tell(publishing.build_paper(_paths.output() / "paper"))
+
+
+@app.command()
 def train(
     model: Annotated[str, typer.Argument(help="A model's name; adagp info lists them.", autocompletion=available)],
     dataset: Annotated[str, typer.Option(help="A data set's name.", autocompletion=_datasets)] = "digits",
@@ -310,7 +319,8 @@ def train_all(
 def record(
     time_budget: Annotated[str, typer.Option(help="How long to continue: 90s, 25m or 2h.")] = "25m",
     profile: Annotated[
-        str, typer.Option(help="A profile, frontier, fine-tuning, confirmation or predictor-rate; by default full, on a CPU reduced.")
+        str,
+        typer.Option(help="A profile, frontier, fine-tuning, confirmation or predictor-rate; default: full, on a CPU reduced."),
     ] = "",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps; by default the fastest one.")] = "",
     jobs: Annotated[int, typer.Option(help="Runs at once; 0: one for each core, or one on an accelerator.", min=0)] = 0,
@@ -384,7 +394,7 @@ def write_or_simulate_rtl(
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a design's Verilog, simulate a matrix product on it, or train a small network in the hardware's arithmetic."""
+    """Write a design's Verilog, simulate a product, or train on it."""
     from pathlib import Path
 
     from . import rtl

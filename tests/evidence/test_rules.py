@@ -28,10 +28,10 @@ def test_fewer_than_three_pairs_have_no_interval():
     assert interval(pd.Series([float("nan")])) is None
 
 
-def test_an_interval_is_said_with_its_mean_or_alone():
+def test_an_interval_is_said_with_its_mean_or_the_mean_alone():
     known, short = interval(pd.Series([1.0, 1.0, 1.0])), interval(pd.Series([1.0, 3.0]))
-    assert (known.text(), known.text(mean=False)) == ("+1.00 [+1.00, +1.00]", "[+1.00, +1.00]")
-    assert (short.text(), short.text(mean=False)) == ("+2.00", "–")
+    assert (known.text(), known.text(digits=3)) == ("+1.00 [+1.00, +1.00]", "+1.000 [+1.000, +1.000]")
+    assert short.text() == "+2.00"
 
 
 @pytest.mark.parametrize(

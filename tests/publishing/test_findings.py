@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from adagp import evidence, publishing
-from adagp.evidence import Interval, Regime, Timing, _frontier, recorded
+from adagp.evidence import Interval, Regime, Timing, _families, recorded
 from adagp.methods import METHODS
 from adagp.running import Record, Run
 
@@ -71,34 +71,38 @@ TUNED = Regime(
 FREEZING = Timing(0.05, ((1, 0),), (("share", 0.5),))
 
 
-@pytest.mark.parametrize(("fresh", "says"), [("within noise", "Within noise: freezing"), ("better", "Better: freezing")])
-def test_a_variant_that_pays_is_shown_with_what_fresh_networks_say(fresh, says):
-    def table(side, n):
-        joint = Interval(mean=1.2, low=0.2, high=2.2, pairs=n)
-        row = {"method": "truncated", "timing": FREEZING, "n": n, "networks": 1, "side": side, "alone": side}
-        return pd.DataFrame([row | {"distance": joint, "joint": joint}])
-
-    found, own = table("better", 10), dataclasses.replace(TUNED, own_networks=True)
-    lines = publishing.what_pays({TUNED: found, own: table(fresh, 6)}, {})
-    variant = "freezing the lower layers (truncated, every batch from 5% on, share 0.5)"
-    assert f"Better: {variant}, {TUNED.title}: +1.20 [+0.20, +2.20] points, n = 10." in lines
-    assert f"{says} the lower layers" in lines and f"{own.title}: +1.20 [+0.20, +2.20] points, n = 6." in lines
-    alone = publishing.what_pays({TUNED: found}, {})
-    assert "in <b>0 of 1</b> settings" in alone and "n = 6" not in alone
+def compared(method, low, high, n, regime):
+    """The table of one variant, judged as ``evidence.compared`` does."""
+    found = Interval(mean=(low + high) / 2, low=low, high=high, pairs=n)
+    alone = "better" if low > 0 else "worse" if high < 0 else "within noise"
+    row = {"method": method, "timing": FREEZING, "n": n, "networks": 1, "fitted": True, "alone": alone, "distance": found}
+    return {regime: pd.DataFrame([row | {"against_coast": None, "against_whole": None}])}
 
 
-def test_ways_that_too_few_seeds_leave_open_together_are_counted_by_what_each_says_alone():
-    """Three below alone, of which one lacks the best decay, one above alone, and one of neither side."""
-    own = [(-2, -1, True), (-3, -1, True), (-9, -8, False), (1, 2, True), (-1, 1, True)]
-    alone = [Interval(mean=(low + high) / 2, low=low, high=high, pairs=3) for low, high, _ in own]
-    table = pd.DataFrame(
-        {"method": "coast", "fitted": [fitted for *_, fitted in own], "distance": pd.Series(alone, dtype=object)}
-    )
-    table = _frontier._judged(table, [Interval(mean=0, low=-9, high=9, pairs=3)] * len(own))
-    counts = evidence.tally({TUNED: table}).iloc[0]
-    assert (counts["judged"], counts["better"], counts["worse"], counts["within noise"]) == (5, 0, 0, 5)
-    assert (counts["better alone"], counts["worse alone"], counts["predicting"]) == (1, 2, 0)
-    assert "<td>5</td>" in publishing.tally_table({TUNED: table}).data
+@pytest.mark.parametrize(("low", "says"), [(-0.2, "Not significant: freezing"), (0.2, "Better: freezing")])
+def test_a_variant_that_led_is_shown_with_what_fresh_networks_say(low, says):
+    own = dataclasses.replace(TUNED, own_networks=True)
+    tables = _families.judged(compared("truncated", 0.2, 2.2, 10, TUNED) | compared("truncated", low, 2.2, 6, own))
+    lines = publishing.what_pays(tables, {})
+    assert f"{says} the lower layers (truncated, every batch from 5% on, share 0.5), {own.title}: " in lines
+    assert "1 led and 0 fell behind" in lines and "n = 10" not in lines
+    shown = publishing.leading_table(tables, {}).data
+    assert "exploratory" in shown and ("not significant" in shown) == (low < 0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"), [(0.2, 2.2, "1 of 1</b> settings"), (-1.0, 2.0, "Not significant: 1"), (-3.0, -1.0, "Worse: 1")]
+)
+def test_adagp_is_counted_by_its_verdict_and_others_are_not(low, high, says):
+    other = compared("ema", 5.0, 6.0, 3, TUNED)
+    tables = {TUNED: pd.concat([compared("adagp", low, high, 3, TUNED)[TUNED], other[TUNED]], ignore_index=True)}
+    told = _families.judged(tables)
+    assert says in publishing.what_pays(told, {})
+    counts = evidence.tally(told).iloc[0]
+    assert (counts["judged"], counts["exploratory"], counts["above"], counts["below"]) == (1, 1, 1, 0)
+    assert counts["predicting"] == (low > 0)
+    assert "<td>exploratory</td>" not in publishing.family_table(told, {}).data
+    assert ("1 of 1 (sign test" in publishing.signs(told).data) == (low + high < 0)
 
 
 def test_the_card_on_the_criterion_names_the_best_that_training_can_use(monkeypatch):
@@ -125,8 +129,9 @@ def test_every_method_of_the_project_is_among_its_neighbours_and_no_other():
     page = (ROOT / "book" / "neighbours.md").read_text()
     cells = [line.split("|")[4] for line in page.splitlines() if line.startswith("| ") and "Run here" not in line]
     named = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
-    variants = {"bp", "skip", "shuffled", "oracle", "adaptive", "adagp-gate", "adagp-literal", "adagp-default-init"}
-    assert named == set(METHODS) - variants
+    variants = {"bp", "oracle", "adaptive", "adagp-gate", "adagp-literal", "adagp-default-init"}
+    controls = {"skip", "shuffled", "random-direction"}
+    assert named == set(METHODS) - variants - controls
 
 
 def test_every_reference_is_cited_or_listed_once():

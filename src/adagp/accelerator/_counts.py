@@ -5,10 +5,13 @@ version 3.0.0: a layer is cut into folds that fill the array; every fold pays th
 SCALE-Sim prints the index of the last cycle, counted from 0, so its figure is one less for each product.
 """
 
+from typing import Any
+
 import numpy as np
 
 from .._errors import UsageError, unknown
 from ._hardware import Hardware
+from ._layer import Convolution
 from ._layer_table import LayerTable, convolutions, once_a_shape
 from ._row_stationary import row_stationary
 
@@ -101,3 +104,18 @@ def systolic_cycles(M, N, K, rows: int, cols: int, dataflow: str) -> np.ndarray:
     # os streams both operands past the sums; ws and is first spend `rows` cycles to load the stationary operand.
     fill = rows + cols - 2 if dataflow == "os" else 2 * rows + cols - 2
     return row_folds * col_folds * (temporal + fill)
+
+
+def busy_cycles(table: LayerTable, rows: int, cols: np.ndarray, dataflow: str) -> np.ndarray:
+    """Return the cycles that systolic arrays of several numbers of columns are busy. Axes: columns, layer, pass."""
+    convs = convolutions(table)
+    used = convs[..., 0] > 0
+    c = Convolution(*convs[used].T)
+    m, k = c.images * c.out_rows * c.out_cols, c.channels * c.kernel_rows * c.kernel_cols
+    beside: Any = cols[:, None]  # each number of columns with each convolution
+    each = c.copies * systolic_cycles(m, c.filters, k, rows, beside, dataflow)
+    kind = np.flatnonzero(used) // used.shape[-1]  # which pass of which layer
+    starts = np.flatnonzero(np.diff(kind, prepend=-1))
+    found = np.zeros((len(cols), len(table) * used.shape[1]))
+    found[:, kind[starts]] = np.add.reduceat(each, starts, axis=1)
+    return found.reshape(len(cols), len(table), used.shape[1])

@@ -148,12 +148,12 @@ def batch_cycles(parts: Parts, hardware: Hardware, *, own_array: bool) -> float:
         return 0.0  # the batch is dropped
     if not own_array:
         return float(Cost(np.concatenate([part.counts for part in parts.values()])).time(hardware).sum())
-    cycles = two_arrays(*_jobs(parts, hardware))
+    cycles = two_arrays(*jobs(parts, hardware))
     # Two arrays share one memory channel.
     return max(cycles, sum(float(part.dram_words.sum()) for part in parts.values()) / hardware.dram_words_per_cycle)
 
 
-def _jobs(parts: Parts, hardware: Hardware) -> tuple[np.ndarray, np.ndarray]:
+def jobs(parts: Parts, hardware: Hardware) -> tuple[np.ndarray, np.ndarray]:
     """Return the times of the main array's jobs in order, and of the work that each then leaves to the predictor's array."""
     zeros = np.zeros(len(next(iter(parts.values())).cycles))
     time = {component: parts[component].time(hardware) if component in parts else zeros for component in Component}

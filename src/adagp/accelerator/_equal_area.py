@@ -23,11 +23,11 @@ from .._work import PredictorSize
 from ..schedule import Schedule
 from ._area import area
 from ._costs import DRAM, network_counts, predictor_counts, prepare
-from ._counts import SYSTOLIC, systolic_cycles
+from ._counts import SYSTOLIC, busy_cycles
 from ._designs import DESIGNS, Design
 from ._hardware import Hardware
-from ._layer import Convolution, predictor_layers
-from ._layer_table import LayerTable, convolutions, passes
+from ._layer import predictor_layers
+from ._layer_table import LayerTable, passes
 from ._report import Report
 from ._simulate import simulate
 from ._tiling import IMPOSSIBLE, search, search_cut
@@ -385,7 +385,7 @@ class _Bounds:
         for rows in range(1, longest + 1):
             cols = np.arange(1, min(longest, self.most // rows) + 1)
             at = np.searchsorted(sides, np.maximum(rows, cols), side="right") - 1
-            kinds = of_layers([self._busy(table, rows, cols) for table in tables], stacked[at])
+            kinds = of_layers([busy_cycles(table, rows, cols, self.dataflow) for table in tables], stacked[at])
             if found is None:
                 found = np.full((len(kinds), self.side, self.side, uses.shape[1]), np.inf)
             found[:, rows - 1, : len(cols)] = [layers @ uses for layers in kinds]
@@ -426,17 +426,3 @@ class _Bounds:
         sides = sorted({*_ANCHORS, *turns(rows, 0, self.side), longest})
         rate = self.chip.dram_words_per_cycle
         return {side: counted(replace(self.chip, rows=side, cols=side)) / rate for side in sides if side <= longest}
-
-    def _busy(self, table: LayerTable, rows: int, cols: np.ndarray) -> np.ndarray:
-        """Return the cycles that arrays of some numbers of columns are busy. Axes: columns, layer, pass."""
-        convs = convolutions(table)
-        used = convs[..., 0] > 0
-        c = Convolution(*convs[used].T)
-        m, k = c.images * c.out_rows * c.out_cols, c.channels * c.kernel_rows * c.kernel_cols
-        beside: Any = cols[:, None]  # each number of columns with each convolution
-        each = c.copies * systolic_cycles(m, c.filters, k, rows, beside, self.dataflow)
-        kind = np.flatnonzero(used) // used.shape[-1]  # which pass of which layer
-        starts = np.flatnonzero(np.diff(kind, prepend=-1))
-        found = np.zeros((len(cols), len(table) * used.shape[1]))
-        found[:, kind[starts]] = np.add.reduceat(each, starts, axis=1)
-        return found.reshape(len(cols), len(table), used.shape[1])

@@ -34,6 +34,17 @@ from ._criterion import (
     variance,
     whole_network,
 )
+from ._families import (
+    FAMILIES,
+    REFERENCES,
+    SIDES,
+    comparisons,
+    holm,
+    least_difference,
+    p_value,
+    pooling_coverage,
+    sign_test,
+)
 from ._frames import (
     at_paper_schedule,
     broadest,
@@ -51,24 +62,26 @@ from ._frames import (
     summary,
     variants,
 )
-from ._frontier import SIDES, better, compared, distances, frontier, regimes, tally
+from ._frontier import compared, distances, frontier, leading, regimes, tally
 from ._gains import at_measured_cost, compared_by_clock, decays, gains, savings, timings, warm_up_gains
 from ._judge import Judgement, judge
+from ._rates import RATE_REFERENCES, rate_results
 from ._regimes import Regime, Timing, scored_runs
 from ._rules import LEAST_PAIRS, LEAST_UPDATES, Interval, by_network, interval, pairs, verdict, width_words
 from ._traits import SHAPE, TRAITS, Trait, model_traits
 from ._verdicts import VerdictChange, verdict_changes
 
 __all__ = [
-    "LEAST_PAIRS", "LEAST_UPDATES", "PREDICTIONS", "SHAPE", "SIDES", "TRAITS", "Claim", "Correlations", "Interval",
-    "Judgement", "Measured", "Regime", "Timing", "Trait", "VerdictChange", "area_growth", "at_measured_cost",
-    "at_paper_schedule", "beside_record", "better", "broadest", "by_method", "by_network", "check_claims", "claim_value",
-    "collection_table", "compared", "compared_by_clock", "compat_record", "correlation_table", "crossing_record", "curves",
-    "cuts", "decays", "deciding", "distances", "equal_area", "frontier", "gains", "hardware_record", "interval", "judge",
-    "least_noise", "loops_record", "mean_std", "memory_sensitivity", "method_on_arrays", "mixtures", "model_table",
-    "model_traits", "nearest", "page_records", "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned",
-    "quality", "record_fixed", "recorded", "recorded_claims", "recorded_correlations", "recorded_steps", "regimes", "results",
-    "savings", "scored_runs", "study_results", "summary", "tally", "threshold", "timings", "training_record",
-    "validation_record", "variance", "variants", "verdict", "verdict_changes", "warm_up_gains", "whole_network",
-    "width_words", "zoo_workloads",
+    "FAMILIES", "LEAST_PAIRS", "LEAST_UPDATES", "PREDICTIONS", "RATE_REFERENCES", "REFERENCES", "SHAPE", "SIDES", "TRAITS",
+    "Claim", "Correlations", "Interval", "Judgement", "Measured", "Regime", "Timing", "Trait", "VerdictChange", "area_growth",
+    "at_measured_cost", "at_paper_schedule", "beside_record", "broadest", "by_method", "by_network", "check_claims",
+    "claim_value", "collection_table", "compared", "compared_by_clock", "comparisons", "compat_record", "correlation_table",
+    "crossing_record", "curves", "cuts", "decays", "deciding", "distances", "equal_area", "frontier", "gains",
+    "hardware_record", "holm", "interval", "judge", "leading", "least_difference", "least_noise", "loops_record", "mean_std",
+    "memory_sensitivity", "method_on_arrays", "mixtures", "model_table", "model_traits", "nearest", "p_value", "page_records",
+    "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "pooling_coverage", "quality", "rate_results",
+    "record_fixed", "recorded", "recorded_claims", "recorded_correlations", "recorded_steps", "regimes", "results", "savings",
+    "scored_runs", "sign_test", "study_results", "summary", "tally", "threshold", "timings", "training_record",
+    "validation_record", "variance", "variants", "verdict", "verdict_changes", "warm_up_gains", "whole_network", "width_words",
+    "zoo_workloads",
 ]  # fmt: skip

@@ -101,7 +101,8 @@ class Claim:
             sides = {"within": ("within", "outside"), "at_least": ("of at least", "below"), "at_most": ("of at most", "above")}
             edge = self.tolerance if rule == "within" else f"{bound:g} {self.unit}"
             side = sides[rule][self.verdict == "holds"]
-            return f"a change of the accelerator model, or of the networks, that gives a value {side} {edge}"
+            changed = "accelerator model" if self.schedule else "predictor"
+            return f"a change of the {changed}, or of the networks, that gives a value {side} {edge}"
         measured = self.judged
         if measured is None:
             return "recorded runs of both methods"

@@ -5,17 +5,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..methods import find
-from ..running import Record
-from ._regimes import Regime, scored_runs
-from ._rules import LEAST_PAIRS, Interval, interval
+from ..running import Record, rate_runs
+from ._families import SIDES, judged, p_value, side
+from ._regimes import Regime, Timing, scored_runs
+from ._rules import LEAST_PAIRS, interval
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SIDES = ("better", "worse", "within noise", "open")
-"""Results of a comparison with backpropagation of equal cost. It is open in three cases: too few seeds; a cost outside the
-budgets; or a score below the frontier, if the variant was not tried with every decay that is best at some budget. A decay alone
-can make that difference."""
 
 
 def regimes(records: Iterable[Record], *, confirming: bool = False) -> "dict[Regime, pd.DataFrame]":
@@ -27,7 +23,8 @@ def regimes(records: Iterable[Record], *, confirming: bool = False) -> "dict[Reg
         confirming: return only the runs of ``running.confirmation_runs``, whose settings were chosen from other runs. Without
             it they are left out, so that no run takes part both in finding a result and in confirming it.
     """
-    by_regime = scored_runs(records).groupby("regime", sort=False)
+    apart = set(rate_runs())  # a study of its own, whose page has its comparisons
+    by_regime = scored_runs(record for record in records if record.run not in apart).groupby("regime", sort=False)
     parts = {regime: rows for regime, rows in by_regime if regime.confirming == confirming}
     count = {regime: frontier(rows)["cost"].nunique() for regime, rows in parts.items()}
     order = sorted(parts, key=lambda regime: (regime.start is not None, -count[regime]))
@@ -102,8 +99,8 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
         - fitted: whether the variant was tried with every decay that is best at some budget, on at least n seeds
         - distance: an ``Interval`` at 95 % for this variant alone
         - against_whole: an ``Interval`` of the difference from backpropagation for all epochs
-        - joint: the distance, with an interval at 95 % for all variants of this regime together
-        - side, alone: the result by the joint interval, and by that of this variant alone; one of ``SIDES``
+        - against_coast: an ``Interval`` of the difference from coasting with the same timing, each at its best setting
+        - alone: the result by the distance's own interval, without regard to the other variants; one of ``SIDES``
     """
     import pandas as pd
 
@@ -129,93 +126,85 @@ def distances(runs: "pd.DataFrame", value: str = "accuracy") -> "pd.DataFrame":
                 "fitted": set(plain["decay"]) <= set(seeds[seeds >= len(group)].index),
                 "distance": interval(distance_by_seed(group, reached, value)),
                 "against_whole": interval(group.set_index("seed")[value] - whole),
+                "against_coast": interval(group.set_index("seed")[value] - _coasting(runs, method, timing, value)),
             }
         )
     columns = ["method", "timing", "decay", "lr", "cost", "seconds", "value", "n", "networks", "fitted", "distance"]
-    table = pd.DataFrame(rows, columns=[*columns, "against_whole"]).astype({"distance": object, "against_whole": object})
-    return _judged(table, _joint(table["distance"].tolist()))
+    intervals = ["against_whole", "against_coast"]
+    table = pd.DataFrame(rows, columns=[*columns, *intervals]).astype(dict.fromkeys(["distance", *intervals], object))
+    alone = [side(one, p_value(one), fitted) for one, fitted in zip(table["distance"], table["fitted"], strict=True)]
+    return table.assign(alone=pd.Series(alone, index=table.index, dtype=object))
+
+
+def _coasting(runs: "pd.DataFrame", method: str, timing: Timing, value: str) -> "pd.Series":
+    """Return the values of coasting with the same timing, by seed; of coasting itself none, as of a timing without it."""
+    import pandas as pd
+
+    rows = runs[(runs["method"] == "coast") & (runs["timing"] == replace(timing, options=()))]
+    if method == "coast" or rows.empty:
+        return pd.Series(dtype=float)
+    return best_setting(rows, value).set_index("seed")[value]
 
 
 def compared(regimes: "dict[Regime, pd.DataFrame]", value: str = "accuracy") -> "dict[Regime, pd.DataFrame]":
-    """Return the ``distances`` of each regime, with joint intervals that hold for all variants of all regimes together."""
-    tables = {regime: distances(runs, value) for regime, runs in regimes.items()}
-    joint = iter(_joint([distance for table in tables.values() for distance in table["distance"]]))
-    return {regime: _judged(table, [next(joint) for _ in range(len(table))]) for regime, table in tables.items()}
-
-
-def _joint(alone: "list[Interval | None]") -> "list[Interval | None]":
-    """Widen 95 % intervals so that all of them hold together at 95 % (Bonferroni)."""
-    count = sum(one is not None and one.low is not None for one in alone)
-    return [None if one is None else one.at(1 - 0.05 / max(1, count)) for one in alone]
-
-
-def _judged(table: "pd.DataFrame", joint: "list[Interval | None]") -> "pd.DataFrame":
-    """Return the table with the joint intervals, and with the results by both kinds of interval."""
-    import pandas as pd
-
-    made = table.assign(joint=pd.Series(joint, index=table.index, dtype=object))
-    for name, column in (("side", "joint"), ("alone", "distance")):
-        sides = [_side(distance, fitted) for distance, fitted in zip(made[column], made["fitted"], strict=True)]
-        made[name] = pd.Series(sides, index=made.index, dtype=object)
-    return made
-
-
-def _side(distance: Interval | None, fitted: bool) -> str:
-    """Return the one of ``SIDES`` that a distance shows."""
-    if distance is None or distance.low is None or distance.high is None:
-        return "open"
-    if distance.high < 0:
-        return "worse" if fitted else "open"
-    return "better" if distance.low > 0 else "within noise"
+    """Return the ``distances`` of each regime, judged by families (see ``FAMILIES``)."""
+    return judged({regime: distances(runs, value) for regime, runs in regimes.items()})
 
 
 def tally(tables: "dict[Regime, pd.DataFrame]") -> "pd.DataFrame":
-    """Count the results of ``compared`` in each regime.
+    """Count the results of ``compared`` against backpropagation of equal cost, in each regime.
 
     Returns:
-        Columns regime, judged (variants that are not open), better, worse, within noise, open, better alone and worse alone
-        (those within noise that would be better, or worse, as the only variant), and predicting (those of better whose method
-        predicts gradients).
+        Columns regime, judged (variants with a verdict that is not open), one for each of ``SIDES``, above and below
+        (exploratory variants whose own interval excludes zero), and predicting (those of better whose method predicts).
     """
     import pandas as pd
 
     rows = []
     for regime, table in tables.items():
-        noise = table[table["side"] == "within noise"]
+        explored = table[table["side"] == "exploratory"]
         better = table[table["side"] == "better"]
         rows.append(
-            {"regime": regime, "judged": int((table["side"] != "open").sum())}
-            | {side: int((table["side"] == side).sum()) for side in SIDES}
-            | {f"{side} alone": int((noise["alone"] == side).sum()) for side in ("better", "worse")}
+            {"regime": regime, "judged": int(table["side"].isin(["better", "worse", "within noise"]).sum())}
+            | {result: int((table["side"] == result).sum()) for result in SIDES}
+            | {"above": int((explored["alone"] == "better").sum()), "below": int((explored["alone"] == "worse").sum())}
             | {"predicting": sum(find(name).predicts for name in better["method"])}
         )
-    columns = ["regime", "judged", *SIDES, "better alone", "worse alone", "predicting"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["regime", "judged", *SIDES, "above", "below", "predicting"])
 
 
-def better(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.DataFrame]") -> "pd.DataFrame":
-    """Return the variants that are better than backpropagation of equal cost, and the results of repeating them.
+def leading(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.DataFrame]") -> "pd.DataFrame":
+    """Return the variants that lead, each followed by the results of repeating it.
 
-    Each variant is followed by the same one with a pretrained network for each seed, if that was run. The confirmation comes
-    last.
+    A variant leads if its own interval is above zero. It was perhaps repeated with a pretrained network for each seed, and in
+    the confirmation. A confirmation of something else comes last.
 
     Args:
         tables: ``compared`` of the regimes in which the variants were found.
         again: ``compared`` of the confirmation.
 
     Returns:
-        Columns regime, method, timing, joint, n, networks and side.
+        Columns regime, method, timing, distance, n, networks, p (adjusted within its family) and side.
     """
     import pandas as pd
 
+    confirmed = [{"regime": regime, **row} for regime, table in again.items() for row in table.to_dict("records")]
     rows = []
     for regime, table in tables.items():
         others = replace(regime, own_networks=True)
-        for row in table[table["side"] == "better"].to_dict("records"):
+        if others == regime:
+            continue
+        own = tables.get(others, table.iloc[:0]).to_dict("records")
+        for row in table[table["alone"] == "better"].to_dict("records"):
             rows.append({"regime": regime, **row})
-            if others != regime and others in tables:
-                same = tables[others]
-                same = same[(same["method"] == row["method"]) & (same["timing"] == row["timing"])]
-                rows += [{"regime": others, **repeated} for repeated in same.to_dict("records") if repeated["joint"]]
-    rows += [{"regime": regime, **row} for regime, table in again.items() for row in table.to_dict("records")]
-    return pd.DataFrame(rows, columns=["regime", "method", "timing", "joint", "n", "networks", "side"])
+            rows += [{"regime": others, **repeated} for repeated in own if _alike(row, repeated) and repeated["distance"]]
+            fresh = [found for found in confirmed if found["regime"].model == regime.model and _alike(row, found)]
+            rows += fresh
+            confirmed = [found for found in confirmed if all(found is not one for one in fresh)]
+    rows += confirmed
+    columns = ["regime", "method", "timing", "distance", "n", "networks", "p_distance", "side"]
+    return pd.DataFrame(rows, columns=columns).rename(columns={"p_distance": "p"})
+
+
+def _alike(row: dict, other: dict) -> bool:
+    return (row["method"], row["timing"]) == (other["method"], other["timing"])

@@ -26,19 +26,10 @@ class Interval:
     high: float | None
     pairs: int
 
-    def text(self, *, mean: bool = True) -> str:
-        """Return "+0.80 [+0.20, +1.40]", the mean alone where there is no interval, or without ``mean`` the interval alone."""
-        ends = None if self.low is None else f"[{self.low:+.2f}, {self.high:+.2f}]"
-        return " ".join(filter(None, [f"{self.mean:+.2f}" if mean else "", ends])) or "–"
-
-    def at(self, level: float) -> "Interval":
-        """Return an interval of 95 % at another level."""
-        from scipy.stats import t
-
-        if self.low is None:
-            return self
-        half = (self.mean - self.low) * float(t.ppf((1 + level) / 2, self.pairs - 1) / t.ppf(0.975, self.pairs - 1))
-        return replace(self, low=self.mean - half, high=self.mean + half)
+    def text(self, *, digits: int = 2) -> str:
+        """Return "+0.80 [+0.20, +1.40]", or the mean alone where there is no interval."""
+        ends = "" if self.low is None else f" [{self.low:+.{digits}f}, {self.high:+.{digits}f}]"
+        return f"{self.mean:+.{digits}f}{ends}"
 
 
 def interval(differences: "pd.Series", level: float = 0.95) -> Interval | None:
@@ -124,6 +115,18 @@ def pairs(records: Iterable[Record], method: str, reference: str, *, loss: bool 
         if _alike(one, other)
     ]
     return pd.DataFrame(rows, columns=["model", "seed", "difference", "updates"])
+
+
+def pairs_of(mine: Iterable[Record], others: Iterable[Record]) -> Interval | None:
+    """Return the mean difference in score of two arms of a study, paired by seed; None without a pair.
+
+    Two runs are a pair if they have the same seed and data, whatever other settings differ.
+    """
+    import pandas as pd
+
+    beside = {(record.run.seed, record.provenance.data.fingerprint): record.score for record in others}
+    keys = [(record.score, (record.run.seed, record.provenance.data.fingerprint)) for record in mine]
+    return interval(pd.Series([score - beside[key] for score, key in keys if key in beside], dtype=float))
 
 
 def by_network(records: Iterable[Record], method: str, reference: str) -> "pd.Series":

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from .. import _paths
 from .._escape import as_csv, as_html, visible
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 PAGE = "ADAGP_PAGE"
 """Environment: the page that is being executed, for the command at its figures."""
+_HINT = re.compile(rf'<g id="{style.HINT}([^"]*)">'.encode())
 
 
 def save(figure: "Figure", path: str) -> None:
@@ -90,7 +92,12 @@ def _written(figure: "Figure", ending: str) -> bytes:
     buffer = io.BytesIO()
     with style.use():
         figure.savefig(buffer, format=ending, metadata={"Date": None} if ending == "svg" else {"Software": None})
-    return buffer.getvalue()
+    return _HINT.sub(_titled, buffer.getvalue()) if ending == "svg" else buffer.getvalue()
+
+
+def _titled(found: re.Match[bytes]) -> bytes:
+    """Return a part of an SVG with the text that a browser shows while the pointer rests on it."""
+    return f"<g><title>{html.escape(visible(unquote(found[1].decode())))}</title>".encode()
 
 
 def _inline(drawing: bytes, name: str, alt: str) -> str:

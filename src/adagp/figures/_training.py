@@ -247,13 +247,25 @@ def frontier(runs: "pd.DataFrame", curve: "pd.DataFrame", table: "pd.DataFrame")
         axes.plot(line["cost"], line["mean"], color=style.BLACK, marker="s", markersize=4, label="BP, best decay and rate")
         band = axes.fill_between(line["cost"], line["min"], line["max"], color=style.BLACK, alpha=0.1, linewidth=0)
         band.set_label("BP, range over seeds")
+        for row in line.to_dict("records"):
+            (mark,) = axes.plot(row["cost"], row["mean"], "s", color=style.BLACK, markersize=4)
+            reached = f"{row['mean']:.1f} % ({row['min']:.1f} to {row['max']:.1f})"
+            style.hint(mark, f"backpropagation, {row['cost']:g} epochs: {reached}, {row['count']} seeds")
         for row in table.to_dict("records"):
             same = ["method", "timing", "decay", "lr"]
             shown = runs[(runs[same] == [row[name] for name in same]).all(axis=1)]
             color = style.COLORS[row["method"]]
             low, high = shown["accuracy"].min(), shown["accuracy"].max()
             axes.plot([row["cost"]] * 2, [low, high], color=color, linewidth=1, alpha=0.6)
-            axes.plot(row["cost"], row["value"], "o" if row["timing"].late else "^", color=color, markersize=7)
+            (mark,) = axes.plot(row["cost"], row["value"], "o" if row["timing"].late else "^", color=color, markersize=7)
+            seeds = sorted(set(shown["seed"]))
+            whole = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
+            named = f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
+            found = "not compared"
+            if row["distance"]:
+                found = f"{row['distance'].text()} points against backpropagation of equal cost"
+            variant = f"{style.LABELS[row['method']]}, {row['timing'].text}, learning rate {row['lr']:g}, {row['decay']}"
+            style.hint(mark, f"{variant}: {row['value']:.1f} % at {row['cost']:.1f} epochs; {found}; seeds {named}")
         _legend(figure, axes, table["method"])
         axes.set(xlabel="cost in epochs of backpropagation", ylabel=style.METRICS["accuracy"])
     plt.close(figure)

@@ -11,11 +11,13 @@ from contextvars import ContextVar
 from functools import wraps
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ParamSpec
+from urllib.parse import quote
 
 from .._escape import visible
 from ..methods import METHODS, Method, by_predictor, find
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -72,6 +74,9 @@ LABELS = _Names(attrgetter("title"), {
 
 METHOD_OF = {predictor: method.name for predictor, method in by_predictor().items()}
 """The first method with each predictor, whose colour stands for it."""
+
+HINT = "hint:"
+"""What the id of an artist with a hint begins with."""
 
 METRICS = {"accuracy": "test accuracy (%)", "bleu": "test BLEU", "mAP": "test mAP at IoU 0.5 (%)"}
 
@@ -133,6 +138,11 @@ def size(width: float, height: float, phone: float | None = None) -> tuple[float
 def columns(desktop: int, phone: int = 2) -> int:
     """Columns of a legend."""
     return min(desktop, phone) if on_phone() else desktop
+
+
+def hint(artist: "Artist", text: str) -> None:
+    """Let a page show a text while the pointer rests on a part of a figure (``_show`` writes it into the SVG)."""
+    artist.set_gid(HINT + quote(text))
 
 
 def words(text: str, *, phone: int = 30) -> str:

@@ -1,5 +1,6 @@
 """Predictions of the study's model on this machine: beside gradients of many batches, and from their start on."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -104,4 +105,52 @@ def predictor_start(profile: str, *, updates: int = 300, every: int = 75) -> "pd
                 if done == updates:
                     break
         engine.close()
+    return pd.DataFrame(rows)
+
+
+def positive_control(*, rates: Sequence[float] = (1e-4, 1e-3, 1e-2), updates: int = 400, seeds: int = 3) -> "pd.DataFrame":
+    """Measure what the paper's predictor reaches on a task whose gradients can be predicted from activations.
+
+    The task has one convolution, whose loss is half the mean square of its outputs. The images are one fixed picture with a
+    little noise, and the weights are drawn anew for each batch. So a channel's gradient is nearly a fixed linear function of
+    that channel's map. The control with shuffled activations sees the maps of the batch before, which come from other weights.
+    It is made at the largest rate only.
+
+    Args:
+        rates: learning rates of the predictor.
+        updates: number of batches.
+        seeds: number of repetitions with other pictures and weights.
+
+    Returns:
+        Columns method ('adagp' or 'shuffled'), rate, seed, updates and cosine (mean over the last quarter of the batches).
+    """
+    import pandas as pd
+    import torch
+    from torch import nn
+
+    from ..methods import METHODS
+    from ..training import AdaGP
+
+    rows = []
+    for seed in range(seeds):
+        for rate in rates:
+            for method in ("adagp", "shuffled") if rate == max(rates) else ("adagp",):
+                random = torch.Generator().manual_seed(seed)
+                model = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+                picture = torch.randn(3, 12, 12, generator=random)
+                optimizer = torch.optim.SGD(model.parameters(), lr=0.0)  # the weights are drawn, not trained
+                schedule = LadderSchedule(warm_up_epochs=0, rungs=(), final=(0, 1))
+                predictor = METHODS[method].create(lr=rate)
+                engine = AdaGP(model, optimizer, schedule=schedule, predictor=predictor, measure_every=1)
+                for part in (updates - updates // 4, updates // 4):  # each part's measurements are apart
+                    engine.begin_epoch()
+                    for _ in range(part):
+                        with torch.no_grad():
+                            model.weight.copy_(torch.randn(model.weight.shape, generator=random) / 27**0.5)
+                        images = picture + 0.1 * torch.randn(8, *picture.shape, generator=random)
+                        engine.step(lambda images=images: 0.5 * model(images).square().mean())
+                (measured,) = engine.metrics().values()
+                engine.close()
+                found = {"method": method, "rate": rate, "seed": seed, "updates": updates, "cosine": measured["cosine"]}
+                rows.append(found)
     return pd.DataFrame(rows)

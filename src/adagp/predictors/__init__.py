@@ -54,6 +54,7 @@ def create(name: str, **options: object) -> GradientPredictor:
 
 __all__ = [
     "Coast", "ControlVariate", "ErrorProjection", "FeedbackAlignment", "GPWork", "GradientPredictor", "Layer", "LayerType",
-    "MovingAverage", "Needs", "Nowcast", "Oracle", "PartChooser", "PredictorSize", "RandomDirection", "Replicas", "Sampled", "Score", "SharedNetwork", "Shuffled", "Truncated", "available", "create", "in_by_out", "layer_types",
-    "local_part", "parameter_of", "patch_means", "register_layer_type", "reorganize",
+    "MovingAverage", "Needs", "Nowcast", "Oracle", "PartChooser", "PredictorSize", "RandomDirection", "Replicas", "Sampled",
+    "Score", "SharedNetwork", "Shuffled", "Truncated", "available", "create", "in_by_out", "layer_types", "local_part",
+    "parameter_of", "patch_means", "register_layer_type", "reorganize",
 ]  # fmt: skip

@@ -22,6 +22,7 @@ from ._display import (
     describe,
     html_table,
     large_batch_table,
+    losses_table,
     networks_table,
     nothing_recorded,
     quality_table,
@@ -35,17 +36,21 @@ from ._display import (
 from ._doors import doors
 from ._equal_area import area_numbers, equal_area_table, first_area, growth_table, low_by_network, method_table
 from ._equal_cost import (
-    better_table,
     confirmation_table,
     decay_table,
+    family_table,
     frontier_table,
     gains_table,
+    leading_table,
+    pooling_table,
     regime_scale,
     seconds_table,
+    signs,
     tally_table,
     timing_table,
     warm_up_table,
 )
+from ._explorer import explorer, explorer_numbers
 from ._faq import faq
 from ._findings import finding, findings, what_pays
 from ._judge import judge_document, judge_report, verdict_line, write_report
@@ -78,6 +83,8 @@ from ._overhead import (
     width_errors,
     width_table,
 )
+from ._paper import build_paper, write_paper
+from ._rates import control_of_learning, rate_answer, rate_table
 from ._templates import basis, difference
 from ._times import forecast
 from ._trained import (
@@ -94,18 +101,19 @@ from ._trained import (
 
 __all__ = [
     "BookError", "NotebookError", "accuracy_table", "area_numbers", "available_notebooks", "backward_table", "basis",
-    "better_table", "build_book", "claims_in_readme", "claims_page", "claims_table", "coasting_summary", "coasting_table",
-    "compat_table", "component_cycles", "component_table", "confirmation_table", "control_table", "coverage_summary",
-    "coverage_table", "criterion_table", "criterion_verdict", "crossing_counts", "cycle_account", "cycle_table",
-    "decay_table", "describe", "difference", "doors", "equal_area_table", "execute_notebooks", "faq", "finding", "findings",
-    "first_area", "forecast", "format_table", "fpga_table", "frontier_table", "gains_table", "gate_table", "growth_table",
-    "hold_pages", "html_table", "judge_document", "judge_report", "large_batch_table", "layer_table", "loops_refused_table",
-    "loops_table", "low_by_network", "method_table", "model_story", "needed_runs", "networks_table", "noise_table",
-    "notebook_jobs", "nothing_recorded", "overhead_numbers", "overhead_table", "product_table", "quality_table",
+    "build_book", "build_paper", "claims_in_readme", "claims_page", "claims_table", "coasting_summary", "coasting_table",
+    "compat_table", "component_cycles", "component_table", "confirmation_table", "control_of_learning", "control_table",
+    "coverage_summary", "coverage_table", "criterion_table", "criterion_verdict", "crossing_counts", "cycle_account",
+    "cycle_table", "decay_table", "describe", "difference", "doors", "equal_area_table", "execute_notebooks", "explorer",
+    "explorer_numbers", "family_table", "faq", "finding", "findings", "first_area", "forecast", "format_table", "fpga_table",
+    "frontier_table", "gains_table", "gate_table", "growth_table", "hold_pages", "html_table", "judge_document", "judge_report",
+    "large_batch_table", "layer_table", "leading_table", "loops_refused_table", "loops_table", "losses_table", "low_by_network",
+    "method_table", "model_story", "needed_runs", "networks_table", "noise_table", "notebook_jobs", "nothing_recorded",
+    "overhead_numbers", "overhead_table", "pooling_table", "product_table", "quality_table", "rate_answer", "rate_table",
     "recorded_scale", "refused_table", "regime_scale", "resting_table", "results_digest", "rtl_numbers", "score_table",
-    "seconds_table", "show_models", "simulated_products", "steps_table", "sweep_table", "tally_table", "timing_table",
+    "seconds_table", "show_models", "signs", "simulated_products", "steps_table", "sweep_table", "tally_table", "timing_table",
     "trained_accuracy", "trained_numbers", "trained_table", "training_components", "training_cycle_table", "training_cycles",
     "training_format_table", "training_speedup_table", "training_speedups", "traits_table", "unit_numbers", "unit_table",
     "variant_table", "verdict_history", "verdict_line", "warm_up_table", "what_pays", "width_errors", "width_table",
-    "write_report",
+    "write_paper", "write_report",
 ]  # fmt: skip

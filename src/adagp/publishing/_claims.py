@@ -96,7 +96,10 @@ def claims_page(claims: Iterable[Claim], *, brief: bool = False) -> "HTML":
     claims = list(claims)
     rows = []
     for claim in claims:
-        row = {"claim": claim.sentence, "by": claim.source, "verdict": _verdict(claim), "paper": _paper(claim, "–")}
+        said = _verdict(claim)
+        if claim.verdict == "open" and claim.judged is not None and not claim.judged.missing:
+            said = said.replace("open", f"open: the interval holds the bound of {next(iter(claim.holds.values())):g}", 1)
+        row = {"claim": claim.sentence, "by": claim.source, "verdict": said, "paper": _paper(claim, "–")}
         if brief:
             row |= {"measured": _plain(claim.judged, claim.unit), "page": _page(claim)}
         else:
@@ -161,12 +164,30 @@ def verdict_history() -> "HTML":
             {
                 "day": change.date,
                 "claim": change.claim,
-                "verdict": f"{last[change.claim]} → {change.verdict}" if change.claim in last else change.verdict,
+                "verdict": f"{last[change.claim]} → {_changed(change.verdict)}" if change.claim in last else change.verdict,
                 "why": change.why,
             }
         )
-        last[change.claim] = change.verdict
+        last[change.claim] = _changed(change.verdict)
     return html_table(pd.DataFrame(rows[::-1]))
+
+
+def claims_as_text(claims: Iterable[Claim]) -> list[dict[str, str]]:
+    """Return a row for each claim: id, sentence, by, verdict, words (the verdict with what it rests on), paper (its value),
+    measured, expected, holds (the range in which it does) and page."""
+    return [
+        {
+            "id": claim.id, "sentence": claim.sentence, "by": claim.source, "verdict": claim.verdict, "words": _verdict(claim),
+            "paper": _paper(claim, "–"), "measured": _counted(claim.judged, claim.unit),
+            "expected": _counted(claim.recorded, claim.unit), "holds": claim.tolerance, "page": claim.notebook,
+        }
+        for claim in claims
+    ]  # fmt: skip
+
+
+def _changed(verdict: str) -> str:
+    """Return a verdict of the history with its reason, if that is what changed."""
+    return f"holds: {verdict}" if verdict.startswith("follows") else verdict
 
 
 def claims_in_readme(claims: Iterable[Claim]) -> None:

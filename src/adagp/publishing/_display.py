@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .._errors import UsageError, short
+from .._errors import UsageError, count, short
 from .._escape import as_html, fill_html, fill_markdown
 from ..evidence import (
     LEAST_UPDATES,
@@ -14,11 +14,15 @@ from ..evidence import (
     mean_std,
     nearest,
     pairs,
+    quality,
+    recorded_claims,
     recorded_steps,
     summary,
+    verdict,
 )
 from ..figures.style import LABELS, METRICS
 from ..methods import METHODS
+from ..models import FOURTEEN
 from ._templates import NOTHING, STEPS, cell, names, scale_of, spread
 
 if TYPE_CHECKING:
@@ -159,13 +163,20 @@ def variant_table(variants: "pd.DataFrame") -> "HTML":
 
 
 def quality_table(quality: "pd.DataFrame", otherwise: str = NOTHING) -> "HTML | Markdown":
-    """Return the mean of each figure of prediction quality over layers and seeds, one row a predictor."""
+    """Return the mean of each figure of prediction quality over layers and seeds, one row a predictor.
+
+    The cosine of the last layer stands beside the mean, because some predictors are good in that layer alone.
+    """
     import pandas as pd
 
     if quality.empty:
         return markdown(f"*{otherwise.strip('*')}*")
-    figures = {"cosine": "cosine", "sign": "sign", "mse": "mse", "mape": "mape", "norm_ratio": "norm ratio"}
-    means = quality.groupby("method", sort=False)[list(figures)].mean()
+    figures = {
+        "cosine": "cosine", "last": "cosine, last layer", "sign": "sign", "mse": "relative squared error",
+        "mape": "relative L1 error", "norm_ratio": "norm ratio",
+    }  # fmt: skip
+    last = quality["cosine"].where(quality["depth"] == quality["depth"].max())  # no value in the other layers
+    means = quality.assign(last=last).groupby("method", sort=False)[list(figures)].mean()
     rows = [
         {"predictor": LABELS[method]} | {title: f"{row[key]:.3g}" for key, title in figures.items()}
         for method, row in means.sort_values("cosine", ascending=False).iterrows()
@@ -204,26 +215,73 @@ def accuracy_table() -> "HTML":
     return HTML(table + (fill_html("<p>Not recorded yet: {missing}.</p>", missing=", ".join(missing)) if missing else ""))
 
 
+_OVER_NETWORKS = {
+    ("adagp", "bp"): "accuracy", ("adagp", "coast"): "beats-coasting", ("adagp", "equal-cost"): "beats-equal-cost",
+}  # fmt: skip
+"""The differences over networks that a claim is about, and the claim."""
+
+
 def networks_table() -> "HTML | Markdown":
-    """Return paired differences over networks, one value for each, at the scale that most networks were recorded at."""
+    """Return paired differences over networks, one value for each, at the scale that most networks were recorded at.
+
+    A difference that a claim is about has the verdict that the claim would have by it.
+    """
     import pandas as pd
 
     records = broadest()
+    rules = {claim.id: claim.holds for claim in recorded_claims(records)}
     rows = []
-    for method, reference in (("adagp", "bp"), ("adagp", "coast"), ("adagp", "equal-cost"), ("coast", "bp")):
+    for method, reference in (*_OVER_NETWORKS, ("coast", "bp")):
         each = by_network(records, method, reference)
         if len(each):
+            found = interval(each)
+            claim = _OVER_NETWORKS.get((method, reference))
+            said = "–"
+            if claim is not None and found is not None:
+                ((rule, bound),) = rules[claim].items()
+                said = f"{verdict(found.low, found.high, rule, bound)} ({claim})"
             rows.append(
                 {
                     "difference": f"{LABELS[method]} minus {LABELS[reference]}",
-                    "mean over networks": cell(interval(each)),
-                    "networks": len(each),
-                    "each": ", ".join(f"{model} {gap:+.1f}" for model, gap in each.items()),
+                    "mean over networks": cell(found),
+                    "networks": f"{len(each)} of {len(FOURTEEN)}",
+                    "verdict over networks": said,
+                    "each network (points)": ", ".join(f"{model} {gap:+.1f}" for model, gap in each.items()),
                 }
             )
     if not rows:
         return markdown(NOTHING)
-    caption = f"Points, paired by seed; the 95 % interval is over networks. {scale_of(summary(records))}"
+    seeds = summary(records)["seed"].nunique()
+    caption = (
+        f"Points, paired by seed ({count(seeds, 'seed')} of each network); the 95 % interval is over networks. "
+        f"{scale_of(summary(records))}"
+    )
+    return html_table(pd.DataFrame(rows), caption=caption)
+
+
+def losses_table() -> "HTML | Markdown":
+    """Return paired differences in test loss and in accuracy at the scale that decides, and the size of the predictions."""
+    import pandas as pd
+
+    records = deciding()
+    rows = []
+    for method in ("adagp", "coast", "equal-cost"):
+        loss, score = (interval(pairs(records, method, "bp", loss=at)["difference"]) for at in (True, False))
+        if loss is None:
+            continue
+        sizes = quality(record for record in records if record.run.method == method)["norm_ratio"]
+        rows.append(
+            {
+                "method": LABELS[method],
+                "test loss minus that of BP": loss.text(digits=3),
+                METRICS["accuracy"] + " minus that of BP": cell(score),
+                "n": loss.pairs,
+                "size of the predictions (gradient = 1)": "–" if sizes.dropna().empty else f"{sizes.mean():.3f}",
+            }
+        )
+    if not rows:
+        return markdown(NOTHING)
+    caption = f"Paired by seed, with 95 % intervals; a lower loss is better. {scale_of(summary(records))}"
     return html_table(pd.DataFrame(rows), caption=caption)
 
 

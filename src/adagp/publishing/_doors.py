@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 _RESEARCHER = """
 <b>You study how networks are trained.</b>
-ADA-GP's accuracy minus backpropagation's is {bp} points, paired over {n} seeds ({scale}). Applying no gradient at all in the
-same batches (<i>coasting</i>) is {compared}: ADA-GP minus coasting is {coast} points. The predictions have {size:.0f} % of the
-size of a gradient, so ADA-GP is close to coasting. The test loss is another matter: minus that of backpropagation, ADA-GP's
-is {loss} and that of coasting {coast_loss}.
+{answer} ADA-GP's accuracy minus that of backpropagation: {bp} points (in brackets the 95 % interval; {n} seeds, {scale}).
+Minus that of <i>coasting</i>, which applies no gradient at all in the same batches: {coast} points. The predictions have
+{size:.0f} % of the size of a gradient, so ADA-GP is close to coasting. Test loss (lower is better) minus that of
+backpropagation: ADA-GP {loss}, coasting {coast_loss}.
 """
 _USER = """
 <b>You train networks in PyTorch.</b>
-{gpu} To save time, train for fewer epochs first: the accuracy of ADA-GP minus that of backpropagation that stops at the same
-cost is {cheaper} points.
+{answer} {gpu} To save time, train for fewer epochs first: the accuracy of ADA-GP minus that of backpropagation that stops
+at the same cost is {cheaper} points.
 """
 _GPU = """
 On a GPU it was slower on {slower} of {networks} networks: on an {machine}, the paper's schedule ran at {slowest:.2f} to
@@ -28,16 +28,21 @@ On a GPU it was slower on {slower} of {networks} networks: on an {machine}, the 
 """
 _ARCHITECT = """
 <b>You build accelerators.</b>
-The paper's mean speed-up, {paper:g} times, follows from its schedule: with predictions that cost nothing, it gives {bound:.2f}
-times on any accelerator. Our model gives {efficient:.2f}.
-If you build it, build the design LOW: it has the speed-up of Efficient for {more:.1f} % more area, where Efficient takes
-{area:.1f} times the area.
-The same area spent on a larger plain array gives {plain:.1f} times. At that area LOW gives {large:.2f} times the speed of the
-best plain array.
+Only as the design LOW. The paper's mean speed-up, {paper:g} times, follows from its schedule: with predictions that cost
+nothing and a backward pass that costs two forward passes, it is {bound:.2f} times. Our model gives {efficient:.2f}. LOW is as
+fast as Efficient, and adds {more:.1f} % to the baseline's area. Efficient has {area:.1f} times the baseline's area. A plain
+array of that size, without ADA-GP, is {plain:.1f} times as fast as the baseline, and LOW on such an array {large:.2f} times
+as fast as that. <a href="page:27_explore">Choose the chip yourself</a> and see what moves.
 """
 _RECALLED = """
-We had the paper's abstract and public reports of it, not its full text. The numbers of its schedule, among them the warm-up of
-ten epochs and the ratios from 4:1 to 1:1, are recalled.
+We had the paper's abstract and public reports of it, not its full text. The numbers of its schedule, among them the warm-up
+of ten epochs and the ratios from 4:1 to 1:1, are from memory and not checked.
+"""
+
+
+_STEPS = """
+Mainly because a batch of Phase BP also trains the predictor, and takes {bp_least:.1f} to {bp_most:.1f} times a plain step. A
+batch of Phase GP takes {gp_least:.2f} to {gp_most:.2f} times one.
 """
 
 
@@ -57,21 +62,40 @@ def doors() -> "HTML":
     ratios = evidence.quality(record for record in records if record.run.method == "adagp")["norm_ratio"]
     researcher = fill_html(
         _RESEARCHER,
-        bp=_said(scores["bp"]),
+        bp=said(scores["bp"]),
         n=scores["bp"].pairs if scores["bp"] else 0,
         scale=scale_with_models(runs),
-        compared=_COMPARED[_side(scores["coast"])],
-        coast=_said(scores["coast"]),
+        answer=_ANSWERS[side(scores["coast"])],
+        coast=said(scores["coast"]),
         size=100 * ratios.mean(),
-        loss=_said(losses["adagp"], digits=3),
-        coast_loss=_said(losses["coast"], digits=3),
+        loss=said(losses["adagp"], digits=3),
+        coast_loss=said(losses["coast"], digits=3),
     )
-    user = fill_html(_USER, gpu=on_gpu(), cheaper=_said(scores["equal-cost"]))
+    user = fill_html(_USER, answer=_time_answer(), gpu=on_gpu(), cheaper=said(scores["equal-cost"]))
     architect = fill_html(
         _ARCHITECT, paper=evidence.paper_value("mean-speedup"), bound=acc.ladder_bound()[0], **area_numbers()
     )
     doors = "".join(f'<div class="adagp-door"><p>{door}</p></div>' for door in (researcher, user, architect))
     return HTML(f'<div class="adagp-doors">{doors}</div><p class="adagp-basis">{Html(_RECALLED)}</p>')
+
+
+def _time_answer() -> str:
+    record = evidence.recorded_steps()
+    slow = record is not None and all(model["glue"]["ladder"] < 1 for model in record["models"].values())
+    return "Not to save time." if slow else ""
+
+
+def steps_on_gpu() -> Html:
+    """Return how long the two kinds of batches took on the GPU that was timed, in a sentence; nothing if none was timed."""
+    record = evidence.recorded_steps()
+    if record is None:
+        return Html("")
+    steps = [{step["step"]: step for step in model["table"]} for model in record["models"].values()]
+    ranges: dict[str, float] = {}
+    for phase in ("BP", "GP"):
+        ratios = [float(found[f"ADA-GP, Phase {phase}"]["against plain backpropagation"]) for found in steps]
+        ranges |= {f"{phase}_least".lower(): min(ratios), f"{phase}_most".lower(): max(ratios)}
+    return fill_html(_STEPS, **ranges)
 
 
 def on_gpu() -> Html:
@@ -92,19 +116,21 @@ def on_gpu() -> Html:
 
 
 _OTHERS = ("bp", "coast", "equal-cost")
-_COMPARED = {0: "not shown to be better or worse", 1: "worse", -1: "better"}
+_ANSWERS = {0: "Not shown to help.", 1: "It helps.", -1: "It does not help."}
+"""What a comparison with coasting says."""
+COMPARED = {0: "not shown to be better or worse", 1: "worse", -1: "better"}
 
 
-def _side(found: evidence.Interval | None) -> int:
+def side(found: evidence.Interval | None) -> int:
     """Return 1 or -1 for a difference that is surely above or below zero, else 0."""
     if found is None or found.low is None or found.high is None:
         return 0
     return (found.low > 0) - (found.high < 0)
 
 
-def _said(found: evidence.Interval | None, digits: int = 2) -> str:
+def said(found: evidence.Interval | None, digits: int = 2) -> str:
     if found is None:
         return "not compared yet"
     if found.low is None or found.high is None:
-        return f"{found.mean:+.{digits}f} (too few pairs for an interval)"
-    return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+        return f"{found.text(digits=digits)} (too few pairs for an interval)"
+    return found.text(digits=digits)

@@ -4,7 +4,22 @@ from typing import TYPE_CHECKING
 
 from .._escape import Html, fill_html
 from ..data import FACTS
-from ..evidence import LEAST_PAIRS, Timing, better, distances, frontier, gains, interval, tally, warm_up_gains, width_words
+from ..evidence import (
+    LEAST_PAIRS,
+    REFERENCES,
+    Timing,
+    comparisons,
+    distances,
+    frontier,
+    gains,
+    interval,
+    leading,
+    pooling_coverage,
+    sign_test,
+    tally,
+    warm_up_gains,
+    width_words,
+)
 from ..figures.style import LABELS, METRICS
 from ._display import html_table, markdown, nothing_recorded
 from ._templates import FOLDED, cell, spread, variant
@@ -52,6 +67,10 @@ def regime_scale(runs: "pd.DataFrame") -> "Markdown":
     return markdown("**Scale:** {facts}.", facts="; ".join(facts))
 
 
+_ADJUSTED = {"within noise": "not significant"}
+"""Words for results by adjusted p-values: an interval that excludes zero by itself may be one of them."""
+
+
 def tally_table(tables: "Tables") -> "HTML | Markdown":
     """Return how many variants are better or worse than backpropagation of equal cost, one row for each regime.
 
@@ -65,19 +84,97 @@ def tally_table(tables: "Tables") -> "HTML | Markdown":
         return nothing_recorded()
     counts.insert(0, "setting", [regime.title for regime in counts.pop("regime")])
     if len(counts) > 1:
-        total = {"setting": "all settings"} | counts.drop(columns="setting").sum().to_dict()
+        total = {"setting": "all settings but the confirmation"} | counts.drop(columns="setting").sum().to_dict()
         counts = pd.concat([counts, pd.DataFrame([total])])
+    names = {
+        "judged": "variants judged", "within noise": "not significant", "predicting": "of the better, with predictions",
+        "above": "exploratory, interval above 0", "below": "exploratory, interval below 0",
+    }  # fmt: skip
     return html_table(
-        counts.rename(columns={"judged": "variants judged", "predicting": "better by prediction"}),
-        caption="Number of variants by their result against backpropagation of equal cost. Better and worse hold at 95 % for "
-        "all variants together. Better alone, worse alone: those within noise that would be better or worse as the only "
-        "variant. Open: too few seeds, a cost outside the budgets, or a score below the frontier by a variant that was not "
-        "tried with all of backpropagation's best decays",
+        counts.rename(columns=names),
+        caption="Number of variants by their result against backpropagation of equal cost. Better and worse hold within their "
+        "family at 95 % (Holm). Exploratory variants have no verdict. Open: too few seeds, a cost outside the budgets, or a "
+        "score below the frontier by a variant that was not tried with all of backpropagation's best decays",
     )
 
 
-def better_table(tables: "Tables", again: "Tables") -> "HTML | Markdown":
-    """Return the variants that are better than backpropagation of equal cost, and the results of repeating them.
+def family_table(tables: "Tables", again: "Tables") -> "HTML | Markdown":
+    """Return the comparisons that have a verdict: ADA-GP in each setting, and the variants that led and were run again.
+
+    Args:
+        tables: ``evidence.compared``.
+        again: ``evidence.compared`` of the confirmation.
+    """
+    import pandas as pd
+
+    def said(row: dict) -> str:
+        if row["p"] != row["p"]:
+            return cell(row["difference"])
+        p = f"p = {row['p']:.3f}" if row["p"] >= 0.0005 else "p < 0.001"
+        return f"{cell(row['difference'])}, {p}: {_ADJUSTED.get(row['side'], row['side'])}"
+
+    known = comparisons({**tables, **again})
+    rows = []
+    for (regime, method, timing), some in known[known["n"] >= LEAST_PAIRS].groupby(["regime", "method", "timing"], sort=False):
+        by_reference = {row["reference"]: row for row in some.to_dict("records")}
+        cells = {f"minus {name}": said(by_reference[key]) if key in by_reference else "–" for key, name in REFERENCES.items()}
+        least = by_reference["distance"]["least"]
+        rows.append(
+            {"setting": regime.title, "variant": variant(method, timing), "n": some["n"].iloc[0]}
+            | cells
+            | {"smallest detectable difference (points)": "–" if least != least else f"{least:.1f}"}
+        )
+    if not rows:
+        return nothing_recorded()
+    return html_table(
+        pd.DataFrame(rows),
+        caption="Points, paired by seed. Each interval is at 95 % for itself alone. The p-values are adjusted within the "
+        "family (Holm): ADA-GP's comparisons of one setting, or the repetitions of one study. Smallest "
+        "detectable: the least true difference from BP of equal cost that so many seeds find in four of five repetitions",
+    )
+
+
+def signs(tables: "Tables") -> "Markdown":
+    """Return in a sentence in how many settings ADA-GP is below backpropagation of equal cost, and what that is worth.
+
+    Args:
+        tables: ``evidence.compared``.
+    """
+    rows = comparisons(tables)
+    below, settings, p = sign_test(rows)
+    if not settings:
+        return nothing_recorded()
+    shown = rows[(rows["family"] == "ADA-GP") & (rows["reference"] == "distance")]
+    means = [one.mean for one in shown["difference"] if one is not None and one.low is not None]
+    return markdown(
+        "ADA-GP is below backpropagation of equal cost in {lower} of {all} variants with an interval. These results are not "
+        "independent: in one setting, all are compared with the same runs of backpropagation. By setting, it is below in "
+        "{below} of {settings} (sign test: p = {p}).",
+        lower=sum(mean < 0 for mean in means), all=len(means), below=below, settings=settings, p=f"{p:.2f}",
+    )  # fmt: skip
+
+
+def pooling_table() -> "HTML":
+    """Return how often intervals hold the true difference, with each variant's own spread and with a pooled one (simulated)."""
+    table = pooling_coverage()
+    words = {"equal": "equal", "different": "one in three is three times as large"}
+    table["spreads"] = table["spreads"].map(words)
+    table["shared"] = table["shared"].map({True: "all against one reference", False: "independent"})
+    shares = table.columns[2:]
+    table[shares] = (100 * table[shares]).round(1)
+    names = {
+        "spreads": "true spreads", "shared": "differences", "pooled": "pooling allowed (%)", "own": "coverage, own spreads (%)",
+        "gated": "coverage, pooled if allowed (%)", "widest": "the same, largest spread (%)",
+    }  # fmt: skip
+    return html_table(
+        table.rename(columns=names),
+        caption="Simulated coverage of intervals that should hold the truth in 95 % of cases: 12 variants, 3 seeds, "
+        "4,000 repetitions",
+    )
+
+
+def leading_table(tables: "Tables", again: "Tables") -> "HTML | Markdown":
+    """Return the variants that lead, and the results of repeating them.
 
     Args:
         tables: ``evidence.compared`` of the regimes in which they were found.
@@ -89,19 +186,19 @@ def better_table(tables: "Tables", again: "Tables") -> "HTML | Markdown":
         {
             "setting": row["regime"].title,
             "variant": variant(row["method"], row["timing"]),
-            "minus BP of equal cost": cell(row["joint"]),
+            "minus BP of equal cost": cell(row["distance"]),
             "n": row["n"],
             "pretrained networks": row["networks"] or "–",
-            "result": row["side"],
+            "result": _ADJUSTED.get(row["side"], row["side"]),
         }
-        for row in better(tables, again).to_dict("records")
+        for row in leading(tables, again).to_dict("records")
     ]
     if not rows:
         return nothing_recorded()
     return html_table(
         pd.DataFrame(rows),
-        caption="Points, paired by seed, with intervals that hold at 95 % for all variants together. For the confirmation they "
-        "hold for its own variants",
+        caption="Points, paired by seed, each with its own 95 % interval. Exploratory rows led among many variants, so they "
+        "have no verdict; the rows below each repeat it",
     )
 
 
@@ -129,18 +226,17 @@ def confirmation_table(runs: "Tables", tables: "Tables", timed: "Tables") -> "HT
                     "pretrained networks": f"{starts.nunique()}",
                     "n": row["n"],
                     "cost (epochs of BP)": f"{row['cost']:.1f}",
-                    "minus BP of equal cost": cell(row["joint"]),
+                    "minus BP of equal cost": cell(row["distance"]),
                     "by pretrained network": ", ".join(f"{one[place].mean:+.2f}" for one in alone) if several else "–",
                     "cost by measured time": f"{clock['cost']:.1f}",
-                    "minus BP of equal seconds": cell(clock["joint"]),
+                    "minus BP of equal seconds": cell(clock["distance"]),
                     "minus BP for all epochs": cell(row["against_whole"]),
                 }
             )
     return html_table(
         pd.DataFrame(rows),
-        caption="Points, paired by seed. At equal cost and at equal seconds the intervals hold at 95 % for all rows together; "
-        "in the last column each row has its own. If several seeds start from one pretrained network, the interval holds for "
-        "these networks only",
+        caption="Points, paired by seed, each with its own 95 % interval. If several seeds start from one pretrained network, "
+        "the interval holds for these networks only",
     )
 
 
@@ -177,7 +273,6 @@ def frontier_table(
                 "cost (epochs of BP)": f"{row['cost']:.1f}",
                 METRICS["accuracy"]: f"{row['value']:.1f} (n={row['n']})",
                 "minus BP of equal cost": cell(row["distance"]),
-                "joint interval": "–" if row["joint"] is None else row["joint"].text(mean=False),
                 "result": row["side"],
                 "minus BP, by the mean of three epochs": cell(three.at[place, "distance"]),
                 "minus BP, by averaged weights": cell(other.at[place, "distance"]),
@@ -185,7 +280,7 @@ def frontier_table(
             }
         )
     shown, few = pd.DataFrame(rows), table["n"].to_numpy() < LEAST_PAIRS
-    caption = "Points, paired by seed. The joint interval, of all variants of the page together, decides the result"
+    caption = "Points, paired by seed, each with its own 95 % interval. Exploratory variants have no verdict"
     main, rest = (html_table(part.sort_values("variant"), caption=caption).data for part in (shown[~few], shown[few]))
     folded = fill_html(FOLDED, number=int(few.sum()), least=LEAST_PAIRS, table=Html(rest)) if few.any() else ""
     return HTML((main if (~few).any() else "") + folded)
@@ -303,13 +398,11 @@ def seconds_table(table: "pd.DataFrame", timed: "pd.DataFrame", times: "pd.DataF
             "cost by multiply-accumulates (epochs of BP)": f"{row['cost']:.1f}",
             "cost by measured time (epochs of BP)": f"{clock['cost']:.1f}",
             "minus BP of equal seconds": cell(clock["distance"]),
-            "joint interval": "–" if clock["joint"] is None else clock["joint"].text(mean=False),
         }
         for row, clock in zip(table.to_dict("records"), timed.to_dict("records"), strict=True)
     ]
     return html_table(
         pd.DataFrame(rows).sort_values("variant"),
         caption=f"Times are medians of {times['repeats'].max()} steps on {times['machine'].iloc[0]}. Points, paired by seed, "
-        "with a 95 % interval for each variant alone, and a joint one for all variants of the page. A dash: the cost is "
-        "outside of BP's budgets",
+        "each with its own 95 % interval. A dash: the cost is outside of BP's budgets",
     )

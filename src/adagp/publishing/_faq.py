@@ -6,7 +6,7 @@ from .. import evidence
 from .._errors import count
 from .._escape import fill_html
 from ..schedule import LadderSchedule
-from ._doors import on_gpu
+from ._doors import on_gpu, steps_on_gpu
 from ._equal_area import area_numbers
 from ._templates import scale_with_models
 
@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 _ANSWERS = {
     "gpu": """
-    <p>Probably not, under PyTorch. {timed} A batch without a backward pass still runs the predictor in every
-    layer, as many small operations, and a GPU is built for few large ones. The speed-up that the paper reports is that of an
+    <p>Probably not, under PyTorch. {timed} {steps} The predictor runs in every layer, as many small operations, and a GPU is
+    built for few large ones. The speed-up that the paper reports is that of an
     accelerator made for the method. <a href="page:15_wallclock">Step times</a> has every network, and
     <code>adagp.measuring.step_times</code> times your own.</p>
     """,
     "predictor": """
-    <p>No: it learns, but there is little that it can learn. Over a whole training its predictions have a mean cosine of
-    {cosine:.3f} with the true gradients ({n}; {scale}), and {size:.0f} % of their size. Two things limit it. It sees a layer's
-    output and no labels, and most of a batch's gradient is noise that no other batch shares.</p>
+    <p>No: where the gradients follow from what it sees, it learns them (there is a test for that). In training there is little
+    that it can learn. After the warm-up its predictions have a mean cosine of {cosine:.3f} with the true gradients ({n};
+    {scale}), and {size:.0f} % of their size. Two things limit it. It sees only a layer's output, not the labels, and most of a
+    batch's gradient is noise that no other batch shares.</p>
     <p>Tests compare the predictor with a slow, plain version of itself, number by number. See
     <a href="page:02_predictor_quality">Predictor quality</a> and, on how good a prediction must be to be worth its cost,
     <a href="page:21_criterion">What a prediction must be worth</a>.</p>
@@ -52,8 +53,8 @@ _ANSWERS = {
     <p>All of them. We had the paper's abstract and public reports, not its full text. The defaults of
     <code>adagp.LadderSchedule</code> are what we recall: a warm-up of {warm_up} epochs by backpropagation, then {rungs}, then
     {final} to the end. The first number of each ratio counts batches of Phase GP, the second those of Phase BP. Each is a
-    field that you can set. With this schedule and predictions that cost nothing, training is {speedup:.2f} times as fast on
-    any accelerator, so an error here moves the paper's main figure most.
+    field that you can set. With this schedule, predictions that cost nothing and a backward pass that costs two forward passes,
+    training is {speedup:.2f} times as fast whatever the accelerator. So an error here moves the paper's main figure most.
     <a href="page:12_sensitivity">What each of our choices changes</a> varies them.</p>
     """,
 }
@@ -66,7 +67,8 @@ def faq() -> "dict[str, HTML]":
     from .. import accelerator as acc
 
     values: dict[str, dict[str, Any]] = {
-        "gpu": {"timed": on_gpu()}, "predictor": _predictor(), "design": area_numbers(), "differ": _differ(),
+        "gpu": {"timed": on_gpu(), "steps": steps_on_gpu()}, "predictor": _predictor(), "design": area_numbers(),
+        "differ": _differ(),
     }  # fmt: skip
     schedule = LadderSchedule()
     values["recalled"] = {

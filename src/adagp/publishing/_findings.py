@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .. import evidence, figures, measuring
-from .._errors import UsageError
+from .._errors import UsageError, count
 from .._escape import Html, as_html, fill_html
 from ..figures import Row
 from ..figures.style import LABELS, METHOD_OF
@@ -104,7 +104,12 @@ def _accuracy(profile: str) -> "HTML":
     over_bp, over_coast = (evidence.interval(evidence.by_network(broad, "adagp", other)) for other in ("bp", "coast"))
     networks = Html("")
     if over_bp and over_coast:
-        networks = fill_html(CARDS["networks"], n=over_bp.pairs, bp=over_bp.text(), coast=over_coast.text())
+        runs = evidence.summary(broad)
+        seeds = count(runs["seed"].nunique(), "seed")
+        networks = fill_html(
+            CARDS["networks"], n=over_bp.pairs, bp=over_bp.text(), coast=over_coast.text(),
+            scale=f"{scale_of(runs)}, {seeds} each",
+        )  # fmt: skip
     return finding(
         "accuracy",
         fill_html(
@@ -126,8 +131,8 @@ def _scale(records: "list[Record]", models: list[str]) -> str:
 
 
 def _surest(table: "pd.DataFrame") -> float:
-    """Return the largest lower end of the joint intervals: how far above the frontier a variant surely is, in points."""
-    return max((joint.low for joint in table["joint"] if joint and joint.low is not None), default=float("-inf"))
+    """Return the largest lower end of the intervals: how far above the frontier a variant surely is, in points."""
+    return max((one.low for one in table["distance"] if one and one.low is not None), default=float("-inf"))
 
 
 def _pays(profile: str) -> "HTML":
@@ -145,7 +150,7 @@ def _pays(profile: str) -> "HTML":
         drawn = figures.frontier(regimes[regime], curve, compared[regime])
         rests = (
             f"{regime.title}; backpropagation at {curve['cost'].nunique()} budgets, each at its best; n = {spread(seeds)} "
-            "seeds; 95 % intervals paired by seed, for all variants together."
+            "seeds; 95 % intervals paired by seed."
         )
     return finding(
         "pays",
@@ -165,20 +170,26 @@ def what_pays(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.Data
         tables: ``evidence.compared``.
         again: the same of the confirming runs.
     """
-    counts = evidence.tally(tables)
-    total = counts.drop(columns="regime").sum()
-    if not total["judged"]:
+    judged = evidence.comparisons(tables)
+    judged = judged[(judged["family"] == "ADA-GP") & judged["side"].isin(["better", "worse", "within noise"])]
+    at_cost = judged[judged["reference"] == "distance"]
+    counts = evidence.tally(tables).drop(columns="regime").sum()
+    if at_cost.empty and not counts["exploratory"]:
         return as_html(NOTHING_COMPARED)
+    sides = at_cost["side"].value_counts()
     text = fill_html(
-        TALLY, predicting=int((counts["predicting"] > 0).sum()), settings=len(counts), judged=total["judged"],
-        better=total["better"], worse=total["worse"], noise=total["within noise"],
+        TALLY, settings=at_cost["regime"].nunique(), predicting=at_cost[at_cost["side"] == "better"]["regime"].nunique(),
+        judged=len(at_cost), better=sides.get("better", 0), worse=sides.get("worse", 0), noise=sides.get("within noise", 0),
+        exploratory=counts["exploratory"], above=counts["above"], below=counts["below"],
     )  # fmt: skip
     lines = [
         fill_html(
-            VARIANT, side=row["side"].capitalize(), variant=variant(row["method"], row["timing"]), regime=row["regime"].title,
-            points=row["joint"].text(), n=row["n"],
+            VARIANT, side=row["side"].replace("within noise", "not significant").capitalize(),
+            variant=variant(row["method"], row["timing"]), regime=row["regime"].title,
+            points=row["distance"].text(), n=row["n"],
         )
-        for row in evidence.better(tables, again).to_dict("records")
+        for row in evidence.leading(tables, again).to_dict("records")
+        if row["side"] != "exploratory"
     ]  # fmt: skip
     return Html("<br>".join([text, *lines]))  # a line for each
 
@@ -261,17 +272,30 @@ def _quality(profile: str) -> "HTML":
             page="02_predictor_quality", basis="Nothing recorded yet.", more="Predictor quality",
         )  # fmt: skip
     order = [method for method in ("adagp", "error-projection", "ema", "previous") if method in means.index]
-    mine = means.loc["adagp"]
+    mine, predicted = means.loc["adagp"], table[table["method"] == "adagp"]
     others = [f"{LABELS[method]} {means.loc[method, 'mean']:.3f}" for method in order[1:]]
     return finding(
         "quality",
-        fill_html(CARDS["quality"], cosine=mine["mean"], others=f" ({', '.join(others)})" if others else ""),
-        figures.predictor_quality(table[table["method"] == "adagp"]),
+        fill_html(
+            CARDS["quality"],
+            cosine=mine["mean"], others=f" ({', '.join(others)})" if others else "", **cosine_by_place(predicted),
+        ),
+        figures.predictor_quality(predicted),
         alt="Cosine of prediction and true gradient by layer, one dot a seed",
         page="02_predictor_quality",
         basis=f"n = {mine['count']:.0f} seeds, {mine['min']:.3f} to {mine['max']:.3f}. {_scale(kept, ['vgg13'])}",
         more="Predictor quality",
-    )
+    )  # fmt: skip
+
+
+def cosine_by_place(quality: "pd.DataFrame") -> dict[str, float]:
+    """Return the mean cosine in the first and the last layer, and over the layers between.
+
+    Args:
+        quality: ``evidence.quality`` of one method on one model.
+    """
+    means = quality.groupby("depth")["cosine"].mean()
+    return {"first": means.iloc[0], "last": means.iloc[-1], "between": means.iloc[1:-1].mean()}
 
 
 @cache

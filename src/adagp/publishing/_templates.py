@@ -23,7 +23,8 @@ def _flowing(text: str) -> str:
 TALLY = _flowing(
     """
     Predicted gradients gave higher accuracy than backpropagation at equal cost in <b>{predicting} of {settings}</b> settings.
-    All variants that could be judged: {judged}. Better: {better}. Worse: {worse}. Within noise: {noise}.
+    Schedules of ADA-GP that could be judged: {judged}. Better: {better}. Worse: {worse}. Not significant: {noise}.
+    Of {exploratory} other variants, which were only explored, {above} led and {below} fell behind. What led was run again:
     """
 )
 OTHER = "On {model} (n = {n}): {noise:.1f}."
@@ -33,8 +34,21 @@ CORRELATION = (
     "Least that is worth its cost: {least:.2f}.**"
 )
 FOLDED = (
-    '<details class="adagp-fold"><summary>Variants with fewer than {least} seeds, so the result is open: {number}</summary>'
+    '<details class="adagp-fold"><summary>Variants with fewer than {least} seeds: {number}</summary>'
     "{table}</details>"
+)
+RATE_OPEN = (
+    "The runs at the rate that was chosen beforehand ({rate}) are not recorded yet with three seeds, so this is open. "
+    "`adagp record --profile predictor-rate` makes them."
+)
+RATE_ANSWER = _flowing(
+    """
+    At a rate of {rate} in place of the paper's {paper}, the predictions have {size} of a gradient's size instead of {small}.
+    Score of ADA-GP minus that of coasting: {coast}. Minus that of predictions from another batch's activations: {shuffled}.
+    Minus that of a random direction of the same size: {random_direction}. These three comparisons were fixed before the first
+    of these runs, and are judged together (Holm, {n} that chose nothing). A true difference from coasting of {least} points
+    would be found in four of five repetitions. Everything else in the table is exploratory.
+    """
 )
 STEPS = _flowing(
     """
@@ -54,7 +68,8 @@ _CARDS = {
     {networks}
     """,
     "networks": """
-    Over {n} networks at a smaller scale, ADA-GP against backpropagation: <b>{bp}</b> points; against coasting: <b>{coast}</b>.
+    Over {n} networks at a smaller scale ({scale}), ADA-GP against backpropagation: <b>{bp}</b> points; against coasting:
+    <b>{coast}</b>.
     """,
     "pays": """
     <b>Which methods beat backpropagation at equal cost?</b>
@@ -80,12 +95,14 @@ _CARDS = {
     """,
     "quality": """
     <b>What does the predictor learn?</b>
-    Over a whole training its predictions have a mean cosine of <b>{cosine:.3f}</b> with the true gradients of their
-    batches{others}. A batch's gradient is mostly noise, so no prediction comes near 1.
+    After the warm-up its predictions have a mean cosine of <b>{cosine:.3f}</b> with the true gradients of their
+    batches{others}: {first:z.3f} in the first layer, {last:z.3f} in the last, and {between:z.3f} on average in the layers
+    between. A batch's gradient is mostly noise, so no prediction comes near 1.
     """,
     "ladder": """
     <b>The schedule gives the speed-up.</b>
-    With a predictor that costs nothing, the ladder makes 90 epochs <b>{bound:.2f} times</b> faster; on our accelerator it is
+    With a predictor that costs nothing and a backward pass that costs two forward passes, the ladder (as we recall it) makes 90
+    epochs <b>{bound:.2f} times</b> faster; on our accelerator it is
     <b>{measured:.2f}</b> (the paper: {paper:.2f}). How good the predictions are makes no difference to it.
     So the accelerator itself changes the mean by only {added:.1%} (single models: {least:.2f} to {most:.2f} times).
     """,

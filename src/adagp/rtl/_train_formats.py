@@ -26,6 +26,9 @@ CALIBRATION = 300
 """Batches that are trained in floating point to find the largest values (our choice)."""
 HELPER_RATE, HELPER_MOMENTUM = 2.0**-8, 0.9
 """Learning rate and momentum of the predictor (our choice, from runs of the golden model)."""
+LINEAR_BITS, RAW_BITS, HIDDEN_ERROR_BITS, HELPER_GRADIENT_BITS = 2, 4, 6, 12
+"""Bits before the point of the predictor's linear weights, of its predictions and residuals (a target's root mean square is about
+1), of the gradient of its hidden features, and of its weights' gradients (our choice, from runs of the golden model)."""
 PREDICTOR = PredictorSize(pool=4, channels=4)
 """Size of the predictor in training (our choice: maps of scans have 1 to 64 pixels)."""
 
@@ -139,7 +142,7 @@ def plan_training(
     start = [(layer.module.weight.detach().clone(), layer.bias.detach().clone()) for layer in seen]
     _sizes(seen, images)
     _calibrate(model, seen, images, labels, batch, rate, momentum, decay, seed)
-    return _plan(seen, start, _new_predictor(size, seen, seed), batch, rate, momentum, decay, size, w)
+    return _plan(seen, start, _predictor(size, seen, seed, w), batch, _Rules.of(rate, momentum, decay, w.factor), size, w)
 
 
 def _calibrate(
@@ -202,106 +205,130 @@ def _sizes(seen: Sequence[_Found], images: Tensor) -> None:
         layer.out_size = height, width
 
 
-def _new_predictor(size: PredictorSize, seen: Sequence[_Found], seed: int) -> tuple[Tensor, Tensor, int]:
-    """Return the weight and bias of the predictor's convolution, and its longest row; its linear layer starts at zero."""
+@dataclass(frozen=True)
+class _Predictor:
+    """The predictor before training, and the fractions of its tensors."""
+
+    conv_weight: Tensor
+    conv_bias: Tensor
+    longest: int
+    """Outputs of its linear layer, which starts at zero."""
+    pooled: int
+    hidden: int
+    conv: int
+    linear: int
+    raw: int
+    """Of a prediction, and of the residual."""
+    hidden_error: int
+
+
+def _predictor(size: PredictorSize, seen: Sequence[_Found], seed: int, w: Widths) -> _Predictor:
+    """Return a new predictor. Its maps are those of the calibration's last batch; the other ranges are our choice."""
     generator, spread = torch.Generator().manual_seed(seed), 1 / size.kernel  # PyTorch's usual initialization
     weight = (torch.rand(size.channels, size.kernel**2, generator=generator) * 2 - 1) * spread
     bias = (torch.rand(size.channels, generator=generator) * 2 - 1) * spread
-    return weight, bias, max(layer.module.weight[0].numel() for layer in seen)
+    kernel = weight.double().reshape(size.channels, 1, size.kernel, size.kernel)
+    most, most_hidden = 0.0, 0.0
+    for layer in seen:
+        assert layer.mean is not None
+        maps = F.adaptive_avg_pool2d(layer.mean.reshape(len(layer.mean), 1, *layer.out_size), size.pool)
+        hidden = F.conv2d(maps, kernel, bias.double(), stride=size.stride, padding=size.kernel // 2)
+        most, most_hidden = max(most, float(maps.abs().max())), max(most_hidden, float(hidden.abs().max()))
+    conv, pooled = _fit(float(weight.abs().max()), w.operand), _fit(most, w.operand)
+    return _Predictor(
+        conv_weight=weight, conv_bias=bias, longest=max(layer.module.weight[0].numel() for layer in seen), pooled=pooled,
+        hidden=min(_fit(most_hidden, w.operand), pooled + conv), conv=conv, linear=w.operand - 1 - LINEAR_BITS,
+        raw=w.operand - 1 - RAW_BITS, hidden_error=w.operand - 1 - HIDDEN_ERROR_BITS,
+    )  # fmt: skip
+
+
+def _fit(largest: float, width: int, headroom: int = HEADROOM) -> int:
+    return fraction(largest, width, headroom)
+
+
+def _layers(seen: Sequence[_Found], batch: int, residual: int, w: Widths) -> list[TrainedLayer]:
+    """Return the layers with their formats. No format is finer than that of the sums which it is rounded from."""
+    x: list[int] = []
+    weights = [_fit(layer.weight, w.operand) for layer in seen]
+    for number, layer in enumerate(seen):
+        x.append(min(_fit(layer.input, w.operand), x[-1] + weights[number - 1]) if number else _fit(layer.input, w.operand, 0))
+    # The output error is a difference of probabilities, divided by the batch.
+    errors = [w.operand - 1 + batch.bit_length() - 1]
+    for number in reversed(range(len(seen) - 1)):
+        errors.insert(0, min(_fit(seen[number].error, w.operand), errors[0] + weights[number + 1]))
+    found = []
+    for number, layer in enumerate(seen):
+        module = layer.module
+        # The root mean square of the gradients; no finer than the residual can hold, as of a layer whose gradients were all 0.
+        spread = int(np.rint(np.log2(max(layer.squares / CALIBRATION, 1e-18)) / 2))
+        found.append(
+            TrainedLayer(
+                name=f"{type(module).__name__} {number}", in_channels=layer.in_channels, in_size=layer.in_size,
+                outputs=len(module.weight), out_size=layer.out_size, pool=layer.pool,
+                kernel=module.kernel_size[0] if isinstance(module, nn.Conv2d) else layer.in_size[0],
+                padding=int(module.padding[0]) if isinstance(module, nn.Conv2d) else 0, input_fraction=x[number],
+                weight_fraction=weights[number], mean_fraction=min(_fit(layer.output, w.mean), x[number] + weights[number]),
+                error_fraction=errors[number], scale=max(spread, residual - errors[number] - x[number]),
+            )
+        )  # fmt: skip
+    return found
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """Factors of an update."""
+
+    rate: Factor
+    momentum: Factor
+    decay: Factor
+
+    @classmethod
+    def of(cls, rate: float, momentum: float, decay: float, bits: int) -> "_Rules":
+        rounded = min(round(momentum * 2**bits), 2**bits - 1)
+        # With a factor of 0 any fraction will do; a small one keeps the shift small.
+        fading = Factor.of(decay, bits) if decay else Factor(integer=0, fraction=bits)
+        return cls(rate=Factor.of(rate, bits), momentum=Factor(integer=rounded, fraction=bits), decay=fading)
+
+    def parameter(self, name: str, values: Tensor, bits: int, gradient: int, sums: int, up: int = 0) -> Parameter:
+        """Return a parameter whose master has ``bits`` fraction bits, and whose gradient is rounded from ``sums``."""
+        return Parameter(
+            name=name, master=integers(values.reshape(len(values), -1), bits), fraction=bits, gradient_fraction=gradient,
+            shift=sums - gradient, momentum=self.momentum, decay=self.decay, rate=self.rate, up=up,
+        )  # fmt: skip
+
+    def bias(self, name: str, values: Tensor, into: int, errors: int) -> Parameter:
+        """Return a bias. It is added to sums with ``into`` fraction bits; its gradient is a sum of errors, and exact."""
+        bits = min(into, BIAS_FRACTION)
+        return self.parameter(name, values, bits, errors, errors, into - bits)
 
 
 def _plan(
-    seen: Sequence[_Found], start: Sequence[tuple[Tensor, Tensor]], predictor: tuple[Tensor, Tensor, int], batch: int,
-    rate: float, momentum: float, decay: float, size: PredictorSize, w: Widths,
+    seen: Sequence[_Found], start: Sequence[tuple[Tensor, Tensor]], own: _Predictor, batch: int, rules: _Rules,
+    size: PredictorSize, w: Widths,
 ) -> TrainPlan:  # fmt: skip
-    def fit(largest: float, headroom: int = HEADROOM, width: int = w.operand) -> int:
-        return fraction(largest, width, headroom)
-
-    x: list[int] = []
-    weights: list[int] = []
-    errors: list[int] = []
-    for number, layer in enumerate(seen):
-        weights.append(fit(layer.weight))
-        # No finer than the output that it is rounded from.
-        x.append(min(fit(layer.input), x[-1] + weights[-2]) if number else fit(layer.input, 0))
-    for number, layer in reversed(list(enumerate(seen))):
-        # The output error is a difference of probabilities over the batch.
-        last = number == len(seen) - 1
-        errors.append(w.operand - 1 + batch.bit_length() - 1 if last else min(fit(layer.error), errors[-1] + weights[number + 1]))
-    errors.reverse()
-    means = [min(fit(layer.output, width=w.mean), a + b) for layer, a, b in zip(seen, x, weights, strict=True)]
-    conv_weight, conv_bias, longest = predictor
-    pooled, hidden, conv = _predictor_formats(seen, conv_weight, conv_bias, size, fit)
-    linear, raw, residual = w.operand - 3, w.operand - 5, w.operand - 5
-    hidden_error = w.operand - 7
-    layers, parameters = [], {}
-    factors = {
-        "momentum": Factor(integer=min(round(momentum * 2**w.factor), 2**w.factor - 1), fraction=w.factor),
-        "decay": Factor.of(decay, w.factor), "rate": Factor.of(rate, w.factor),
-    }  # fmt: skip
-    helper = {
-        "momentum": Factor(integer=round(HELPER_MOMENTUM * 2**w.factor), fraction=w.factor), "decay": Factor.of(0.0, w.factor),
-        "rate": Factor.of(HELPER_RATE, w.factor),
-    }  # fmt: skip
-
-    def add(name: str, values: Tensor, fraction_bits: int, gradient: int, sums: int, rules: dict[str, Factor], up: int = 0) -> None:
-        parameters[name] = Parameter(
-            name=name, master=integers(values.reshape(len(values), -1), fraction_bits), fraction=fraction_bits,
-            gradient_fraction=gradient, shift=sums - gradient, up=up, **rules,
-        )  # fmt: skip
-
-    for number, (layer, (weight, bias)) in enumerate(zip(seen, start, strict=True)):
-        # The root mean square of the gradients; no finer than the residual can hold, as of a layer whose gradients were all 0.
-        spread = int(np.rint(np.log2(max(layer.squares / CALIBRATION, 1e-18)) / 2))
-        scale = max(spread, residual - errors[number] - x[number])
-        own = TrainedLayer(
-            name=f"{type(layer.module).__name__} {number}", in_channels=layer.in_channels, in_size=layer.in_size,
-            outputs=len(weight), out_size=layer.out_size, pool=layer.pool,
-            kernel=layer.module.kernel_size[0] if isinstance(layer.module, nn.Conv2d) else layer.in_size[0],
-            padding=int(layer.module.padding[0]) if isinstance(layer.module, nn.Conv2d) else 0, input_fraction=x[number],
-            weight_fraction=weights[number], mean_fraction=means[number], error_fraction=errors[number], scale=scale,
-        )  # fmt: skip
-        layers.append(own)
-        sums = own.error_fraction + own.input_fraction
-        gradient = min(fit(layer.gradient, GRADIENT_HEADROOM, w.state), sums, raw + w.factor - 1 - scale)
-        add(f"{number}.weight", weight, own.weight_fraction + w.state - w.operand, gradient, sums, factors)
-        fraction_bits = min(own.sum_fraction, BIAS_FRACTION)
-        # A bias's gradient is a sum over samples and positions of its outputs' errors.
-        exact = min(own.error_fraction, fraction_bits + w.factor - 1)
-        add(f"{number}.bias", bias, fraction_bits, exact, own.error_fraction, factors, own.sum_fraction - fraction_bits)
-    state = w.state - w.operand
-    for name, values, bits, sums in (
-        ("conv", conv_weight, conv, hidden_error + pooled), ("linear", torch.zeros(longest, size.features), linear, residual + hidden),
+    """Return the plan from what the calibration has seen, with the values that training starts from."""
+    layers, wider, found = _layers(seen, batch, own.raw, w), w.state - w.operand, []
+    for number, (layer, largest, (weight, bias)) in enumerate(zip(layers, seen, start, strict=True)):
+        sums = layer.error_fraction + layer.input_fraction
+        # A prediction is multiplied by its scale and must reach this format, too.
+        gradient = min(_fit(largest.gradient, w.state, GRADIENT_HEADROOM), sums, own.raw + w.factor - 1 - layer.scale)
+        found.append(rules.parameter(f"{number}.weight", weight, layer.weight_fraction + wider, gradient, sums))
+        found.append(rules.bias(f"{number}.bias", bias, layer.sum_fraction, layer.error_fraction))
+    helper = _Rules.of(HELPER_RATE, HELPER_MOMENTUM, 0.0, w.factor)
+    linear = torch.zeros(own.longest, size.features), torch.zeros(own.longest)
+    for name, (weight, bias), bits, inputs, errors in (
+        ("conv", (own.conv_weight, own.conv_bias), own.conv, own.pooled, own.hidden_error),
+        ("linear", linear, own.linear, own.hidden, own.raw),
     ):
-        gradient = min(sums, w.state - 12)
-        add(f"{name}.weight", values, bits + state, gradient, sums, helper)
-        into = {"conv": pooled + conv, "linear": hidden + linear}[name]
-        errors_fraction = {"conv": hidden_error, "linear": residual}[name]
-        fraction_bits = min(into, BIAS_FRACTION)
-        vector = conv_bias if name == "conv" else torch.zeros(longest)
-        add(f"{name}.bias", vector, fraction_bits, errors_fraction, errors_fraction, helper, into - fraction_bits)
+        sums = errors + inputs
+        gradient = min(sums, w.state - HELPER_GRADIENT_BITS)
+        found.append(helper.parameter(f"{name}.weight", weight, bits + wider, gradient, sums))
+        found.append(helper.bias(f"{name}.bias", bias, inputs + bits, errors))
     plan = TrainPlan(
-        widths=w, batch=batch, size=size, layers=tuple(layers), parameters=parameters, pooled_fraction=pooled,
-        conv_fraction=conv, hidden_fraction=hidden, linear_fraction=linear, raw_fraction=raw, residual_fraction=residual,
-        hidden_error_fraction=hidden_error,
+        widths=w, batch=batch, size=size, layers=tuple(layers), parameters={one.name: one for one in found},
+        pooled_fraction=own.pooled, conv_fraction=own.conv, hidden_fraction=own.hidden, linear_fraction=own.linear,
+        raw_fraction=own.raw, residual_fraction=own.raw, hidden_error_fraction=own.hidden_error,
     )  # fmt: skip
     for number in range(len(layers)):
         plan.shifts(number)  # raises where a format cannot be reached
     return plan
-
-
-def _predictor_formats(seen: Sequence[_Found], weight: Tensor, bias: Tensor, size: PredictorSize, fit) -> tuple[int, int, int]:
-    """Return the fractions of pooled maps, hidden features and the convolution's weights."""
-    tops = []
-    for layer in seen:
-        assert layer.mean is not None
-        maps = layer.mean.reshape(len(layer.mean), 1, *layer.out_size)
-        pooled = F.adaptive_avg_pool2d(maps, size.pool)
-        kernel = weight.double().reshape(size.channels, 1, size.kernel, size.kernel)
-        hidden = F.conv2d(pooled, kernel, bias.double(), stride=size.stride, padding=size.kernel // 2)
-        tops.append((float(pooled.abs().max()), float(hidden.abs().max())))
-    conv = fit(float(weight.abs().max()))
-    pooled = fit(max(top for top, _ in tops))
-    return pooled, min(fit(max(top for _, top in tops)), pooled + conv), conv
-
-

@@ -6,7 +6,7 @@ from ._cluster import run_on_ray
 from ._configuration import Run
 from ._cost import cost_epochs, gp_work, planned_cost
 from ._estimate import estimate
-from ._frontier import confirmation_runs, fine_tuning_runs, frontier_runs
+from ._frontier import CHOSEN_RATE, RATES, confirmation_runs, fine_tuning_runs, frontier_runs, rate_runs
 from ._judge import BESIDE, SETTINGS, JudgeSetting, judge_runs, known_records
 from ._machine import find_device
 from ._profiles import PROFILES, Profile, profile
@@ -19,10 +19,10 @@ from ._trial import try_method
 from ._workers import HeldError, outcome, progress_line, run_all, run_one
 
 __all__ = [
-    "BESIDE", "PLANS", "PROFILES", "SETTINGS", "Epoch", "HeldError", "JudgeSetting", "Profile", "Provenance", "Record",
-    "Result", "Run", "Setup", "Store", "agrees", "behaviour", "commit", "confirmation_runs", "cost_epochs", "digest",
-    "estimate", "find_device", "fine_tuning_runs", "frontier_runs", "git", "gp_work", "is_current", "judge_runs",
-    "known_records", "local_store", "make_optimizer", "make_predictor", "outcome", "package_code", "planned_cost", "profile",
-    "progress_line", "provenance", "record", "recorded_store", "recording_plan", "run_all", "run_on_ray", "run_one", "setup",
-    "train", "try_method", "write_recorded",
+    "BESIDE", "CHOSEN_RATE", "PLANS", "PROFILES", "RATES", "SETTINGS", "Epoch", "HeldError", "JudgeSetting", "Profile",
+    "Provenance", "Record", "Result", "Run", "Setup", "Store", "agrees", "behaviour", "commit", "confirmation_runs",
+    "cost_epochs", "digest", "estimate", "find_device", "fine_tuning_runs", "frontier_runs", "git", "gp_work", "is_current",
+    "judge_runs", "known_records", "local_store", "make_optimizer", "make_predictor", "outcome", "package_code", "planned_cost",
+    "profile", "progress_line", "provenance", "rate_runs", "record", "recorded_store", "recording_plan", "run_all",
+    "run_on_ray", "run_one", "setup", "train", "try_method", "write_recorded",
 ]  # fmt: skip

@@ -186,8 +186,8 @@ def _tuned_plain(own: Run, lr: float) -> list[Run]:
 RATES = (1e-4, 1e-3, 1e-2, 1e-1)
 """Learning rates of the predictor. The first is the paper's, as recalled."""
 CHOSEN_RATE = 1e-2
-"""The rate that a pilot with the seeds 0 to 2 chose, before the first run of ``rate_runs``: there the predictions beat those from
-another batch's activations by most."""
+"""The rate that a pilot with the seeds 0 to 2 chose, before the first run of ``rate_runs``: there the predictions beat those
+from another batch's activations by most."""
 _PILOT = 3
 """Seeds of the pilot, which confirm nothing."""
 
@@ -195,10 +195,11 @@ _PILOT = 3
 def rate_runs(seeds: int = 5) -> list[Run]:
     """Return runs that ask whether predictions help once the predictor learns faster, with seeds that chose nothing.
 
-    VGG13 at an eighth of its width, 10,000 images, 20 epochs, backpropagation's best decay, and the ladder of profile
-    reduced. Each seed has coasting, ADA-GP at four rates of the predictor, and three controls at the chosen rate: another batch's
-    activations (is it the batch's own information?), a random direction of the same norm (is it a direction at all?), and a
-    moving average of the true gradients. Then come the controls at the other rates, the gate, and 256 features in place of 64.
+    They train VGG13 at an eighth of its width on 10,000 images for 20 epochs, with backpropagation's best decay and the ladder
+    of profile reduced. First come coasting, ADA-GP at the paper's rate and at the chosen one, and two controls at the chosen
+    one: another batch's activations (is it the batch's own information?) and a random direction of the same norm (is it a
+    direction at all?). Then come backpropagation, a moving average and the other rates; last the controls at those rates, the
+    gate, and 256 features in place of 64.
     """
     base = replace(REDUCED.base, decay="wsd")
 
