@@ -64,8 +64,9 @@ validate: $(VENV)/.test  ## run SCALE-Sim, ZigZag, ONNX, and other libraries' op
 	@$(VENV)/bin/python validation/run_crossing.py
 	@OMP_NUM_THREADS=1 PYTHONPATH=src $(VENV)/bin/python validation/run_loops.py
 
-rtl: setup  ## synthesize the RTL in an environment of its own, and train on it; needs iverilog, verilator and opensta
+rtl: setup  ## synthesize, place and route the RTL in an environment of its own, and train on it; needs iverilog, verilator, opensta
 	@$(VENV)/bin/python validation/run_hardware.py
+	@$(VENV)/bin/python validation/run_clock.py
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python validation/run_training_hardware.py
 
 compat: $(VENV)/.release  ## test the library with its lowest and newest packages, on each Python found, in environments of their own

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from amaranth.hdl import Signal
+from amaranth.hdl import Elaboratable, Module, Signal, signed
 
 from adagp import AdaGP, LadderSchedule, data, models, rtl
 from adagp.predictors import SharedNetwork
-from adagp.rtl._gemm import Port
+from adagp.rtl._fixed import narrow_by
+from adagp.rtl._memory import Port
 from adagp.running import write_recorded
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -298,19 +299,39 @@ def unit(design: str) -> dict[str, object]:
     return fpga(rtl.unit(design, rows=4, cols=4), "adagp_unit")
 
 
+class Alone(Elaboratable):
+    """A unit beside the array with a rounding of its own, which units of one side share in ``Extension``."""
+
+    def __init__(self, block: Elaboratable, reads: Port, words: int) -> None:
+        self.block, self.reads = block, reads
+        self.sums, self.shift = Signal(signed(words), name="sums"), Signal(6, name="shift")
+        found = [port for part in vars(block).values() for port in (part.values() if isinstance(part, dict) else [part])]
+        found = [vars(port).values() if isinstance(port, Port) else [port] for port in found]
+        driven = [signal for group in found for signal in group if isinstance(signal, Signal) and signal is not reads.read_data]
+        self.ports = [*driven, self.sums, self.shift]
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.block = self.block
+        width = len(self.reads.read_data)
+        m.d.comb += self.reads.read_data.eq(narrow_by(m, "operand", self.sums, self.shift, width))
+        return m
+
+
 def beside() -> None:
     """Record the logic area of the units beside an array of 4 x 4 PEs, each alone: those of ``accelerator.Hardware``."""
     file, record = ROOT / "artifact" / "recorded" / "hardware_beside.json", {}
     if file.exists():
         record = json.loads(file.read_text())["units"]
     unit = rtl.unit("efficient", rows=4, cols=4)
-    blocks = {"unfolding": unit.main.unfold, "pooling": unit.pool, "update": unit.update}
+    unfold, pool, update, sizes = unit.main.unfold, unit.pool, unit.update, unit.sizes
+    blocks = {
+        "unfolding": Alone(unfold, unfold.source, sizes.sum_width), "pooling": Alone(pool, pool.sums, sizes.average_width),
+        "update": Alone(update, update.prediction, sizes.sum_width),
+    }  # fmt: skip
     for name, block in blocks.items():
         if record.get(name, {}).get("sources") != rtl.fingerprint():
             print(f"beside the array: {name}", file=sys.stderr, flush=True)
-            ports = [port for part in vars(block).values() for port in (part.values() if isinstance(part, dict) else [part])]
-            signals = [vars(port).values() if isinstance(port, Port) else [port] for port in ports]
-            block.ports = [signal for group in signals for signal in group if isinstance(signal, Signal)]
             record[name] = logic(block, name) | {"sources": rtl.fingerprint()}
             write_recorded(file.name, {"words_per_cycle": 1, "units": record})
 

@@ -495,7 +495,7 @@ def test_the_readme_keeps_its_ends_of_lines_and_its_link(home):
 def test_recorded_results_of_another_form_are_named(home, content):
     readers = {
         "hardware": evidence.hardware_record, "hardware_beside": evidence.beside_record,
-        "hardware_training": evidence.training_record,
+        "hardware_training": evidence.training_record, "hardware_clock": evidence.clock_record,
         "crossing": evidence.crossing_record, "steps": evidence.recorded_steps,
         "validation_zigzag": lambda: evidence.validation_record("zigzag"),
         "validation_scalesim": lambda: evidence.validation_record("scalesim"),

@@ -373,6 +373,27 @@ def test_batches_of_both_phases_equal_the_golden_model_bit_for_bit_and_the_cycle
     check_cycles(batches[0])
 
 
+def test_the_host_reads_every_memory_of_an_extension_between_runs():
+    """Of both sides, in one read after the other; what was never written or counted is 0."""
+    plan, _ = small(pool=2)
+    program, rng, script, wanted = rtl.Program(plan, "max", rows=2, cols=3), np.random.default_rng(0), rtl.Script(), []
+    regions = [("output", 0, 2, 48), ("output", 128, 3, 48), *((name, 0, 1, 32) for name in ("master", "velocity", "gradient"))]
+    for word, value in enumerate([*program.ladder, 1]):
+        script.write("register", word, value)
+    for region, first, banks, bits in regions:
+        words = rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (banks, 3))
+        script.fill(region, words, 1, first)
+        wanted.append(words)
+    for region, first, banks, _ in regions:
+        script.read(region, (1, 2, 3), banks, first)
+    script.read("profile", (0,), 4)
+    script.read("average", (0,), 2)
+    script.read("register", (0, 1))
+    found = rtl.run_pysim(program.hardware, script).words
+    assert found[: sum(words.size for words in wanted)].tolist() == np.concatenate([words.ravel() for words in wanted]).tolist()
+    assert found[sum(words.size for words in wanted) :].tolist() == [0] * 7 + [1]  # the next batch is of Phase GP
+
+
 def test_a_batch_in_amaranths_simulator_does_the_same():
     plan, (images, _) = small(pool=2)
     (ran,) = rtl.run_programs([rtl.Program(plan, "max", rows=2, cols=3)], [images])

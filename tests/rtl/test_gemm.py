@@ -102,6 +102,7 @@ FAULTS = {
     "totals that are not kept for a small map": ("_gemm", "| Mux(later.odd, last[1], last[0])", ""),
     "totals of two positions that are mixed up": ("_gemm", "later.odd == number", "number == 0"),
     "a sum that is read before it is written": ("_gemm", "transparent=s.rows + s.cols == 2", "transparent=False"),
+    "a sum that is written too late for a small array": ("_gemm", "soon = s.rows + s.cols <= 3", "soon = False"),
     "an unmasked output": ("_gemm", 'now.valid & (now.whole | (c < job["last_cols"][: s.cols.bit_length()]))', "1"),
     "an array that stops a cycle early": ("_gemm", "(s.rows + s.cols - 3)", "(s.rows + s.cols - 4)"),
     "a PE that forgets the sum from above": ("_array", "self.sum_in + self.product", "self.product"),
@@ -110,8 +111,9 @@ FAULTS = {
 
 CHAIN = ("_matrix_unit", "_pysim", "_product")
 CASE = {"m": 6, "n": 5, "k": 8, "rows": 3, "cols": 3, "period": 3}
-CASES = (CASE, CASE | {"period": 2}, {"m": 1, "n": 1, "k": 3, "rows": 1, "cols": 1, "period": 1})
-"""Maps with positions enough to be summed in the memory, and with fewer; and the array whose sums come soonest."""
+SMALLEST = {"m": 1, "n": 1, "k": 3, "rows": 1, "cols": 1, "period": 1}
+CASES = (CASE, CASE | {"period": 2}, SMALLEST, SMALLEST | {"n": 2, "cols": 2}, CASE | {"m": 1, "period": 1})
+"""Maps with positions enough to be summed in the memory, and with fewer; and the arrays whose sums come soonest."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -135,6 +137,20 @@ def test_the_mutant_passes(module, old, new):
     same = mutant(module, old, new, more=CHAIN)["_product"].multiply
     for case in CASES:
         check(same, **case)
+
+
+@pytest.mark.parametrize("run", [rtl.run_pysim, pytest.param(rtl.run_iverilog, marks=needs_iverilog)])
+def test_the_host_reads_in_every_cycle_what_it_has_written(run):
+    words, places = np.random.default_rng(0).integers(-(2**47), 2**47, (3, 4)), [(2, 3), (0, 0), (1, 2), (1, 2), (0, 1)]
+    script = rtl.Script()
+    script.fill("output", words)
+    for bank, word in places:
+        script.read("output", (word,), first=bank)
+    script.write("output", 2, 5, bank=1)
+    script.read("output", (2,), first=1)
+    script.read("register", (12, 13))  # no cycles yet
+    answers = run(rtl.MatrixUnit(rtl.product_sizes(4, 3, 2, rows=2, cols=3)), script)
+    assert answers.words.tolist() == [*(words[place] for place in places), 5, 0, 0]
 
 
 @needs_iverilog

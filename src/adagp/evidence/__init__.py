@@ -9,6 +9,7 @@ from ._area import area_growth, equal_area, memory_sensitivity, method_on_arrays
 from ._claims import Claim, Measured, check_claims, claim_value, paper_value, record_fixed, recorded_claims
 from ._computed import (
     beside_record,
+    clock_record,
     collection_table,
     compat_record,
     crossing_record,
@@ -75,10 +76,10 @@ __all__ = [
     "FAMILIES", "LEAST_PAIRS", "LEAST_UPDATES", "PREDICTIONS", "RATE_REFERENCES", "REFERENCES", "SHAPE", "SIDES", "TRAITS",
     "Claim", "Correlations", "Interval", "Judgement", "Measured", "Regime", "Timing", "Trait", "VerdictChange", "area_growth",
     "at_measured_cost", "at_paper_schedule", "beside_record", "broadest", "by_method", "by_network", "check_claims",
-    "claim_value", "collection_table", "compared", "compared_by_clock", "comparisons", "compat_record", "correlation_table",
-    "crossing_record", "curves", "cuts", "decays", "deciding", "distances", "equal_area", "frontier", "gains",
-    "hardware_record", "holm", "interval", "judge", "leading", "least_difference", "least_noise", "loops_record", "mean_std",
-    "memory_sensitivity", "method_on_arrays", "mixtures", "model_table", "model_traits", "nearest", "p_value", "page_records",
+    "claim_value", "clock_record", "collection_table", "compared", "compared_by_clock", "comparisons", "compat_record",
+    "correlation_table", "crossing_record", "curves", "cuts", "decays", "deciding", "distances", "equal_area", "frontier",
+    "gains", "hardware_record", "holm", "interval", "judge", "leading", "least_difference", "least_noise", "loops_record",
+    "mean_std", "memory_sensitivity", "method_on_arrays", "mixtures", "model_table", "model_traits", "nearest", "p_value", "page_records",
     "pairs", "paper_value", "pipeline_schedules", "pipeline_sweep", "planned", "pooling_coverage", "quality", "rate_results",
     "record_fixed", "recorded", "recorded_claims", "recorded_correlations", "recorded_steps", "regimes", "results", "savings",
     "scored_runs", "sign_test", "study_results", "summary", "tally", "threshold", "timings", "training_record",

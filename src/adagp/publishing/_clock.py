@@ -105,6 +105,6 @@ def block_table(record: dict) -> "HTML":
 
 def time_table(record: dict, trained: dict) -> "HTML":
     """Return ``time_speedups`` as a table."""
-    names = {"counted": "counted", "speedup": "speed-up in cycles", "in_time": "speed-up in time", "least": "least", "most": "most"}
+    names = {"speedup": "speed-up in cycles", "in_time": "speed-up in time"}
     shown = time_speedups(record, trained).round(2).rename(columns=names)
     return html_table(shown, caption="Speed-up of the schedule in cycles, and in time at the clocks of baseline and Efficient")

@@ -182,6 +182,7 @@ class Gemm(Elaboratable):
         if s.average_depth:
             averages = Bank(m, "averages", s.cols, signed(s.average_width), s.average_depth, beside=self.beside)
             self.average.connect_read(m, averages.beside if self.beside else averages)
+        soon = s.rows + s.cols <= 3
         for c in range(s.cols):
             early, asked, now, later = tokens[s.rows + c + 1 : s.rows + c + 5]
             used = now.valid & (now.whole | (c < job["last_cols"][: s.cols.bit_length()]))
@@ -190,9 +191,14 @@ class Gemm(Elaboratable):
                 biases.read[c].addr.eq(early.bias), biases.clear[c].eq(~asked.first),
                 sum_.eq((biases.data[c] | outputs.data[c]) + array.sums[c]),
             ]  # fmt: skip
+            summed = register(m, f"summed{c}", used & now.sum, 1)
+            output = register(m, f"output{c}", sum_, signed(s.sum_width))
+            # A sum is read again ``2 * rows + cols + M - 2`` cycles later at the earliest. Only in arrays of one or two PEs that is
+            # too soon to write it from a register.
+            new = (now.output, used, sum_) if soon else (later.output, register(m, f"used{c}", used, 1), output)
             with m.If(self.running):
                 m.d.comb += [outputs.read[c].addr.eq(early.output), outputs.clear[c].eq(asked.first)]
-                m.d.comb += [outputs.write[c].en.eq(used), outputs.write[c].addr.eq(now.output), outputs.write[c].data.eq(sum_)]
+                m.d.comb += [outputs.write[c].addr.eq(new[0]), outputs.write[c].en.eq(new[1]), outputs.write[c].data.eq(new[2])]
             with m.Else():
                 m.d.comb += [
                     outputs.write[c].en.eq(self.output.enable & (self.output.bank == c)),
@@ -200,8 +206,6 @@ class Gemm(Elaboratable):
                 ]  # fmt: skip
             if averages is None:
                 continue
-            summed = register(m, f"summed{c}", used & now.sum, 1)
-            output = register(m, f"output{c}", sum_, signed(s.sum_width))
             total = Signal(signed(s.average_width), name=f"total{c}")
             last = [Signal.like(total, name=f"last{c}_{n}") for n in range(2)]
             for number, kept in enumerate(last):
