@@ -1,5 +1,6 @@
 """Executing notebooks: only what is out of date, never with an unknown parameter, failures named."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -108,6 +109,27 @@ def test_the_runs_that_a_page_needs_follow_from_its_metadata_and_parameters():
     assert needed["03_accuracy"] == full.runs() and needed["13_controls"] == full.study.runs() and not needed["09_overhead"]
     assert {run.model for run in needed["04_transformer"]} == {"transformer"}
     assert {run.model for run in needed["model-vgg13"]} == {"vgg13"}
+
+
+@pytest.mark.parametrize(("deaths", "fails"), [(1, False), (9, True)])
+def test_a_kernel_whose_port_was_taken_is_started_again_and_three_times_at_most(
+    notebooks, tmp_path, monkeypatch, deaths, fails
+):
+    import papermill
+
+    tried, execute = [], papermill.execute_notebook
+
+    def dying(*arguments, **settings):
+        tried.append(arguments)
+        if len(tried) <= deaths:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        return execute(*arguments, **settings)
+
+    monkeypatch.setattr(papermill, "execute_notebook", dying)
+    (notebooks / "01_tiny.ipynb").write_text(json.dumps(notebook("print(1)")))
+    with pytest.raises(NotebookError, match="Kernel died before replying") if fails else contextlib.nullcontext():
+        execute_notebooks(notebook_jobs(SMOKE), tmp_path / "out", report=lambda line: None)
+    assert len(tried) == (3 if fails else 2) and (tmp_path / "out" / "01_tiny.ipynb").exists() != fails
 
 
 def test_a_notebook_imports_the_package_of_the_command_from_any_folder(notebooks, tmp_path, monkeypatch):

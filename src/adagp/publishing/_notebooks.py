@@ -267,6 +267,10 @@ def is_time(seconds: object) -> bool:
     return isinstance(seconds, int | float) and 0 <= seconds < 1e9
 
 
+_STARTS = 3
+"""Tries to start a kernel. Jupyter chooses ports that are free, and another process may take one before the kernel does."""
+
+
 def _papermill(job: Job, folder: Path, environment: dict[str, str], forked: bool) -> None:
     """Execute one notebook in a process of its own; the result takes its place only when it is complete."""
     import papermill
@@ -282,7 +286,8 @@ def _papermill(job: Job, folder: Path, environment: dict[str, str], forked: bool
         made = temporary / f"{job.page}.ipynb"
         # Papermill takes what stands in braces in a path for a parameter.
         source, target = (str(path).replace("{", "{{").replace("}", "}}") for path in (job.notebook, made))
-        try:
+
+        def execute() -> None:
             papermill.execute_notebook(
                 source,
                 target,
@@ -291,6 +296,15 @@ def _papermill(job: Job, folder: Path, environment: dict[str, str], forked: bool
                 progress_bar=False,
                 kernel_manager_class=_kernels.manager(_paths.notebooks(), environment, forked=forked),
             )
+
+        try:
+            for tries_left in reversed(range(_STARTS)):
+                try:
+                    execute()
+                    break
+                except RuntimeError as error:  # no cell has run yet
+                    if not tries_left or "died before replying" not in str(error):
+                        raise
         except Exception as error:  # of a cell, of papermill, of a kernel that died
             kept = folder / f"{job.page}.failed.ipynb"
             if made.exists():
