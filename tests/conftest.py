@@ -41,11 +41,6 @@ hypothesis.settings.register_profile("adagp", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("adagp")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than cores: some tests wait for processes of their own, for a browser or for a cluster."""
-    return len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)) + 1
-
-
 RECORDS = Path("artifact/recorded/runs")
 
 

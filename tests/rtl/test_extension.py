@@ -457,6 +457,18 @@ def test_the_table_of_formats_has_the_widths():
 
 
 @pytest.mark.parametrize(
+    ("stride", "padding", "message"),
+    [(300, 300, "a stride of at most 255 pixels, got 300 in layer 0"), (200, 256, "a padding of at most 255 pixels, got 256")],
+)
+def test_a_window_beyond_the_counters_is_refused_and_not_cut(stride, padding, message):
+    engine = rtl.demonstration((2, 3), CLASSES, pool=2)
+    engine.predictor.sums += torch.tensor([[1e-4], [1.0]])
+    engine.model[0].stride, engine.model[0].padding = (stride, stride), (padding, padding)
+    with pytest.raises(UsageError, match=message):
+        rtl.plan_batch(engine, torch.rand(2, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: rtl.unit("efficient", rows=0, cols=4), "rows must be 1 to 128, got 0"),

@@ -168,8 +168,18 @@ def comparisons(tables: "dict[Regime, pd.DataFrame]") -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=columns)
 
 
-def sign_test(comparisons: "pd.DataFrame", reference: str = "distance") -> tuple[int, int, float]:
-    """Count the settings in which ADA-GP is below a reference, and return that number, their number and the p-value.
+def at_equal_cost(comparisons: "pd.DataFrame") -> "pd.DataFrame":
+    """Return ADA-GP's comparisons with backpropagation of equal cost that have an interval.
+
+    Args:
+        comparisons: as the function of that name returns them.
+    """
+    rows = comparisons[(comparisons["family"] == "ADA-GP") & (comparisons["reference"] == "distance")]
+    return rows.loc[[one is not None and one.low is not None for one in rows["difference"]]]
+
+
+def sign_test(comparisons: "pd.DataFrame") -> tuple[int, int, float]:
+    """Count the settings in which ADA-GP is below equal cost, and return that number, their number and the p-value.
 
     Each setting counts once, by the mean over its schedules: their runs share seeds and the runs of backpropagation, so they
     are no independent results.
@@ -179,8 +189,7 @@ def sign_test(comparisons: "pd.DataFrame", reference: str = "distance") -> tuple
     """
     from scipy.stats import binomtest
 
-    rows = comparisons[(comparisons["family"] == "ADA-GP") & (comparisons["reference"] == reference)]
-    rows = rows[[one is not None and one.low is not None for one in rows["difference"]]]
+    rows = at_equal_cost(comparisons)
     if rows.empty:
         return 0, 0, 1.0
     means = rows.assign(mean=[one.mean for one in rows["difference"]]).groupby("regime", sort=False)["mean"].mean()

@@ -461,7 +461,27 @@ def _with_ones(hidden: Float[Tensor, "rows features"]) -> Float[Tensor, "rows fe
     return F.pad(hidden, (0, 1), value=1.0)
 
 
-class Shuffled(GradientPredictor):
+class _ControlOfNetwork(GradientPredictor):
+    """What the controls share that have a shared network of their own and differ in what it sees or what is made of it."""
+
+    def __init__(self, **options: Any) -> None:
+        self.network = SharedNetwork(**options)
+        self.work = self.network.work
+
+    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
+        self.network.bind(layers, replicas)
+
+    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
+        self.network.see(layer, inputs, output, rows)
+
+    def forget(self) -> None:
+        self.network.forget()
+
+    def num_parameters(self) -> int:
+        return self.network.num_parameters()
+
+
+class Shuffled(_ControlOfNetwork):
     """Shared network that gets the activations of the step before: a control.
 
     The activations have the statistics of real ones, but carry no information about the current batch.
@@ -471,15 +491,8 @@ class Shuffled(GradientPredictor):
     """
 
     def __init__(self, **options: Any) -> None:
-        self.network = SharedNetwork(**options)
-        self.work = self.network.work
+        super().__init__(**options)
         self._before: dict[Layer, Tensor] = {}
-
-    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
-        self.network.bind(layers, replicas)
-
-    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
-        self.network.see(layer, inputs, output, rows)
 
     def _exchange(self) -> None:
         """Replace what was seen in this step by what was seen in the step before, and store it for the next step."""
@@ -495,12 +508,6 @@ class Shuffled(GradientPredictor):
         self._exchange()
         self.network.predict(layers, error)
 
-    def forget(self) -> None:
-        self.network.forget()
-
-    def num_parameters(self) -> int:
-        return self.network.num_parameters()
-
     def state_dict(self) -> dict:
         before = {layer: maps.clone() for layer, maps in self._before.items()}
         return {"network": self.network.state_dict(), "before": named(before)}
@@ -511,7 +518,7 @@ class Shuffled(GradientPredictor):
         self._before = {k: maps.to(device) for k, maps in by_layer(self.network.layers, state["before"]).items()}
 
 
-class RandomDirection(GradientPredictor):
+class RandomDirection(_ControlOfNetwork):
     """Shared network whose prediction for a layer is replaced by noise of the same norm: a control.
 
     The weights move as far as with the predictor's own gradient, in a direction that says nothing.
@@ -521,16 +528,9 @@ class RandomDirection(GradientPredictor):
     """
 
     def __init__(self, **options: Any) -> None:
-        self.network = SharedNetwork(**options)
-        self.work = self.network.work
+        super().__init__(**options)
         # On the CPU, so that all replicas and all devices draw the same noise.
         self._noise = torch.Generator().manual_seed(self.network.seed)
-
-    def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
-        self.network.bind(layers, replicas)
-
-    def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
-        self.network.see(layer, inputs, output, rows)
 
     def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
         self.network.learn(layers, score, error)
@@ -543,12 +543,6 @@ class RandomDirection(GradientPredictor):
                 drawn = torch.randn(predicted.shape, generator=self._noise, dtype=torch.float32, device="cpu")
                 drawn = drawn.to(predicted.device)
                 predicted.copy_(drawn * (predicted.float().norm() / drawn.norm()))
-
-    def forget(self) -> None:
-        self.network.forget()
-
-    def num_parameters(self) -> int:
-        return self.network.num_parameters()
 
     def state_dict(self) -> dict:
         return {"network": self.network.state_dict(), "noise": self._noise.get_state()}

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from .. import evidence
+from .._errors import UsageError
 from .._escape import Html, fill_html
 from ._equal_area import area_numbers
 from ._templates import scale_with_models
@@ -90,12 +91,23 @@ def steps_on_gpu() -> Html:
     record = evidence.recorded_steps()
     if record is None:
         return Html("")
-    steps = [{step["step"]: step for step in model["table"]} for model in record["models"].values()]
-    ranges: dict[str, float] = {}
-    for phase in ("BP", "GP"):
-        ratios = [float(found[f"ADA-GP, Phase {phase}"]["against plain backpropagation"]) for found in steps]
-        ranges |= {f"{phase}_least".lower(): min(ratios), f"{phase}_most".lower(): max(ratios)}
-    return fill_html(_STEPS, **ranges)
+    steps = [step_on_gpu(model, found) for model, found in record["models"].items()]
+    gp, bp = ([float(step[place]) for step in steps] for place in (1, 2))
+    return fill_html(_STEPS, bp_least=min(bp), bp_most=max(bp), gp_least=min(gp), gp_most=max(gp))
+
+
+def step_on_gpu(model: str, found: dict) -> tuple[str, str, str]:
+    """Return a network's plain step in milliseconds, and its batches of Phase GP and of Phase BP in plain steps, as recorded.
+
+    Raises:
+        UsageError: the record lacks one of them.
+    """
+    steps = {step["step"]: step for step in found["table"]}
+    try:
+        gp, bp = (steps[f"ADA-GP, Phase {phase}"]["against plain backpropagation"] for phase in ("GP", "BP"))
+        return steps["plain backpropagation"]["median (ms)"], gp, bp
+    except LookupError as error:
+        raise UsageError(f"steps.json: {model} lacks {error}; restore it with git checkout") from error
 
 
 def on_gpu() -> Html:

@@ -8,6 +8,7 @@ from ..evidence import (
     LEAST_PAIRS,
     REFERENCES,
     Timing,
+    at_equal_cost,
     comparisons,
     distances,
     frontier,
@@ -144,8 +145,7 @@ def signs(tables: "Tables") -> "Markdown":
     below, settings, p = sign_test(rows)
     if not settings:
         return nothing_recorded()
-    shown = rows[(rows["family"] == "ADA-GP") & (rows["reference"] == "distance")]
-    means = [one.mean for one in shown["difference"] if one is not None and one.low is not None]
+    means = [one.mean for one in at_equal_cost(rows)["difference"]]
     return markdown(
         "ADA-GP is below backpropagation of equal cost in {lower} of {all} variants with an interval. These results are not "
         "independent: in one setting, all are compared with the same runs of backpropagation. By setting, it is below in "

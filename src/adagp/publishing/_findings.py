@@ -163,6 +163,28 @@ def _pays(profile: str) -> "HTML":
     )
 
 
+def equal_cost_counts(tables: "dict[Regime, pd.DataFrame]") -> dict[str, int]:
+    """Return the counts of ADA-GP's results at equal cost, and of the variants that were only explored.
+
+    Args:
+        tables: ``evidence.compared``.
+
+    Returns:
+        Keys settings, judged, better, worse, noise, predicting (settings in which ADA-GP is better), exploratory, above and
+        below (see ``evidence.tally``).
+    """
+    judged = evidence.at_equal_cost(evidence.comparisons(tables))
+    judged = judged[judged["side"] != "open"]
+    sides = judged["side"].value_counts()
+    explored = evidence.tally(tables)[["exploratory", "above", "below"]].sum()
+    return {
+        "settings": judged["regime"].nunique(), "judged": len(judged), "noise": int(sides.get("within noise", 0)),
+        "predicting": judged[judged["side"] == "better"]["regime"].nunique(),
+        **{name: int(sides.get(name, 0)) for name in ("better", "worse")},
+        **{str(name): int(number) for name, number in explored.items()},
+    }  # fmt: skip
+
+
 def what_pays(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.DataFrame]") -> Html:
     """Return whether predicted gradients are better than backpropagation of equal cost anywhere, and what is, in sentences.
 
@@ -170,18 +192,10 @@ def what_pays(tables: "dict[Regime, pd.DataFrame]", again: "dict[Regime, pd.Data
         tables: ``evidence.compared``.
         again: the same of the confirming runs.
     """
-    judged = evidence.comparisons(tables)
-    judged = judged[(judged["family"] == "ADA-GP") & judged["side"].isin(["better", "worse", "within noise"])]
-    at_cost = judged[judged["reference"] == "distance"]
-    counts = evidence.tally(tables).drop(columns="regime").sum()
-    if at_cost.empty and not counts["exploratory"]:
+    counts = equal_cost_counts(tables)
+    if not counts["judged"] and not counts["exploratory"]:
         return as_html(NOTHING_COMPARED)
-    sides = at_cost["side"].value_counts()
-    text = fill_html(
-        TALLY, settings=at_cost["regime"].nunique(), predicting=at_cost[at_cost["side"] == "better"]["regime"].nunique(),
-        judged=len(at_cost), better=sides.get("better", 0), worse=sides.get("worse", 0), noise=sides.get("within noise", 0),
-        exploratory=counts["exploratory"], above=counts["above"], below=counts["below"],
-    )  # fmt: skip
+    text = fill_html(TALLY, **counts)
     lines = [
         fill_html(
             VARIANT, side=row["side"].replace("within noise", "not significant").capitalize(),

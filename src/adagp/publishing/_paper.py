@@ -22,9 +22,9 @@ from ..models import FOURTEEN
 from ..running import Record, commit
 from ..schedule import LadderSchedule
 from ._claims import claims_as_text
-from ._doors import COMPARED, said, side
+from ._doors import COMPARED, said, side, step_on_gpu
 from ._equal_area import area_numbers
-from ._findings import cosine_by_place
+from ._findings import cosine_by_place, equal_cost_counts
 from ._templates import scale_of, scale_with_models, spread, variant
 
 _METHODS = {"bp": "backpropagation", "equal-cost": "backpropagation, equal cost", "adagp": "ADA-GP", "coast": "coasting"}
@@ -248,11 +248,6 @@ def _equal_cost(kept: list[Record], drawn: _Drawn) -> dict[str, Any]:
     regimes = evidence.regimes(kept)
     tables = evidence.compared(regimes)
     again = evidence.compared(evidence.regimes(kept, confirming=True))
-    counts = evidence.tally(tables)
-    total = counts.drop(columns="regime").sum()
-    judged = evidence.comparisons(tables)
-    judged = judged[(judged["family"] == "ADA-GP") & (judged["reference"] == "distance") & (judged["side"] != "open")]
-    sides = judged["side"].value_counts()
     lines = [
         {
             "variant": variant(row["method"], row["timing"]), "setting": row["regime"].title,
@@ -266,10 +261,8 @@ def _equal_cost(kept: list[Record], drawn: _Drawn) -> dict[str, Any]:
         regime = max(small, key=lambda one: len(tables[one]))
         drawn["frontier"] = figures.frontier(regimes[regime], evidence.frontier(regimes[regime]), tables[regime])
     return {
-        "frontier_setting": regime.title if small else "", "repeated": lines, "settings": str(judged["regime"].nunique()),
-        "judged": str(len(judged)), "noise": str(sides.get("within noise", 0)),
-        **{name: str(sides.get(name, 0)) for name in ("better", "worse")},
-        **{name: str(int(total[name])) for name in ("exploratory", "above", "below")},
+        "frontier_setting": regime.title if small else "", "repeated": lines,
+        **{name: str(number) for name, number in equal_cost_counts(tables).items()},
     }  # fmt: skip
 
 
@@ -278,14 +271,9 @@ def _gpu() -> dict[str, Any]:
     record = evidence.recorded_steps()
     if record is None:
         return {"rows": []}
-    rows = []
-    for model, found in record["models"].items():
-        steps = {step["step"]: step for step in found["table"]}
-        try:
-            gp, bp = (steps[f"ADA-GP, Phase {phase}"]["against plain backpropagation"] for phase in ("GP", "BP"))
-            rows.append([model, steps["plain backpropagation"]["median (ms)"], gp, bp, f"{found['glue']['ladder']:.2f}"])
-        except LookupError as error:
-            raise UsageError(f"steps.json: {model} lacks {error}; restore it with git checkout") from error
+    rows = [
+        [model, *step_on_gpu(model, found), f"{found['glue']['ladder']:.2f}"] for model, found in record["models"].items()
+    ]
     ladders = [found["glue"]["ladder"] for found in record["models"].values()]
     slower = sum(ladder < 1 for ladder in ladders)
     times = {"gp": [float(row[2]) for row in rows], "bp": [float(row[3]) for row in rows]}

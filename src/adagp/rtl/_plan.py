@@ -336,8 +336,16 @@ def _fraction_of(tensors: Sequence[Tensor], bits: int, headroom: int = HEADROOM)
 
 
 def _pack(layer: _Seen, formats: _Formats, number: int, w: Widths) -> PlannedLayer:
-    """Return layer ``number`` as integers."""
+    """Return layer ``number`` as integers.
+
+    Raises:
+        UsageError: a window or an output that the unfolding's counters cannot hold.
+    """
     kernel, stride, padding = _window(layer.module, layer.input)
+    sizes = {"kernel": kernel, "stride": stride, "padding": padding, "output": max(layer.output.shape[2:])}
+    for name, size in sizes.items():
+        if size > LARGEST:
+            raise UsageError(f"the hardware takes a {name} of at most {LARGEST} pixels, got {size} in layer {layer.name}")
     x, weight, gradient = formats.input[number], formats.weight[number], formats.gradient[number]
     bias = torch.zeros(len(layer.weight)) if layer.module.bias is None else layer.module.bias
     return PlannedLayer(
