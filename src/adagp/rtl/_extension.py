@@ -6,13 +6,13 @@ all updates.
 """
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value
 
 from .._errors import UsageError
 from .._predictor_size import PredictorSize
 from ._fixed import Widths, delayed, narrow_by, register
 from ._gemm import Gemm
-from ._host import REGIONS, HostPort
+from ._host import REGIONS, HostPort, Request
 from ._memory import READ, Port
 from ._pool import Pool
 from ._sequencer import HEAD, Ladder, Sequencer
@@ -43,6 +43,34 @@ class Side(Elaboratable):
             m.d.comb += [signal.eq(field) for signal, field in zip(unit.job.values(), jobs, strict=False)]
         m.d.comb += sequencer.busy.eq(gemm.busy)
         return m
+
+
+def run_of(m: Module, host: HostPort, ladder: Ladder, idle: Value, ended: Value) -> tuple[Signal, Signal]:
+    """Return whether a run lasts, and the cycles from its start to done; the ladder steps on where a batch has ended."""
+    running, total = Signal(), Signal(32)
+    m.d.comb += host.done.eq(running & idle)
+    with m.If(host.start_now):
+        m.d.sync += [running.eq(1), total.eq(2)]  # the start is a cycle old
+    with m.Elif(host.done):
+        m.d.sync += running.eq(0)
+        m.d.comb += ladder.advance.eq(ended)
+    with m.Elif(running):
+        m.d.sync += total.eq(total + 1)
+    return running, total
+
+
+def ladder_from(m: Module, now: Request, ladder: Ladder) -> None:
+    """Have the host write the ladder's registers, and reset it by the one after them."""
+    now.reach(m, ladder.registers, now.asks("register"))
+    m.d.comb += ladder.restart.eq(now.write & now.asks("register") & (now.word == ladder.REGISTERS))
+
+
+def divide(m: Module, pool: Pool, update: Update, pooling: Value | int) -> None:
+    """Have the update divide for pooling, while that runs."""
+    m.d.comb += [
+        update.divides.eq(pooling), update.dividend.eq(pool.total), update.divisor.eq(pool.reciprocal),
+        pool.mean.eq(update.quotient),
+    ]  # fmt: skip
 
 
 class Extension(Elaboratable):
@@ -94,8 +122,8 @@ class Extension(Elaboratable):
         if helper is not main:
             m.submodules.helper = helper
 
-        running, total = Signal(), Signal(32)
-        m.d.comb += host.done.eq(running)
+        idle = Cat(side.sequencer.idle for side in sides).all()
+        running, total = run_of(m, host, ladder, idle, main.sequencer.ended)
         for side in sides:
             other = helper if side is main else main
             m.d.comb += [
@@ -104,20 +132,6 @@ class Extension(Elaboratable):
             ]  # fmt: skip
             if other is not side:
                 m.d.comb += side.sequencer.other.eq(other.sequencer.behind)
-        with m.If(host.start_now):
-            m.d.sync += [running.eq(1), total.eq(2)]  # the start is a cycle old
-        with m.Elif(running):
-            m.d.sync += total.eq(total + 1)
-        idle = Signal()
-        m.d.comb += idle.eq(1)
-        for side in sides:
-            with m.If(~side.sequencer.idle):
-                m.d.comb += idle.eq(0)
-        with m.If(~idle):
-            m.d.comb += host.done.eq(0)
-        with m.If(host.done):
-            m.d.sync += [running.eq(0), total.eq(total)]
-            m.d.comb += ladder.advance.eq(main.sequencer.ended)
 
         # Pooling and the update are steps of the side that computes the predictions.
         jobs = helper.sequencer.fields[len(HEAD) :]
@@ -125,82 +139,76 @@ class Extension(Elaboratable):
             m.d.comb += [unit.start.eq(helper.sequencer.starts[name]), helper.sequencer.dones[name].eq(unit.done)]
             m.d.comb += [signal.eq(field) for signal, field in zip(unit.job.values(), jobs, strict=False)]
         m.d.comb += helper.sequencer.squares.eq(self.update.squares)
+        divide(m, self.pool, self.update, helper.sequencer.runs["pool"])
         self._registers(m)
         for side in sides:
             self._memories(m, side, running)
-        self._operands(m)
-        self._answers(m, sides, total)
+        self._answers(m, sides, total, self._operands(m, sides))
+        with m.If(running):  # a word from the host is 0 meanwhile, so that a gate joins it with a unit's
+            m.d.sync += host.now.write_data.eq(0)
         return m
 
-    def _asks(self, region: str, side: Side | None = None) -> Value:
-        """Return whether the host asks for a region, of one of two sides if ``side`` is given."""
+    def _asks(self, region: str, side: Side) -> Value:
+        """Return whether the host asks for a region of this side."""
         now = self.host.now
-        mine = 1 if side is None or self.helper is self.main else now.address[27] == (side is not self.main)
-        return (now.region == REGIONS.index(region)) & mine
+        mine = 1 if self.helper is self.main else now.address[27] == (side is not self.main)
+        return now.asks(region) & mine
 
-    def _answers(self, m: Module, sides: list[Side], total: Signal) -> None:
-        """Join what the host reads. Words that nobody else reads are 0 unless they are asked for."""
-        update, ladder, now = self.update, self.ladder, self.host.now
-        m.d.comb += update.asked.eq(Cat(self._asks(name) for name in STATES).any())
+    def _answers(self, m: Module, sides: list[Side], total: Signal, words: Value) -> None:
+        """Join what the host reads between runs. Words that it has not asked for are 0 then."""
+        ladder, now = self.ladder, self.host.now
         counts = register(m, "counts", Choice([total, ladder.gp])[delayed(m, "count", now.word[0], READ - 1)], 32)
-        with m.If(~delayed(m, "asks_counts", self._asks("register"), READ - 1)):
+        with m.If(~delayed(m, "asks_counts", now.asks("register"), READ - 1)):
             m.d.sync += counts.eq(0)
-        answer: Value = counts | update.states.read_data
-        for number, side in enumerate(sides):
-            m.d.comb += side.sequencer.asked.eq(self._asks("profile", side))
+        answer: Value = words | counts | self.update.states.read_data
+        for side in sides:
+            m.d.comb += side.sequencer.profile.asked.eq(self._asks("profile", side))
             answer |= side.sequencer.profile.read_data
-            for region, port in (("output", side.gemm.output), ("average", side.gemm.average)):
-                asks = delayed(m, f"asks_{region}{number}", self._asks(region, side), READ)
-                answer |= Mux(asks, port.read_data, 0)
         self.host.connect(m, answer)
 
     def _registers(self, m: Module) -> None:
-        now, ladder, states = self.host.now, self.ladder, self.update.states
-        self._from_host(m, ladder.registers, "register")
-        self._from_host(m, self.pool.table, "table")
-        restart = now.write & (now.region == REGIONS.index("register")) & (now.word == ladder.REGISTERS)
-        m.d.comb += ladder.restart.eq(restart)
-        for bank, region in enumerate(STATES):
-            with m.If(self._asks(region)):
-                self._from_host(m, states, region)
-                m.d.comb += [states.bank.eq(bank), states.read_bank.eq(bank)]
+        now, states = self.host.now, self.update.states
+        now.reach(m, self.pool.table, now.asks("table"))
+        ladder_from(m, now, self.ladder)
+        bank = (now.region - REGIONS.index(STATES[0]))[: len(now.region)]
+        now.reach(m, states, states.asked)
+        m.d.comb += [states.asked.eq(bank < len(STATES)), states.bank.eq(bank), states.read_bank.eq(bank)]
 
-    def _from_host(self, m: Module, port: Port, region: str, side: Side | None = None) -> None:
-        now = self.host.now
-        m.d.comb += [
-            port.enable.eq(now.write & self._asks(region, side)), port.bank.eq(now.bank[:7]), port.address.eq(now.word),
-            port.write_data.eq(now.write_data), port.read_bank.eq(now.bank[:7]), port.read_address.eq(now.word),
-        ]  # fmt: skip
-
-    def _operands(self, m: Module) -> None:
-        """Narrow the words that are read, to the operands that unfolding, pooling and update take.
+    def _operands(self, m: Module, sides: list[Side]) -> Value:
+        """Narrow the words that are read, to the operands that unfolding, pooling and update take; return the words, joined.
 
         One narrowing serves all three, whose shift is the first field of their jobs, for they run one after the other. With two
         sides, the network's unfolding and the pooling of its sums have their own.
         """
         main, helper, width = self.main, self.helper, self.widths.operand
+        average, words = main.gemm.average.read_data, main.gemm.output.read_data
+        for side in sides:
+            runs = side.sequencer.runs
+            asks = self._asks("output", side) | runs["unfold"] | (runs["update"] if side is helper else 0)
+            m.d.comb += side.gemm.output.asked.eq(asks)
+        m.d.comb += main.gemm.average.asked.eq(self._asks("average", main) | helper.sequencer.runs["pool"])
 
         def narrowed(name: str, value: Value, side: Side) -> Value:
             return narrow_by(m, name, value, side.sequencer.fields[len(HEAD)][:6], width)
 
         if helper is main:
-            pooling = main.sequencer.runs["pool"]
-            word = narrowed("operand", Mux(pooling, main.gemm.average.read_data, main.gemm.output.read_data), main)
-            mean = word
+            words = words | average
+            word = mean = narrowed("operand", words, main)
         else:
-            word = narrowed("operand", helper.gemm.output.read_data, helper)
-            mean = narrowed("mean", main.gemm.average.read_data, helper)
-            m.d.comb += main.unfold.source.read_data.eq(narrowed("main_operand", main.gemm.output.read_data, main))
+            word, mean = narrowed("operand", helper.gemm.output.read_data, helper), narrowed("mean", average, helper)
+            m.d.comb += main.unfold.source.read_data.eq(narrowed("main_operand", words, main))
+            words = words | average | helper.gemm.output.read_data
         m.d.comb += [
             helper.unfold.source.read_data.eq(word), self.update.prediction.read_data.eq(word),
             self.pool.sums.read_data.eq(mean),
         ]  # fmt: skip
+        return words
 
     def _memories(self, m: Module, side: Side, running: Signal) -> None:
         """Connect a side's memories to the unit that its sequencer runs, and to the host between runs."""
         host, gemm, unfold = self.host, side.gemm, side.unfold
         for region, port in (("bias", gemm.bias), ("program", side.sequencer.program), ("profile", side.sequencer.profile)):
-            self._from_host(m, port, region, side)
+            host.now.reach(m, port, self._asks(region, side))
         update, pool, runs = self.update, self.pool, side.sequencer.runs
         writers: list[tuple[Port, Port]] = [(gemm.input, unfold.target)]
         readers: list[tuple[Port, Port, Value | int]] = [(gemm.output, unfold.source, 1)]
@@ -211,7 +219,7 @@ class Extension(Elaboratable):
             writers.append((gemm.weight, update.weight))
             readers.append((gemm.average, pool.sums, 1))
         for port, region in ((gemm.input, "input"), (gemm.weight, "weight"), (gemm.output, "output"), (gemm.average, "average")):
-            self._from_host(m, port, region, side)
+            host.now.reach(m, port, self._asks(region, side))
         # While a batch runs, only the unit that the sequencer has started writes.
         with m.If(running):
             for port, user in writers:
@@ -222,6 +230,8 @@ class Extension(Elaboratable):
             for port, user, when in readers:
                 with m.If(when):
                     m.d.comb += [port.read_bank.eq(user.read_bank), port.read_address.eq(user.read_address)]
+        if side is self.helper:  # of the two, only the one that writes is not 0
+            m.d.comb += gemm.output.write_data.eq(host.now.write_data | pool.target.write_data)
         if side is self.main:  # weights from outside (design LOW)
             m.d.comb += [word.eq(host.stream_data.word_select(c, side.gemm.sizes.width)) for c, word in enumerate(gemm.stream)]
             m.d.comb += [gemm.stream_valid.eq(host.stream_valid), host.stream_ready.eq(gemm.stream_ready)]

@@ -24,6 +24,11 @@ class Widths:
     error: int = 24
     """Difference between prediction and true gradient, before it is squared."""
 
+    @property
+    def bin(self) -> int:
+        """Bits of the sum of a bin's pixels, whose sides are bytes."""
+        return self.mean + 16
+
     def __post_init__(self) -> None:
         if not 2 <= self.operand <= self.state <= 32:
             raise UsageError(f"expected 2 <= operand <= state <= 32 bits, got operand {self.operand} and state {self.state}")
@@ -87,22 +92,28 @@ def narrow_by(m: Module, name: str, value: Value, shift: Value, width: int) -> S
     """Return ``narrow`` of ``value`` by a shift of 6 bits, which does not change meanwhile, ``NARROW`` cycles later.
 
     It shifts by 32, 16 and 8 in the first cycle and by 4, 2 and 1 in the second, and rounds and clips in the third. After each
-    shift, only the bits stay that the result may still need, and the sign. A value that does not fit them is clipped.
+    shift, only the bits stay that the result may still need, and the sign. A value that does not fit them is clipped, which the
+    cycle after the shift finds out.
     """
     value = value << 1  # the lowest bit decides how to round
-    beyond: Value = Const(0)
+    beyond, rests = Const(0), []
+
+    def beyond_now() -> Value:
+        return Cat(beyond, *(rest.any() & ~rest.all() for rest in rests)).any()
+
     for stage, steps in enumerate(((32, 16, 8), (4, 2, 1))):
+        cut = []
         for step in steps:
             value = Mux(shift[step.bit_length() - 1], value >> step, value)
             keep = width + step - 1
             if len(value) > keep + 1:
-                rest = value[keep:]
-                beyond |= rest.any() & ~rest.all()
-                value = Cat(value[:keep], rest[-1]).as_signed()
+                cut.append(value[keep:])
+                value = Cat(value[:keep], value[-1]).as_signed()
+        beyond = register(m, f"{name}_beyond{stage}", beyond_now(), 1)
+        rests = [register(m, f"{name}_rest{stage}_{index}", rest, len(rest)) for index, rest in enumerate(cut)]
         value = register(m, f"{name}_shifted{stage}", value, value.shape())
-        beyond = register(m, f"{name}_beyond{stage}", beyond, 1)
     sign, rounded = value[-1], ((value + 1) >> 1)[:width]
-    clipped = beyond | (~sign & rounded[-1])
+    clipped = beyond_now() | (~sign & rounded[-1])
     return register(m, name, Mux(clipped, Cat((~sign).replicate(width - 1), sign), rounded), signed(width))
 
 
@@ -115,11 +126,9 @@ def product(m: Module, name: str, value: Value, factor: Value) -> Signal:
 
     Two multipliers of 18 x 18 bits, as FPGAs have them, give the parts, which the second cycle adds.
     """
-    low = register(m, f"{name}_low", value[:17] * factor if len(value) > 18 else value * factor, signed(18 + len(factor)))
-    if len(value) <= 18:
-        return register(m, name, low, low.shape())
-    high = register(m, f"{name}_high", value[17:].as_signed() * factor, signed(len(value) - 17 + len(factor)))
-    return register(m, name, (high << 17) + low, signed(len(value) + len(factor)))
+    parts = [value] if len(value) <= 18 else [value[:17], value[17:].as_signed()]
+    low, *high = (register(m, f"{name}_part{index}", part * factor, (part * factor).shape()) for index, part in enumerate(parts))
+    return register(m, name, (high[0] << 17) + low if high else low, signed(len(value) + len(factor)))
 
 
 def square(m: Module, name: str, value: Value) -> Signal:
@@ -142,6 +151,16 @@ def register(m: Module, name: str, value: Value, shape: Shape | int) -> Signal:
     signal = Signal(shape, name=name, reset_less=True)
     m.d.sync += signal.eq(value)
     return signal
+
+
+def once_after(m: Module, name: str, event: Value, cycles: int) -> Value:
+    """Return a signal that is high in one cycle, so many after ``event``, which happens once in that time."""
+    left = Signal(range(cycles + 1), name=f"{name}_left")
+    with m.If(event):
+        m.d.sync += left.eq(cycles)
+    with m.Elif(left != 0):
+        m.d.sync += left.eq(left - 1)
+    return left == 1
 
 
 def delayed(m: Module, name: str, value: Value, cycles: int) -> Value:

@@ -62,11 +62,11 @@ class Gemm(Elaboratable):
         s, job = self.sizes, self.job
         word, total = signed(s.width), signed(s.sum_width)
         m.submodules.array = array = Array(s.rows, s.cols, s.width, s.sum_width)
-        inputs = Bank(m, "inputs", s.rows, word, s.input_depth)
-        weights = Bank(m, "weights", s.cols, word, s.weight_depth)
-        biases = Bank(m, "biases", s.cols, total, s.bias_depth, block=False)  # a few words
+        inputs = Bank(m, "inputs", [word] * s.rows, s.input_depth)
+        weights = Bank(m, "weights", [word] * s.cols, s.weight_depth)
+        biases = Bank(m, "biases", [total] * s.cols, s.bias_depth, block=False)  # a few words
         # Only an array of one PE reads a sum in the cycle in which it is written.
-        outputs = Bank(m, "outputs", s.cols, total, s.output_depth, transparent=s.rows + s.cols == 2)
+        outputs = Bank(m, "outputs", [total] * s.cols, s.output_depth, transparent=s.rows + s.cols == 2)
         self.input.connect_write(m, inputs)
         self.weight.connect_write(m, weights)
         self.bias.connect_write(m, biases)
@@ -180,7 +180,7 @@ class Gemm(Elaboratable):
             m.d.sync += tokens[-1].eq(tokens[-2])
         averages = None
         if s.average_depth:
-            averages = Bank(m, "averages", s.cols, signed(s.average_width), s.average_depth, beside=self.beside)
+            averages = Bank(m, "averages", [signed(s.average_width)] * s.cols, s.average_depth, beside=self.beside)
             self.average.connect_read(m, averages.beside if self.beside else averages)
         soon = s.rows + s.cols <= 3
         for c in range(s.cols):

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from amaranth.hdl import Module, Signal, Value, signed
 
+from ._memory import Port
+
 REGIONS = (
     "register", "input", "weight", "bias", "output", "average",
     "program", "profile", "table", "master", "velocity", "gradient",
@@ -53,6 +55,17 @@ class Request:
     @property
     def word(self):
         return self.address[:20]
+
+    def asks(self, region: str) -> Value:
+        """Return whether it is for this region."""
+        return self.region == REGIONS.index(region)
+
+    def reach(self, m: Module, port: Port, asked: Value) -> None:
+        """Connect a port of memories, which is written where ``asked`` is high."""
+        m.d.comb += [
+            port.enable.eq(self.write & asked), port.bank.eq(self.bank[:7]), port.address.eq(self.word),
+            port.write_data.eq(self.write_data), port.read_bank.eq(self.bank[:7]), port.read_address.eq(self.word),
+        ]  # fmt: skip
 
 
 class HostPort(Request):

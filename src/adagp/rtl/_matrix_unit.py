@@ -9,7 +9,7 @@ from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
 
 from ._fixed import delayed
 from ._gemm import JOB, Gemm
-from ._host import REGIONS, HostPort, Request
+from ._host import HostPort
 from ._memory import COUNT, READ
 from ._sizes import Sizes
 
@@ -48,24 +48,14 @@ class MatrixUnit(Elaboratable):
                 m.d.sync += [running.eq(0), total.eq(total)]
         for index, signal in enumerate(gemm.job.values()):
             register = Signal(COUNT, name=f"register_{JOB[index]}")
-            with m.If(request.write & (request.region == REGIONS.index("register")) & (request.word == index)):
+            with m.If(request.write & request.asks("register") & (request.word == index)):
                 m.d.sync += register.eq(request.write_data)
             m.d.comb += signal.eq(register)
-        memory_ports(m, request, {name: getattr(gemm, name) for name in MEMORIES})
+        for name in MEMORIES:
+            request.reach(m, getattr(gemm, name), request.asks(name))
         m.d.comb += [gemm.stream_valid.eq(host.stream_valid), host.stream_ready.eq(gemm.stream_ready)]
         m.d.comb += [word.eq(host.stream_data.word_select(c, self.sizes.width)) for c, word in enumerate(gemm.stream)]
-        count, average = request.region == REGIONS.index("register"), request.region == REGIONS.index("average")
-        asked = delayed(m, "asked", Cat(request.word[0], count, average), READ)
+        asked = delayed(m, "asked", Cat(request.word[0], request.asks("register"), request.asks("average")), READ)
         counts = Choice([busy, total])[asked[0] ^ (BUSY & 1)]
         host.connect(m, Mux(asked[1], counts, Mux(asked[2], gemm.average.read_data, gemm.output.read_data)))
         return m
-
-
-def memory_ports(m: Module, request: Request, ports: dict) -> None:
-    """Connect ports of memories to the host's regions of the same names."""
-    for name, port in ports.items():
-        m.d.comb += [
-            port.enable.eq(request.write & (request.region == REGIONS.index(name))),
-            port.bank.eq(request.bank), port.address.eq(request.word), port.write_data.eq(request.write_data),
-            port.read_bank.eq(request.bank), port.read_address.eq(request.word),
-        ]  # fmt: skip

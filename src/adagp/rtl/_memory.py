@@ -5,6 +5,7 @@ behind it. What a memory gives for a word that is written in the same cycle is l
 it would cost a comparison and a multiplexer for each memory; nothing depends on it.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Shape, ShapeCastable, Signal, Value, signed
@@ -51,12 +52,12 @@ class Bank(Words):
     """
 
     def __init__(
-        self, m: Module, name: str, number: int, shape: Shape, depth: int, *, transparent: bool = False, beside: bool = False,
+        self, m: Module, name: str, shapes: Sequence[Shape], depth: int, *, transparent: bool = False, beside: bool = False,
         block: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.write, self.beside = [], Words()
-        for index in range(number):
+        for index, shape in enumerate(shapes):
             m.submodules[f"{name}{index}"] = words = memory(shape, depth, block=block, defined=transparent)
             self.write.append(write := words.write_port())
             self.add(m, f"{name}{index}", words.read_port(transparent_for=(write,) if transparent else ()), shape)
@@ -76,6 +77,8 @@ class Port:
         self.read_bank = Signal(8, name=f"{name}_read_bank")
         self.read_address = Signal(COUNT, name=f"{name}_read_address")
         self.read_data = Signal(signed(width), name=f"{name}_read_data")
+        self.asked = Signal(name=f"{name}_asked", init=1)
+        """High with the address of a read, where a block drives it. Otherwise ``read_data`` is 0."""
 
     def connect_write(self, m: Module, bank: Bank) -> None:
         for index, port in enumerate(bank.write):
@@ -83,16 +86,13 @@ class Port:
                 port.en.eq(self.enable & (self.bank == index)), port.addr.eq(self.address), port.data.eq(self.write_data),
             ]  # fmt: skip
 
-    def connect_read(self, m: Module, words: Words, asked: Value | int = 1) -> None:
+    def connect_read(self, m: Module, words: Words) -> None:
         """Connect words, a bank each. All but the one that is read are 0, so that a gate joins them, which is no multiplexer.
 
         The caller overrides addresses and ``clear`` where a block reads.
-
-        Args:
-            asked: high with the address of a read. Otherwise ``read_data`` is 0.
         """
-        address = register(m, f"{self.name}_asked", self.read_address, COUNT)
-        chosen = Cat(asked, self.read_bank[: (len(words.data) - 1).bit_length()])
+        address = register(m, f"{self.name}_place", self.read_address, COUNT)
+        chosen = Cat(self.asked, self.read_bank[: (len(words.data) - 1).bit_length()])
         chosen = delayed(m, f"{self.name}_chosen", chosen, READ - 2)
         either: Value = Const(0)
         for index, (port, clear, word) in enumerate(zip(words.read, words.clear, words.data, strict=True)):

@@ -9,13 +9,13 @@ from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed
 from amaranth.lib import data
 
 from .._errors import UsageError
-from ._fixed import NARROW, PRODUCT, Widths, delayed, narrow_by, product, register
+from ._fixed import NARROW, PRODUCT, Widths, clip, delayed, once_after, register
 from ._memory import COUNT, WORD, Port, memory
 
 POOL = ("mean_shift", "channels", "positions", "width", "sums", "bins", "target", "shift")
 """Fields of a pooling job. mean_shift, shift: low bits to round away before and after the division; who gives the words does the
-former. positions, width: of a map. sums, bins, target: where a layer's sums over the batch, its table and its pooled maps begin.
-"""
+former, the update the latter. positions, width: of a map. sums, bins, target: where a layer's sums over the batch, its table and
+its pooled maps begin."""
 
 LARGEST = 255
 """Largest side of a map: a bin's sides are bytes."""
@@ -49,14 +49,15 @@ def bin_words(table: np.ndarray) -> np.ndarray:
 
 
 STAGES = WORD + 2 + PRODUCT + NARROW
-"""Cycles from a pixel's step to the write of its bin: one for the address, the word's, one for the sum, the division's."""
+"""Cycles from a pixel's step to its bin's mean: one for the address, the word's, one for the sum, the division's. It is written
+a cycle later."""
 
 
 class Pool(Elaboratable):
-    """The pooling block. For each map and bin it sums pixels, one a cycle, and divides by a product.
+    """The pooling block. For each map and bin it sums pixels, one a cycle, and divides by a product, which the update computes.
 
-    ``sums`` gives words that are narrowed to means, ``WORD`` cycles after their address. ``done`` is high in the cycle after
-    the last write.
+    ``sums`` gives words that are narrowed to means, ``WORD`` cycles after their address. ``done`` is high in the cycle of the
+    last write.
     """
 
     def __init__(self, cols: int, side: int, depth: int, sum_width: int, widths: Widths) -> None:
@@ -68,6 +69,10 @@ class Pool(Elaboratable):
         self.sums = Port("pool_sums", widths.mean)
         self.target = Port("pool_target", sum_width)
         self.table = Port("pool_table", 64)
+        self.total = Signal(signed(widths.bin), name="pool_total")
+        self.reciprocal = Signal(widths.factor, name="pool_reciprocal")
+        self.mean = Signal(signed(widths.state), name="pool_mean")
+        """The product of ``total`` and ``reciprocal``, rounded by the job's ``shift``, as many cycles later as both take."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -90,7 +95,7 @@ class Pool(Elaboratable):
 
         channel, number, bank, map_base = Signal(COUNT), Signal(range(bins)), Signal(range(self.cols)), Signal(COUNT)
         x, y, line = Signal(8), Signal(8), Signal(16)
-        pixel, over, left_to_do = Signal(), Signal(), Signal(range(STAGES + 1))
+        pixel, over, last_pixel = Signal(), Signal(), Signal()
         right, bottom = x == last_x, y == last_y
         last_channel = register(m, "last_channel", job["channels"] - 1, COUNT)
         with m.FSM():
@@ -110,7 +115,7 @@ class Pool(Elaboratable):
                 m.next = "sum"
             with m.State("sum"):
                 m.d.comb += pixel.eq(1)
-                m.d.sync += [x.eq(x + 1), left_to_do.eq(STAGES)]
+                m.d.sync += x.eq(x + 1)
                 with m.If(right):
                     m.d.sync += [x.eq(0), y.eq(y + 1), line.eq(line + job["width"])]
                 with m.If(right & bottom):
@@ -121,28 +126,27 @@ class Pool(Elaboratable):
                         with m.If(bank == self.cols - 1):
                             m.d.sync += [bank.eq(0), map_base.eq(map_base + job["positions"])]
                         with m.If(channel == last_channel):
-                            m.next = "drain"
-            with m.State("drain"):
-                m.d.sync += left_to_do.eq(left_to_do - 1)
-                with m.If(left_to_do == 0):
-                    m.d.comb += self.done.eq(1)
-                    m.next = "idle"
+                            m.d.comb += last_pixel.eq(1)
+                            m.next = "idle"
+        m.d.comb += self.done.eq(once_after(m, "done", last_pixel, STAGES + 1))
 
         base, step = register(m, "base", map_base + here.first, COUNT), register(m, "step", line + x, 17)
         m.d.comb += [self.sums.read_bank.eq(register(m, "from_bank", bank, len(bank))), self.sums.read_address.eq(base + step)]
         # The word is added to its bin's sum; at the bin's end the sum is divided.
-        began = Signal()
+        total, began = self.total, Signal()
         arrives = delayed(m, "arrives", pixel, WORD + 1)
         ends = delayed(m, "ends", over, WORD + 1)
-        total = Signal(signed(w.mean + 2 * LARGEST.bit_length()))
         with m.If(arrives):
             m.d.sync += [total.eq(Mux(began, total, 0) + self.sums.read_data), began.eq(~ends)]
-        reciprocal = delayed(m, "reciprocal", here.reciprocal, WORD + 2)
-        divided = narrow_by(m, "divided", product(m, "product", total, reciprocal), job["shift"][:6], w.operand)
-        target = Signal(COUNT)
+        m.d.comb += self.reciprocal.eq(delayed(m, "reciprocal", here.reciprocal, WORD + 2))
+        # What is written is 0 at other times.
+        divided, target = delayed(m, "divided", ends, STAGES - WORD - 1), Signal(COUNT)
+        pooled = register(m, "pooled", clip(self.mean, w.operand), signed(w.operand))
+        with m.If(~divided):
+            m.d.sync += pooled.eq(0)
         m.d.comb += [
-            self.target.enable.eq(delayed(m, "divides", ends, STAGES - WORD - 1)), self.target.address.eq(target),
-            self.target.write_data.eq(divided),
+            self.target.enable.eq(register(m, "writes", divided, 1)), self.target.address.eq(target),
+            self.target.write_data.eq(pooled),
         ]  # fmt: skip
         with m.If(self.start):
             m.d.sync += target.eq(job["target"])

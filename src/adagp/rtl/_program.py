@@ -32,7 +32,7 @@ class Step:
     @property
     def words(self) -> list[int]:
         """The step as fields of the program memory: ``HEAD``, then those of its unit."""
-        fields = [list(UNITS).index(self.unit), self.phases, self.after, *(self.job[name] for name in UNITS[self.unit])]
+        fields = [1 << list(UNITS).index(self.unit), self.phases, self.after, *(self.job[name] for name in UNITS[self.unit])]
         if max(fields) >= 1 << COUNT:
             where = f"{self.component} of layer {self.layer}, unit {self.unit}"
             most = f"numbers of a step are below {1 << COUNT}, got {max(fields)}"

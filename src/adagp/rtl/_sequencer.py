@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
 
 from ._fixed import register
 from ._gemm import JOB
@@ -15,8 +15,8 @@ UNITS = {"end": (), "host": (), "unfold": UNFOLD, "gemm": JOB, "pool": POOL, "up
 """Units that a step can run, and the fields of their jobs. "end" ends the batch. "host" waits for the host, which starts the
 next step."""
 HEAD = ("unit", "phases", "after")
-"""First fields of every step. phases: 1 in Phase GP, 2 in warm-up and BP, 3 in both. after: number of steps that the other side
-must have finished, in a design with two arrays; 0: none."""
+"""First fields of every step. unit: a bit for each unit, of which one is 1. phases: 1 in Phase GP, 2 in warm-up and BP, 3 in
+both. after: number of steps that the other side must have finished, in a design with two arrays; 0: none."""
 GP, BP = 1, 2
 PROFILE = ("cycles", "busy", "waited", "squares")
 """Measurements of each step: its cycles, those in which the array was busy, cycles of waiting for the other side, and an
@@ -44,12 +44,10 @@ class Sequencer(Elaboratable):
         self.starts = {unit: Signal(name=f"start_{unit}") for unit in units}
         self.dones = {unit: Signal(name=f"done_{unit}") for unit in units}
         self.runs = {unit: Signal(name=f"runs_{unit}") for unit in units}
-        """Which unit is started and runs."""
+        """Which unit is started and runs: the bits of the field ``unit``."""
         self.squares = Signal(64)
         self.program = Port("program", 64)
         self.profile = Port("profile", 64)
-        self.asked = Signal()
-        """Whether the host reads the profile."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -65,11 +63,13 @@ class Sequencer(Elaboratable):
                 write.en.eq(self.program.enable & (self.program.bank == index)), write.addr.eq(self.program.address),
                 write.data.eq(self.program.write_data), read.addr.eq(following),
             ]  # fmt: skip
-        profile = Bank(m, "profile", len(PROFILE), signed(64), self.depth)
-        self.profile.connect_read(m, profile, asked=self.asked)
-        names, runs = list(self.units), self.runs
+        profile = Bank(m, "profile", [unsigned(32)] * (len(PROFILE) - 1) + [unsigned(64)], self.depth)
+        self.profile.connect_read(m, profile)
+        # The program's memories are so late in a cycle that the step is looked at only when the fields hold it.
+        runs, (unit, phases, after) = self.runs, self.fields[: len(HEAD)]
+        m.d.comb += [signal.eq(unit[index]) for index, signal in enumerate(runs.values())]
         bits = self.depth.bit_length()
-        skips, waits = Signal(), Signal()
+        skips, waits = ~Mux(self.gp, phases[0], phases[1]), self.other[:bits] < after[:bits]
         cycles, busy, waited = Signal(32), Signal(32), Signal(32)
         done, busy_before = Signal(), Signal()
         m.d.sync += busy_before.eq(self.busy)
@@ -87,15 +87,10 @@ class Sequencer(Elaboratable):
             with m.State("read"):
                 m.d.sync += [cycles.eq(0), busy.eq(0), waited.eq(0)]
                 m.d.sync += [field.eq(word) for field, word in zip(self.fields, words, strict=True)]
-                unit, phases, after = words[: len(HEAD)]
-                unit = unit[: (len(names) - 1).bit_length()]
-                m.d.sync += [signal.eq(unit == names.index(name)) for name, signal in runs.items()]
-                m.d.sync += [skips.eq(~Mux(self.gp, phases[0], phases[1])), waits.eq(self.other[:bits] < after[:bits])]
                 with m.If(self.ready):
                     m.d.sync += following.eq(following + 1)
                     m.next = "begin"
             with m.State("begin"):
-                m.d.sync += waits.eq(self.other[:bits] < self.fields[HEAD.index("after")][:bits])
                 with m.If(skips):
                     step_on(m)
                 with m.Elif(waits):
@@ -110,6 +105,7 @@ class Sequencer(Elaboratable):
                     m.next = "idle"
                 with m.Else():
                     m.d.comb += [signal.eq(runs[name]) for name, signal in self.starts.items()]
+                    m.d.sync += cycles.eq(cycles + 1)
                     m.next = "run"
             with m.State("run"):
                 m.d.sync += [cycles.eq(cycles + 1), busy.eq(busy + busy_before)]
@@ -117,8 +113,7 @@ class Sequencer(Elaboratable):
                 with m.If(done):
                     step_on(m)
         m.d.comb += self.idle.eq(fsm.ongoing("idle"))
-        ran = Mux(runs["end"] | runs["host"], 0, cycles + 1)
-        values = (ran, busy, waited, self.squares)  # the array's last busy cycle was some before
+        values = (cycles, busy, waited, self.squares)  # the array's last busy cycle was some before
         for port, value in zip(profile.write, values, strict=True):
             m.d.comb += [port.en.eq(done), port.addr.eq(self.behind), port.data.eq(value)]
         return m
@@ -154,7 +149,7 @@ class Ladder(Elaboratable):
         place, field, write = self.registers.address[2:], self.registers.address[:2], self.registers.enable
         words = []
         for index, name in enumerate(self.RUNG[:3]):
-            bank = Bank(m, name, 1, COUNT, self.RUNGS + 1, block=False)
+            bank = Bank(m, name, [unsigned(COUNT)], self.RUNGS + 1, block=False)
             words += bank.data
             m.d.comb += [
                 bank.read[0].addr.eq(rung), bank.write[0].addr.eq(place), bank.write[0].data.eq(self.registers.write_data),

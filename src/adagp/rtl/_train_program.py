@@ -504,7 +504,7 @@ class TrainProgram:
 def step_words(step: Step) -> list[int]:
     """Return a step as fields of the program memory: ``HEAD``, then those of its unit; negative ones in two's complement."""
     names = TRAIN_UNITS[step.unit]
-    fields = [list(TRAIN_UNITS).index(step.unit), step.phases, step.after, *(step.job[name] for name in names)]
+    fields = [1 << list(TRAIN_UNITS).index(step.unit), step.phases, step.after, *(step.job[name] for name in names)]
     for name, value in zip(("unit", "phases", "after", *names), fields, strict=True):
         if not -(1 << (COUNT - 1)) <= value < 1 << COUNT:
             where = f"{step.component} of layer {step.layer}, unit {step.unit}, {name}"

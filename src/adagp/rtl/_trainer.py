@@ -8,9 +8,10 @@ from amaranth.hdl import Array as Choice
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value
 
 from .._predictor_size import PredictorSize
+from ._extension import divide, ladder_from, run_of
 from ._fixed import Widths, delayed, narrow_by
 from ._gemm import JOB, Gemm
-from ._host import REGIONS, HostPort
+from ._host import HostPort
 from ._memory import READ, Port
 from ._move import MOVE, Move
 from ._pool import POOL, Pool
@@ -58,60 +59,40 @@ class Trainer(Elaboratable):
         for name, unit in units.items():
             m.d.comb += [unit.start.eq(sequencer.starts[name]), sequencer.dones[name].eq(unit.done)]
             m.d.comb += [signal.eq(field) for signal, field in zip(unit.job.values(), jobs, strict=False)]
-        running, total = Signal(), Signal(32)
         m.d.comb += [
             sequencer.start.eq(host.start_now), sequencer.gp.eq(ladder.gp), sequencer.ready.eq(ladder.ready),
-            sequencer.busy.eq(gemm.busy), host.done.eq(running & sequencer.idle),
+            sequencer.busy.eq(gemm.busy),
         ]  # fmt: skip
-        with m.If(host.start_now):
-            m.d.sync += [running.eq(1), total.eq(2)]  # the start is a cycle old
-        with m.Elif(host.done):
-            m.d.sync += running.eq(0)
-            m.d.comb += ladder.advance.eq(sequencer.ended)
-        with m.Elif(running):
-            m.d.sync += total.eq(total + 1)
-        self._registers(m)
+        running, total = run_of(m, host, ladder, sequencer.idle, sequencer.ended)
+        divide(m, self.pool, self.update, sequencer.runs["pool"])
+        ladder_from(m, host.now, ladder)
         self._memories(m, running)
         self._answers(m, total)
         return m
 
-    def _asks(self, region: str) -> Value:
-        return self.host.now.region == REGIONS.index(region)
-
     def _answers(self, m: Module, total: Signal) -> None:
         """Join what the host reads. Words that nobody else reads are 0 unless they are asked for."""
-        count = delayed(m, "count", self.host.now.word[0], READ)
+        now = self.host.now
+        count = delayed(m, "count", now.word[0], READ)
         sources = {
             "register": Choice([total, self.ladder.gp])[count], "output": self.gemm.output.read_data,
             "average": self.gemm.average.read_data, "master": self.update.states.read_data,
             "velocity": self.update.states.read_data,
         }  # fmt: skip
-        m.d.comb += self.sequencer.asked.eq(self._asks("profile"))
+        m.d.comb += self.sequencer.profile.asked.eq(now.asks("profile"))
         answer: Value = self.sequencer.profile.read_data
         for region, value in sources.items():
-            answer |= Mux(delayed(m, f"asks_{region}", self._asks(region), READ), value, 0)
+            answer |= Mux(delayed(m, f"asks_{region}", now.asks(region), READ), value, 0)
         self.host.connect(m, answer)
-
-    def _registers(self, m: Module) -> None:
-        now, ladder = self.host.now, self.ladder
-        self._from_host(m, ladder.registers, "register")
-        m.d.comb += ladder.restart.eq(now.write & self._asks("register") & (now.word == ladder.REGISTERS))
-
-    def _from_host(self, m: Module, port: Port, region: str) -> None:
-        now = self.host.now
-        m.d.comb += [
-            port.enable.eq(now.write & self._asks(region)), port.bank.eq(now.bank), port.address.eq(now.word),
-            port.write_data.eq(now.write_data), port.read_bank.eq(now.bank), port.read_address.eq(now.word),
-        ]  # fmt: skip
 
     def _memories(self, m: Module, running: Signal) -> None:
         """Connect each memory to the unit that the sequencer runs, and to the host between runs."""
         gemm, move, pool, update, runs = self.gemm, self.move, self.pool, self.update, self.sequencer.runs
-        states, widths = update.states, self.update.widths
+        now, states, widths = self.host.now, update.states, self.update.widths
         for region, port in {
             "program": self.sequencer.program, "profile": self.sequencer.profile, "table": pool.table,
         }.items():  # fmt: skip
-            self._from_host(m, port, region)
+            now.reach(m, port, now.asks(region))
         # One narrowing to operands serves pooling and update, whose shift is the first field of their jobs.
         sums, shift = gemm.output.read_data, self.sequencer.fields[len(HEAD)][:6]
         operand = narrow_by(m, "operand", Mux(runs["pool"], gemm.average.read_data, sums), shift, widths.operand)
@@ -126,19 +107,17 @@ class Trainer(Elaboratable):
             "bias": (gemm.bias, {"update": update.bias}), "output": (gemm.output, {"move": move.output, "pool": pool.target}),
         }  # fmt: skip
         for region, (port, users) in writers.items():
-            self._from_host(m, port, region)
+            now.reach(m, port, now.asks(region))
             for unit, user in users.items():
                 with m.If(running & runs[unit]):
                     m.d.comb += [
                         port.enable.eq(user.enable), port.bank.eq(user.bank), port.address.eq(user.address),
                         port.write_data.eq(user.write_data),
                     ]  # fmt: skip
-        self._from_host(m, gemm.average, "average")
-        for bank, region in enumerate(STATES[:2]):
-            with m.If(self._asks(region)):
-                self._from_host(m, states, region)
-                m.d.comb += [states.bank.eq(bank), states.read_bank.eq(bank)]
-        m.d.comb += update.asked.eq(1)
+        now.reach(m, gemm.average, now.asks("average"))
+        master, velocity = (now.asks(region) for region in STATES[:2])
+        now.reach(m, states, master | velocity)
+        m.d.comb += [states.bank.eq(velocity), states.read_bank.eq(velocity)]
         readers = (
             (gemm.output, "move", move.output), (gemm.output, "update", update.prediction), (gemm.average, "pool", pool.sums),
             (states, "move", move.master),

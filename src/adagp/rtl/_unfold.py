@@ -7,7 +7,7 @@ are already in place, so these cycles come on top of it.
 
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed
 
-from ._fixed import delayed, register
+from ._fixed import delayed, once_after, register
 from ._memory import COUNT, WORD, Port
 
 UNFOLD = (
@@ -43,11 +43,11 @@ class Unfold(Elaboratable):
         job = {name: field[:SIDE] if name in SHORT else field for name, field in self.job.items()}
         ky, kx, oy, ox = (Signal(SIDE, name=name) for name in ("ky", "kx", "oy", "ox"))
         image, channel = (Signal(COUNT, name=name) for name in ("image", "channel"))
-        y, x = Signal(signed(SIDE + 2)), Signal(signed(SIDE + 2))  # the pixel, which in the padding lies outside of the map
+        # The pixel, which in the padding lies outside of the map, and the first one of a map, and of a line.
+        y, x, top, left = (Signal(signed(SIDE + 2), name=name) for name in ("y", "x", "top", "left"))
         image_base, fold_base, bank = Signal(COUNT), Signal(COUNT), Signal(range(self.cols))
-        issue, left_to_do = Signal(), Signal(range(STAGES + 1))
+        issue, last_issue = Signal(), Signal()
 
-        top, left = (window - job["padding"] for window in (ky, kx))
         counters = {"out_w": ox, "out_h": oy, "images": image, "kernel_w": kx, "kernel_h": ky, "channels": channel}
         last = {name: register(m, f"last_{name}", job[name] - 1, len(counter)) for name, counter in counters.items()}
         wrap = {counter.name: counter == last[name] for name, counter in counters.items()}
@@ -56,30 +56,29 @@ class Unfold(Elaboratable):
             with m.State("idle"):
                 with m.If(self.start):
                     m.d.sync += [signal.eq(0) for signal in (ky, kx, oy, ox, image, channel, image_base, bank)]
-                    m.d.sync += [fold_base.eq(job["source"]), y.eq(-job["padding"]), x.eq(-job["padding"])]
+                    m.d.sync += [fold_base.eq(job["source"]), *(signal.eq(-job["padding"]) for signal in (y, x, top, left))]
                     m.next = "run"
             with m.State("run"):
                 m.d.comb += issue.eq(1)
-                m.d.sync += [ox.eq(ox + 1), x.eq(x + job["stride"]), left_to_do.eq(STAGES)]
+                m.d.sync += [ox.eq(ox + 1), x.eq(x + job["stride"])]
                 with m.If(wrap["ox"]):
                     m.d.sync += [ox.eq(0), x.eq(left), oy.eq(oy + 1), y.eq(y + job["stride"])]
                     with m.If(wrap["oy"]):
                         m.d.sync += [oy.eq(0), y.eq(top), image.eq(image + 1), image_base.eq(image_base + job["positions"])]
                 with m.If(inner):  # the next column of the operands: window position, then channel
-                    m.d.sync += [image.eq(0), image_base.eq(0), kx.eq(kx + 1), x.eq(left + 1)]
+                    m.d.sync += [image.eq(0), image_base.eq(0), kx.eq(kx + 1), x.eq(left + 1), left.eq(left + 1)]
                     with m.If(wrap["kx"]):
-                        m.d.sync += [kx.eq(0), x.eq(-job["padding"]), ky.eq(ky + 1), y.eq(top + 1)]
+                        m.d.sync += [kx.eq(0), *(signal.eq(-job["padding"]) for signal in (x, left))]
+                        m.d.sync += [ky.eq(ky + 1), *(signal.eq(top + 1) for signal in (y, top))]
                         with m.If(wrap["ky"]):
-                            m.d.sync += [ky.eq(0), y.eq(-job["padding"]), channel.eq(channel + 1), bank.eq(bank + 1)]
+                            m.d.sync += [ky.eq(0), *(signal.eq(-job["padding"]) for signal in (y, top))]
+                            m.d.sync += [channel.eq(channel + 1), bank.eq(bank + 1)]
                             with m.If(bank == self.cols - 1):
                                 m.d.sync += [bank.eq(0), fold_base.eq(fold_base + image_base + job["positions"])]
                             with m.If(wrap["channel"]):
-                                m.next = "drain"
-            with m.State("drain"):
-                m.d.sync += left_to_do.eq(left_to_do - 1)
-                with m.If(left_to_do == 0):
-                    m.d.comb += self.done.eq(1)
-                    m.next = "idle"
+                                m.d.comb += last_issue.eq(1)
+                                m.next = "idle"
+        m.d.comb += self.done.eq(once_after(m, "done", last_issue, STAGES + 1))
 
         inside = (y >= 0) & (y < job["height"]) & (x >= 0) & (x < job["width"])
         line = register(m, "line", y[:SIDE] * job["width"], 2 * SIDE)
@@ -91,17 +90,17 @@ class Unfold(Elaboratable):
         enable, column_ends = (delayed(m, name, flag, STAGES) for name, flag in (("issued", issue), ("ended", issue & inner)))
         word = self.source.read_data
         zero = padded | (job["rectify"][0] & word[-1])
-        row_bank, row_base, position = Signal(range(self.rows)), Signal(COUNT), Signal(COUNT)
+        row_bank, row_base, place = Signal(range(self.rows)), Signal(COUNT), Signal(COUNT)
         m.d.comb += [
-            self.target.enable.eq(enable), self.target.bank.eq(row_bank), self.target.address.eq(row_base + position),
+            self.target.enable.eq(enable), self.target.bank.eq(row_bank), self.target.address.eq(place),
             self.target.write_data.eq(register(m, "operand", Mux(zero, 0, word), signed(self.width))),
         ]  # fmt: skip
         with m.If(self.start):
-            m.d.sync += [row_bank.eq(0), row_base.eq(job["target"]), position.eq(0)]
-        with m.Elif(column_ends):
-            m.d.sync += [position.eq(0), row_bank.eq(row_bank + 1)]
-            with m.If(row_bank == self.rows - 1):
-                m.d.sync += [row_bank.eq(0), row_base.eq(row_base + position + 1)]
+            m.d.sync += [row_bank.eq(0), row_base.eq(job["target"]), place.eq(job["target"])]
         with m.Elif(enable):
-            m.d.sync += position.eq(position + 1)
+            m.d.sync += place.eq(place + 1)
+            with m.If(column_ends):
+                m.d.sync += [row_bank.eq(row_bank + 1), place.eq(row_base)]
+                with m.If(row_bank == self.rows - 1):
+                    m.d.sync += [row_bank.eq(0), row_base.eq(place + 1), place.eq(place + 1)]
         return m

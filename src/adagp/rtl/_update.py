@@ -1,5 +1,6 @@
 """The update of a layer's weights, one a cycle: prediction times the layer's scale, weight decay and momentum, on wide master
-weights. In Phase BP the true gradient replaces the prediction. Where the host gives it, the two are compared.
+weights. In Phase BP the true gradient replaces the prediction. Where the host gives it, the two are compared. Pooling, which runs
+at other times, has its division done here: like weight decay, it is a product that is rounded.
 
     gradient = prediction * scale                        (Phase BP: the true gradient)
     velocity = momentum * velocity + decay * master + gradient
@@ -8,14 +9,15 @@ weights. In Phase BP the true gradient replaces the prediction. Where the host g
 
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, signed
 
-from ._fixed import NARROW, PRODUCT, Widths, clip, delayed, error_shift, narrow, narrow_by, product, register, square
+from ._fixed import NARROW, PRODUCT, Widths, clip, delayed, error_shift, narrow, narrow_by, once_after, product, register, square
 from ._memory import COUNT, WORD, Bank, Port
 
 UPDATE = (
-    "prediction_shift", "outputs", "row", "prediction", "weight", "fold_words", "state", "scale", "scale_shift", "momentum",
-    "decay", "decay_shift", "rate", "rate_shift", "true",
+    "prediction_shift", "outputs", "row", "prediction", "weight", "fold_words", "state", "decay_shift", "decay", "scale",
+    "scale_shift", "momentum", "rate", "rate_shift", "true",
 )  # fmt: skip
-"""Fields of an update's job. Shifts: low bits to round away; who gives the predictions does the first one. outputs, row: sides of
+"""Fields of an update's job. Shifts: low bits to round away; who gives the predictions does the first one, and decay_shift lies
+where the ``shift`` of a pooling job does. outputs, row: sides of
 the weight matrix. prediction, weight, state: where the predicted matrix, the array's weights and the master weights begin.
 fold_words: words of all row folds. true: use the true gradient, and compare."""
 LEARN = (*UPDATE, "bias", "up")
@@ -51,8 +53,10 @@ class Update(Elaboratable):
         self.bias = Port("update_bias", sum_width)
         self.states = Port("update_states", widths.state)
         """The host's access to the banks of ``STATES``."""
-        self.asked = Signal()
-        """Whether the host reads a state."""
+        self.divides, self.divisor = Signal(), Signal(widths.factor, name="update_divisor")
+        self.dividend = Signal(signed(widths.bin), name="update_dividend")
+        self.quotient = Signal(signed(widths.state), name="update_quotient")
+        """While ``divides`` is high, ``dividend`` times ``divisor``, rounded by ``decay_shift``, ``ROUNDED`` cycles later."""
         self.squares = Signal(64)
         """Sum of squared differences of the last comparison."""
 
@@ -65,7 +69,7 @@ class Update(Elaboratable):
         n, k, prediction, address = (Signal(COUNT, name=name) for name in ("n", "k", "prediction", "address"))
         k_col = Signal(range(self.cols))  # the prediction's bank: column k of its matrix
         n_true, n_col = Signal(COUNT), Signal(range(self.cols))  # where the true gradients of output n begin, and their bank
-        issue, row_ends, left_to_do = Signal(), Signal(), Signal(range(STAGES + 1))
+        issue, row_ends, last_issue = Signal(), Signal(), Signal()
         last_k, last_n = (register(m, f"last_{name}", job[name] - 1, COUNT) for name in ("row", "outputs"))
         m.d.comb += row_ends.eq(k == last_k)
         with m.FSM():
@@ -76,7 +80,7 @@ class Update(Elaboratable):
                     m.next = "run"
             with m.State("run"):
                 m.d.comb += issue.eq(1)
-                m.d.sync += [k.eq(k + 1), address.eq(address + 1), k_col.eq(k_col + 1), left_to_do.eq(STAGES - 1)]
+                m.d.sync += [k.eq(k + 1), address.eq(address + 1), k_col.eq(k_col + 1)]
                 with m.If(k_col == self.cols - 1):
                     m.d.sync += [k_col.eq(0), prediction.eq(prediction + job["outputs"])]
                 with m.If(row_ends):
@@ -85,12 +89,9 @@ class Update(Elaboratable):
                     with m.If(n_col == self.cols - 1):
                         m.d.sync += [n_col.eq(0), n_true.eq(n_true + job["row"])]
                     with m.If(n == last_n):
-                        m.next = "drain"
-            with m.State("drain"):
-                m.d.sync += left_to_do.eq(left_to_do - 1)
-                with m.If(left_to_do == 0):
-                    m.d.comb += self.done.eq(1)
-                    m.next = "idle"
+                        m.d.comb += last_issue.eq(1)
+                        m.next = "idle"
+        m.d.comb += self.done.eq(once_after(m, "done", last_issue, STAGES))
         m.d.comb += [self.prediction.read_bank.eq(k_col), self.prediction.read_address.eq(prediction)]
         if self.learns:
             with m.If(job["true"][0]):
@@ -100,17 +101,15 @@ class Update(Elaboratable):
             place.append(register(m, f"place{stage}", place[-1], len(place[-1])))
             valid.append(register(m, f"valid{stage}", valid[-1], 1))
 
-        def rounded(name: str, value: Value, factor: str) -> Signal:
-            return narrow_by(
-                m, name, product(m, f"{name}_product", value, job[factor][: w.factor]), job[f"{factor}_shift"][:6], w.state
-            )
+        def rounded(name: str, value: Value, factor: Value) -> Signal:
+            return narrow_by(m, name, product(m, f"{name}_product", value, factor), job[f"{name}_shift"][:6], w.state)
 
         # Stages are cycles after the step of the counters. The old velocity and the true gradient are read when they are wanted,
         # and the master weight twice, so that no word waits in registers.
         at = WORD
-        states = Bank(m, "states", len(STATES) - self.learns, state, self.depth, beside=True)
+        states = Bank(m, "states", [state] * (len(STATES) - self.learns), self.depth, beside=True)
         self.states.connect_write(m, states)
-        self.states.connect_read(m, states, asked=self.asked)
+        self.states.connect_read(m, states)
         for index, stage in enumerate((at, at + 2, at + ROUNDED)[: len(states.read)]):
             with m.If(valid[stage - 2]):
                 m.d.comb += states.read[index].addr.eq(place[stage - 2])
@@ -119,7 +118,10 @@ class Update(Elaboratable):
         m.d.comb += states.beside.read[0].addr.eq(place[STAGES - 4])
         (master, velocity, *others), again = states.data, states.beside.data[0]
         true = delayed(m, "true", self.true, ROUNDED) if self.learns else others[0]
-        predicted, decayed = rounded("predicted", self.prediction.read_data, "scale"), rounded("decayed", master, "decay")
+        scale, decay, rate = (job[name][: w.factor] for name in ("scale", "decay", "rate"))
+        predicted = rounded("scale", self.prediction.read_data, scale)
+        decayed = rounded("decay", Mux(self.divides, self.dividend, master), Mux(self.divides, self.divisor, decay))
+        m.d.comb += self.quotient.eq(decayed)
         product_ = product(m, "kept_product", velocity, job["momentum"][: w.factor])
         kept = register(m, "kept", ((product_ << 1 >> w.factor) + 1) >> 1, state)  # the factor is below 1: nothing to clip
         at += ROUNDED
@@ -135,7 +137,7 @@ class Update(Elaboratable):
                 m.d.sync += self.squares.eq(self.squares + squared)
             with m.If(self.start):
                 m.d.sync += self.squares.eq(0)
-        step = rounded("step", velocity, "rate")
+        step = rounded("rate", velocity, rate)
         master = register(m, "new_master", clip(again - step, w.state), state)
         for index, stage, word in ((0, STAGES - 1, master), (1, at, velocity)):
             with m.If(valid[stage]):
@@ -143,21 +145,24 @@ class Update(Elaboratable):
                 m.d.comb += [write.en.eq(1), write.addr.eq(place[stage]), write.data.eq(word)]
 
         # What the array reads of the new master weight, and where that lies: banks and folds are counted along rows and outputs.
+        # A fold's last row comes first, so the word steps down, and then to the last row of the next fold.
         k_bank, n_bank = Signal(range(self.rows)), Signal(range(self.cols))
-        k_base, n_base = Signal(COUNT), Signal(COUNT)
+        place_now, begins = Signal(COUNT), Signal(COUNT)
         row_ended = delayed(m, "row_ends", issue & row_ends, STAGES)
         with m.If(self.start):
-            m.d.sync += [k_bank.eq(0), n_bank.eq(0), k_base.eq(0), n_base.eq(job["weight"])]
+            m.d.sync += [signal.eq(job["weight"] + self.rows - 1) for signal in (place_now, begins)]
+            m.d.sync += [k_bank.eq(0), n_bank.eq(0)]
         with m.Elif(row_ended):
-            m.d.sync += [k_bank.eq(0), k_base.eq(0), n_bank.eq(n_bank + 1)]
+            m.d.sync += [k_bank.eq(0), n_bank.eq(n_bank + 1), place_now.eq(begins)]
             with m.If(n_bank == self.cols - 1):
-                m.d.sync += [n_bank.eq(0), n_base.eq(n_base + job["fold_words"])]
+                m.d.sync += [signal.eq(begins + job["fold_words"]) for signal in (place_now, begins)]
+                m.d.sync += n_bank.eq(0)
         with m.Elif(valid[STAGES]):
-            m.d.sync += k_bank.eq(k_bank + 1)
+            m.d.sync += [k_bank.eq(k_bank + 1), place_now.eq(place_now - 1)]
             with m.If(k_bank == self.rows - 1):
-                m.d.sync += [k_bank.eq(0), k_base.eq(k_base + self.rows)]
+                m.d.sync += [k_bank.eq(0), place_now.eq(place_now + 2 * self.rows - 1)]
         weight = register(m, "new_weight", narrow(master, w.state - w.operand, w.operand), signed(w.operand))
-        used, place_now = valid[STAGES], n_base + k_base + (self.rows - 1 - k_bank)
+        used = valid[STAGES]
         if self.learns:
             bias = job["bias"][0]
             used = valid[STAGES] & ~bias
