@@ -17,7 +17,7 @@ from adagp import accelerator as acc
 from adagp.rtl import golden
 from adagp.rtl._extension import divide
 from adagp.rtl._fixed import NARROW, narrow_by
-from adagp.rtl._memory import READ, WORD
+from adagp.rtl._memory import COUNT, READ, WORD
 from adagp.schedule import LadderSchedule, Phase
 
 needs_iverilog = pytest.mark.skipif(not shutil.which("iverilog"), reason="iverilog is not installed")
@@ -95,8 +95,8 @@ def check_unfold(unfold=rtl.Unfold, *, channels=5, size=(4, 3), kernel=3, stride
     block, target = unfold(rows, cols, 16), {}
     job = {
         "images": images, "channels": channels, "height": size[0], "width": size[1], "positions": positions, "kernel_h": kernel,
-        "kernel_w": kernel, "stride": stride, "padding": padding, "out_h": out[0], "out_w": out[1], "source": 7, "target": 9,
-        "shift": shift, "rectify": int(rectify),
+        "kernel_w": kernel, "stride": stride, "padding": padding, "out_h": out[0], "out_w": out[1], "target": 9,
+        "source": (7 - padding * (size[1] + 1)) % (1 << COUNT), "shift": shift, "rectify": int(rectify),
     }  # fmt: skip
     cycles, _ = run_alone(block, job, [(block.source, source)], [(block.target, target)])
     m, k = wanted.shape
@@ -272,16 +272,16 @@ UPDATE, LADDER = (check_update, "Update", "_update"), (check_ladder, "Ladder", "
 FAULTS = {
     "padding that is not zero": (*UNFOLD, "zero = padded |", "zero = Mux(1, 0, 0) |"),
     "a missing rectifier": (*UNFOLD, 'job["rectify"][0] & word[-1]', "Mux(1, 0, 0)"),
-    "a window without its last column": (*UNFOLD, 'job[name] - 1, len', 'job[name] - 1 - (name == "kernel_w"), len'),
+    "a window without its last column": (*UNFOLD, "job[name], ends", 'job[name] - (name == "kernel_w"), ends'),
     "a fold that is not counted": (*UNFOLD, "fold_base.eq(fold_base + image_base", "fold_base.eq(image_base"),
     "a bin without its last row": (*POOL, "y == last_y", "(y + 1 == last_y) | (last_y == 0)"),
     "a sum that is not begun anew": (*POOL, "Mux(began, total, 0)", "total"),
     "an update that is lost": (*UPDATE, "(1, at, velocity)", "(1, at, states.data[1])"),
-    "a row whose last update is lost": (*UPDATE, "k == last_k", "k == last_k - n[0]"),
+    "a row whose last update is lost": (*UPDATE, "k, job[\"row\"]", "k, job[\"row\"] - n[0]"),
     "momentum that is forgotten": (*UPDATE, "kept + decayed", "decayed"),
     "a value that wraps round": (*NARROWING, "rest.any() & ~rest.all() for", "0 & rest.any() for"),
     "a half that is rounded down": (*NARROWING, "((value + 1) >> 1)[:width]", "(value >> 1)[:width]"),
-    "an epoch that does not begin anew": (*LADDER, "[batch.eq(0), group.eq(0), epoch.eq(epoch", "[batch.eq(0), epoch.eq(epoch"),
+    "an epoch that does not begin anew": (*LADDER, "epoch_ends | (self.advance & (group", "(self.advance & (group"),
 }
 
 

@@ -318,7 +318,7 @@ FAULTS = {
     "a sum that is narrowed": (MOVE, 'Mux(job["wide"][0], delayed', "Mux(0, delayed", moves(SUMMED)),
     "outputs in place of masters": (MOVE, 'Mux(job["master"][0], self.master', "Mux(0, self.master", moves(FLIPPED)),
     "a gradient that is not transposed": ("_update", "read_bank.eq(n_col)", "read_bank.eq(k_col)", updates()),
-    "a fold of gradients that is not counted": ("_update", 'n_true + job["row"]', "n_true", updates()),
+    "a fold of gradients that is not counted": ("_update", 'self.start, job["row"]', "self.start, 0", updates()),
     "a bias that is not shifted": ("_update", 'master << job["up"][:5]', "master", updates(bias=True)),
     "a bias that overwrites weights": ("_update", "used = valid[STAGES] & ~bias", "used = valid[STAGES]", updates(bias=True)),
     "a kernel that is not flipped": (PROGRAM, "Loop(taps, first=(-1, 0)", "Loop(taps, first=(1, 0)", program_of),

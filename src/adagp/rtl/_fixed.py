@@ -153,6 +153,30 @@ def register(m: Module, name: str, value: Value, shape: Shape | int) -> Signal:
     return signal
 
 
+def counted(m: Module, counter: Signal, steps: Value, clear: Value, step: Value | int = 1) -> None:
+    """Add ``step`` to a counter where ``steps`` is high, and return it to 0 where ``clear`` is."""
+    with m.If(clear):
+        m.d.sync += counter.eq(0)
+    with m.Elif(steps):
+        m.d.sync += counter.eq(counter + step)
+
+
+def looped(m: Module, counter: Signal, count: Value, steps: Value, start: Value) -> Value:
+    """Let a counter go from 0 to ``count`` - 1 and again, a step where ``steps`` is high; return where it steps from the last.
+
+    Whether it is at the last is known from a register, so that counters can be nested without a comparison behind the other.
+    ``count`` does not change between ``start`` and the end.
+    """
+    at_last = Signal(name=f"{counter.name}_at_last")
+    before, ends = register(m, f"{counter.name}_before", count - 2, len(counter)), steps & at_last
+    counted(m, counter, steps, start | ends)
+    with m.If(start | ends):
+        m.d.sync += at_last.eq(count == 1)
+    with m.Elif(steps):
+        m.d.sync += at_last.eq(counter == before)
+    return ends
+
+
 def once_after(m: Module, name: str, event: Value, cycles: int) -> Value:
     """Return a signal that is high in one cycle, so many after ``event``, which happens once in that time."""
     left = Signal(range(cycles + 1), name=f"{name}_left")

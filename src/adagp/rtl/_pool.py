@@ -9,7 +9,7 @@ from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed
 from amaranth.lib import data
 
 from .._errors import UsageError
-from ._fixed import NARROW, PRODUCT, Widths, clip, delayed, once_after, register
+from ._fixed import NARROW, PRODUCT, Widths, clip, counted, delayed, once_after, register
 from ._memory import COUNT, WORD, Port, memory
 
 POOL = ("mean_shift", "channels", "positions", "width", "sums", "bins", "target", "shift")
@@ -87,22 +87,24 @@ class Pool(Elaboratable):
         last_x, last_y = Signal(8), Signal(8)
         ahead, place = Signal(range(bins)), Signal(COUNT)
         m.d.comb += [read.addr.eq(place), read.en.eq(advance)]
+        map_read = advance & (ahead == bins - 1)
+        counted(m, ahead, advance, self.start | map_read)
         with m.If(advance):
-            m.d.sync += [following.eq(read.data), here.eq(following), ahead.eq(ahead + 1), place.eq(place + 1)]
+            m.d.sync += [following.eq(read.data), here.eq(following), place.eq(place + 1)]
             m.d.sync += [last_x.eq(following.width - 1), last_y.eq(following.height - 1)]
-            with m.If(ahead == bins - 1):
-                m.d.sync += [ahead.eq(0), place.eq(job["bins"])]
+        with m.If(self.start | map_read):
+            m.d.sync += place.eq(job["bins"])
 
         channel, number, bank, map_base = Signal(COUNT), Signal(range(bins)), Signal(range(self.cols)), Signal(COUNT)
         x, y, line = Signal(8), Signal(8), Signal(16)
-        pixel, over, last_pixel = Signal(), Signal(), Signal()
+        pixel, line_ends, over = Signal(), Signal(), Signal()
         right, bottom = x == last_x, y == last_y
-        last_channel = register(m, "last_channel", job["channels"] - 1, COUNT)
+        map_ends = over & (number == bins - 1)
+        fold_ends = map_ends & (bank == self.cols - 1)
+        last = map_ends & (channel == register(m, "last_channel", job["channels"] - 1, COUNT))
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.start):
-                    m.d.sync += [signal.eq(0) for signal in (channel, number, bank, x, y, line, ahead)]
-                    m.d.sync += [map_base.eq(job["sums"]), place.eq(job["bins"])]
                     m.next = "first"
             with m.State("first"):
                 m.d.comb += advance.eq(1)
@@ -114,21 +116,21 @@ class Pool(Elaboratable):
                 m.d.comb += advance.eq(1)
                 m.next = "sum"
             with m.State("sum"):
-                m.d.comb += pixel.eq(1)
-                m.d.sync += x.eq(x + 1)
-                with m.If(right):
-                    m.d.sync += [x.eq(0), y.eq(y + 1), line.eq(line + job["width"])]
-                with m.If(right & bottom):
-                    m.d.comb += [advance.eq(1), over.eq(1)]
-                    m.d.sync += [y.eq(0), line.eq(0), number.eq(number + 1)]
-                    with m.If(number == bins - 1):
-                        m.d.sync += [number.eq(0), channel.eq(channel + 1), bank.eq(bank + 1)]
-                        with m.If(bank == self.cols - 1):
-                            m.d.sync += [bank.eq(0), map_base.eq(map_base + job["positions"])]
-                        with m.If(channel == last_channel):
-                            m.d.comb += last_pixel.eq(1)
-                            m.next = "idle"
-        m.d.comb += self.done.eq(once_after(m, "done", last_pixel, STAGES + 1))
+                m.d.comb += [pixel.eq(1), line_ends.eq(right), over.eq(right & bottom), advance.eq(over)]
+                with m.If(last):
+                    m.next = "idle"
+        # Each counter returns to 0 in one place, which a flip-flop's reset does.
+        counted(m, x, pixel, self.start | line_ends)
+        counted(m, y, line_ends, self.start | over)
+        counted(m, line, line_ends, self.start | over, job["width"])
+        counted(m, number, over, self.start | map_ends)
+        counted(m, channel, map_ends, self.start)
+        counted(m, bank, map_ends, self.start | fold_ends)
+        with m.If(self.start):
+            m.d.sync += map_base.eq(job["sums"])
+        with m.Elif(fold_ends):
+            m.d.sync += map_base.eq(map_base + job["positions"])
+        m.d.comb += self.done.eq(once_after(m, "done", last, STAGES + 1))
 
         base, step = register(m, "base", map_base + here.first, COUNT), register(m, "step", line + x, 17)
         m.d.comb += [self.sums.read_bank.eq(register(m, "from_bank", bank, len(bank))), self.sums.read_address.eq(base + step)]

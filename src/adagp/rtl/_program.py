@@ -150,7 +150,7 @@ class Program:
         job = {
             "images": images, "channels": channels, "height": size[0], "width": size[1], "positions": size[0] * size[1],
             "kernel_h": kernel, "kernel_w": kernel, "stride": stride, "padding": padding, "out_h": out[0], "out_w": out[1],
-            "source": map_at, "target": 0, "shift": shift, "rectify": int(rectify),
+            "source": (map_at - padding * (size[1] + 1)) % (1 << COUNT), "target": 0, "shift": shift, "rectify": int(rectify),
         }  # fmt: skip
         return Step(unit="unfold", job=job, phases=phases, component=component, layer=index)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
 
-from ._fixed import register
+from ._fixed import counted, register
 from ._gemm import JOB
 from ._memory import COUNT, Bank, Port, memory
 from ._pool import POOL
@@ -166,12 +166,11 @@ class Ladder(Elaboratable):
         m.d.sync += [self.ready.eq(settled & ~over), self.gp.eq(group < gp)]
         with m.If(~settled):
             m.d.sync += settling.eq(settling - 1)
-        with m.If(over):
-            m.d.sync += [rung.eq(rung + 1), epoch.eq(0), settling.eq(self.SETTLE - 1)]
-        with m.If(self.advance):
-            m.d.sync += [batch.eq(batch + 1), group.eq(Mux(group == last, 0, group + 1))]
-            with m.If(batch == last_batch):
-                m.d.sync += [batch.eq(0), group.eq(0), epoch.eq(epoch + 1)]
-        with m.If(self.restart):
-            m.d.sync += [rung.eq(0), epoch.eq(0), batch.eq(0), group.eq(0), settling.eq(self.SETTLE - 1)]
+        with m.If(self.restart | over):
+            m.d.sync += settling.eq(self.SETTLE - 1)
+        epoch_ends = self.advance & (batch == last_batch)
+        counted(m, rung, over, self.restart)
+        counted(m, epoch, epoch_ends, self.restart | over)
+        counted(m, batch, self.advance, self.restart | epoch_ends)
+        counted(m, group, self.advance, self.restart | epoch_ends | (self.advance & (group == last)))
         return m

@@ -5,9 +5,9 @@ reads is rectified and written. A linear layer is a window as large as its map. 
 are already in place, so these cycles come on top of it.
 """
 
-from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed
+from amaranth.hdl import Const, Elaboratable, Module, Mux, Signal, signed
 
-from ._fixed import delayed, once_after, register
+from ._fixed import counted, delayed, looped, once_after, register
 from ._memory import COUNT, WORD, Port
 
 UNFOLD = (
@@ -15,7 +15,8 @@ UNFOLD = (
     "out_w", "source", "target", "rectify",
 )  # fmt: skip
 """Fields of an unfolding's job. shift: low bits to round away, which who gives the words does. positions: height * width.
-source, target: where the map and the operands begin."""
+source, target: where the map and the operands begin. The corner of the padding would
+lie at the former, so it is padding * (width + 1) less than the map's first word."""
 
 
 SIDE = 8
@@ -43,51 +44,49 @@ class Unfold(Elaboratable):
         job = {name: field[:SIDE] if name in SHORT else field for name, field in self.job.items()}
         ky, kx, oy, ox = (Signal(SIDE, name=name) for name in ("ky", "kx", "oy", "ox"))
         image, channel = (Signal(COUNT, name=name) for name in ("image", "channel"))
-        # The pixel, which in the padding lies outside of the map, and the first one of a map, and of a line.
-        y, x, top, left = (Signal(signed(SIDE + 2), name=name) for name in ("y", "x", "top", "left"))
+        y, x = Signal(SIDE + 2), Signal(SIDE + 2)  # the pixel, counted from the corner of the padding
         image_base, fold_base, bank = Signal(COUNT), Signal(COUNT), Signal(range(self.cols))
-        issue, last_issue = Signal(), Signal()
+        issue = Signal()
 
+        # Each counter steps where those before it end.
         counters = {"out_w": ox, "out_h": oy, "images": image, "kernel_w": kx, "kernel_h": ky, "channels": channel}
-        last = {name: register(m, f"last_{name}", job[name] - 1, len(counter)) for name, counter in counters.items()}
-        wrap = {counter.name: counter == last[name] for name, counter in counters.items()}
-        inner = wrap["ox"] & wrap["oy"] & wrap["image"]
-        with m.FSM():
-            with m.State("idle"):
-                with m.If(self.start):
-                    m.d.sync += [signal.eq(0) for signal in (ky, kx, oy, ox, image, channel, image_base, bank)]
-                    m.d.sync += [fold_base.eq(job["source"]), *(signal.eq(-job["padding"]) for signal in (y, x, top, left))]
-                    m.next = "run"
-            with m.State("run"):
-                m.d.comb += issue.eq(1)
-                m.d.sync += [ox.eq(ox + 1), x.eq(x + job["stride"])]
-                with m.If(wrap["ox"]):
-                    m.d.sync += [ox.eq(0), x.eq(left), oy.eq(oy + 1), y.eq(y + job["stride"])]
-                    with m.If(wrap["oy"]):
-                        m.d.sync += [oy.eq(0), y.eq(top), image.eq(image + 1), image_base.eq(image_base + job["positions"])]
-                with m.If(inner):  # the next column of the operands: window position, then channel
-                    m.d.sync += [image.eq(0), image_base.eq(0), kx.eq(kx + 1), x.eq(left + 1), left.eq(left + 1)]
-                    with m.If(wrap["kx"]):
-                        m.d.sync += [kx.eq(0), *(signal.eq(-job["padding"]) for signal in (x, left))]
-                        m.d.sync += [ky.eq(ky + 1), *(signal.eq(top + 1) for signal in (y, top))]
-                        with m.If(wrap["ky"]):
-                            m.d.sync += [ky.eq(0), *(signal.eq(-job["padding"]) for signal in (y, top))]
-                            m.d.sync += [channel.eq(channel + 1), bank.eq(bank + 1)]
-                            with m.If(bank == self.cols - 1):
-                                m.d.sync += [bank.eq(0), fold_base.eq(fold_base + image_base + job["positions"])]
-                            with m.If(wrap["channel"]):
-                                m.d.comb += last_issue.eq(1)
-                                m.next = "idle"
-        m.d.comb += self.done.eq(once_after(m, "done", last_issue, STAGES + 1))
+        steps, ends = {}, issue
+        for name, counter in counters.items():
+            steps[name] = ends
+            ends = looped(m, counter, job[name], ends, self.start)
+        line_ends, map_ends, column_ends, row_ends, window_ends = list(steps.values())[1:]
+        with m.If(self.start):
+            m.d.sync += issue.eq(1)
+        with m.Elif(ends):
+            m.d.sync += issue.eq(0)
+        m.d.comb += self.done.eq(once_after(m, "done", ends, STAGES + 1))
 
-        inside = (y >= 0) & (y < job["height"]) & (x >= 0) & (x < job["width"])
-        line = register(m, "line", y[:SIDE] * job["width"], 2 * SIDE)
+        fold_ends = window_ends & (bank == self.cols - 1)
+        counted(m, bank, window_ends, self.start | fold_ends)
+        counted(m, image_base, map_ends, self.start | column_ends, job["positions"])
+        with m.If(self.start):
+            m.d.sync += fold_base.eq(job["source"])
+        with m.Elif(fold_ends):
+            m.d.sync += fold_base.eq(fold_base + image_base + job["positions"])
+        for pixel, window, moves, back, on, over in (
+            (x, kx, issue, line_ends, column_ends, row_ends), (y, ky, line_ends, map_ends, row_ends, window_ends),
+        ):  # fmt: skip
+            with m.If(self.start | over):
+                m.d.sync += pixel.eq(0)
+            with m.Elif(moves):
+                m.d.sync += pixel.eq(Mux(back, window, pixel) + Mux(on, 1, Mux(back, 0, job["stride"])))
+
+        inside = Const(1)
+        for pixel, side in ((y, "height"), (x, "width")):
+            end = register(m, f"{side}_end", job[side] + job["padding"], SIDE + 1)
+            inside = inside & (pixel >= job["padding"]) & (pixel < end)
+        line = register(m, "line", y * job["width"], 2 * SIDE + 2)
         rest = register(m, "rest", fold_base + image_base + x, COUNT)
         m.d.comb += [self.source.read_bank.eq(register(m, "from_bank", bank, len(bank))), self.source.read_address.eq(line + rest)]
 
         # The operand, and where it is written.
         padded = delayed(m, "padded", register(m, "outside", ~inside, 1), STAGES - 2)
-        enable, column_ends = (delayed(m, name, flag, STAGES) for name, flag in (("issued", issue), ("ended", issue & inner)))
+        enable, column_ended = (delayed(m, name, flag, STAGES) for name, flag in (("issued", issue), ("ended", column_ends)))
         word = self.source.read_data
         zero = padded | (job["rectify"][0] & word[-1])
         row_bank, row_base, place = Signal(range(self.rows)), Signal(COUNT), Signal(COUNT)
@@ -99,7 +98,7 @@ class Unfold(Elaboratable):
             m.d.sync += [row_bank.eq(0), row_base.eq(job["target"]), place.eq(job["target"])]
         with m.Elif(enable):
             m.d.sync += place.eq(place + 1)
-            with m.If(column_ends):
+            with m.If(column_ended):
                 m.d.sync += [row_bank.eq(row_bank + 1), place.eq(row_base)]
                 with m.If(row_bank == self.rows - 1):
                     m.d.sync += [row_bank.eq(0), row_base.eq(place + 1), place.eq(place + 1)]

@@ -9,7 +9,7 @@ at other times, has its division done here: like weight decay, it is a product t
 
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, signed
 
-from ._fixed import NARROW, PRODUCT, Widths, clip, delayed, error_shift, narrow, narrow_by, once_after, product, register, square
+from ._fixed import NARROW, PRODUCT, Widths, clip, counted, delayed, error_shift, looped, narrow, narrow_by, once_after, product, register, square
 from ._memory import COUNT, WORD, Bank, Port
 
 UPDATE = (
@@ -66,36 +66,30 @@ class Update(Elaboratable):
         state = signed(w.state)
 
         # The weight that is read: k along the row (innermost), n across the outputs.
-        n, k, prediction, address = (Signal(COUNT, name=name) for name in ("n", "k", "prediction", "address"))
+        n, k, column, address = (Signal(COUNT, name=name) for name in ("n", "k", "column", "address"))
         k_col = Signal(range(self.cols))  # the prediction's bank: column k of its matrix
-        n_true, n_col = Signal(COUNT), Signal(range(self.cols))  # where the true gradients of output n begin, and their bank
-        issue, row_ends, last_issue = Signal(), Signal(), Signal()
-        last_k, last_n = (register(m, f"last_{name}", job[name] - 1, COUNT) for name in ("row", "outputs"))
-        m.d.comb += row_ends.eq(k == last_k)
-        with m.FSM():
-            with m.State("idle"):
-                with m.If(self.start):
-                    m.d.sync += [signal.eq(0) for signal in (n, k, k_col, n_col)]
-                    m.d.sync += [n_true.eq(job["prediction"]), prediction.eq(job["prediction"]), address.eq(job["state"])]
-                    m.next = "run"
-            with m.State("run"):
-                m.d.comb += issue.eq(1)
-                m.d.sync += [k.eq(k + 1), address.eq(address + 1), k_col.eq(k_col + 1)]
-                with m.If(k_col == self.cols - 1):
-                    m.d.sync += [k_col.eq(0), prediction.eq(prediction + job["outputs"])]
-                with m.If(row_ends):
-                    m.d.sync += [k.eq(0), k_col.eq(0), n.eq(n + 1), prediction.eq(job["prediction"] + n + 1)]
-                    m.d.sync += n_col.eq(n_col + 1)
-                    with m.If(n_col == self.cols - 1):
-                        m.d.sync += [n_col.eq(0), n_true.eq(n_true + job["row"])]
-                    with m.If(n == last_n):
-                        m.d.comb += last_issue.eq(1)
-                        m.next = "idle"
-        m.d.comb += self.done.eq(once_after(m, "done", last_issue, STAGES))
-        m.d.comb += [self.prediction.read_bank.eq(k_col), self.prediction.read_address.eq(prediction)]
+        issue = Signal()
+        row_ends = looped(m, k, job["row"], issue, self.start)
+        last = looped(m, n, job["outputs"], row_ends, self.start)
+        fold_ends = issue & (k_col == self.cols - 1)
+        counted(m, k_col, issue, self.start | row_ends | fold_ends)
+        counted(m, column, fold_ends, self.start | row_ends, job["outputs"])
+        with m.If(issue):
+            m.d.sync += address.eq(address + 1)
+        with m.If(last):
+            m.d.sync += issue.eq(0)
+        with m.If(self.start):
+            m.d.sync += [issue.eq(1), address.eq(job["state"])]
+        m.d.comb += self.done.eq(once_after(m, "done", last, STAGES))
+        first = register(m, "first_prediction", job["prediction"], COUNT)
+        m.d.comb += [self.prediction.read_bank.eq(k_col), self.prediction.read_address.eq(first + n + column)]
         if self.learns:
+            n_col, n_true = Signal(range(self.cols)), Signal(COUNT)  # the true gradients' bank of output n, and where they begin
+            true_ends = row_ends & (n_col == self.cols - 1)
+            counted(m, n_col, row_ends, self.start | true_ends)
+            counted(m, n_true, true_ends, self.start, job["row"])
             with m.If(job["true"][0]):
-                m.d.comb += [self.prediction.read_bank.eq(n_col), self.prediction.read_address.eq(n_true + k)]
+                m.d.comb += [self.prediction.read_bank.eq(n_col), self.prediction.read_address.eq(first + n_true + k)]
         place, valid = [address[: (self.depth - 1).bit_length()]], [issue]
         for stage in range(1, STAGES + 1):
             place.append(register(m, f"place{stage}", place[-1], len(place[-1])))
@@ -147,20 +141,17 @@ class Update(Elaboratable):
         # What the array reads of the new master weight, and where that lies: banks and folds are counted along rows and outputs.
         # A fold's last row comes first, so the word steps down, and then to the last row of the next fold.
         k_bank, n_bank = Signal(range(self.rows)), Signal(range(self.cols))
-        place_now, begins = Signal(COUNT), Signal(COUNT)
-        row_ended = delayed(m, "row_ends", issue & row_ends, STAGES)
+        word, begins = Signal(COUNT), Signal(COUNT)
+        row_ended = delayed(m, "row_ends", row_ends, STAGES)
+        turns, ended = valid[STAGES] & (k_bank == self.rows - 1), row_ended & (n_bank == self.cols - 1)
+        counted(m, k_bank, valid[STAGES], self.start | row_ended | turns)
+        counted(m, word, valid[STAGES], self.start | row_ended, Mux(turns, 2 * self.rows - 1, -1))
+        counted(m, n_bank, row_ended, self.start | ended)
+        with m.If(ended):
+            m.d.sync += begins.eq(begins + job["fold_words"])
         with m.If(self.start):
-            m.d.sync += [signal.eq(job["weight"] + self.rows - 1) for signal in (place_now, begins)]
-            m.d.sync += [k_bank.eq(0), n_bank.eq(0)]
-        with m.Elif(row_ended):
-            m.d.sync += [k_bank.eq(0), n_bank.eq(n_bank + 1), place_now.eq(begins)]
-            with m.If(n_bank == self.cols - 1):
-                m.d.sync += [signal.eq(begins + job["fold_words"]) for signal in (place_now, begins)]
-                m.d.sync += n_bank.eq(0)
-        with m.Elif(valid[STAGES]):
-            m.d.sync += [k_bank.eq(k_bank + 1), place_now.eq(place_now - 1)]
-            with m.If(k_bank == self.rows - 1):
-                m.d.sync += [k_bank.eq(0), place_now.eq(place_now + 2 * self.rows - 1)]
+            m.d.sync += begins.eq(job["weight"] + self.rows - 1)
+        place_now = begins + word
         weight = register(m, "new_weight", narrow(master, w.state - w.operand, w.operand), signed(w.operand))
         used = valid[STAGES]
         if self.learns:
