@@ -274,7 +274,7 @@ FAULTS = {
     "a missing rectifier": (*UNFOLD, 'job["rectify"][0] & word[-1]', "Mux(1, 0, 0)"),
     "a window without its last column": (*UNFOLD, "job[name], ends", 'job[name] - (name == "kernel_w"), ends'),
     "a fold that is not counted": (*UNFOLD, "fold_base.eq(fold_base + image_base", "fold_base.eq(image_base"),
-    "a bin without its last row": (*POOL, "y == last_y", "(y + 1 == last_y) | (last_y == 0)"),
+    "a bin without its last row": (*POOL, "following.height == 1", "following.height <= 2"),
     "a sum that is not begun anew": (*POOL, "Mux(began, total, 0)", "total"),
     "an update that is lost": (*UPDATE, "(1, at, velocity)", "(1, at, states.data[1])"),
     "a row whose last update is lost": (*UPDATE, "k, job[\"row\"]", "k, job[\"row\"] - n[0]"),

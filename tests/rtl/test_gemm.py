@@ -99,8 +99,8 @@ FAULTS = {
     "a missing partial sum": ("_gemm", "(biases.data[c] | outputs.data[c])", "biases.data[c]"),
     "an unmasked row beyond K": ("_gemm", "Mux(used_now[1], word, 0)", "word"),
     "a lost update of a sum over the batch": ("_gemm", "used & now.sum, 1", "used & now.sum & now.fresh, 1"),
-    "totals that are not kept for a small map": ("_gemm", "| Mux(later.odd, last[1], last[0])", ""),
-    "totals of two positions that are mixed up": ("_gemm", "later.odd == number", "number == 0"),
+    "totals that are not kept for a small map": ("_gemm", "last |= (kept_now", "_ = (kept_now"),
+    "totals of two positions that are mixed up": ("_gemm", "(later.valid & is_period)", "later.valid"),
     "a sum that is read before it is written": ("_gemm", "transparent=s.rows + s.cols == 2", "transparent=False"),
     "a sum that is written too late for a small array": ("_gemm", "soon = s.rows + s.cols <= 3", "soon = False"),
     "an unmasked output": ("_gemm", 'now.valid & (now.whole | (c < job["last_cols"][: s.cols.bit_length()]))', "1"),
@@ -112,7 +112,10 @@ FAULTS = {
 CHAIN = ("_matrix_unit", "_pysim", "_product")
 CASE = {"m": 6, "n": 5, "k": 8, "rows": 3, "cols": 3, "period": 3}
 SMALLEST = {"m": 1, "n": 1, "k": 3, "rows": 1, "cols": 1, "period": 1}
-CASES = (CASE, CASE | {"period": 2}, SMALLEST, SMALLEST | {"n": 2, "cols": 2}, CASE | {"m": 1, "period": 1})
+CASES = (
+    CASE, CASE | {"m": 8, "period": 4}, CASE | {"period": 2}, SMALLEST, SMALLEST | {"n": 2, "cols": 2},
+    CASE | {"m": 1, "period": 1},
+)  # fmt: skip
 """Maps with positions enough to be summed in the memory, and with fewer; and the arrays whose sums come soonest."""
 
 

@@ -27,6 +27,8 @@ from ._sizes import Sizes
 LATENCY = 5
 """Cycles from the last busy one to ``done``: two for a memory and the register at its output, one each for the product and the
 sum, and one in which the job is taken."""
+SOON = 3
+"""Positions of the largest map whose sums over the batch are taken from registers."""
 JOB = (
     "M", "row_folds", "col_folds", "last_rows", "last_cols", "input_base", "weight_base", "output_base", "bias_base",
     "period", "average_base", "streamed",
@@ -81,12 +83,12 @@ class Gemm(Elaboratable):
         token = data.StructLayout(
             {
                 "valid": 1, "first": 1, "whole": 1, "output": range(s.output_depth), "bias": range(s.bias_depth),
-                "sum": 1, "fresh": 1, "short": 1, "odd": 1, "average": range(max(s.average_depth, 2)),
+                "sum": 1, "fresh": 1, "average": range(max(s.average_depth, 2)),
             }
         )  # fmt: skip
         issue = Signal(token)
         load, weight_used, short = Signal(), Signal(), Signal()
-        m.d.comb += short.eq(job["period"] < 3)
+        m.d.comb += short.eq(job["period"] <= SOON)
 
         with m.FSM() as fsm:
             with m.State("idle"):
@@ -112,7 +114,7 @@ class Gemm(Elaboratable):
                     self.busy.eq(1), issue.valid.eq(step < job["M"]), issue.first.eq(row_fold == 0),
                     issue.whole.eq(~last_col_fold), issue.output.eq(first_output + step),
                     issue.bias.eq(job["bias_base"] + col_fold), issue.sum.eq(last_row_fold & (job["period"] != 0)),
-                    issue.fresh.eq(first_image | short), issue.short.eq(short), issue.odd.eq(position[0]),
+                    issue.fresh.eq(first_image | short),
                     issue.average.eq(first_average + position),
                 ]  # fmt: skip
                 m.d.sync += [step.eq(step + 1), position.eq(position + 1)]
@@ -170,12 +172,12 @@ class Gemm(Elaboratable):
     ) -> None:
         """Connect the array's bottom edge: add a sum to that of the earlier row folds, or to the bias; sum over the batch.
 
-        A sum over the batch is read, added to and written back in three cycles. Outputs of a map with fewer positions come
-        sooner to the same sum, so those totals are kept in two registers, for even and odd positions, and not read at all.
+        A sum over the batch is read, added to and written back in four cycles. Outputs of a map with fewer positions come
+        sooner to the same sum, so those totals are taken from registers, which hold them as long, and not read at all.
         """
         s, job = self.sizes, self.job
         tokens = [issue]
-        for _ in range(s.rows + s.cols + 3):
+        for _ in range(s.rows + s.cols + 4):
             tokens.append(Signal(token))
             m.d.sync += tokens[-1].eq(tokens[-2])
         averages = None
@@ -183,8 +185,9 @@ class Gemm(Elaboratable):
             averages = Bank(m, "averages", [signed(s.average_width)] * s.cols, s.average_depth, beside=self.beside)
             self.average.connect_read(m, averages.beside if self.beside else averages)
         soon = s.rows + s.cols <= 3
+        periods = [register(m, f"period_is_{n}", job["period"] == n, 1) for n in range(1, SOON + 1)]
         for c in range(s.cols):
-            early, asked, now, later = tokens[s.rows + c + 1 : s.rows + c + 5]
+            early, asked, now, later, latest = tokens[s.rows + c + 1 : s.rows + c + 6]
             used = now.valid & (now.whole | (c < job["last_cols"][: s.cols.bit_length()]))
             sum_ = Signal(signed(s.sum_width), name=f"edge{c}")
             m.d.comb += [
@@ -207,15 +210,20 @@ class Gemm(Elaboratable):
             if averages is None:
                 continue
             total = Signal(signed(s.average_width), name=f"total{c}")
-            last = [Signal.like(total, name=f"last{c}_{n}") for n in range(2)]
-            for number, kept in enumerate(last):
-                with m.If(~(later.valid & later.short)):
-                    m.d.sync += kept.eq(0)
-                with m.Elif(later.odd == number):
-                    m.d.sync += kept.eq(total)
+            # Totals of one, two and three cycles before, or 0 where no sum came then. Of ``last``, those of one position before.
+            before = [total]
+            for number in range(1, SOON):
+                before.append(register(m, f"before{c}_{number}", before[-1], total.shape()))
+                with m.If(~later.valid):
+                    m.d.sync += before[-1].eq(0)
+            last: Value = averages.data[c]
+            for number, (is_period, kept) in enumerate(zip(periods, before, strict=True), 1):
+                last |= (kept_now := register(m, f"last{c}_{number}", kept, total.shape()))
+                with m.If(~(later.valid & is_period)):
+                    m.d.sync += kept_now.eq(0)
             with m.If(self.running | self.beside):
                 m.d.comb += [averages.read[c].addr.eq(asked.average), averages.clear[c].eq(now.fresh)]
             m.d.comb += [
-                total.eq(output + (averages.data[c] | Mux(later.odd, last[1], last[0]))),
-                averages.write[c].en.eq(summed), averages.write[c].addr.eq(later.average), averages.write[c].data.eq(total),
+                total.eq(output + last), averages.write[c].en.eq(register(m, f"averaged{c}", summed, 1)),
+                averages.write[c].addr.eq(latest.average), averages.write[c].data.eq(before[1]),
             ]  # fmt: skip

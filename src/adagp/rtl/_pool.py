@@ -9,7 +9,7 @@ from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed
 from amaranth.lib import data
 
 from .._errors import UsageError
-from ._fixed import NARROW, PRODUCT, Widths, clip, counted, delayed, once_after, register
+from ._fixed import NARROW, PRODUCT, Widths, clip, counted, delayed, looped, once_after, register
 from ._memory import COUNT, WORD, Port, memory
 
 POOL = ("mean_shift", "channels", "positions", "width", "sums", "bins", "target", "shift")
@@ -84,24 +84,31 @@ class Pool(Elaboratable):
         ]  # fmt: skip
         # The table is read three bins ahead: the next one waits in a register, another is at the memory's output.
         following, here, advance = Signal(BIN), Signal(BIN), Signal()
-        last_x, last_y = Signal(8), Signal(8)
+        before_x, before_y, single = Signal(8), Signal(8), Signal()
         ahead, place = Signal(range(bins)), Signal(COUNT)
         m.d.comb += [read.addr.eq(place), read.en.eq(advance)]
         map_read = advance & (ahead == bins - 1)
         counted(m, ahead, advance, self.start | map_read)
         with m.If(advance):
             m.d.sync += [following.eq(read.data), here.eq(following), place.eq(place + 1)]
-            m.d.sync += [last_x.eq(following.width - 1), last_y.eq(following.height - 1)]
+            m.d.sync += [before_x.eq(following.width - 2), before_y.eq(following.height - 2), single.eq(following.width == 1)]
         with m.If(self.start | map_read):
             m.d.sync += place.eq(job["bins"])
 
         channel, number, bank, map_base = Signal(COUNT), Signal(range(bins)), Signal(range(self.cols)), Signal(COUNT)
         x, y, line = Signal(8), Signal(8), Signal(16)
         pixel, line_ends, over = Signal(), Signal(), Signal()
-        right, bottom = x == last_x, y == last_y
+        # Whether the pixel is the last of a bin's line, and the line its last one, is known from registers.
+        right, bottom = Signal(), Signal()
+        with m.If(advance):
+            m.d.sync += [right.eq(following.width == 1), bottom.eq(following.height == 1)]
+        with m.Elif(line_ends):
+            m.d.sync += [right.eq(single), bottom.eq(y == before_y)]
+        with m.Elif(pixel):
+            m.d.sync += right.eq(x == before_x)
         map_ends = over & (number == bins - 1)
         fold_ends = map_ends & (bank == self.cols - 1)
-        last = map_ends & (channel == register(m, "last_channel", job["channels"] - 1, COUNT))
+        last = looped(m, channel, job["channels"], map_ends, self.start)
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.start):
@@ -124,7 +131,6 @@ class Pool(Elaboratable):
         counted(m, y, line_ends, self.start | over)
         counted(m, line, line_ends, self.start | over, job["width"])
         counted(m, number, over, self.start | map_ends)
-        counted(m, channel, map_ends, self.start)
         counted(m, bank, map_ends, self.start | fold_ends)
         with m.If(self.start):
             m.d.sync += map_base.eq(job["sums"])
