@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 from run_hardware import ROOT, sources, tools, yosys
@@ -85,30 +86,36 @@ def versions() -> dict[str, str]:
     return dict(line.split("==") for line in listing.split() if line.startswith("yowasp-"))
 
 
+def synthesize(folder: Path, design: str) -> dict[str, int]:
+    """Write a design's netlist into ``folder``, and return its cells."""
+    print(f"synthesis: {design}", file=sys.stderr, flush=True)
+    folder.mkdir()
+    sources(folder, unit(design), "adagp_unit")
+    yosys(folder, "read_verilog design.v; synth_ecp5 -top adagp_unit -json unit.json; tee -o stat.json stat -json")
+    text = (folder / "stat.json").read_text()
+    return counts(json.loads(text[text.index("{") : text.rindex("}") + 1])["design"]["num_cells_by_type"])
+
+
 def main() -> int:
-    """Record each seed of each design whose sources have changed since."""
+    """Record each seed of each design whose sources have changed since: a seed of every design before the next one."""
     file, fresh = ROOT / "artifact" / "recorded" / NAME, rtl.fingerprint()
     units = json.loads(file.read_text())["units"] if file.exists() else {}
-    for design in rtl.DESIGNS:
-        if units.get(design, {}).get("sources") != fresh:
-            units.pop(design, None)
-        missing = [seed for seed in SEEDS if str(seed) not in units.get(design, {}).get("runs", {})]
-        if not missing:
-            continue
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            print(f"synthesis: {design}", file=sys.stderr, flush=True)
-            sources(folder, unit(design), "adagp_unit")
-            yosys(folder, "read_verilog design.v; synth_ecp5 -top adagp_unit -json unit.json; tee -o stat.json stat -json")
-            text = (folder / "stat.json").read_text()
-            cells = json.loads(text[text.index("{") : text.rindex("}") + 1])["design"]["num_cells_by_type"]
-            found = units.setdefault(design, {"sources": fresh, **counts(cells), "blocks": by_block(folder), "runs": {}})
-            for seed in missing:
-                print(f"place and route: {design}, seed {seed}", file=sys.stderr, flush=True)
-                found["runs"][str(seed)] = place(folder, seed)
-                print(found["runs"][str(seed)], file=sys.stderr, flush=True)
-                record = {"device": "ECP5-85F, speed grade 6", "rows": SIDE, "cols": SIDE, "units": units}
-                write_recorded(NAME, record | {"tools": versions()})
+    with tempfile.TemporaryDirectory() as temporary:
+        for seed, design in product(SEEDS, rtl.DESIGNS):
+            if units.get(design, {}).get("sources") != fresh:
+                units[design] = {"sources": fresh, "runs": {}}
+            found, folder = units[design], Path(temporary) / design
+            if str(seed) in found["runs"]:
+                continue
+            if not folder.exists():
+                found |= synthesize(folder, design)
+                if "blocks" not in found:
+                    found["blocks"] = by_block(folder)
+            print(f"place and route: {design}, seed {seed}", file=sys.stderr, flush=True)
+            found["runs"][str(seed)] = place(folder, seed)
+            print(found["runs"][str(seed)], file=sys.stderr, flush=True)
+            record = {"device": "ECP5-85F, speed grade 6", "rows": SIDE, "cols": SIDE, "units": units}
+            write_recorded(NAME, record | {"tools": versions()})
     return 0
 
 

@@ -48,9 +48,9 @@ def bin_words(table: np.ndarray) -> np.ndarray:
     return first | height << 16 | width << 24 | reciprocal << 32
 
 
-STAGES = WORD + 2 + PRODUCT + NARROW
-"""Cycles from a pixel's step to its bin's mean: one for the address, the word's, one for the sum, the division's. It is written
-a cycle later."""
+STAGES = WORD + 3 + PRODUCT + NARROW
+"""Cycles from a pixel's step to its bin's mean: one for the address, the word's, one for the sum, the division's and one before it.
+The mean is written a cycle later."""
 
 
 class Pool(Elaboratable):

@@ -56,7 +56,7 @@ class Update(Elaboratable):
         self.divides, self.divisor = Signal(), Signal(widths.factor, name="update_divisor")
         self.dividend = Signal(signed(widths.bin), name="update_dividend")
         self.quotient = Signal(signed(widths.state), name="update_quotient")
-        """While ``divides`` is high, ``dividend`` times ``divisor``, rounded by ``decay_shift``, ``ROUNDED`` cycles later."""
+        """While ``divides`` is high, ``dividend`` times ``divisor``, rounded by ``decay_shift``, ``ROUNDED`` + 1 cycles later."""
         self.squares = Signal(64)
         """Sum of squared differences of the last comparison."""
 
@@ -104,7 +104,7 @@ class Update(Elaboratable):
         states = Bank(m, "states", [state] * (len(STATES) - self.learns), self.depth, beside=True)
         self.states.connect_write(m, states)
         self.states.connect_read(m, states)
-        for index, stage in enumerate((at, at + 2, at + ROUNDED)[: len(states.read)]):
+        for index, stage in enumerate((at - 1, at + 2, at + ROUNDED)[: len(states.read)]):
             with m.If(valid[stage - 2]):
                 m.d.comb += states.read[index].addr.eq(place[stage - 2])
             with m.If(valid[stage - 1]):
@@ -114,7 +114,10 @@ class Update(Elaboratable):
         true = delayed(m, "true", self.true, ROUNDED) if self.learns else others[0]
         scale, decay, rate = (job[name][: w.factor] for name in ("scale", "decay", "rate"))
         predicted = rounded("scale", self.prediction.read_data, scale)
-        decayed = rounded("decay", Mux(self.divides, self.dividend, master), Mux(self.divides, self.divisor, decay))
+        # A multiplier takes most of a cycle, so what it multiplies is chosen in the one before.
+        value = Mux(self.divides, self.dividend, master)
+        decay = register(m, "decay_factor", Mux(self.divides, self.divisor, decay), w.factor)
+        decayed = rounded("decay", register(m, "decay_value", value, value.shape()), decay)
         m.d.comb += self.quotient.eq(decayed)
         product_ = product(m, "kept_product", velocity, job["momentum"][: w.factor])
         kept = register(m, "kept", ((product_ << 1 >> w.factor) + 1) >> 1, state)  # the factor is below 1: nothing to clip
