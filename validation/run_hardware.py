@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from amaranth.hdl import Elaboratable, Module, Signal, signed
 
 from adagp import AdaGP, LadderSchedule, data, models, rtl
 from adagp.predictors import SharedNetwork
-from adagp.rtl._fixed import narrow_by
+from adagp.rtl._fixed import narrow_by, product, register
 from adagp.rtl._memory import Port
 from adagp.running import write_recorded
 
@@ -300,14 +301,15 @@ def unit(design: str) -> dict[str, object]:
 
 
 class Alone(Elaboratable):
-    """A unit beside the array with a rounding of its own, which units of one side share in ``Extension``."""
+    """A unit beside the array with a rounding and, for pooling, a division of its own, which ``Extension`` has units share."""
 
-    def __init__(self, block: Elaboratable, reads: Port, words: int) -> None:
+    def __init__(self, block: Elaboratable, reads: Port, words: int, inner: Sequence[Signal] = ()) -> None:
         self.block, self.reads = block, reads
         self.sums, self.shift = Signal(signed(words), name="sums"), Signal(6, name="shift")
         found = [port for part in vars(block).values() for port in (part.values() if isinstance(part, dict) else [part])]
         found = [vars(port).values() if isinstance(port, Port) else [port] for port in found]
-        driven = [signal for group in found for signal in group if isinstance(signal, Signal) and signal is not reads.read_data]
+        apart = {id(signal) for signal in (reads.read_data, *inner)}
+        driven = [signal for group in found for signal in group if isinstance(signal, Signal) and id(signal) not in apart]
         self.ports = [*driven, self.sums, self.shift]
 
     def elaborate(self, platform: object) -> Module:
@@ -315,6 +317,10 @@ class Alone(Elaboratable):
         m.submodules.block = self.block
         width = len(self.reads.read_data)
         m.d.comb += self.reads.read_data.eq(narrow_by(m, "operand", self.sums, self.shift, width))
+        if isinstance(pool := self.block, rtl.Pool):
+            total, factor = (register(m, part.name, part, part.shape()) for part in (pool.total, pool.reciprocal))
+            divided = product(m, "product", total, factor)
+            m.d.comb += pool.mean.eq(narrow_by(m, "divided", divided, pool.job["shift"][:6], width))
         return m
 
 
@@ -326,8 +332,11 @@ def beside() -> None:
     unit = rtl.unit("efficient", rows=4, cols=4)
     unfold, pool, update, sizes = unit.main.unfold, unit.pool, unit.update, unit.sizes
     blocks = {
-        "unfolding": Alone(unfold, unfold.source, sizes.sum_width), "pooling": Alone(pool, pool.sums, sizes.average_width),
-        "update": Alone(update, update.prediction, sizes.sum_width),
+        "unfolding": Alone(unfold, unfold.source, sizes.sum_width),
+        "pooling": Alone(pool, pool.sums, sizes.average_width, [pool.mean]),
+        "update": Alone(
+            update, update.prediction, sizes.sum_width, [update.divides, update.dividend, update.divisor, update.quotient]
+        ),
     }  # fmt: skip
     for name, block in blocks.items():
         if record.get(name, {}).get("sources") != rtl.fingerprint():
