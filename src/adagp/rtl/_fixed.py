@@ -96,7 +96,7 @@ def narrow_by(m: Module, name: str, value: Value, shift: Value, width: int) -> S
     cycle after the shift finds out.
     """
     value = value << 1  # the lowest bit decides how to round
-    beyond, rests = Const(0), []
+    beyond, rests = Const(0), []  # type: tuple[Value, list[Signal]]
 
     def beyond_now() -> Value:
         return Cat(beyond, *(rest.any() & ~rest.all() for rest in rests)).any()
