@@ -17,6 +17,7 @@ from ._notebooks import Job, is_stale, is_time, needed_runs, stamp
 
 if TYPE_CHECKING:
     import pandas as pd
+    from IPython.display import HTML
 
 
 def forecast(plan: Sequence[Job], profile: Profile, folder: Path, inputs: str, *, each: bool) -> list[str]:
@@ -89,6 +90,27 @@ def times(executed: Path) -> str:
             machines.setdefault(machine.processor if machine.device == "cpu" else machine.device, []).append(record)
         shown += [html_table(_runs(some), caption=f"{caption}, on {machine}").data for machine, some in machines.items()]
     return "\n\n".join(table.replace("\n", "") for table in shown)
+
+
+def benchmarks_table(history: "pd.DataFrame") -> "HTML":
+    """Return the last figures of each benchmark: median, range and number of repetitions, and how much has changed.
+
+    Args:
+        history: ``measuring.kept_times``.
+    """
+    import pandas as pd
+
+    shown = []
+    for (benchmark, what), rows in history.groupby(["benchmark", "what"], sort=False):
+        last = rows.iloc[-1]
+        before = rows[(rows["processor"] == last["processor"]) & (rows["threads"] == last["threads"])]
+        shown.append({
+            "benchmark": benchmark, "quantity": what, "unit": last["unit"],
+            "median (range, n)": f"{last['median']:.4g} ({last['low']:.4g} to {last['high']:.4g}, {last['n']})",
+            "over the first run": f"{last['median'] / before['median'].iloc[0]:.2f}" if len(before) > 1 else "–",
+            "measured (UTC)": last["date"][:10],
+        })  # fmt: skip
+    return html_table(pd.DataFrame(shown))
 
 
 def _runs(records: list[Record]) -> "pd.DataFrame":
