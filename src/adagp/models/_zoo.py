@@ -14,7 +14,7 @@ from ._surgery import initialize, small_image_stem, thin, thin_dropout
 
 
 class _NothingDrawn(TorchFunctionMode):
-    """Leaves tensors on the meta device as they are where their values would be drawn: PyTorch takes a millisecond over each."""
+    """Leaves meta tensors as they are where values would be drawn: PyTorch takes a millisecond over each."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         return args[0] if func is Tensor.normal_ else func(*args, **(kwargs or {}))
