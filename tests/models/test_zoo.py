@@ -22,7 +22,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", CNNS)
 def test_parameters_at_imagenet_shape_are_the_published_ones(name):
-    assert models.summary(name, "imagenet")["parameters"] == PUBLISHED[name]
+    assert acc.model_counts(name, "imagenet")["parameters"] == PUBLISHED[name]
 
 
 def test_parameters_at_cifar_shape_are_near_those_of_public_collections():
