@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _paths
-from .._errors import UsageError
+from .._errors import UsageError, count
 from .._escape import Html, as_html
 from .._files import read_json
 from .._progress import duration
@@ -99,18 +99,20 @@ def benchmarks_table(history: "pd.DataFrame") -> "HTML":
         history: ``measuring.kept_times``.
     """
     import pandas as pd
+    from IPython.display import HTML
 
-    shown = []
+    tables: dict[str, list] = {}
     for (benchmark, what), rows in history.groupby(["benchmark", "what"], sort=False):
         last = rows.iloc[-1]
         before = rows[(rows["processor"] == last["processor"]) & (rows["threads"] == last["threads"])]
-        shown.append({
-            "benchmark": benchmark, "quantity": what, "unit": last["unit"],
-            "median (range, n)": f"{last['median']:.4g} ({last['low']:.4g} to {last['high']:.4g}, {last['n']})",
-            "over the first run": f"{last['median'] / before['median'].iloc[0]:.2f}" if len(before) > 1 else "–",
-            "measured (UTC)": last["date"][:10],
+        change = f"{last['median'] / before['median'].iloc[0]:.2f}" if len(before) > 1 else "–"
+        middle, low, high = (f"{x:,.0f}" if x >= 1000 else f"{x:.3g}" for x in last[["median", "low", "high"]])
+        place = f"{last['processor']}, {count(last['threads'], 'thread')}, torch {last['torch']}, {last['date'][:10]} (UTC)"
+        tables.setdefault(place, []).append({
+            "benchmark": benchmark, "quantity": what, "unit": last["unit"], "median": middle, "range": f"{low} to {high}",
+            "n": last["n"], "over the first run": change,
         })  # fmt: skip
-    return html_table(pd.DataFrame(shown))
+    return HTML("\n".join(html_table(pd.DataFrame(rows), caption=place).data for place, rows in tables.items()))
 
 
 def _runs(records: list[Record]) -> "pd.DataFrame":
