@@ -2,11 +2,12 @@
 
 import pytest
 
-from adagp import figures, measuring
+from adagp import figures, measuring, publishing
 from adagp._errors import UsageError
 
 
 def test_each_run_is_appended_with_median_range_and_origin(checkout):
+    (checkout / "artifact" / "recorded" / "benchmarks.jsonl").unlink()
     measuring.keep_times("answers", {"help": [0.3, 0.1, 0.2]})
     path = measuring.keep_times("answers", {"help": [0.1], "info": [4.0, 2.0]})
     kept = measuring.kept_times()
@@ -15,6 +16,10 @@ def test_each_run_is_appended_with_median_range_and_origin(checkout):
     assert kept["processor"].str.len().gt(0).all() and kept["torch"].str.len().gt(0).all()
     drawn = figures.benchmarks(kept)[1]
     assert drawn["median over first"].tolist() == [1.0, 0.5, 1.0]
+    table = publishing.benchmarks_table(kept).data
+    assert ">0.1 to 0.1<" in table and ">0.50<" in table  # the last of two runs
+    assert ">2 to 4<" in table and ">–<" in table  # the first of its kind
+    assert kept["processor"][0] in table
     path.write_text(path.read_text() + "{}\n")
     with pytest.raises(UsageError, match=r"benchmarks\.jsonl, line 3: .*restore it with git checkout"):
         measuring.kept_times()

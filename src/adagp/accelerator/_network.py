@@ -1,7 +1,8 @@
 """The workload of a network, by name or as a module.
 
-``data/zoo.json`` holds the layers of each model of the zoo at each data set, so that a study need not build and trace forty
-networks. A test traces them again and compares. After a change of ``adagp.models``: ``python -m adagp.accelerator._network``.
+``data/zoo.json`` holds the layers of each model of the zoo at each data set, and counts of its parameters, so that a study need
+not build and trace forty networks. A test traces them again and compares. After a change of ``adagp.models``:
+``python -m adagp.accelerator._network``.
 """
 
 import contextlib
@@ -200,6 +201,17 @@ def lookup(name: str, dataset: str) -> Workload | None:
     return Workload(name=name, dataset=dataset, batch=2, layers=layers)
 
 
+def model_counts(name: str, dataset: str) -> dict[str, int]:
+    """Return what ``models.summary`` says of a model of the zoo, without building it.
+
+    Raises:
+        UsageError: an unknown name, or a data set that the model is not simulated at.
+    """
+    if dataset not in datasets(name):
+        raise unknown(f"data set for {name}", dataset, datasets(name))
+    return dict(_zoo()[name]["counts"][dataset])
+
+
 @cache
 def trace_zoo(name: str, dataset: str, width: float = 1.0) -> Workload:
     """Build a model of the zoo on the meta device and trace it with a batch of 2. It takes long, so each is kept."""
@@ -261,7 +273,9 @@ def build() -> dict:
                 (names.setdefault(layer.name, len(names)), shapes.setdefault(json.dumps(_pack(layer)), len(shapes)))
                 for layer in trace_zoo(name, dataset).layers
             ]
-        table[name] = {"names": list(names), "layers": layers, "shapes": [json.loads(shape) for shape in shapes]}
+        counts = {dataset: models.summary(name, dataset) for dataset in datasets(name)}
+        found = [json.loads(shape) for shape in shapes]
+        table[name] = {"counts": counts, "names": list(names), "layers": layers, "shapes": found}
     return table
 
 

@@ -404,11 +404,12 @@ def _entry(claim: str) -> dict:
 
 def predictor_share() -> Measured:
     """The predictor's parameters in percent of the model's, mean over the models at ImageNet (Multi30k) shape."""
-    from .. import models
+    from .. import accelerator as acc
+    from ..models import FOURTEEN
 
     shares = []
-    for model in models.FOURTEEN:
-        facts = models.summary(model, "multi30k" if model == "transformer" else "imagenet")
+    for model in FOURTEEN:
+        facts = acc.model_counts(model, "multi30k" if model == "transformer" else "imagenet")
         shares.append(100 * facts["predictor_parameters"] / facts["parameters"])
     return _computed(sum(shares) / len(shares), count(len(shares), "model"))
 

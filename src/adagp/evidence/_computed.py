@@ -40,7 +40,7 @@ def model_table(dataset: str) -> "pd.DataFrame":
     rows = []
     for name in models.FOURTEEN:
         shape = "multi30k" if name == "transformer" else dataset
-        facts = models.summary(name, shape)
+        facts = acc.model_counts(name, shape)
         work = acc.workload(name, dataset=shape, batch=1)
         rows.append(
             {
@@ -80,11 +80,11 @@ def collection_table() -> "pd.DataFrame":
     """
     import pandas as pd
 
-    from .. import models
+    from .. import accelerator as acc
 
     rows = []
     for name, (theirs, reason) in _COLLECTION.items():
-        ours = models.summary(name, "cifar100")["parameters"] / 1e6
+        ours = acc.model_counts(name, "cifar100")["parameters"] / 1e6
         digits = len(theirs.partition(".")[2])
         rows.append((name, ours, theirs, f"{ours:.{digits}f}" == theirs, reason))
     return pd.DataFrame(rows, columns=["model", "ours", "collection", "same", "reason"])

@@ -386,28 +386,34 @@ def savings(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
 def benchmarks(history: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """Medians of ``make bench`` over its runs, each over the first one on the same processor; one panel a benchmark.
 
+    The three quantities that changed most have a color and a name, the others are grey.
+
     Args:
         history: ``measuring.kept_times``.
     """
     import matplotlib.pyplot as plt
+    import numpy as np
 
-    first = history.groupby(["benchmark", "what", "unit", "processor", "threads"], sort=False)["median"].transform("first")
-    data = history.assign(**{f"{name} over first": history[name] / first for name in ("median", "low", "high")})
+    same = ["benchmark", "what", "unit", "processor", "threads"]
+    data = history.assign(**{"median over first": history["median"] / history.groupby(same)["median"].transform("first")})
     groups = list(data.groupby("benchmark", sort=False))
+    cols = 1 if style.on_phone() else 3
+    rows = -(-len(groups) // cols)
     with style.use():
-        figure, panels = style.panels(len(groups), 3.4 + 3.4 * len(groups), 4.6, phone=4.6)
-        for axes, (benchmark, rows) in zip(panels, groups, strict=True):
-            runs = {date: number for number, date in enumerate(dict.fromkeys(rows["date"]), 1)}
-            for index, ((what, unit, _), line) in enumerate(rows.groupby(["what", "unit", "processor"], sort=False)):
-                middle, low, high = (line[f"{name} over first"].to_numpy() for name in ("median", "low", "high"))
-                again, color = divmod(index, len(style.SERIES))
-                axes.errorbar(
-                    line["date"].map(runs).to_numpy(), middle, [middle - low, high - middle], label=f"{what} ({unit})",
-                    color=style.SERIES[color], marker="osDv^<>P"[again % 8], markersize=4, capsize=2,
+        figure, grid = plt.subplots(rows, cols, squeeze=False, figsize=style.size(11, 3.4 * rows, 3.4 * rows))
+        for axes, (benchmark, every) in zip(grid.flat, groups, strict=False):
+            runs = {date: number for number, date in enumerate(dict.fromkeys(every["date"]), 1)}
+            lines = [line for _, line in every.groupby(["what", "unit", "processor", "threads"], sort=False)]
+            lines.sort(key=lambda line: -abs(np.log(line["median over first"].iloc[-1])))
+            for index, line in enumerate(lines):
+                axes.plot(
+                    line["date"].map(runs), line["median over first"], marker="o", markersize=4, zorder=2 - (index > 2),
+                    color=style.SERIES[index] if index < 3 else style.GREY, label=line["what"].iloc[0] if index < 3 else None,
                 )  # fmt: skip
-            axes.axhline(1, color=style.GREY, linewidth=1)
-            axes.set(title=benchmark, xlabel="run of make bench", ylabel="over the first run on the same processor")
+            axes.set(title=benchmark, xlabel="run of make bench", ylabel="over the first run")
             axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # an AutoLocator takes it
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1, fontsize=8)
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=7)
+        for axes in list(grid.flat)[len(groups) :]:
+            axes.set_visible(False)
     plt.close(figure)
     return figure, data

@@ -163,6 +163,8 @@ def initialize(model: nn.Module) -> None:
     layers, as some public VGGs have it.) The last normalization of a residual branch starts at zero, so that every block starts
     as its shortcut (Goyal et al. 2017, section 5.1). Without that, networks of a hundred layers hardly train at first.
     """
+    if all(parameter.is_meta for parameter in model.parameters()):
+        return  # there is nothing to draw, and PyTorch takes long over it
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

@@ -2,13 +2,22 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .._errors import UsageError, require, unknown
 from ._names import CNNS, facts_of, input_shape
 from ._surgery import initialize, small_image_stem, thin, thin_dropout
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves meta tensors as they are where values would be drawn: PyTorch takes a millisecond over each."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        return args[0] if func is Tensor.normal_ else func(*args, **(kwargs or {}))
 
 
 def create(
@@ -41,7 +50,7 @@ def create(
 
         model: nn.Module = YOLOv3(classes, width)
     else:
-        with torch.device("meta"):
+        with torch.device("meta"), _NothingDrawn():
             model = _BUILDERS[name](num_classes=classes)
             if shape.size == 32:
                 model = small_image_stem(model)

@@ -87,7 +87,7 @@ from ._overhead import (
 from ._paper import build_paper, write_paper
 from ._rates import control_of_learning, rate_answer, rate_table
 from ._templates import basis, difference
-from ._times import forecast
+from ._times import benchmarks_table, forecast
 from ._trained import (
     trained_accuracy,
     trained_numbers,
@@ -102,12 +102,12 @@ from ._trained import (
 
 __all__ = [
     "BookError", "NotebookError", "accuracy_table", "area_numbers", "available_notebooks", "backward_table", "basis",
-    "block_table", "build_book", "build_paper", "claims_in_readme", "claims_page", "claims_table", "clock_numbers",
-    "clock_ratio", "clock_table", "clocks", "coasting_summary", "coasting_table", "compat_table", "component_cycles",
-    "component_table", "confirmation_table", "control_of_learning", "control_table", "coverage_summary", "coverage_table",
-    "criterion_table", "criterion_verdict", "crossing_counts", "cycle_account", "cycle_table", "decay_table", "describe",
-    "difference", "doors", "equal_area_table", "execute_notebooks", "explorer", "explorer_numbers", "family_table", "faq",
-    "finding", "findings", "first_area", "forecast", "format_table", "fpga_table", "frontier_table", "gains_table",
+    "benchmarks_table", "block_table", "build_book", "build_paper", "claims_in_readme", "claims_page", "claims_table",
+    "clock_numbers", "clock_ratio", "clock_table", "clocks", "coasting_summary", "coasting_table", "compat_table",
+    "component_cycles", "component_table", "confirmation_table", "control_of_learning", "control_table", "coverage_summary",
+    "coverage_table", "criterion_table", "criterion_verdict", "crossing_counts", "cycle_account", "cycle_table", "decay_table",
+    "describe", "difference", "doors", "equal_area_table", "execute_notebooks", "explorer", "explorer_numbers", "family_table",
+    "faq", "finding", "findings", "first_area", "forecast", "format_table", "fpga_table", "frontier_table", "gains_table",
     "gate_table", "growth_table", "hold_pages", "html_table", "judge_document", "judge_report", "large_batch_table",
     "layer_table", "leading_table", "loops_refused_table", "loops_table", "losses_table", "low_by_network", "method_table",
     "model_story", "needed_runs", "networks_table", "noise_table", "notebook_jobs", "nothing_recorded", "overhead_numbers",

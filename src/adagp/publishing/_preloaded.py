@@ -7,6 +7,7 @@ import contextlib
 
 import ipykernel.kernelapp  # noqa: F401
 import matplotlib.pyplot  # noqa: F401
+import myst_nb.ext.glue  # noqa: F401
 import sacrebleu  # noqa: F401
 import scipy.stats  # noqa: F401
 import seaborn  # noqa: F401

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _paths
-from .._errors import UsageError
+from .._errors import UsageError, count
 from .._escape import Html, as_html
 from .._files import read_json
 from .._progress import duration
@@ -17,6 +17,7 @@ from ._notebooks import Job, is_stale, is_time, needed_runs, stamp
 
 if TYPE_CHECKING:
     import pandas as pd
+    from IPython.display import HTML
 
 
 def forecast(plan: Sequence[Job], profile: Profile, folder: Path, inputs: str, *, each: bool) -> list[str]:
@@ -89,6 +90,29 @@ def times(executed: Path) -> str:
             machines.setdefault(machine.processor if machine.device == "cpu" else machine.device, []).append(record)
         shown += [html_table(_runs(some), caption=f"{caption}, on {machine}").data for machine, some in machines.items()]
     return "\n\n".join(table.replace("\n", "") for table in shown)
+
+
+def benchmarks_table(history: "pd.DataFrame") -> "HTML":
+    """Return the last figures of each benchmark: median, range and number of repetitions, and how much has changed.
+
+    Args:
+        history: ``measuring.kept_times``.
+    """
+    import pandas as pd
+    from IPython.display import HTML
+
+    tables: dict[str, list] = {}
+    for (benchmark, what), rows in history.groupby(["benchmark", "what"], sort=False):
+        last = rows.iloc[-1]
+        before = rows[(rows["processor"] == last["processor"]) & (rows["threads"] == last["threads"])]
+        change = f"{last['median'] / before['median'].iloc[0]:.2f}" if len(before) > 1 else "–"
+        middle, low, high = (f"{x:,.0f}" if x >= 1000 else f"{x:.3g}" for x in last[["median", "low", "high"]])
+        place = f"{last['processor']}, {count(last['threads'], 'thread')}, torch {last['torch']}, {last['date'][:10]} (UTC)"
+        tables.setdefault(place, []).append({
+            "benchmark": benchmark, "quantity": what, "unit": last["unit"], "median": middle, "range": f"{low} to {high}",
+            "n": last["n"], "over the first run": change,
+        })  # fmt: skip
+    return HTML("\n".join(html_table(pd.DataFrame(rows), caption=place).data for place, rows in tables.items()))
 
 
 def _runs(records: list[Record]) -> "pd.DataFrame":
