@@ -143,7 +143,7 @@ def clock_record() -> dict:
     Raises:
         UsageError: it is not there.
     """
-    return _recorded("hardware_clock.json", "place and route", "make rtl", ("units", "device", "tools", "provenance"))
+    return _recorded("hardware_clock.json", "place and route", "make rtl", ("units", "tools", "provenance"))
 
 
 def training_record() -> dict:
