@@ -34,7 +34,7 @@ def test_the_record_has_every_design_with_several_seeds_and_is_of_the_hardware_t
     assert list(record["units"]) == list(rtl.DESIGNS)
     for design, facts in record["units"].items():
         assert facts["sources"] == rtl.fingerprint(), f"the RTL has changed since {design} was placed: run make rtl"
-        assert len(facts["runs"]) >= 3 and facts["MULT18"] >= 16
+        assert len(facts["runs"]) >= 2 and facts["MULT18"] >= 16
         assert facts["blocks"]["array"]["MULT18"] == 16 * (1 + (design == "max"))
 
 
