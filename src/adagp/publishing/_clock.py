@@ -67,7 +67,7 @@ def clock_numbers(record: dict, trained: dict) -> dict[str, Any]:
         "clock_efficient": median(found["efficient"]),
         "clock_worst": worst, "clock_within": CLOCK_WITHIN, "clock_aim": "met" if worst <= CLOCK_WITHIN else "missed",
         "lut_low": luts, "lut_within": LUTS_WITHIN, "lut_aim": "met" if luts <= LUTS_WITHIN else "missed",
-        **{f"{name}_in_time": times.at[(word, "as built"), "in_time"] for name, word in (("mlp", "MLP"), ("cnn", "CNN"))},
+        **{f"{name.lower()}_in_time": float(times.at[(name, "as built"), "in_time"]) for name in ("MLP", "CNN")},
     }
 
 
