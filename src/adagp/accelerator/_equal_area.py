@@ -87,7 +87,7 @@ def equal_area(
         >>> from adagp import accelerator as acc
         >>> found = acc.equal_area([acc.workload("vgg13")], [4.5], designs=["baseline", "efficient"])
         >>> found.set_index("design")["speedup"].round(1).to_dict()
-        {'baseline': 8.1, 'efficient': 1.4}
+        {'baseline': 8.1, 'efficient': 1.3}
 
     Args:
         areas: in square millimetres, as ``area`` computes it; by default ``default_areas``.
