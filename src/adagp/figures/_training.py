@@ -384,7 +384,7 @@ def savings(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
 
 @style.drawing
 def benchmarks(history: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
-    """Medians of ``make bench`` over its runs, each over the first one on the same processor; one panel a benchmark.
+    """Medians of ``make bench`` over its runs, each over the first one on the same processor; a panel for each with two runs.
 
     The three quantities that changed most have a color and a name, the others are grey.
 
@@ -396,11 +396,11 @@ def benchmarks(history: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
 
     same = ["benchmark", "what", "unit", "processor", "threads"]
     data = history.assign(**{"median over first": history["median"] / history.groupby(same)["median"].transform("first")})
-    groups = list(data.groupby("benchmark", sort=False))
-    cols = 1 if style.on_phone() else 3
+    groups = [group for group in data.groupby("benchmark", sort=False) if group[1]["what"].duplicated().any()]
+    cols = 1 if style.on_phone() else min(3, len(groups))
     rows = -(-len(groups) // cols)
     with style.use():
-        figure, grid = plt.subplots(rows, cols, squeeze=False, figsize=style.size(11, 3.4 * rows, 3.4 * rows))
+        figure, grid = plt.subplots(rows, cols, squeeze=False, figsize=style.size(3.7 * cols, 3.6 * rows, 4.6 * rows))
         for axes, (benchmark, every) in zip(grid.flat, groups, strict=False):
             runs = {date: number for number, date in enumerate(dict.fromkeys(every["date"]), 1)}
             lines = [line for _, line in every.groupby(["what", "unit", "processor", "threads"], sort=False)]
@@ -412,7 +412,7 @@ def benchmarks(history: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
                 )  # fmt: skip
             axes.set(title=benchmark, xlabel="run of make bench", ylabel="over the first run")
             axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # an AutoLocator takes it
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=7)
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=8)
         for axes in list(grid.flat)[len(groups) :]:
             axes.set_visible(False)
     plt.close(figure)
