@@ -8,7 +8,6 @@ epochs by the paper's ladder that follows from these steps. Limits are those of 
 import argparse
 import contextlib
 import ctypes
-import os
 import resource
 import statistics
 import subprocess
@@ -21,6 +20,7 @@ import torch
 
 from adagp import LadderSchedule
 from adagp import accelerator as acc
+from adagp._memory import without
 from adagp.measuring import ONLY_GP, ONLY_WARM_UP, Bench, in_turn, keep_times, ladder_seconds
 from adagp.methods import METHODS
 from adagp.running import Run, find_device
@@ -87,12 +87,10 @@ def high_water() -> int:
 
 def memory(name: str, batch: int) -> None:
     """Print the peak memory of each kind of step, in a process of its own."""
-    # Freed memory must count as free.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
     mib = {
         kind: float(subprocess.run(
             [sys.executable, __file__, "--peak", name, kind, "--batch", str(batch)],
-            capture_output=True, text=True, check=True, env=environment,
+            capture_output=True, text=True, check=True, env=without(),  # freed memory must count as free
         ).stdout)
         for kind in ("plain BP", "GP", "BP")
     }  # fmt: skip
@@ -183,8 +181,9 @@ def main() -> None:
             cut = statistics.median(a / b for a, b in zip(times["truncated"], times["plain BP"], strict=True))
             print(f"{'':14}truncated step over plain BP: {cut:.2f} measured, {cost:.2f} by multiply-accumulates", flush=True)
     keep_times("engine", measured, unit="times")
-    for name in (name for name in options.models if name in STRICT):  # minutes each: freed memory is handed back
-        memory(name, options.batch)
+    for name in options.models:
+        if name in STRICT:  # minutes each
+            memory(name, options.batch)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from adagp._memory import kept
+from adagp._memory import kept, without
 from adagp.measuring import Bench, keep_times
 from adagp.models import FOURTEEN
 from adagp.running import Run
@@ -35,18 +35,17 @@ def answer(name: str) -> None:
 def ratios(name: str, repeats: int) -> list[float]:
     """Return the ratios of neighbouring steps: with the settings over without."""
     command = [sys.executable, __file__, "--answer", name]
-    without = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_"))}
 
     def ask(process: subprocess.Popen) -> float:
         print(file=process.stdin, flush=True)
         return float(process.stdout.readline())
 
     with kept():
-        settings = [os.environ.copy(), without]
+        settings = os.environ.copy()
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with (
-        subprocess.Popen(command, env=settings[0], **pipes) as one,
-        subprocess.Popen(command, env=settings[1], **pipes) as other,
+        subprocess.Popen(command, env=settings, **pipes) as one,
+        subprocess.Popen(command, env=without(), **pipes) as other,
     ):
         for _ in range(WARM_UP):
             ask(one), ask(other)

@@ -12,7 +12,7 @@ from collections import Counter
 from itertools import product
 from pathlib import Path
 
-from run_hardware import ROOT, sources, tools, yosys
+from run_hardware import ROOT, counted, packages, sources, tools
 
 from adagp import rtl
 from adagp.running import write_recorded
@@ -36,15 +36,13 @@ def unit(design: str) -> object:
     return rtl.unit(design, rows=SIDE, cols=SIDE)
 
 
-def counts(cells: dict[str, int]) -> dict[str, int]:
-    return {word: cells.get(cell, 0) for word, cell in CELLS.items()}
+def counts(by_type: dict[str, int]) -> dict[str, int]:
+    return {word: by_type.get(cell, 0) for word, cell in CELLS.items()}
 
 
 def by_block(folder: Path) -> dict[str, dict[str, int]]:
     """The cells of each block, synthesized with its bounds: more than of the whole, which is optimized across them."""
-    yosys(folder, "read_verilog design.v; synth_ecp5 -noflatten -top adagp_unit; tee -o blocks.json stat -json")
-    text = (folder / "blocks.json").read_text()
-    modules = json.loads(text[text.index("{") : text.rindex("}") + 1])["modules"]
+    modules = counted(folder, "read_verilog design.v; synth_ecp5 -noflatten -top adagp_unit")["modules"]
     found: dict[str, Counter] = {}
 
     def add(module: str, block: str) -> None:
@@ -58,7 +56,7 @@ def by_block(folder: Path) -> dict[str, dict[str, int]]:
                 found.setdefault(block, Counter())[cell] += number
 
     add("\\adagp_unit", "host port and connections")
-    return {block: counts(cells) for block, cells in found.items()}
+    return {block: counts(by_type) for block, by_type in found.items()}
 
 
 def place(folder: Path, seed: int) -> dict[str, object]:
@@ -79,21 +77,13 @@ def place(folder: Path, seed: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the tools."""
-    freeze = [str(tools() / "python"), "-m", "pip", "freeze"]
-    listing = subprocess.run(freeze, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return dict(line.split("==") for line in listing.split() if line.startswith("yowasp-"))
-
-
 def synthesize(folder: Path, design: str) -> dict[str, int]:
     """Write a design's netlist into ``folder``, and return its cells."""
     print(f"synthesis: {design}", file=sys.stderr, flush=True)
     folder.mkdir()
     sources(folder, unit(design), "adagp_unit")
-    yosys(folder, "read_verilog design.v; synth_ecp5 -top adagp_unit -json unit.json; tee -o stat.json stat -json")
-    text = (folder / "stat.json").read_text()
-    return counts(json.loads(text[text.index("{") : text.rindex("}") + 1])["design"]["num_cells_by_type"])
+    found = counted(folder, "read_verilog design.v; synth_ecp5 -top adagp_unit -json unit.json")
+    return counts(found["design"]["num_cells_by_type"])
 
 
 def main() -> int:
@@ -115,7 +105,7 @@ def main() -> int:
             found["runs"][str(seed)] = place(folder, seed)
             print(found["runs"][str(seed)], file=sys.stderr, flush=True)
             record = {"device": "ECP5-85F, speed grade 6", "rows": SIDE, "cols": SIDE, "units": units}
-            write_recorded(NAME, record | {"tools": versions()})
+            write_recorded(NAME, record | {"tools": packages("yowasp-")})
     return 0
 
 

