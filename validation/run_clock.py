@@ -26,14 +26,18 @@ CELLS = {
     "distributed RAM": "TRELLIS_DPR16X4",
 }  # fmt: skip
 BLOCKS = {
-    "array": "array", "gemm": "controller and banks", "unfold": "unfolding", "pool": "pooling", "update": "update",
-    "sequencer": "sequencer", "ladder": "ladder of phases",
+    "array": "array", "gemm": "controller and banks", "unfold": "unfolding", "move": "movement", "pool": "pooling",
+    "update": "update", "sequencer": "sequencer", "ladder": "ladder of phases",
 }  # fmt: skip
 """Modules and what they are called. What is in none of them is the host's port, the joint rounding and what connects blocks."""
 
 
 def unit(design: str) -> object:
-    return rtl.unit(design, rows=SIDE, cols=SIDE)
+    """A design's hardware; that of units which train has the memories that the CNN on the digits needs."""
+    if design in rtl.DESIGNS:
+        return rtl.unit(design, rows=SIDE, cols=SIDE)
+    plan = rtl.plan_digits(rtl.Digits.load(), "cnn")
+    return rtl.TrainProgram(plan, rows=SIDE, cols=SIDE, schedule=rtl.TRAINERS[design], batches=1).hardware
 
 
 def counts(by_type: dict[str, int]) -> dict[str, int]:
@@ -88,10 +92,11 @@ def synthesize(folder: Path, design: str) -> dict[str, int]:
 
 def main() -> int:
     """Record each seed of each design whose sources have changed since: a seed of every design before the next one."""
-    file, fresh = ROOT / "artifact" / "recorded" / NAME, rtl.fingerprint()
+    file = ROOT / "artifact" / "recorded" / NAME
     units = json.loads(file.read_text())["units"] if file.exists() else {}
     with tempfile.TemporaryDirectory() as temporary:
-        for seed, design in product(SEEDS, rtl.DESIGNS):
+        for seed, design in product(SEEDS, (*rtl.DESIGNS, *rtl.TRAINERS)):
+            fresh = rtl.fingerprint(rtl.TRAINING) if design in rtl.TRAINERS else rtl.fingerprint()
             if units.get(design, {}).get("sources") != fresh:
                 units[design] = {"sources": fresh, "runs": {}}
             found, folder = units[design], Path(temporary) / design

@@ -31,7 +31,7 @@ from ._accelerator import (
 from ._compared import Row, compared
 from ._criterion import criterion
 from ._equal_area import equal_area, equal_area_by_network, equal_area_memory
-from ._hardware import handshake, hardware_blocks, hardware_cycles, hardware_timeline
+from ._hardware import handshake, hardware_blocks, hardware_cycles, hardware_timeline, training_blocks
 from ._method import designs, matrices, phases, reorganization
 from ._scenes import scenes
 from ._show import PAGE, glue, inline, save, show, small
@@ -57,5 +57,5 @@ __all__ = [
     "gantt", "glue", "handshake", "hardware_blocks", "hardware_cycles", "hardware_timeline", "inline", "layer_cycles",
     "learning_curves", "matrices", "phases", "pipelines", "plan", "predictor_quality", "predictor_start", "quality_by_method",
     "reorganization", "save", "savings", "scalesim", "scenes", "scores", "sensitivity", "show", "small", "speedup", "style",
-    "trained_curves", "training_timeline", "unit_throughput", "zigzag",
+    "trained_curves", "training_blocks", "training_timeline", "unit_throughput", "zigzag",
 ]  # fmt: skip

@@ -28,6 +28,22 @@ ARROWS = (
     ("output banks", "update, comparison"), ("update, comparison", "weight banks"),
     ("master weights, momentum", "update, comparison"),
 )  # fmt: skip
+TRAINING_BLOCKS = (
+    ("ladder of phases", 0, 4, True), ("scale of predictions", 0, 3, True), ("host port", 0, 2, False),
+    ("residual of predictions", 0, 1, True), ("sequencer of layers", 1, 4, False), ("update", 1, 3, False),
+    ("master weights, momentum", 1, 2, False), ("movement", 1, 1, False), ("controller", 2, 4, False),
+    ("weight banks", 2, 3, False), ("input banks", 2, 2, False), ("output banks", 2, 1, False), ("array of PEs", 3, 3, False),
+    ("bias, partial sums", 3, 2, False), ("sums over the batch", 3, 1, True), ("pooling", 3, 0, True),
+)  # fmt: skip
+TRAINING_ARROWS = (
+    ("ladder of phases", "sequencer of layers"), ("sequencer of layers", "controller"), ("sequencer of layers", "update"),
+    ("scale of predictions", "update"), ("host port", "master weights, momentum"), ("residual of predictions", "movement"),
+    ("master weights, momentum", "update"), ("update", "master weights, momentum"), ("master weights, momentum", "movement"),
+    ("update", "weight banks"), ("output banks", "update"), ("output banks", "movement"), ("movement", "output banks"),
+    ("movement", "input banks"), ("movement", "weight banks"), ("controller", "weight banks"), ("weight banks", "array of PEs"),
+    ("input banks", "array of PEs"), ("array of PEs", "bias, partial sums"), ("bias, partial sums", "output banks"),
+    ("bias, partial sums", "sums over the batch"), ("sums over the batch", "pooling"), ("pooling", "output banks"),
+)  # fmt: skip
 PARTS = {
     "products, forward": style.SKY, "products, prediction": style.BLUE, "unfolding": style.ORANGE, "pooling": style.GREEN,
     "update": style.PURPLE, "latency, sequencer": style.GREY, "waiting": "#dddddd",
@@ -38,16 +54,29 @@ PARTS = {
 @style.drawing
 def hardware_blocks() -> tuple["Figure", "pd.DataFrame"]:
     """The blocks of the RTL; what ADA-GP adds to the baseline is drawn in orange."""
+    return _draw(BLOCKS, ARROWS)
+
+
+@style.drawing
+def training_blocks() -> tuple["Figure", "pd.DataFrame"]:
+    """The blocks of the unit that trains; what prediction adds is drawn in orange."""
+    return _draw(TRAINING_BLOCKS, TRAINING_ARROWS)
+
+
+def _draw(
+    blocks: Sequence[tuple[str, int, int, bool]], arrows: Sequence[tuple[str, str]]
+) -> tuple["Figure", "pd.DataFrame"]:
+    """Blocks (name, column, row, whether added) and arrows between them."""
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    data = pd.DataFrame(BLOCKS, columns=["block", "column", "row", "added"])
+    data = pd.DataFrame(blocks, columns=["block", "column", "row", "added"])
     across, up = 2.6, 1.4
-    place = {name: (column * across, row * up, column * across + 2.0, row * up + 1.0) for name, column, row, _ in BLOCKS}
+    place = {name: (column * across, row * up, column * across + 2.0, row * up + 1.0) for name, column, row, _ in blocks}
     arrow = {"arrowstyle": "->", "color": style.BLACK}
     with style.use():
         figure, axes = plt.subplots(figsize=style.size(8.6, 4.6, 5.0))
-        for name, *_, added in BLOCKS:
+        for name, *_, added in blocks:
             left, bottom, right, top = place[name]
             color = style.ORANGE if added else style.SKY
             axes.add_patch(
@@ -56,7 +85,7 @@ def hardware_blocks() -> tuple["Figure", "pd.DataFrame"]:
             words = textwrap.fill(name, 12 if style.on_phone() else 19)
             size = 8 if style.on_phone() else 9
             axes.text((left + right) / 2, (bottom + top) / 2, words, ha="center", va="center", fontsize=size)
-        for start, end in ARROWS:
+        for start, end in arrows:
             axes.annotate("", _edge(place[end], place[start]), _edge(place[start], place[end]), arrowprops=arrow)
         axes.set(xlim=(-0.1, 3 * across + 2.1), ylim=(-0.1, 4 * up + 1.1))
         axes.axis("off")

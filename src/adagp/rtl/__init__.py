@@ -29,7 +29,7 @@ from ._train_plan import TrainPlan
 from ._train_program import TrainProgram
 from ._train_run import Batch, TrainedBatch, train_on_hardware
 from ._trainer import Trainer
-from ._training import EPOCHS, SCHEDULE, TRAIN_BATCH, TRAINED, Digits, gradient_errors, network, plan_digits
+from ._training import EPOCHS, SCHEDULE, TRAIN_BATCH, TRAINED, TRAINERS, Digits, gradient_errors, network, plan_digits
 from ._training import train_digits, train_float, train_golden
 from ._unfold import Unfold
 from ._update import Update
@@ -45,6 +45,7 @@ __all__ = [
     "SCHEDULE",
     "STATED_ERROR",
     "TRAINED",
+    "TRAINERS",
     "TRAINING",
     "TRAIN_BATCH",
     "Answers",

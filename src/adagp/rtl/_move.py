@@ -6,22 +6,27 @@ needs no copy of its own. A banked address has a word and a bank (the column mod
 
 A job's strides are differences (``differences``): what an address changes by when a counter steps and all counters within it
 return to 0. So a step is one addition. In a bank it wraps, and then the word steps by a fold.
+
+The counters are ``WALK`` cycles ahead of the addresses: which counter steps, its differences, the banks that wrap and the step of
+the word are known from registers, one after the other.
 """
 
 from collections.abc import Sequence
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
-from ._fixed import NARROW, Widths, delayed, narrow_by, register
+from ._fixed import NARROW, Widths, delayed, looped, narrow_by, once_after, register
 from ._memory import COUNT, READ, Port
 
 LOOPS = 6
+WALK = 4
+"""Cycles from a step of the counters to the addresses of its word."""
 SUMMED = READ + NARROW + 1
-"""Cycles from a step of the counters to the value that is summed."""
+"""Cycles from an address to the value that is summed."""
 STAGES = SUMMED + 1 + NARROW
-"""Cycles from a step of the counters to the result."""
+"""Cycles from an address to the result."""
 WALKS = ("first", "second", "to")
 """Addresses of a job: of the word, of the second word of a pair, of the word that is written."""
 STRIDES = ("first", "first_bank", "second", "second_bank", "to", "to_col", "to_row", "y", "x")
@@ -44,10 +49,13 @@ class Move(Elaboratable):
     """The block. ``start`` for one cycle runs it; ``done`` is high for one cycle, one cycle after the last write.
 
     It moves one word a cycle, and a pair takes two.
+
+    Args:
+        subtracts: whether it can subtract pairs, as only the learning of a predictor does.
     """
 
-    def __init__(self, rows: int, cols: int, sum_width: int, widths: Widths) -> None:
-        self.rows, self.cols, self.widths = rows, cols, widths
+    def __init__(self, rows: int, cols: int, sum_width: int, widths: Widths, subtracts: bool = True) -> None:
+        self.rows, self.cols, self.widths, self.subtracts = rows, cols, widths, subtracts
         self.job = {name: Signal(COUNT, name=f"move_{name}") for name in MOVE}
         self.start, self.done = Signal(), Signal()
         self.output = Port("move_output", sum_width)
@@ -58,40 +66,35 @@ class Move(Elaboratable):
         m = Module()
         job = self.job
         sums = signed(len(self.output.read_data))
-        counts = [Signal(COUNT, name=f"count{loop}") for loop in range(LOOPS)]
-        ends = [count == job[f"count{loop}"] - 1 for loop, count in enumerate(counts)]
-        over, opens, closes = Signal(), Signal(), Signal()
-        inner, at_start, at_end = 1, 1, 1
-        level = Signal(range(LOOPS))
-        for loop, end in enumerate(ends):
-            within = job["window"] > loop
-            at_start, at_end = at_start & (~within | (counts[loop] == 0)), at_end & (~within | end)
-            inner = inner & end
-        m.d.comb += [over.eq(inner), opens.eq(at_start), closes.eq(at_end)]
-        for loop in reversed(range(LOOPS)):  # the innermost counter that is not at its end steps
-            with m.If(~ends[loop]):
-                m.d.comb += level.eq(loop)
+        advance, second, opens = Signal(), Signal(), Signal()
+        level, over = Signal(range(LOOPS)), advance  # the counter that steps; those within it return to 0
+        ended = []
+        for loop in range(LOOPS):
+            counter = Signal(COUNT, name=f"counter{loop}")
+            ends = looped(m, counter, job[f"count{loop}"], over, self.start)
+            with m.If(over & ~ends):
+                m.d.sync += level.eq(loop)
+            ended.append(over := ends)
+        closes = Choice([advance, *ended])[job["window"]]
+        with m.If(self.start | advance):
+            m.d.sync += opens.eq(self.start | closes)
 
-        advance = Signal()
-        with m.If(advance):
-            for loop, count in enumerate(counts):
-                with m.If(level == loop):
-                    m.d.sync += [count.eq(count + 1), *(inner_count.eq(0) for inner_count in counts[:loop])]
-        delta = {name: Choice([job[f"{name}{loop}"] for loop in range(LOOPS)])[level] for name in STRIDES}
+        strides = {name: Choice([job[f"{name}{loop}"] for loop in range(LOOPS)])[level] for name in STRIDES}
+        delta = {name: register(m, f"delta_{name}", stride, signed(COUNT)) for name, stride in strides.items()}
+        steps = delayed(m, "steps", advance, 2)
         walks = {
-            "first": self._walk(m, "first", advance, delta, (("first_bank", "first_fold", self.cols),)),
-            "second": self._walk(m, "second", advance, delta, (("second_bank", "second_fold", self.cols),)),
-            "to": self._walk(m, "to", advance, delta, (("to_col", "to_col_fold", self.cols), ("to_row", "to_row_fold", self.rows))),
+            "first": self._walk(m, "first", steps, delta, (("first_bank", "first_fold", self.cols),)),
+            "second": self._walk(m, "second", steps, delta, (("second_bank", "second_fold", self.cols),)),
+            "to": self._walk(m, "to", steps, delta, (("to_col", "to_col_fold", self.cols), ("to_row", "to_row_fold", self.rows))),
         }  # fmt: skip
         y, x = Signal(signed(COUNT)), Signal(signed(COUNT))
         with m.If(self.start):
-            m.d.sync += [*(count.eq(0) for count in counts), y.eq(job["y"]), x.eq(job["x"])]
-        with m.Elif(advance):
+            m.d.sync += [y.eq(job["y"]), x.eq(job["x"])]
+        with m.Elif(steps):
             m.d.sync += [y.eq(y + delta["y"]), x.eq(x + delta["x"])]
         outside = (y < 0) | (y >= job["height"]) | (x < 0) | (x >= job["width"])
 
-        to_outputs = job["target"] == TARGETS.index("output")
-        second, drain = Signal(), Signal(range(STAGES + 1))
+        to_inputs, to_weights, to_outputs = (job["target"] == index for index in range(len(TARGETS)))
         with m.FSM():
             with m.State("idle"):
                 with m.If(self.start):
@@ -102,8 +105,7 @@ class Move(Elaboratable):
                 m.d.comb += advance.eq(1)
                 m.next = "read"
                 with m.If(over):
-                    m.d.sync += drain.eq(STAGES)
-                    m.next = "drain"
+                    m.next = "idle"
 
             with m.State("read"):
                 with m.If(job["pair"] == 0):
@@ -113,19 +115,14 @@ class Move(Elaboratable):
             with m.State("second"):
                 m.d.comb += second.eq(1)
                 follow(m)
-            with m.State("drain"):
-                m.d.sync += drain.eq(drain - 1)
-                with m.If(drain == 0):
-                    m.next = "done"
-            with m.State("done"):
-                m.d.comb += self.done.eq(1)
-                m.next = "idle"
+        m.d.comb += self.done.eq(once_after(m, "done", over, WALK + STAGES + 2))
 
         token = data.StructLayout({"valid": 1, "outside": 1, "opens": 1, "closes": 1, "word": COUNT, "col": 8, "row": 8})
         tokens = [Signal(token, name="issue")]
         word, col, row = (walks["to"][name] for name in ("word", "to_col", "to_row"))
         m.d.comb += [
-            tokens[0].valid.eq(advance), tokens[0].outside.eq(outside), tokens[0].opens.eq(opens), tokens[0].closes.eq(closes),
+            tokens[0].valid.eq(delayed(m, "valid", advance, WALK)), tokens[0].outside.eq(delayed(m, "outside", outside, WALK - 2)),
+            tokens[0].opens.eq(delayed(m, "opens", opens, WALK)), tokens[0].closes.eq(delayed(m, "closes", closes, WALK)),
             tokens[0].word.eq(word), tokens[0].col.eq(col), tokens[0].row.eq(row),
         ]  # fmt: skip
         for stage in range(1, STAGES + 1):
@@ -135,46 +132,49 @@ class Move(Elaboratable):
 
         now = tokens[-1]
         held, written = register(m, "held", now, token), register(m, "written", self._result, len(self.output.write_data))
+        # A fold of weights lies with its last row first.
+        address = register(m, "address", now.word + Mux(to_weights, (self.rows - 1) - now.row, 0), COUNT)
+        second_now = delayed(m, "second", second, WALK)
         writes = Signal()
         m.d.sync += writes.eq(now.valid & now.closes)
         m.d.comb += [
             self.output.enable.eq(writes & to_outputs), self.output.write_data.eq(written),
-            self.output.bank.eq(held.col), self.output.address.eq(held.word),
-            self.output.read_bank.eq(Mux(second, walks["second"]["second_bank"], walks["first"]["first_bank"])),
-            self.output.read_address.eq(Mux(second, walks["second"]["word"], walks["first"]["word"])),
+            self.output.bank.eq(held.col), self.output.address.eq(address),
+            self.output.read_bank.eq(Mux(second_now, walks["second"]["second_bank"], walks["first"]["first_bank"])),
+            self.output.read_address.eq(Mux(second_now, walks["second"]["word"], walks["first"]["word"])),
             self.master.read_address.eq(walks["first"]["word"]),
         ]  # fmt: skip
-        for name, port in self.targets.items():
+        for name, used, bank in (("input", to_inputs, held.row), ("weight", to_weights, held.col)):
+            port = self.targets[name]
             m.d.comb += [
-                port.enable.eq(writes & (job["target"] == TARGETS.index(name))), port.write_data.eq(written),
-                port.bank.eq(held.row if name == "input" else held.col),
-                # A fold of weights lies with its last row first.
-                port.address.eq(held.word if name == "input" else held.word + (self.rows - 1) - held.row),
+                port.enable.eq(writes & used), port.bank.eq(bank), port.address.eq(address), port.write_data.eq(written),
             ]  # fmt: skip
         return m
 
-    def _walk(
-        self, m: Module, name: str, advance: Signal, delta: dict, banks: Sequence[tuple[str, str, int]]
-    ) -> dict[str, Signal]:
-        """Return an address that steps: its word, and its bank among each kind of banks."""
-        job = self.job
-        word = Signal(COUNT, name=f"{name}_word")
-        found, step = {"word": word}, word + delta[name]
+    def _walk(self, m: Module, name: str, steps: Value, delta: dict, banks: Sequence[tuple[str, str, int]]) -> dict[str, Value]:
+        """Return an address that steps: its word, and its bank among each kind of banks.
+
+        ``steps`` and ``delta`` are those of the banks, which are two cycles ahead of the word.
+        """
+        job, found = self.job, {}
+        word, step = Signal(COUNT, name=f"{name}_word"), register(m, f"{name}_before", delta[name], signed(COUNT))
         for field, fold, number in banks:
             bank = Signal(8, name=f"{field}_now")
             total = bank + delta[field][:8]
             wraps = total >= number
-            step = step + Mux(wraps, job[fold], 0)
+            wrapped = register(m, f"{field}_wrapped", wraps, 1)
+            step = step + Mux(wrapped, job[fold], 0)
             with m.If(self.start):
                 m.d.sync += bank.eq(0)
-            with m.Elif(advance):
+            with m.Elif(steps):
                 m.d.sync += bank.eq(Mux(wraps, total - number, total))
-            found[field] = bank
+            found[field] = delayed(m, f"{field}_late", bank, 2)
+        step, steps = register(m, f"{name}_step", step, COUNT), delayed(m, f"{name}_steps", steps, 2)
         with m.If(self.start):
             m.d.sync += word.eq(job[name])
-        with m.Elif(advance):
-            m.d.sync += word.eq(step)
-        return found
+        with m.Elif(steps):
+            m.d.sync += word.eq(word + step)
+        return {"word": word, **found}
 
     def _compute(self, m: Module, tokens: list[Signal], sums) -> None:
         """Compute the result from the words that arrive: ``self._result``, with the last token."""
@@ -185,9 +185,11 @@ class Move(Elaboratable):
         plain = register(m, "plain", Mux(zero, 0, arrived), sums)
         masked = register(m, "masked", Mux(earlier > 0, arrived, 0), sums)
         kept = delayed(m, "kept", Mux(job["pair"] == MASK, masked, plain), NARROW - 1)
-        less = narrow_by(m, "less_first", earlier, job["first_shift"][:6], w.operand)
-        less = less - narrow_by(m, "less_second", arrived, job["second_shift"][:6], w.operand)
-        value, total = register(m, "value", Mux(job["pair"] == SUBTRACT, less, kept), sums), Signal(sums)
+        if self.subtracts:
+            less = narrow_by(m, "less_first", earlier, job["first_shift"][:6], w.operand)
+            less = less - narrow_by(m, "less_second", arrived, job["second_shift"][:6], w.operand)
+            kept = Mux(job["pair"] == SUBTRACT, less, kept)
+        value, total = register(m, "value", kept, sums), Signal(sums)
         with m.If(tokens[SUMMED].valid):
             m.d.sync += total.eq(Mux(tokens[SUMMED].opens, value, total + value))
         narrowed = narrow_by(m, "narrowed", total, job["shift"][:6], w.operand)

@@ -43,7 +43,7 @@ class TrainProgram:
     """A plan laid out on hardware of rows x cols PEs.
 
     Args:
-        schedule: the schedule whose phases the ladder follows.
+        schedule: the schedule whose phases the ladder follows; None: a unit that trains without prediction.
         batches: batches in an epoch.
 
     Raises:
@@ -51,12 +51,16 @@ class TrainProgram:
             do not reach.
     """
 
-    def __init__(self, plan: TrainPlan, *, rows: int, cols: int, schedule: LadderSchedule, batches: int) -> None:
+    def __init__(self, plan: TrainPlan, *, rows: int, cols: int, schedule: LadderSchedule | None, batches: int) -> None:
         for name, value in (("rows", rows), ("cols", cols)):
             if not 1 <= value <= 128:
                 raise UsageError(f"{name} must be 1 to 128, got {value}")
         self.plan, self.rows, self.cols = plan, rows, cols
-        self.ladder = ladder_registers(schedule, batches)
+        self.predicts = schedule is not None
+        self.ladder = ladder_registers(schedule, batches) if schedule else []
+        own = 2 * len(plan.layers)  # the network's, which come first
+        self.parameters = dict(list(plan.parameters.items())[: None if self.predicts else own])
+        """Parameters that the hardware holds."""
         self._used = dict.fromkeys(("output", "weight", "bias", "average", "table", "state"), 0)
         self._largest = {"input": 1, "reduction": 1, "scratch": 1, "zeros": 1}
         self._lay_out()
@@ -84,7 +88,7 @@ class TrainProgram:
         return -(-row // self.rows) * self.rows
 
     def _lay_out(self) -> None:
-        plan, size, batch, layers = self.plan, self.plan.size, self.plan.batch, self.plan.layers
+        size, batch, layers = self.plan.size, self.plan.batch, self.plan.layers
         first = layers[0]
         self.images = self._grid(batch * first.pixels, first.in_channels)
         self.outputs = [self._grid(batch * layer.positions, layer.outputs) for layer in layers]
@@ -93,12 +97,6 @@ class TrainProgram:
             self._grid(batch * layer.pixels, layer.in_channels) if index and layer.pool > 1 else Grid(-1, 0)
             for index, layer in enumerate(layers)
         ]
-        self.sums = [self._take("average", self._folds(layer.outputs) * layer.positions) for layer in layers]
-        self.pooled = [self._grid(layer.outputs * size.pool**2, 1) for layer in layers]
-        self.tables: dict[tuple[int, int], int] = {}
-        for layer in layers:
-            if layer.out_size not in self.tables:
-                self.tables[layer.out_size] = self._take("table", size.pool**2)
         # Scratch grids that each layer uses anew.
         self._scratch: dict[str, int] = {}
 
@@ -108,19 +106,26 @@ class TrainProgram:
         scratch("before", [(batch * x.pixels, x.in_channels) for x in layers] + [(batch, x.row) for x in layers if not x.slides])
         scratch("gradient", [(x.row, x.outputs) for x in layers])
         scratch("bias gradient", [(1, x.outputs) for x in layers])
-        scratch("hidden", [(x.outputs * size.side**2, size.channels) for x in layers])
-        scratch("raw", [(x.outputs, x.row) for x in layers])
-        scratch("residual", [(x.outputs, x.row) for x in layers])
-        scratch("linear gradient", [(size.features, x.row) for x in layers])
-        scratch("linear bias gradient", [(1, x.row) for x in layers])
-        scratch("features", [(x.outputs, size.features) for x in layers])
-        scratch("hidden error", [(x.outputs * size.side**2, size.channels) for x in layers])
-        scratch("conv gradient", [(size.kernel**2, size.channels)])
-        scratch("conv bias gradient", [(1, size.channels)])
+        self.tables: dict[tuple[int, int], int] = {}
+        if self.predicts:
+            self.sums = [self._take("average", self._folds(layer.outputs) * layer.positions) for layer in layers]
+            self.pooled = [self._grid(layer.outputs * size.pool**2, 1) for layer in layers]
+            for layer in layers:
+                if layer.out_size not in self.tables:
+                    self.tables[layer.out_size] = self._take("table", size.pool**2)
+            scratch("hidden", [(x.outputs * size.side**2, size.channels) for x in layers])
+            scratch("raw", [(x.outputs, x.row) for x in layers])
+            scratch("residual", [(x.outputs, x.row) for x in layers])
+            scratch("linear gradient", [(size.features, x.row) for x in layers])
+            scratch("linear bias gradient", [(1, x.row) for x in layers])
+            scratch("features", [(x.outputs, size.features) for x in layers])
+            scratch("hidden error", [(x.outputs * size.side**2, size.channels) for x in layers])
+            scratch("conv gradient", [(size.kernel**2, size.channels)])
+            scratch("conv bias gradient", [(1, size.channels)])
         self.states: dict[str, int] = {}
         self.banks: dict[str, int] = {}
         """Where each parameter's weights, or biases, begin in their banks."""
-        for name, one in plan.parameters.items():
+        for name, one in self.parameters.items():
             outputs, row = one.master.shape
             self.states[name] = self._take("state", outputs * row)
             bias = name.endswith("bias")
@@ -146,7 +151,7 @@ class TrainProgram:
         """The hardware, with memories just large enough."""
         return Trainer(
             self.sizes, program_depth=len(self.steps), table_depth=self._used["table"], state_depth=self._used["state"],
-            widths=self.plan.widths, predictor=self.plan.size,
+            widths=self.plan.widths, predictor=self.plan.size if self.predicts else None,
         )  # fmt: skip
 
     # Steps
@@ -267,13 +272,13 @@ class TrainProgram:
     def _forward(self, index: int) -> list[Step]:
         plan, layer = self.plan, self.plan.layers[index]
         source, steps = self._source(index)
+        sums = {"period": layer.positions, "average_base": self.sums[index]} if self.predicts else {}
         return [
             *steps,
             self._windows("forward", index, GP | BP, **source),
             self._gemm(
                 "forward", index, GP | BP, plan.batch * layer.positions, layer.outputs, layer.row, self.outputs[index],
-                weights=self.banks[f"{index}.weight"], bias=self.banks[f"{index}.bias"], period=layer.positions,
-                average_base=self.sums[index],
+                weights=self.banks[f"{index}.weight"], bias=self.banks[f"{index}.bias"], **sums,
             ),
         ]  # fmt: skip
 
@@ -487,11 +492,14 @@ class TrainProgram:
         steps: list[Step] = []
         layers = range(len(self.plan.layers))
         for index in layers:
-            steps += [*self._forward(index), *self._predict(index, GP), self._predicted_update(index)]
+            steps += self._forward(index)
+            if self.predicts:
+                steps += [*self._predict(index, GP), self._predicted_update(index)]
         steps.append(Step(unit="host", phases=BP))
         for index in reversed(layers):
             layer = self.plan.layers[index]
-            steps += [*self._backward(index), *self._predict(index, BP), *self._learn(index)]
+            learning = [*self._predict(index, BP), *self._learn(index)] if self.predicts else []
+            steps += [*self._backward(index), *learning]
             steps += [
                 self._update(
                     f"{index}.weight", index, "update", self._at("gradient", layer.row), outputs=layer.outputs, row=layer.row

@@ -22,13 +22,13 @@ from ._trainer import Trainer
 def load_training(program: TrainProgram) -> Script:
     """Return a script that writes everything that training needs, except its data."""
     plan, script, start = program.plan, Script(), GoldenTraining(program.plan)
-    for word, value in enumerate(program.ladder):
-        script.write("register", word, value)
-    script.write("register", len(program.ladder), 1)
+    if program.predicts:
+        for word, value in enumerate([*program.ladder, 1]):
+            script.write("register", word, value)
     for word, step in enumerate(program.steps):
         for bank, value in enumerate(step_words(step)):
             script.write("program", word, value, bank)
-    for name, one in plan.parameters.items():
+    for name, one in program.parameters.items():
         script.fill("master", one.master.reshape(1, -1), program.states[name])
         script.fill("velocity", np.zeros((1, one.master.size), int), program.states[name])
         if name.endswith("bias"):
@@ -37,7 +37,7 @@ def load_training(program: TrainProgram) -> Script:
             script.fill("weight", weight_words(start.operand(name).T, program.rows, program.cols), program.banks[name])
     zeros = program.sizes.bias_depth - program.zeros
     script.fill("bias", np.zeros((program.cols, zeros), int), program.zeros)
-    for layer in plan.layers:
+    for layer in plan.layers if program.predicts else ():
         script.fill("table", bin_words(plan.table(layer)[0])[None], program.tables[layer.out_size])
     return script
 
@@ -63,7 +63,7 @@ def add_training_batch(
     Args:
         states: whether to read masters, momenta and what each step took.
     """
-    plan, last = program.plan, program.plan.layers[-1]
+    last = program.plan.layers[-1]
     flat = images.transpose(1, 0, 2, 3).reshape(images.shape[1], -1).T
     _fill_grid(program, script, flat, program.images)
     script.run()
@@ -75,7 +75,7 @@ def add_training_batch(
         script.read("register", (TOTAL,))
     if states:
         for name in ("master", "velocity"):
-            script.read(name, range(sum(one.master.size for one in plan.parameters.values())))
+            script.read(name, range(sum(one.master.size for one in program.parameters.values())))
         script.read("profile", range(len(program.steps)), len(PROFILE))
 
 
@@ -142,13 +142,13 @@ class Batch:
 
 
 def train_on_hardware(
-    plan: TrainPlan, batches: Sequence[Batch], *, rows: int, cols: int, schedule: LadderSchedule, epoch: int | None = None,
+    plan: TrainPlan, batches: Sequence[Batch], *, rows: int, cols: int, schedule: LadderSchedule | None, epoch: int | None = None,
     every: bool = True, run: Callable[[Trainer, Script], Answers] = run_pysim,
 ) -> tuple[list[TrainedBatch], list[str]]:  # fmt: skip
     """Train batches on simulated hardware, one after the other, and compare each with the golden model.
 
     Args:
-        schedule: what the ladder follows.
+        schedule: what the ladder follows; None: the hardware trains without prediction.
         epoch: batches in an epoch; None: all of these.
         every: whether to read and compare masters and momenta after every batch, not only after the last one. The logits
             are always compared.
@@ -163,12 +163,12 @@ def train_on_hardware(
     phases: list[str] = []
     expected: list[tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]]]] = []
     for number, batch in enumerate(batches):
-        gp = schedule.phase(number // epoch, number % epoch) is Phase.GP
+        gp = schedule is not None and schedule.phase(number // epoch, number % epoch) is Phase.GP
         layers = golden.batch(batch.images, None if gp else batch.labels)
         states = every or number == len(batches) - 1
         add_training_batch(program, script, batch.images, None if gp else layers[-1].error, states=states)
         phases.append("gp" if gp else "bp")
-        kept = {name: (golden.masters[name].copy(), golden.velocities[name].copy()) for name in golden.masters if states}
+        kept = {name: (golden.masters[name].copy(), golden.velocities[name].copy()) for name in program.parameters if states}
         expected.append((layers[-1].outputs, kept))
     found = _results(program, run(program.hardware, script), phases, [bool(kept) for _, kept in expected])
     different = [
@@ -186,7 +186,7 @@ def _results(
     program: TrainProgram, answers: Answers, phases: Sequence[str], with_states: Sequence[bool]
 ) -> list[TrainedBatch]:
     plan, last = program.plan, program.outputs[-1]
-    classes, count = plan.layers[-1].outputs, sum(one.master.size for one in plan.parameters.values())
+    classes, count = plan.layers[-1].outputs, sum(one.master.size for one in program.parameters.values())
     shapes: list[tuple[int, ...]] = []
     for phase, read in zip(phases, with_states, strict=True):
         shapes += [(1,), (program.cols, -(-classes // program.cols) * last.height)] + [(1,)] * (phase == "bp")
@@ -201,7 +201,7 @@ def _results(
             masters, velocities, profile = next(words), next(words), next(words)
             states = {
                 name: (_matrix(masters, at, one.master), _matrix(velocities, at, one.master))
-                for (name, one), at in zip(plan.parameters.items(), program.states.values(), strict=True)
+                for (name, one), at in zip(program.parameters.items(), program.states.values(), strict=True)
             }  # fmt: skip
         found.append(
             TrainedBatch(program=program, phase=phase, totals=totals, logits=logits, states=states, profile=profile)

@@ -2,6 +2,9 @@
 
 The host's part of a batch is its data and, in Phase BP, the output error: the hardware stops at the logits, and goes on when the
 host has written softmax less one-hot. The ladder gives the phase of each batch.
+
+A unit that trains without prediction, to compare with, has no pooling, no sums over the batch, no ladder and no predictor's
+state. Every batch is one of Phase BP.
 """
 
 from amaranth.hdl import Array as Choice
@@ -19,8 +22,17 @@ from ._sequencer import HEAD, Ladder, Sequencer
 from ._sizes import Sizes
 from ._update import LEARN, STATES, Update
 
-TRAIN_UNITS = {"end": (), "host": (), "move": MOVE, "gemm": JOB, "pool": POOL, "update": LEARN}
-"""Units that a step can run, and the fields of their jobs, as ``_sequencer.UNITS``."""
+TRAIN_UNITS = {"end": (), "host": (), "move": MOVE, "gemm": JOB, "update": LEARN, "pool": POOL}
+"""Units that a step can run, and the fields of their jobs, as ``_sequencer.UNITS``. Only prediction needs the last one."""
+
+
+class NoLadder(Ladder):
+    """The ladder of a unit whose batches are all of Phase BP: it is always ready, and has no registers."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.ready.eq(1)
+        return m
 
 
 class Trainer(Elaboratable):
@@ -31,19 +43,24 @@ class Trainer(Elaboratable):
         program_depth: largest number of steps in a program.
         table_depth: bins of all map sizes together.
         state_depth: weights and biases of network and predictor.
+        predictor: size of the predictor; None: the unit trains without prediction.
     """
 
     def __init__(
-        self, sizes: Sizes, *, program_depth: int, table_depth: int, state_depth: int, widths: Widths, predictor: PredictorSize
-    ) -> None:
+        self, sizes: Sizes, *, program_depth: int, table_depth: int, state_depth: int, widths: Widths,
+        predictor: PredictorSize | None,
+    ) -> None:  # fmt: skip
         self.sizes = sizes
         self.host = HostPort(sizes.cols * sizes.width)
         self.gemm = Gemm(sizes)
-        self.move = Move(sizes.rows, sizes.cols, sizes.sum_width, widths)
-        self.pool = Pool(sizes.cols, predictor.pool, table_depth, sizes.sum_width, widths)
+        self.move = Move(sizes.rows, sizes.cols, sizes.sum_width, widths, subtracts=predictor is not None)
+        self.pool = Pool(sizes.cols, predictor.pool, table_depth, sizes.sum_width, widths) if predictor else None
         self.update = Update(sizes.rows, sizes.cols, state_depth, sizes.sum_width, widths, learns=True)
-        self.sequencer = Sequencer(program_depth, TRAIN_UNITS)
-        self.ladder = Ladder()
+        self.units: dict[str, Gemm | Move | Pool | Update] = {"gemm": self.gemm, "move": self.move, "update": self.update}
+        if self.pool:
+            self.units["pool"] = self.pool
+        self.sequencer = Sequencer(program_depth, {name: TRAIN_UNITS[name] for name in TRAIN_UNITS if name != "pool" or self.pool})
+        self.ladder = Ladder() if self.pool else NoLadder()
 
     @property
     def ports(self) -> list[Signal]:
@@ -51,20 +68,22 @@ class Trainer(Elaboratable):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        host, gemm, move, sequencer, ladder = self.host, self.gemm, self.move, self.sequencer, self.ladder
-        m.submodules.gemm, m.submodules.move, m.submodules.pool, m.submodules.update = gemm, move, self.pool, self.update
+        host, sequencer, ladder = self.host, self.sequencer, self.ladder
         m.submodules.sequencer, m.submodules.ladder = sequencer, ladder
         jobs = sequencer.fields[len(HEAD) :]
-        units: dict[str, Gemm | Move | Pool | Update] = {"gemm": gemm, "move": move, "pool": self.pool, "update": self.update}
-        for name, unit in units.items():
+        for name, unit in self.units.items():
+            m.submodules[name] = unit
             m.d.comb += [unit.start.eq(sequencer.starts[name]), sequencer.dones[name].eq(unit.done)]
             m.d.comb += [signal.eq(field) for signal, field in zip(unit.job.values(), jobs, strict=False)]
         m.d.comb += [
             sequencer.start.eq(host.start_now), sequencer.gp.eq(ladder.gp), sequencer.ready.eq(ladder.ready),
-            sequencer.busy.eq(gemm.busy),
+            sequencer.busy.eq(self.gemm.busy),
         ]  # fmt: skip
         running, total = run_of(m, host, ladder, sequencer.idle, sequencer.ended)
-        divide(m, self.pool, self.update, sequencer.runs["pool"])
+        if self.pool:
+            divide(m, self.pool, self.update, sequencer.runs["pool"])
+        else:
+            m.d.comb += self.update.job["true"].eq(1)  # so that nothing is left that reads a prediction
         ladder_from(m, host.now, ladder)
         self._memories(m, running)
         self._answers(m, total)
@@ -76,9 +95,10 @@ class Trainer(Elaboratable):
         count = delayed(m, "count", now.word[0], READ)
         sources = {
             "register": Choice([total, self.ladder.gp])[count], "output": self.gemm.output.read_data,
-            "average": self.gemm.average.read_data, "master": self.update.states.read_data,
-            "velocity": self.update.states.read_data,
+            "master": self.update.states.read_data, "velocity": self.update.states.read_data,
         }  # fmt: skip
+        if self.pool:
+            sources["average"] = self.gemm.average.read_data
         m.d.comb += self.sequencer.profile.asked.eq(now.asks("profile"))
         answer: Value = self.sequencer.profile.read_data
         for region, value in sources.items():
@@ -89,23 +109,28 @@ class Trainer(Elaboratable):
         """Connect each memory to the unit that the sequencer runs, and to the host between runs."""
         gemm, move, pool, update, runs = self.gemm, self.move, self.pool, self.update, self.sequencer.runs
         now, states, widths = self.host.now, update.states, self.update.widths
-        for region, port in {
-            "program": self.sequencer.program, "profile": self.sequencer.profile, "table": pool.table,
-        }.items():  # fmt: skip
-            now.reach(m, port, now.asks(region))
-        # One narrowing to operands serves pooling and update, whose shift is the first field of their jobs.
+        regions = {"program": self.sequencer.program, "profile": self.sequencer.profile, "average": gemm.average}
         sums, shift = gemm.output.read_data, self.sequencer.fields[len(HEAD)][:6]
-        operand = narrow_by(m, "operand", Mux(runs["pool"], gemm.average.read_data, sums), shift, widths.operand)
         m.d.comb += [
-            pool.sums.read_data.eq(operand), update.prediction.read_data.eq(operand),
             update.true.eq(narrow_by(m, "true_gradient", sums, shift, widths.state)),
             move.output.read_data.eq(sums), move.master.read_data.eq(states.read_data),
+        ]  # fmt: skip
+        readers = [
+            (gemm.output, "move", move.output), (gemm.output, "update", update.prediction), (states, "move", move.master),
         ]  # fmt: skip
         writers: dict[str, tuple[Port, dict[str, Port]]] = {
             "input": (gemm.input, {"move": move.targets["input"]}),
             "weight": (gemm.weight, {"move": move.targets["weight"], "update": update.weight}),
-            "bias": (gemm.bias, {"update": update.bias}), "output": (gemm.output, {"move": move.output, "pool": pool.target}),
+            "bias": (gemm.bias, {"update": update.bias}), "output": (gemm.output, {"move": move.output}),
         }  # fmt: skip
+        if pool:
+            # One narrowing to operands serves pooling and update, whose shift is the first field of their jobs.
+            operand = narrow_by(m, "operand", Mux(runs["pool"], gemm.average.read_data, sums), shift, widths.operand)
+            m.d.comb += [pool.sums.read_data.eq(operand), update.prediction.read_data.eq(operand)]
+            regions["table"], writers["output"][1]["pool"] = pool.table, pool.target
+            readers.append((gemm.average, "pool", pool.sums))
+        for region, port in regions.items():
+            now.reach(m, port, now.asks(region))
         for region, (port, users) in writers.items():
             now.reach(m, port, now.asks(region))
             for unit, user in users.items():
@@ -114,14 +139,9 @@ class Trainer(Elaboratable):
                         port.enable.eq(user.enable), port.bank.eq(user.bank), port.address.eq(user.address),
                         port.write_data.eq(user.write_data),
                     ]  # fmt: skip
-        now.reach(m, gemm.average, now.asks("average"))
         master, velocity = (now.asks(region) for region in STATES[:2])
         now.reach(m, states, master | velocity)
         m.d.comb += [states.bank.eq(velocity), states.read_bank.eq(velocity)]
-        readers = (
-            (gemm.output, "move", move.output), (gemm.output, "update", update.prediction), (gemm.average, "pool", pool.sums),
-            (states, "move", move.master),
-        )  # fmt: skip
         for port, unit, user in readers:
             with m.If(running & runs[unit]):
                 m.d.comb += [port.read_bank.eq(user.read_bank), port.read_address.eq(user.read_address)]

@@ -27,6 +27,8 @@ TRAIN_BATCH = 16
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
 SCHEDULE = LadderSchedule(warm_up_epochs=4, rungs=((4, 4, 1), (4, 3, 1), (4, 2, 1)), final=(1, 1))
 """The paper's ladder with a warm-up of 4 epochs (our choice, for 20 epochs)."""
+TRAINERS = {"trains without prediction": None, "trains with prediction": SCHEDULE}
+"""Units that train, to compare what they cost, and the schedule of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
