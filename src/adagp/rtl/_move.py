@@ -187,7 +187,7 @@ class Move(Elaboratable):
         kept = delayed(m, "kept", Mux(job["pair"] == MASK, masked, plain), NARROW - 1)
         if self.subtracts:
             less = narrow_by(m, "less_first", earlier, job["first_shift"][:6], w.operand)
-            less = less - narrow_by(m, "less_second", arrived, job["second_shift"][:6], w.operand)
+            less = less - narrow_by(m, "less_second", self.output.read_data, job["second_shift"][:6], w.operand)
             kept = Mux(job["pair"] == SUBTRACT, less, kept)
         value, total = register(m, "value", kept, sums), Signal(sums)
         with m.If(tokens[SUMMED].valid):

@@ -101,9 +101,10 @@ class TrainProgram:
         self._scratch: dict[str, int] = {}
 
         def scratch(name: str, sides: Sequence[tuple[int, int]]) -> None:
-            self._scratch[name] = self._take("output", max(self._folds(width) * height for height, width in sides))
+            self._scratch[name] = self._take("output", max((self._folds(width) * height for height, width in sides), default=0))
 
-        scratch("before", [(batch * x.pixels, x.in_channels) for x in layers] + [(batch, x.row) for x in layers if not x.slides])
+        later = layers[1:]  # the first layer's inputs need no gradient
+        scratch("before", [(batch * x.pixels, x.in_channels) if x.slides else (batch, x.row) for x in later])
         scratch("gradient", [(x.row, x.outputs) for x in layers])
         scratch("bias gradient", [(1, x.outputs) for x in layers])
         self.tables: dict[tuple[int, int], int] = {}

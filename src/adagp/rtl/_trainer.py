@@ -35,6 +35,20 @@ class NoLadder(Ladder):
         return m
 
 
+def late_write(m: Module, port: Port) -> Port:
+    """Return a port whose writes reach the memories of ``port`` a cycle later, from registers. A read takes as long as before.
+
+    A unit starts two cycles or more after the last write of the one before it, so it reads what that has written.
+    """
+    early = Port(f"early_{port.name}", len(port.write_data))
+    m.d.sync += [
+        port.enable.eq(early.enable), port.bank.eq(early.bank), port.address.eq(early.address),
+        port.write_data.eq(early.write_data),
+    ]  # fmt: skip
+    m.d.comb += [port.read_bank.eq(early.read_bank), port.read_address.eq(early.read_address)]
+    return early
+
+
 class Trainer(Elaboratable):
     """The hardware. ``start`` runs a batch; in Phase BP it runs to the logits, and again from the output error to the end.
 
@@ -115,13 +129,12 @@ class Trainer(Elaboratable):
             update.true.eq(narrow_by(m, "true_gradient", sums, shift, widths.state)),
             move.output.read_data.eq(sums), move.master.read_data.eq(states.read_data),
         ]  # fmt: skip
-        readers = [
-            (gemm.output, "move", move.output), (gemm.output, "update", update.prediction), (states, "move", move.master),
-        ]  # fmt: skip
+        output = late_write(m, gemm.output)
+        readers = [(output, "move", move.output), (output, "update", update.prediction), (states, "move", move.master)]
         writers: dict[str, tuple[Port, dict[str, Port]]] = {
-            "input": (gemm.input, {"move": move.targets["input"]}),
-            "weight": (gemm.weight, {"move": move.targets["weight"], "update": update.weight}),
-            "bias": (gemm.bias, {"update": update.bias}), "output": (gemm.output, {"move": move.output}),
+            "input": (late_write(m, gemm.input), {"move": move.targets["input"]}),
+            "weight": (late_write(m, gemm.weight), {"move": move.targets["weight"], "update": update.weight}),
+            "bias": (late_write(m, gemm.bias), {"update": update.bias}), "output": (output, {"move": move.output}),
         }  # fmt: skip
         if pool:
             # One narrowing to operands serves pooling and update, whose shift is the first field of their jobs.
