@@ -11,7 +11,7 @@ MADE = {
     "units": {
         design: {
             **UNIT, "LUT4": luts, "sources": "x", "blocks": {"array": UNIT},
-            "runs": {str(n): {"mhz": mhz + n} for n in range(3)},
+            "runs": {str(n): {"mhz": mhz + n, "logic_ns": 2, "routing_ns": 6} for n in range(3)},
         }
         for design, mhz, luts in (
             ("baseline", 99, 10), ("low", 49, 10), ("efficient", 79, 10), ("max", 69, 10),
@@ -34,6 +34,7 @@ def test_the_slowest_design_is_named_and_an_old_record_says_so():
     assert numbers["clock_worst"] == pytest.approx(50) and numbers["clock_aim"] == "missed"
     assert numbers["lut_low"] == 1 and numbers["lut_aim"] == "met"
     assert numbers["train_clock_worst"] == pytest.approx(20) and numbers["train_clock_aim"] == "missed"
+    assert numbers["train_routing"] == 75 and numbers["train_ram"] == 4
     assert numbers["train_lut"] == 3 and numbers["train_lut_aim"] == "missed"
     assert numbers["clock_fresh"] == "is NOT" and numbers["clock_nextpnr"] == "0.11.1.0" and numbers["clock_n"] == 3
 

@@ -78,6 +78,7 @@ def clock_numbers(record: dict, trained: dict) -> dict[str, Any]:
     worst, aim, luts, lut_aim = _aims(record, rtl.DESIGNS, "low")
     train_worst, train_aim, train_luts, train_lut_aim = _aims(record, (PREDICTS,), PREDICTS)
     ratio, least, most = clock_ratio(record, PREDICTS)
+    paths = [run for design in (PLAIN, PREDICTS) for run in units[design]["runs"].values()]
     return {
         "clock_device": record["device"],
         "clock_n": min(len(runs) for runs in found.values()),
@@ -89,9 +90,12 @@ def clock_numbers(record: dict, trained: dict) -> dict[str, Any]:
         "clock_worst": worst, "clock_within": CLOCK_WITHIN, "clock_aim": aim,
         "lut_low": luts, "lut_within": LUTS_WITHIN, "lut_aim": lut_aim,
         "clock_plain": median(found[PLAIN]), "clock_predicts": median(found[PREDICTS]),
-        "train_clock": ratio, "train_clock_least": least, "train_clock_most": most, "train_clock_n": len(found[PREDICTS]),
-        "train_clock_worst": train_worst, "train_clock_aim": train_aim,
-        "train_lut": train_luts, "train_lut_aim": train_lut_aim,
+        "train_clock": ratio, "train_clock_least": least, "train_clock_most": most,
+        "train_clock_n": min(len(found[design]) for design in (PLAIN, PREDICTS)),
+        "train_clock_worst": train_worst, "train_clock_aim": train_aim, "train_lut": train_luts, "train_lut_aim": train_lut_aim,
+        "train_ram": units[PREDICTS]["block RAM"], "plain_ram": units[PLAIN]["block RAM"],
+        "base_ram": units["baseline"]["block RAM"],
+        "train_routing": median(100 * run["routing_ns"] / (run["routing_ns"] + run["logic_ns"]) for run in paths),
         **{f"{name.lower()}_in_time": float(times.at[(name, "as built"), "in_time"]) for name in ("MLP", "CNN")},
     }
 
