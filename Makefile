@@ -13,7 +13,7 @@ RUN := $(VENV)/bin/adagp
 REPRODUCE_FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce lint test lab book paper check record bench validate rtl compat dist lock clean elsewhere
+.PHONY: help setup reproduce lint test test-all lab book paper check record bench validate rtl compat dist lock clean elsewhere
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +34,10 @@ lint: $(VENV)/.test  ## ruff and mypy, as pyproject.toml configures them
 	@$(VENV)/bin/ruff check src tests benchmarks examples validation .ci
 	@$(VENV)/bin/mypy src/adagp
 
-test: $(VENV)/.test  ## everything a change can break
+test: $(VENV)/.test  ## what a change is likely to break
+	@$(VENV)/bin/python -m pytest -n auto --dist loadgroup -m "not slow"
+
+test-all: $(VENV)/.test  ## everything a change can break, as CI runs it
 	@$(VENV)/bin/python -m pytest -n auto --dist loadgroup
 
 lab: $(VENV)/.lab  ## open the notebooks in JupyterLab
