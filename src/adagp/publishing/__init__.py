@@ -87,7 +87,7 @@ from ._overhead import (
 from ._paper import build_paper, write_paper
 from ._rates import control_of_learning, rate_answer, rate_table
 from ._templates import basis, difference
-from ._times import benchmarks_table, forecast
+from ._times import benchmarks_table, forecast, missing_table
 from ._trained import (
     trained_accuracy,
     trained_numbers,
@@ -110,12 +110,12 @@ __all__ = [
     "faq", "finding", "findings", "first_area", "forecast", "format_table", "fpga_table", "frontier_table", "gains_table",
     "gate_table", "growth_table", "hold_pages", "html_table", "judge_document", "judge_report", "large_batch_table",
     "layer_table", "leading_table", "loops_refused_table", "loops_table", "losses_table", "low_by_network", "method_table",
-    "model_story", "needed_runs", "networks_table", "noise_table", "notebook_jobs", "nothing_recorded", "overhead_numbers",
-    "overhead_table", "pooling_table", "product_table", "quality_table", "rate_answer", "rate_table", "recorded_scale",
-    "refused_table", "regime_scale", "resting_table", "results_digest", "rtl_numbers", "score_table", "seconds_table",
-    "show_models", "signs", "simulated_products", "steps_table", "sweep_table", "tally_table", "time_speedups", "time_table",
-    "timing_table", "trained_accuracy", "trained_numbers", "trained_table", "training_components", "training_cycle_table",
-    "training_cycles", "training_format_table", "training_speedup_table", "training_speedups", "traits_table", "unit_numbers",
-    "unit_table", "variant_table", "verdict_history", "verdict_line", "warm_up_table", "what_pays", "width_errors",
-    "width_table", "write_paper", "write_report",
+    "missing_table", "model_story", "needed_runs", "networks_table", "noise_table", "notebook_jobs", "nothing_recorded",
+    "overhead_numbers", "overhead_table", "pooling_table", "product_table", "quality_table", "rate_answer", "rate_table",
+    "recorded_scale", "refused_table", "regime_scale", "resting_table", "results_digest", "rtl_numbers", "score_table",
+    "seconds_table", "show_models", "signs", "simulated_products", "steps_table", "sweep_table", "tally_table", "time_speedups",
+    "time_table", "timing_table", "trained_accuracy", "trained_numbers", "trained_table", "training_components",
+    "training_cycle_table", "training_cycles", "training_format_table", "training_speedup_table", "training_speedups",
+    "traits_table", "unit_numbers", "unit_table", "variant_table", "verdict_history", "verdict_line", "warm_up_table",
+    "what_pays", "width_errors", "width_table", "write_paper", "write_report",
 ]  # fmt: skip
