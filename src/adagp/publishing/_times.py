@@ -145,7 +145,7 @@ def missing_table(history: "pd.DataFrame") -> "HTML":
         groups = {"seed 0": [run for run in mine if not run.seed], "further seeds": [run for run in mine if run.seed]}
         rows.append({"network": model} | {
             head: text for seeds, runs in groups.items()
-            for head, text in ((f"runs, {seeds}", len(runs)), (f"core-hours, {seeds}", hours(runs) if runs else "–"))
+            for head, text in ((f"runs, {seeds}", str(len(runs))), (f"core-hours, {seeds}", hours(runs) if runs else "–"))
         })  # fmt: skip
     again = [plan.run(model, method) for model in plan.models for method in plan.methods if model in seconds.index]
     where = f" ({timed['processor'].iloc[-1]})" if len(timed) else ""
