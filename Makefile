@@ -13,7 +13,7 @@ RUN := $(VENV)/bin/adagp
 REPRODUCE_FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce lint test lab book paper check record bench validate rtl compat dist lock clean elsewhere
+.PHONY: help setup reproduce lint test test-all lab book paper check record bench validate rtl compat dist lock clean elsewhere
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +34,10 @@ lint: $(VENV)/.test  ## ruff and mypy, as pyproject.toml configures them
 	@$(VENV)/bin/ruff check src tests benchmarks examples validation .ci
 	@$(VENV)/bin/mypy src/adagp
 
-test: $(VENV)/.test  ## everything a change can break
+test: $(VENV)/.test  ## what a change is likely to break
+	@$(VENV)/bin/python -m pytest -n auto --dist loadgroup -m "not slow"
+
+test-all: $(VENV)/.test  ## everything a change can break, as CI runs it
 	@$(VENV)/bin/python -m pytest -n auto --dist loadgroup
 
 lab: $(VENV)/.lab  ## open the notebooks in JupyterLab
@@ -57,10 +60,11 @@ bench: setup  ## time the engine, the loaders and the accelerator model; kill ru
 	@export MALLOC_MMAP_THRESHOLD_=34359738368 MALLOC_TRIM_THRESHOLD_=34359738368 GLIBC_TUNABLES=glibc.malloc.hugetlb=1; \
 	for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit 1; done
 
-validate: $(VENV)/.test  ## run SCALE-Sim, ZigZag, ONNX, and other libraries' optimizers, networks and training loops
+validate: $(VENV)/.test  ## run SCALE-Sim, ZigZag, ONNX, counters of work, and other libraries' optimizers, networks and training loops
 	@$(VENV)/bin/python validation/run_scalesim.py
 	@$(VENV)/bin/python validation/run_zigzag.py
 	@$(VENV)/bin/python validation/run_onnx.py
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python validation/run_counters.py
 	@$(VENV)/bin/python validation/run_crossing.py
 	@OMP_NUM_THREADS=1 PYTHONPATH=src $(VENV)/bin/python validation/run_loops.py
 

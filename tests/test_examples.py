@@ -61,6 +61,7 @@ def tried(record_property):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_lightning_trains_as_a_plain_loop_and_resumes(tmp_path, tried):
     lightning = pytest.importorskip("lightning", reason="lightning is in the test extra")
     module = example("lightning_module")
@@ -137,6 +138,7 @@ def refusal(model, optimizer):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_hugging_faces_trainer_trains_as_a_plain_loop_and_resumes(tmp_path, tried):
     transformers = pytest.importorskip("transformers", reason="transformers is in the test group")
     module = example("huggingface_trainer")
@@ -262,6 +264,7 @@ def pair(tmp_path_factory):
 
 @processes.one_server
 @pytest.mark.parametrize("kind", DISTRIBUTED)
+@pytest.mark.slow
 def test_two_processes_train_as_one(pair, kind, tried):
     alone = trained(kind)
     assert alone["counts"]["gp"]

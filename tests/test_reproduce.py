@@ -182,6 +182,7 @@ return [...broken, ...names.map(name => `asks for ${name}`)];
 AT_ONCE = "document.head.insertAdjacentHTML('beforeend', '<style>* { transition: none !important }</style>');"
 
 
+@pytest.mark.slow
 def test_pages_work_offline_and_nothing_is_cut_at_any_width(pages, browser):
     found = {}
     for page in sorted((*pages.glob("*.html"), *pages.glob("notebooks/*.html"))):

@@ -43,6 +43,7 @@ def installed(tmp_path_factory):
     return folder / "site"
 
 
+@pytest.mark.slow
 def test_an_installed_package_needs_no_checkout(installed, tmp_path):
     environment = os.environ | {
         "PYTHONPATH": str(installed), "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1", "HOME": str(tmp_path),
@@ -102,6 +103,7 @@ sys.exit([main(command.split()) for command in commands] != [0, 0, 2, 2, 2, 2])
 """
 
 
+@pytest.mark.slow
 def test_the_core_runs_the_lines_of_the_readme_and_names_the_extra_that_is_missing(installed, tmp_path):
     """The wheel with none of the packages that only extras bring."""
     lines = (ROOT / "README.md").read_text().partition("## Three lines in your own loop")[2].split("```")[1]
@@ -119,6 +121,7 @@ def test_the_core_runs_the_lines_of_the_readme_and_names_the_extra_that_is_missi
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_its_data_and_its_command(installed):
     package = installed / "adagp"
     assert (package / "accelerator" / "data" / "hardware.toml").exists() and (package / "py.typed").exists()
@@ -127,6 +130,7 @@ def test_the_wheel_carries_its_data_and_its_command(installed):
     assert {path.name for path in (entries.parent / "licenses").iterdir()} == {"LICENSE", "NOTICE"}
 
 
+@pytest.mark.slow
 def test_the_sdist_holds_what_is_tracked_and_its_tests_run(tmp_path):
     asked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if asked.returncode != 0:

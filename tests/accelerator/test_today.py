@@ -21,7 +21,9 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "stable_diffusion" else ()) for name in PUBLISHED]
+)
 def test_a_network_of_today_has_the_published_parameters_and_the_work_that_torch_counts(name):
     module, args, work = EXAMPLES[name].module(), EXAMPLES[name].arguments(2), acc.workload(name, batch=2)
     assert sum(p.numel() for p in module.parameters()) == PUBLISHED[name]

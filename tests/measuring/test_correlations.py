@@ -67,6 +67,7 @@ def test_the_best_projection_is_the_least_squares_one_and_exact_in_the_last_laye
     assert sums["5"].projected(torch.eye(5)) == pytest.approx(1)  # the error times the inputs is its gradient
 
 
+@pytest.mark.slow
 def test_correlations_of_a_run_have_a_row_for_each_epoch_and_layer():
     run = Run(model="vgg13", dataset="digits", method="bp", width=0.125, epochs=2, batch_size=16, train_limit=96, lr=0.05)
     said = []

@@ -1,5 +1,7 @@
 """The history of benchmarks: every run is kept with its origin, and drawn."""
 
+import re
+
 import pytest
 
 from adagp import figures, measuring, publishing
@@ -23,3 +25,16 @@ def test_each_run_is_appended_with_median_range_and_origin(checkout):
     path.write_text(path.read_text() + "{}\n")
     with pytest.raises(UsageError, match=r"benchmarks\.jsonl, line 3: .*restore it with git checkout"):
         measuring.kept_times()
+
+
+def test_a_missing_run_costs_its_images_at_the_timed_step(checkout):
+    for path in (checkout / "artifact" / "recorded" / "runs").glob("densenet121-*"):
+        path.unlink()
+    (checkout / "artifact" / "recorded" / "benchmarks.jsonl").unlink()
+    measuring.keep_times("thin steps", {"densenet121": [64.0, 6.4, 0.64]})  # 0.1 s an image
+    table = publishing.missing_table(measuring.kept_times()).data
+    epochs = 20 + 20 + 20 + 15  # the last at equal cost
+    cells = re.findall(r"<t[dh][^>]*>([^<]*)<", table)
+    at = cells.index("densenet121")
+    assert cells[at + 1 : at + 5] == ["4", f"{0.1 * 10_000 * epochs / 3600:.1f}", "8", f"{0.1 * 20_000 * epochs / 3600:.1f}"]
+    assert "not timed: densenet161" in table

@@ -38,8 +38,16 @@ def test_parameters_at_cifar_shape_are_near_those_of_public_collections():
 FAMILIES = ["vgg13", "resnet50", "densenet121", "inception_v3", "inception_v4", "mobilenet_v2"]
 
 
+def slow(*values, unless):
+    """Return a test's parameters, which ``make test`` leaves to ``make test-all`` unless something holds."""
+    return pytest.param(*values, marks=() if unless else pytest.mark.slow)
+
+
+SHAPES = [(name, data) for name in CNNS for data in ("cifar10", "imagenet")[: 1 + (name in FAMILIES)]]
+
+
 @pytest.mark.parametrize(
-    ("name", "dataset"), [(name, data) for name in CNNS for data in ("cifar10", "imagenet")[: 1 + (name in FAMILIES)]]
+    ("name", "dataset"), [slow(*shape, unless=shape[0] in FAMILIES and shape[1] == "cifar10") for shape in SHAPES]
 )
 def test_every_width_runs_and_every_parameter_gets_a_gradient(name, dataset):
     widths = (1, 1 / 2, 1 / 4, 1 / 8) if dataset == "cifar10" else (1, 1 / 8)
@@ -152,13 +160,16 @@ def test_an_image_of_another_size_is_refused():
         model(torch.zeros(1, 3, 224, 224))
 
 
+@pytest.mark.slow
 def test_the_table_of_the_zoo_is_what_a_trace_finds():
     from adagp.accelerator import _network
 
     assert json.loads(json.dumps(_network.build())) == _network._zoo()
 
 
-@pytest.mark.parametrize("name", models.available())
+@pytest.mark.parametrize(
+    "name", [slow(name, unless=name in FAMILIES or name not in CNNS) for name in models.available()]
+)
 def test_multiply_accumulates_equal_those_of_the_flop_counter(name):
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -3,6 +3,7 @@
 import json
 import re
 
+import pytest
 import yaml
 
 import adagp
@@ -18,6 +19,7 @@ def page(folder, name, title):
     (folder / f"{name}.ipynb").write_text(json.dumps(made))
 
 
+@pytest.mark.slow
 def test_a_book_of_one_page_is_built_and_grows(checkout):
     contents = checkout / "book" / "_toc.yml"
     toc = yaml.safe_load(contents.read_text())

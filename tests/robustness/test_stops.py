@@ -156,6 +156,7 @@ def test_tools_of_a_killed_process_end_too(tool):
     begun.stop(signal.SIGKILL, children)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_notebooks_ends_their_kernels(checkout, tmp_path):
     import json
     import shutil

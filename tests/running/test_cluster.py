@@ -45,6 +45,7 @@ def cluster(tmp_path_factory):
         made.shutdown()
 
 
+@pytest.mark.slow
 def test_records_survive_a_killed_worker_and_a_run_that_fails(cluster, tmp_path):
     """One sweep, since every worker process of Ray imports torch anew."""
     killed, over = [], threading.Event()
@@ -79,6 +80,7 @@ def test_records_survive_a_killed_worker_and_a_run_that_fails(cluster, tmp_path)
     assert run_on_ray(RUNS, store, address=cluster.address, report=lambda line: pytest.fail(f"ran again: {line}")) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_somebody_else_trains_is_left_out_and_named(cluster, tmp_path):
     store, lines = Store(tmp_path), []
     store.prepare()
@@ -88,12 +90,14 @@ def test_a_run_that_somebody_else_trains_is_left_out_and_named(cluster, tmp_path
     assert f"is being trained by process {os.getpid()} on " in lines[-1]
 
 
+@pytest.mark.slow
 def test_more_than_a_node_has_is_refused_before_anything_is_submitted(cluster, tmp_path):
     words = r"each run asks for 1 GPU, and the cluster has 2 nodes, 2 CPUs, 0 GPUs \(at most 0 GPUs on one node\)"
     with pytest.raises(UsageError, match=words):
         run_on_ray(RUNS, Store(tmp_path), address=cluster.address, gpus=1, report=pytest.fail)
 
 
+@pytest.mark.slow
 def test_a_node_with_other_training_code_is_refused_before_it_trains(cluster, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(Path(adagp.__file__).parent, other / "adagp", ignore=shutil.ignore_patterns("__pycache__"))

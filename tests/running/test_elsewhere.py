@@ -41,6 +41,7 @@ def elsewhere(checkout, tmp_path, monkeypatch):
     return program, machine
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_on_the_next_machine(elsewhere, tmp_path):
     program, machine = elsewhere
     store = machine("first")

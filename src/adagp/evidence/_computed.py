@@ -163,12 +163,16 @@ def recorded_steps() -> dict | None:
 
 
 def validation_record(simulator: str) -> dict:
-    """Return the recorded comparison with another simulator ("scalesim", "zigzag"), or of ONNX files with traces ("onnx").
+    """Return the recorded comparison with another simulator ("scalesim", "zigzag"), of ONNX files with traces ("onnx"), or
+    with packages that count multiply-accumulates ("counters").
 
     Raises:
         UsageError: it is not there.
     """
-    parts = {"scalesim": ("layers",), "zigzag": ("mappings", "searches"), "onnx": ("networks", "models")}[simulator]
+    parts = {
+        "scalesim": ("layers",), "zigzag": ("mappings", "searches"), "onnx": ("networks", "models"),
+        "counters": ("layers", "versions"),
+    }[simulator]  # fmt: skip
     return _recorded(f"validation_{simulator}.json", "comparison", "make validate", (*parts, "provenance"))
 
 

@@ -17,7 +17,7 @@ class _NothingDrawn(TorchFunctionMode):
     """Leaves meta tensors as they are where values would be drawn: PyTorch takes a millisecond over each."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        return args[0] if func is Tensor.normal_ else func(*args, **(kwargs or {}))
+        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
 
 
 def create(

@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING
 
 from .. import _paths
 from .._errors import UsageError, count
-from .._escape import Html, as_html
+from .._escape import Html, as_html, fill_html
 from .._files import read_json
 from .._progress import duration
+from ..data import FACTS
 from ..evidence import recorded, summary
-from ..running import PROFILES, Profile, Record, local_store
+from ..running import PROFILES, Profile, Record, Run, local_store, recorded_store, recording_plan
 from ._display import html_table
 from ._notebooks import Job, is_stale, is_time, needed_runs, stamp
 
 if TYPE_CHECKING:
     import pandas as pd
     from IPython.display import HTML
+
+STEP_IMAGES = 64
+"""Images of a step that ``benchmarks/epochs.py`` times."""
 
 
 def forecast(plan: Sequence[Job], profile: Profile, folder: Path, inputs: str, *, each: bool) -> list[str]:
@@ -112,6 +116,46 @@ def benchmarks_table(history: "pd.DataFrame") -> "HTML":
             "n": last["n"], "over the first run": change,
         })  # fmt: skip
     return HTML("\n".join(html_table(pd.DataFrame(rows), caption=place).data for place, rows in tables.items()))
+
+
+def missing_table(history: "pd.DataFrame") -> "HTML":
+    """Return which runs at the scale that CPUs can record are missing, and the core-hours that they cost.
+
+    A run costs as many steps of plain backpropagation as it trains batches, on one thread, by ``benchmarks/epochs.py``. That
+    leaves out the test images, and what a method saves or adds.
+
+    Args:
+        history: ``measuring.kept_times``.
+    """
+    import pandas as pd
+    from IPython.display import HTML
+
+    plan, timed = PROFILES["reduced"], history[history["benchmark"] == "thin steps"]
+    seconds = timed.groupby("what")["median"].last() / STEP_IMAGES
+
+    def hours(runs: Iterable[Run]) -> str:
+        images = {run: run.trained_epochs() * (run.train_limit or FACTS[run.dataset].train_samples) for run in runs}
+        if unknown := {run.model for run in images} - set(seconds.index):
+            return f"not timed: {', '.join(sorted(unknown))}"
+        return f"{sum(n * seconds[run.model] for run, n in images.items()) / 3600:.1f}"
+
+    missing, rows = recorded_store().missing(recording_plan("reduced"), current=False), []
+    for model in plan.models:
+        mine = [run for run in missing if run.model == model]
+        groups = {"seed 0": [run for run in mine if not run.seed], "further seeds": [run for run in mine if run.seed]}
+        rows.append({"network": model} | {
+            head: text for seeds, runs in groups.items()
+            for head, text in ((f"runs, {seeds}", str(len(runs))), (f"core-hours, {seeds}", hours(runs) if runs else "–"))
+        })  # fmt: skip
+    again = [plan.run(model, method) for model in plan.models for method in plan.methods if model in seconds.index]
+    where = f" ({timed['processor'].iloc[-1]})" if len(timed) else ""
+    words = (
+        "<p>The same scale again, with another decay or a learning-rate warm-up, would cost {hours} core-hours for one seed of "
+        "the {networks} networks that were timed{where}. The full plan lacks {full} runs, which need a GPU.</p>"
+    )
+    full = len(recorded_store().missing(recording_plan("full"), current=False))
+    said = fill_html(words, hours=hours(again), networks=len(seconds), where=where, full=full)
+    return HTML(html_table(pd.DataFrame(rows), caption="Runs that are not recorded yet, and their cost").data + said)
 
 
 def _runs(records: list[Record]) -> "pd.DataFrame":
