@@ -33,7 +33,8 @@ def test_the_slowest_design_is_named_and_an_old_record_says_so():
     numbers = publishing.clock_numbers(MADE, evidence.training_record())
     assert numbers["clock_worst"] == pytest.approx(50) and numbers["clock_aim"] == "missed"
     assert numbers["lut_low"] == 1 and numbers["lut_aim"] == "met"
-    assert numbers["train_clock_worst"] == pytest.approx(20) and numbers["train_clock_aim"] == "missed"
+    assert numbers["train_clock"] == pytest.approx(0.8) and numbers["train_clock_aim"] == "missed"
+    assert numbers["train_clock_spread"] == pytest.approx(100 * 2 / 39)  # 39 to 41 MHz
     assert numbers["train_routing"] == 75 and numbers["train_ram"] == 4
     assert numbers["train_lut"] == 3 and numbers["train_lut_aim"] == "missed"
     assert numbers["clock_fresh"] == "is NOT" and numbers["clock_nextpnr"] == "0.11.1.0" and numbers["clock_n"] == 3
@@ -45,7 +46,7 @@ def test_the_record_has_every_design_with_several_seeds_and_is_of_the_hardware_t
     for design, facts in record["units"].items():
         sources = rtl.fingerprint(rtl.TRAINING) if design in rtl.TRAINERS else rtl.fingerprint()
         assert facts["sources"] == sources, f"the RTL has changed since {design} was placed: run make rtl"
-        assert len(facts["runs"]) >= 2 and facts["MULT18"] >= 16
+        assert len(facts["runs"]) >= 1 + (design in rtl.DESIGNS) and facts["MULT18"] >= 16
         assert facts["MULT18"] <= 156 and facts["block RAM"] <= 208  # what the FPGA has
         assert facts["blocks"]["array"]["MULT18"] == 16 * (1 + (design == "max"))
 

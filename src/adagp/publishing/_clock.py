@@ -76,7 +76,7 @@ def clock_numbers(record: dict, trained: dict) -> dict[str, Any]:
     times = time_speedups(record, trained).set_index(["network", "counted"])
     now = [rtl.fingerprint(rtl.TRAINING) if design in rtl.TRAINERS else rtl.fingerprint() for design in units]
     worst, aim, luts, lut_aim = _aims(record, rtl.DESIGNS, "low")
-    train_worst, train_aim, train_luts, train_lut_aim = _aims(record, (PREDICTS,), PREDICTS)
+    _, train_aim, train_luts, train_lut_aim = _aims(record, (PREDICTS,), PREDICTS)
     ratio, least, most = clock_ratio(record, PREDICTS)
     paths = [run for design in (PLAIN, PREDICTS) for run in units[design]["runs"].values()]
     return {
@@ -92,7 +92,8 @@ def clock_numbers(record: dict, trained: dict) -> dict[str, Any]:
         "clock_plain": median(found[PLAIN]), "clock_predicts": median(found[PREDICTS]),
         "train_clock": ratio, "train_clock_least": least, "train_clock_most": most,
         "train_clock_n": min(len(found[design]) for design in (PLAIN, PREDICTS)),
-        "train_clock_worst": train_worst, "train_clock_aim": train_aim, "train_lut": train_luts, "train_lut_aim": train_lut_aim,
+        "train_clock_spread": max(100 * (max(mhz) / min(mhz) - 1) for mhz in (found[PLAIN], found[PREDICTS])),
+        "train_clock_aim": train_aim, "train_lut": train_luts, "train_lut_aim": train_lut_aim,
         "train_ram": units[PREDICTS]["block RAM"], "plain_ram": units[PLAIN]["block RAM"],
         "base_ram": units["baseline"]["block RAM"],
         "train_routing": median(100 * run["routing_ns"] / (run["routing_ns"] + run["logic_ns"]) for run in paths),
