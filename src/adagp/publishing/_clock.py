@@ -17,7 +17,6 @@ CLOCK_WITHIN, LUTS_WITHIN = 5, 2.5
 """What the project aims at: a clock at most so many percent below the baseline's, and at most so many times its LUT4."""
 PLAIN, PREDICTS = "trains without prediction", "trains with prediction"
 """The recorded units that train (``rtl.TRAINERS``)."""
-_VERDICT = {True: "met", False: "missed"}
 
 
 def clocks(record: dict) -> dict[str, list[float]]:
@@ -44,10 +43,15 @@ def _base(design: str) -> str:
 
 
 def _aims(record: dict, designs: "Sequence[str]", area: str) -> tuple[float, str, float, str]:
-    """Return the loss of clock in percent of the slowest of ``designs``, and the LUT4 of ``area``, with the aims' verdicts."""
-    worst = 100 * (1 - min(clock_ratio(record, design)[0] for design in designs))
+    """Return the loss of clock in percent of the slowest of ``designs``, and the LUT4 of ``area``, with the aims' verdicts.
+
+    The aim for the clock is open where pairs of seeds lie on both sides of it.
+    """
+    ratio, least, most = min(clock_ratio(record, design) for design in designs)
+    wanted = 1 - CLOCK_WITHIN / 100
+    aim = "met" if least >= wanted else "missed" if most < wanted else "open"
     luts = record["units"][area]["LUT4"] / record["units"][_base(area)]["LUT4"]
-    return worst, _VERDICT[worst <= CLOCK_WITHIN], luts, _VERDICT[luts <= LUTS_WITHIN]
+    return 100 * (1 - ratio), aim, luts, "met" if luts <= LUTS_WITHIN else "missed"
 
 
 def time_speedups(record: dict, trained: dict) -> "pd.DataFrame":
