@@ -60,7 +60,7 @@ bench: setup  ## time the engine, the loaders and the accelerator model; kill ru
 	@export MALLOC_MMAP_THRESHOLD_=34359738368 MALLOC_TRIM_THRESHOLD_=34359738368 GLIBC_TUNABLES=glibc.malloc.hugetlb=1; \
 	for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit 1; done
 
-validate: $(VENV)/.test  ## run SCALE-Sim, ZigZag, ONNX, counters of work, and other libraries' optimizers, networks and training loops
+validate: $(VENV)/.test  ## run SCALE-Sim, ZigZag, ONNX, counters of multiply-accumulates, and other libraries' optimizers, networks and training loops
 	@$(VENV)/bin/python validation/run_scalesim.py
 	@$(VENV)/bin/python validation/run_zigzag.py
 	@$(VENV)/bin/python validation/run_onnx.py

@@ -2,7 +2,7 @@
 # Library: thop 0.1.1.post2209072238 with torch 2.13.0, thop.profile.
 # Expected: the multiply-accumulates of a forward pass.
 # Seen: MultiheadAttention has none, neither for its four projections nor for its products, so that half of a Transformer's
-#   encoder is missing; a transposed convolution of stride 2 has four times what it computes. No warning.
+#   encoder is missing; a transposed convolution of stride 2 has four times what it computes. No warning by default.
 # Date: 2026-11-29
 # Hurts: users who report the cost of Transformers, or of decoders with transposed convolutions, by thop.
 set -euo pipefail

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Library: torcheval 0.0.7 with torch 2.13.0, metrics.functional.multiclass_accuracy and MulticlassAccuracy with k above 1.
-# Expected: a network that gives every class the same score has a top-5 accuracy of 5 in 10 classes by chance.
-# Seen: it has 1.0, for any k above 1: a class counts as found while fewer than k classes score strictly higher. With k=1
-#   the first class wins, as usual (0.1 here). torchmetrics gives 0.5 for top 5.
+# Expected: a network that gives each of 10 classes the same score is right by chance: its top-5 accuracy is 0.5.
+# Seen: it is 1.0, and so is its top-2 accuracy: a class counts as found while fewer than k classes score strictly higher. With
+#   k=1 the first class wins, as usual (0.1 here). torchmetrics gives 0.5 for top 5.
 # Date: 2026-11-29
 # Hurts: users who watch the top-5 accuracy of networks that can die (all rectifiers at zero), or of rounded scores (bfloat16,
 #   quantized): a dead network is perfect.

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # Library: torchinfo 1.8.0 with torch 2.13.0, summary(...).total_mult_adds.
 # Expected: the multiply-accumulates of a forward pass.
-# Seen: a Linear layer on a sequence is counted for one token of each sample, MultiheadAttention not at all, and a
-#   transposed convolution of stride 2 four times. A layer of a Transformer's encoder on 10 tokens has a twentieth of its
-#   multiply-accumulates, without a warning.
+# Seen: a Linear layer on a sequence is counted for one token of each sample. A layer of a Transformer's encoder on 10 tokens
+#   has a twentieth of its multiply-accumulates, without a warning.
 # Date: 2026-11-29
-# Hurts: users who compare Transformers, or decoders of U-Nets, by torchinfo's table.
+# Hurts: users who compare Transformers, or a Transformer with a CNN, by torchinfo's table.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -21,15 +20,6 @@ import torchinfo
 from torch import nn
 
 
-class SelfAttention(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.attention = nn.MultiheadAttention(64, 4, batch_first=True)
-
-    def forward(self, x):
-        return self.attention(x, x, x)[0]
-
-
 def share(title, products, module, x):
     found = torchinfo.summary(module, input_data=[x], verbose=0).total_mult_adds
     print(f"{title:40} {found:9,} of {products:9,} multiply-accumulates")
@@ -41,14 +31,9 @@ sequence = torch.randn(2, 10, 64)
 found = {
     "one vector": share("Linear on 2 vectors", 2 * 32 * 64, nn.Linear(32, 64, bias=False), torch.randn(2, 32)),
     "sequence": share("Linear on 2 sequences of 10", 20 * 32 * 64, nn.Linear(32, 64, bias=False), torch.randn(2, 10, 32)),
-    "attention": share("MultiheadAttention", attention, SelfAttention(), sequence),
     "encoder": share(
         "layer of an encoder", attention + 20 * 2 * 64 * 128, nn.TransformerEncoderLayer(64, 4, 128, batch_first=True), sequence
     ),
-    "transposed": share(
-        "transposed convolution, stride 2", 2 * 64 * 8 * 16 * 9, nn.ConvTranspose2d(8, 16, 3, 2, 1, 1, bias=False), torch.randn(2, 8, 8, 8)
-    ),
 }
-wanted = {"one vector": 1, "sequence": 0.1, "attention": 0, "transposed": 4}
-sys.exit(0 if all(found[name] == share for name, share in wanted.items()) and found["encoder"] < 0.06 else 1)
+sys.exit(0 if found["one vector"] == 1 and found["sequence"] == 0.1 and 0.04 < found["encoder"] < 0.06 else 1)
 EOF

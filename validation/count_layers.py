@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-TOKENS, D, HEADS, FFN = 10, 64, 4, 128
+TOKENS, D, HEADS, FFN = 64, 64, 4, 128
 PROJECTIONS, ATTENTION = TOKENS * 4 * D * D, 2 * TOKENS * TOKENS * D
 
 

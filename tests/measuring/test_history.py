@@ -31,6 +31,8 @@ def test_a_missing_run_costs_its_images_at_the_timed_step(checkout):
     for path in (checkout / "artifact" / "recorded" / "runs").glob("densenet121-*"):
         path.unlink()
     (checkout / "artifact" / "recorded" / "benchmarks.jsonl").unlink()
+    nothing = publishing.missing_table(measuring.kept_times()).data
+    assert "not timed: densenet121" in nothing and "would cost" not in nothing
     measuring.keep_times("thin steps", {"densenet121": [64.0, 6.4, 0.64]})  # 0.1 s an image
     table = publishing.missing_table(measuring.kept_times()).data
     epochs = 20 + 20 + 20 + 15  # the last at equal cost

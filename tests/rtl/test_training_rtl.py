@@ -171,6 +171,8 @@ def test_a_unit_without_prediction_trains_the_network_as_the_golden_model_does()
     ran = check_hardware(plan, batches, schedule=None, run=fresh(rtl.run_pysim))
     assert all(one.phase == "bp" and len(one.states) == 4 for one in ran)  # weights and biases of two layers
     assert {step["component"] for step in ran[0].steps} == {"forward", "weight gradient", "input gradient", "update"}
+    for one in ran:  # as the pages count the baseline: 2 cycles of the sequencer a step, for the host, the end and two starts too
+        assert sum(one.totals) == sum(step["cycles"] + 2 for step in one.steps) + 8
 
 
 def simulated(block, jobs, bench_ports, limit=5_000, then=lambda: None):

@@ -37,7 +37,7 @@ TRAINING_BLOCKS = (
 )  # fmt: skip
 TRAINING_ARROWS = (
     ("ladder of phases", "sequencer of layers"), ("sequencer of layers", "controller"), ("sequencer of layers", "update"),
-    ("scale of predictions", "update"), ("host port", "master weights, momentum"), ("residual of predictions", "movement"),
+    ("scale of predictions", "update"), ("residual of predictions", "movement"),
     ("master weights, momentum", "update"), ("update", "master weights, momentum"), ("master weights, momentum", "movement"),
     ("update", "weight banks"), ("output banks", "update"), ("output banks", "movement"), ("movement", "output banks"),
     ("movement", "input banks"), ("movement", "weight banks"), ("controller", "weight banks"), ("weight banks", "array of PEs"),

@@ -43,11 +43,13 @@ def _base(design: str) -> str:
 
 
 def _aims(record: dict, designs: "Sequence[str]", area: str) -> tuple[float, str, float, str]:
-    """Return the loss of clock in percent of the slowest of ``designs``, and the LUT4 of ``area``, with the aims' verdicts.
+    """Return whether ``designs`` meet the aim for the clock, and ``area`` that for the logic.
 
-    The aim for the clock is open where pairs of seeds lie on both sides of it.
+    Returns:
+        The percentage of its baseline's clock that the slowest of ``designs`` loses; "met", "missed", or "open" where pairs of
+        seeds lie on both sides of the aim; the LUT4 of ``area`` over its baseline's; "met" or "missed".
     """
-    ratio, least, most = min(clock_ratio(record, design) for design in designs)
+    ratio, least, most = (min(each) for each in zip(*(clock_ratio(record, design) for design in designs), strict=True))
     wanted = 1 - CLOCK_WITHIN / 100
     aim = "met" if least >= wanted else "missed" if most < wanted else "open"
     luts = record["units"][area]["LUT4"] / record["units"][_base(area)]["LUT4"]
@@ -95,7 +97,7 @@ def clock_numbers(record: dict, trained: dict) -> dict[str, Any]:
         "lut_low": luts, "lut_within": LUTS_WITHIN, "lut_aim": lut_aim,
         "clock_plain": median(found[PLAIN]), "clock_predicts": median(found[PREDICTS]),
         "train_clock": ratio, "train_clock_least": least, "train_clock_most": most,
-        "train_clock_n": min(len(found[design]) for design in (PLAIN, PREDICTS)),
+        "train_clock_n": len(found[PREDICTS]), "plain_clock_n": len(found[PLAIN]),
         "train_clock_spread": max(100 * (max(mhz) / min(mhz) - 1) for mhz in (found[PLAIN], found[PREDICTS])),
         "train_clock_aim": train_aim, "train_lut": train_luts, "train_lut_aim": train_lut_aim,
         "train_ram": units[PREDICTS]["block RAM"], "plain_ram": units[PLAIN]["block RAM"],

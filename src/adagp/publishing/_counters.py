@@ -21,7 +21,7 @@ def counter_numbers(record: dict) -> dict[str, Any]:
     rows = record["layers"]
     right = {name: sum(_right(row, row["counters"][name]) for row in rows) for name in record["versions"]}
     return {
-        "counted_layers": len(rows), "counted_ours": sum(_right(row, row["ours"]) for row in rows),
+        "counted_layers": len(rows), "counted_ours": sum(row["ours"] == row["products"] for row in rows),
         "counters": len(right), "best_right": max(right.values()), "least_right": min(right.values()),
         "count_within": round(100 * WITHIN),
     }  # fmt: skip

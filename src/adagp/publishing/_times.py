@@ -121,8 +121,7 @@ def benchmarks_table(history: "pd.DataFrame") -> "HTML":
 def missing_table(history: "pd.DataFrame") -> "HTML":
     """Return which runs at the scale that CPUs can record are missing, and the core-hours that they cost.
 
-    A run costs as many steps of plain backpropagation as it trains batches, on one thread, by ``benchmarks/epochs.py``. That
-    leaves out the test images, and what a method saves or adds.
+    A run costs as many steps of plain backpropagation as it trains batches, on one thread, by ``benchmarks/epochs.py``.
 
     Args:
         history: ``measuring.kept_times``.
@@ -131,6 +130,7 @@ def missing_table(history: "pd.DataFrame") -> "HTML":
     from IPython.display import HTML
 
     plan, timed = PROFILES["reduced"], history[history["benchmark"] == "thin steps"]
+    timed = timed[timed["date"] == timed["date"].max()]  # of one machine
     seconds = timed.groupby("what")["median"].last() / STEP_IMAGES
 
     def hours(runs: Iterable[Run]) -> str:
@@ -148,13 +148,16 @@ def missing_table(history: "pd.DataFrame") -> "HTML":
             for head, text in ((f"runs, {seeds}", str(len(runs))), (f"core-hours, {seeds}", hours(runs) if runs else "–"))
         })  # fmt: skip
     again = [plan.run(model, method) for model in plan.models for method in plan.methods if model in seconds.index]
-    where = f" ({timed['processor'].iloc[-1]})" if len(timed) else ""
-    words = (
-        "<p>The same scale again, with another decay or a learning-rate warm-up, would cost {hours} core-hours for one seed of "
-        "the {networks} networks that were timed{where}. The full plan lacks {full} runs, which need a GPU.</p>"
-    )
     full = len(recorded_store().missing(recording_plan("full"), current=False))
-    said = fill_html(words, hours=hours(again), networks=len(seconds), where=where, full=full)
+    said = fill_html("<p>The full plan lacks {full} runs, which need a GPU.</p>", full=full)
+    if again:
+        words = (
+            "<p>The cost is an estimate: one thread of {processor} takes a step of plain backpropagation for each batch; test "
+            "images, and what a method saves or adds, are left out. One seed of the {networks} networks that were timed, at the "
+            "same scale with another decay or a learning-rate warm-up, would cost {hours} core-hours.</p>"
+        )
+        processor = timed["processor"].iloc[-1]
+        said = fill_html(words, processor=processor, hours=hours(again), networks=len(seconds)) + said
     return HTML(html_table(pd.DataFrame(rows), caption="Runs that are not recorded yet, and their cost").data + said)
 
 

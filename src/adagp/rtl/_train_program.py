@@ -57,7 +57,7 @@ class TrainProgram:
                 raise UsageError(f"{name} must be 1 to 128, got {value}")
         self.plan, self.rows, self.cols = plan, rows, cols
         self.predicts = schedule is not None
-        self.ladder = ladder_registers(schedule, batches) if schedule else []
+        self.ladder = ladder_registers(schedule, batches) if schedule is not None else []
         own = 2 * len(plan.layers)  # the network's, which come first
         self.parameters = dict(list(plan.parameters.items())[: None if self.predicts else own])
         """Parameters that the hardware holds."""

@@ -55,8 +55,8 @@ class Trainer(Elaboratable):
     Args:
         sizes: sizes of the array and its memories.
         program_depth: largest number of steps in a program.
-        table_depth: bins of all map sizes together.
-        state_depth: weights and biases of network and predictor.
+        table_depth: bins of all map sizes together; without a predictor it has no meaning.
+        state_depth: weights and biases of the network, and of the predictor if there is one.
         predictor: size of the predictor; None: the unit trains without prediction.
     """
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Library: torch 2.13.0, torch.utils.flop_counter.FlopCounterMode, on a CPU.
 # Expected: every product of a forward pass is counted, or what is not counted is named.
-# Seen: an operation that the CPU runs fused has 0 FLOPs, without a word: a whole LSTM (while a GRU and an LSTMCell are
-#   counted), scaled_dot_product_attention, a Bilinear layer, a matrix times a vector. An encoder of a Transformer loses
+# Seen: an operation that the counter has no formula for has 0 FLOPs, without a word: a whole LSTM (while a GRU and an LSTMCell
+#   are counted), scaled_dot_product_attention, a Bilinear layer, a matrix times a vector. An encoder of a Transformer loses
 #   its attention's products in evaluation, and all of its products under no_grad.
 # Date: 2026-11-29
-# Hurts: users who compare the cost of recurrent networks, or of Transformers, by this counter on a machine without a GPU.
+# Hurts: users who compare the cost of recurrent networks, or of Transformers, by this counter on a CPU.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
