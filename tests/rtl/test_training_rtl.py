@@ -171,7 +171,7 @@ def test_a_unit_without_prediction_trains_the_network_as_the_golden_model_does()
     ran = check_hardware(plan, batches, schedule=None, run=fresh(rtl.run_pysim))
     assert all(one.phase == "bp" and len(one.states) == 4 for one in ran)  # weights and biases of two layers
     assert {step["component"] for step in ran[0].steps} == {"forward", "weight gradient", "input gradient", "update"}
-    for one in ran:  # as the pages count the baseline: 2 cycles of the sequencer a step, for the host, the end and two starts too
+    for one in ran:  # as the pages count it: 2 cycles of the sequencer for each step, for the host, the end and two starts
         assert sum(one.totals) == sum(step["cycles"] + 2 for step in one.steps) + 8
 
 

@@ -153,11 +153,11 @@ def missing_table(history: "pd.DataFrame") -> "HTML":
     if again:
         words = (
             "<p>The cost is an estimate: one thread of {processor} takes a step of plain backpropagation for each batch; test "
-            "images, and what a method saves or adds, are left out. One seed of the {networks} networks that were timed, at the "
-            "same scale with another decay or a learning-rate warm-up, would cost {hours} core-hours.</p>"
+            "images, and what a method saves or adds, are left out. One seed of the {networks} networks that were timed, at "
+            "the same scale with another decay or a learning-rate warm-up, would cost {hours} core-hours.</p>"
         )
         processor = timed["processor"].iloc[-1]
-        said = fill_html(words, processor=processor, hours=hours(again), networks=len(seconds)) + said
+        said = Html(fill_html(words, processor=processor, hours=hours(again), networks=len(seconds)) + said)
     return HTML(html_table(pd.DataFrame(rows), caption="Runs that are not recorded yet, and their cost").data + said)
 
 
