@@ -15,6 +15,7 @@ import time
 from adagp._memory import kept, without
 from adagp.measuring import Bench, keep_times
 from adagp.models import FOURTEEN
+from adagp.publishing._times import STEP_IMAGES
 from adagp.running import Run
 
 GOAL = 0.8  # of the time without
@@ -26,7 +27,7 @@ def answer(name: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    bench = Bench(Run(model=name, dataset="cifar10", method="bp", width=0.125, batch_size=64), "cpu")
+    bench = Bench(Run(model=name, dataset="cifar10", method="bp", width=0.125, batch_size=STEP_IMAGES), "cpu")
     for _ in sys.stdin:
         start = time.perf_counter()
         bench.backpropagation()

@@ -5,9 +5,11 @@ import os
 os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"
 
 import filecmp
+import importlib.util
 import inspect
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import hypothesis
 import jaxtyping
@@ -42,6 +44,14 @@ hypothesis.settings.load_profile("adagp")
 
 
 RECORDS = Path("artifact/recorded/runs")
+
+
+def load_program(path: Path) -> ModuleType:
+    """Return a file of validation or examples, which are in no package, as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def copy_checkout(home: Path, records: Path | None = None) -> Path:

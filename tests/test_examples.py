@@ -1,7 +1,6 @@
 """The examples run as they are, and do what they say. ``validation/run_loops.py`` records what was compared."""
 
 import copy
-import importlib.util
 import sys
 import warnings
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT, load_program
 from torch import nn
 
 import adagp
@@ -17,15 +17,12 @@ import adagp._torchvision  # before Lightning imports torchvision
 sys.path.append(str(Path(__file__).parent / "training"))
 import processes
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 SCHEDULE = adagp.LadderSchedule(warm_up_epochs=1, rungs=((1, 4, 1),))
 
 
 def example(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_program(EXAMPLES / f"{name}.py")
 
 
 def net_and_loader(batches=10):

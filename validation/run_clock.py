@@ -96,7 +96,7 @@ def main() -> int:
     units = json.loads(file.read_text())["units"] if file.exists() else {}
     with tempfile.TemporaryDirectory() as temporary:
         for seed, design in product(SEEDS, (*rtl.DESIGNS, *rtl.TRAINERS)):
-            fresh = rtl.fingerprint(rtl.TRAINING) if design in rtl.TRAINERS else rtl.fingerprint()
+            fresh = rtl.unit_sources(design)
             if units.get(design, {}).get("sources") != fresh:
                 units[design] = {"sources": fresh, "runs": {}}
             found, folder = units[design], Path(temporary) / design

@@ -1,17 +1,12 @@
 """Multiply-accumulates against products by definition, on the layers that ``make validate`` shows to other counters."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
+from conftest import ROOT, load_program
 
 from adagp import accelerator as acc
 
-PROGRAM = Path(__file__).resolve().parents[2] / "validation" / "count_layers.py"
-spec = importlib.util.spec_from_file_location("count_layers", PROGRAM)
-count_layers = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(count_layers)
+count_layers = load_program(ROOT / "validation" / "count_layers.py")
 
 
 @pytest.mark.parametrize("title", count_layers.LAYERS)

@@ -1,15 +1,14 @@
 """Recording on a borrowed machine: what was done there is recorded here, and what was begun goes on on the next one."""
 
-import importlib.util
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from conftest import ROOT, load_program
 
 from adagp.running import Run, Store, recorded_store, train
 
-PROGRAM = Path(__file__).resolve().parents[2] / "validation" / "record_elsewhere.py"
+PROGRAM = ROOT / "validation" / "record_elsewhere.py"
 DONE = Run(
     model="vgg13", dataset="digits", method="bp", width=0.125, epochs=3, batch_size=16, train_limit=64, test_limit=32, lr=0.01,
     warm_up_epochs=1, rungs=(),
@@ -18,10 +17,7 @@ BEGUN = replace(DONE, seed=1, method="adagp")
 
 
 def loaded():
-    spec = importlib.util.spec_from_file_location("record_elsewhere", PROGRAM)
-    program = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(program)
-    return program
+    return load_program(PROGRAM)
 
 
 @pytest.fixture

@@ -1,19 +1,14 @@
 """The engine with optimizers and networks of other libraries: a sample of what ``make validate`` records for all of them."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
+from conftest import ROOT, load_program
 
-PROGRAM = Path(__file__).resolve().parents[2] / "validation" / "run_crossing.py"
+PROGRAM = ROOT / "validation" / "run_crossing.py"
 
 
 @pytest.fixture(scope="module")
 def crossing():
-    spec = importlib.util.spec_from_file_location("run_crossing", PROGRAM)
-    program = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(program)
-    return program
+    return load_program(PROGRAM)
 
 
 @pytest.mark.slow

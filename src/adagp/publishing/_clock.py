@@ -80,7 +80,7 @@ def clock_numbers(record: dict, trained: dict) -> dict[str, Any]:
 
     units, found = record["units"], clocks(record)
     times = time_speedups(record, trained).set_index(["network", "counted"])
-    now = [rtl.fingerprint(rtl.TRAINING) if design in rtl.TRAINERS else rtl.fingerprint() for design in units]
+    now = [rtl.unit_sources(design) for design in units]
     worst, aim, luts, lut_aim = _aims(record, rtl.DESIGNS, "low")
     _, train_aim, train_luts, train_lut_aim = _aims(record, (PREDICTS,), PREDICTS)
     ratio, least, most = clock_ratio(record, PREDICTS)

@@ -131,7 +131,7 @@ def missing_table(history: "pd.DataFrame") -> "HTML":
 
     plan, timed = PROFILES["reduced"], history[history["benchmark"] == "thin steps"]
     timed = timed[timed["date"] == timed["date"].max()]  # of one machine
-    seconds = timed.groupby("what")["median"].last() / STEP_IMAGES
+    seconds = timed.set_index("what")["median"] / STEP_IMAGES
 
     def hours(runs: Iterable[Run]) -> str:
         images = {run: run.trained_epochs() * (run.train_limit or FACTS[run.dataset].train_samples) for run in runs}

@@ -30,7 +30,7 @@ from ._train_program import TrainProgram
 from ._train_run import Batch, TrainedBatch, train_on_hardware
 from ._trainer import Trainer
 from ._training import EPOCHS, SCHEDULE, TRAIN_BATCH, TRAINED, TRAINERS, Digits, gradient_errors, network, plan_digits
-from ._training import train_digits, train_float, train_golden
+from ._training import train_digits, train_float, train_golden, unit_sources
 from ._unfold import Unfold
 from ._update import Update
 from ._verilog import run_iverilog, run_netlist, run_verilator, verilog
@@ -102,5 +102,6 @@ __all__ = [
     "train_golden",
     "train_on_hardware",
     "unit",
+    "unit_sources",
     "verilog",
 ]  # fmt: skip

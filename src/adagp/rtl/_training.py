@@ -14,6 +14,7 @@ from .._errors import require_whole, unknown
 from ..predictors import SharedNetwork
 from ..schedule import LadderSchedule, Phase
 from ..training import AdaGP
+from ._fingerprint import TRAINING, fingerprint
 from ._fixed import Widths
 from ._sequencer import BP, GP
 from ._train_golden import GoldenTraining, LayerRun
@@ -29,6 +30,11 @@ SCHEDULE = LadderSchedule(warm_up_epochs=4, rungs=((4, 4, 1), (4, 3, 1), (4, 2, 
 """The paper's ladder with a warm-up of 4 epochs (our choice, for 20 epochs)."""
 TRAINERS = {"trains without prediction": None, "trains with prediction": SCHEDULE}
 """Units that train, to compare what they cost, and the schedule of each."""
+
+
+def unit_sources(design: str) -> str:
+    """Return the fingerprint of the sources of a unit: one of ``DESIGNS``, or of ``TRAINERS``."""
+    return fingerprint(TRAINING) if design in TRAINERS else fingerprint()
 
 
 @dataclass(frozen=True, kw_only=True)
