@@ -1,6 +1,7 @@
 """The rules of evidence: a verdict follows an interval, pairs are like with like, a diverged run counts against its method."""
 
 import copy
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ from scipy.stats import ttest_1samp
 
 from adagp import evidence, models, publishing
 from adagp.data import FACTS
-from adagp.evidence import Claim, Measured, interval, pairs, verdict
+from adagp.evidence import Claim, Measured, _claims, interval, pairs, verdict
 from adagp.evidence._claims import accuracy_gap
 from adagp.evidence._rules import largest
 from adagp.running import Run, frontier_runs, profile
@@ -117,6 +118,13 @@ def test_a_verdict_on_accuracy_needs_recorded_pairs_and_a_warm_up_that_trains_th
 def test_a_model_is_judged_at_the_scale_nearest_to_the_papers():
     small, large = runs("bp", 60.0, width=0.125), runs("bp", 90.0, width=1.0)
     assert largest([*small, *large]) == large
+
+
+def test_figures_of_this_machines_runs_mix_no_scales(monkeypatch):
+    """The page of a network trains it shorter than the study does."""
+    store = SimpleNamespace(get=lambda run, current: record_of(run, 80.0) if run.model == "vgg13" else None)
+    monkeypatch.setattr(_claims, "local_store", lambda: store)
+    assert len({record.scale for record in _claims._mine(profile("quick"), None)}) == 1
 
 
 def test_verdicts_rest_on_planned_runs_at_the_one_scale_nearest_to_the_papers(monkeypatch):

@@ -16,7 +16,7 @@ from .._files import read_json, read_yaml, write_json
 from ..running import Profile, Record, local_store
 from ._computed import zoo_workloads
 from ._frames import deciding, recorded
-from ._rules import LEAST_PAIRS, LEAST_UPDATES, Interval, by_network, interval, pairs, verdict, width_words
+from ._rules import LEAST_PAIRS, LEAST_UPDATES, Interval, by_network, interval, largest, pairs, verdict, width_words
 
 _Rule = Literal["within", "at_least", "at_most"]
 _SAME = 1e-6  # relative: a deterministic value that moved by more has changed
@@ -172,6 +172,8 @@ class _Fixed(BaseModel, extra="forbid"):
 def check_claims(profile: Profile, refuse: Callable[[UsageError], None] | None = None) -> list[Claim]:
     """Measure every claim: at the recorded scale nearest to the paper's, and on this machine's runs of ``profile``.
 
+    Of this machine's runs, each model's at the largest scale that was trained count.
+
     Args:
         refuse: called with the error of each record that is refused; the others are measured.
 
@@ -224,7 +226,7 @@ def _mine(profile: Profile, refuse: Callable[[UsageError], None] | None) -> list
             if refuse is None:
                 raise
             refuse(error)
-    return [record for record in mine if record is not None]
+    return largest(record for record in mine if record is not None)
 
 
 def record_fixed(claims: Iterable[Claim]) -> None:
