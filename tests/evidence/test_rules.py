@@ -153,9 +153,15 @@ def test_over_networks_each_network_counts_once(monkeypatch):
     made = [*runs("bp", 80.0, 80.0, 80.0), *runs("adagp", 79.0, 79.0, 79.0)]
     for model, gap in (("vgg16", -3.0), ("resnet50", -5.0)):
         made += runs("bp", 70.0, model=model) + runs("adagp", 70.0 + gap, model=model)
+    of = profile("reduced")
+    bleu = [record_of(of.run("transformer", method), score, metric="bleu") for method, score in (("bp", 30.0), ("adagp", 27.0))]
     monkeypatch.setattr("adagp.publishing._display.broadest", lambda: made)
+    monkeypatch.setattr("adagp.publishing._display.nearest", lambda: bleu)
     table = publishing.networks_table().data
     assert "<td>-3.00 [-7.97, +1.97]</td>" in table and "vgg13 -1.0, vgg16 -3.0, resnet50 -5.0" in table
+    relative = interval(pd.Series([-1 / 80, -3 / 70, -5 / 70, -3 / 30]))  # the Transformer's three points of BLEU weigh more
+    scaled = tuple(f"{100 * value:+.2f}" for value in (relative.mean, relative.low, relative.high))
+    assert "{} [{}, {}] (4 of 14)".format(*scaled) in table
 
 
 def test_the_book_scores_a_diverged_run_as_the_claims_do():

@@ -91,7 +91,8 @@ def pairs(records: Iterable[Record], method: str, reference: str, *, loss: bool 
         loss: compare the test loss after the last epoch instead of the score.
 
     Returns:
-        Columns model, seed, difference (points of the score, method minus reference) and updates (of the predictor's warm-up).
+        Columns model, seed, difference (points of the score, method minus reference), relative (the difference in percent of
+        the reference's value; NaN where that is 0) and updates (of the predictor's warm-up).
     """
     import pandas as pd
 
@@ -108,13 +109,14 @@ def pairs(records: Iterable[Record], method: str, reference: str, *, loss: bool 
             "model": one.run.model,
             "seed": one.run.seed,
             "difference": value(one) - value(other),
+            "relative": 100 * (value(one) / value(other) - 1) if value(other) else float("nan"),
             "updates": one.warm_up_updates,
         }
         for one in sides[method]
         for other in sides[reference]
         if _alike(one, other)
     ]
-    return pd.DataFrame(rows, columns=["model", "seed", "difference", "updates"])
+    return pd.DataFrame(rows, columns=["model", "seed", "difference", "relative", "updates"])
 
 
 def pairs_of(mine: Iterable[Record], others: Iterable[Record]) -> Interval | None:
@@ -129,9 +131,13 @@ def pairs_of(mine: Iterable[Record], others: Iterable[Record]) -> Interval | Non
     return interval(pd.Series([score - beside[key] for score, key in keys if key in beside], dtype=float))
 
 
-def by_network(records: Iterable[Record], method: str, reference: str) -> "pd.Series":
-    """Return the paired difference of each network in points: its mean over seeds, so that every network counts once."""
-    return pairs(records, method, reference).groupby("model", sort=False)["difference"].mean()
+def by_network(records: Iterable[Record], method: str, reference: str, *, relative: bool = False) -> "pd.Series":
+    """Return the paired difference of each network: its mean over seeds, so that every network counts once.
+
+    Args:
+        relative: in percent of the reference's score instead of points, so that scores of other metrics can stand beside.
+    """
+    return pairs(records, method, reference).groupby("model", sort=False)["relative" if relative else "difference"].mean()
 
 
 def _alike(one: Record, other: Record) -> bool:

@@ -23,7 +23,7 @@ from ..evidence import (
 from ..figures.style import LABELS, METRICS
 from ..methods import METHODS
 from ..models import FOURTEEN
-from ._templates import NOTHING, STEPS, cell, names, scale_of, spread
+from ._templates import NOTHING, STEPS, cell, names, scale_of, scale_with_models, spread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -224,17 +224,20 @@ _OVER_NETWORKS = {
 def networks_table() -> "HTML | Markdown":
     """Return paired differences over networks, one value for each, at the scale that most networks were recorded at.
 
-    A difference that a claim is about has the verdict that the claim would have by it.
+    A difference that a claim is about has the verdict that the claim would have by it. The Transformer's score is BLEU, so it
+    enters the relative differences alone.
     """
     import pandas as pd
 
     records = broadest()
+    transformer = [record for record in nearest() if record.run.model == "transformer"]
     rules = {claim.id: claim.holds for claim in recorded_claims(records)}
     rows = []
     for method, reference in (*_OVER_NETWORKS, ("coast", "bp")):
         each = by_network(records, method, reference)
         if len(each):
             found = interval(each)
+            relative = by_network([*records, *transformer], method, reference, relative=True)
             claim = _OVER_NETWORKS.get((method, reference))
             said = "–"
             if claim is not None and found is not None:
@@ -246,15 +249,17 @@ def networks_table() -> "HTML | Markdown":
                     "mean over networks": cell(found),
                     "networks": f"{len(each)} of {len(FOURTEEN)}",
                     "verdict over networks": said,
+                    "relative (%), with the Transformer": f"{cell(interval(relative))} ({len(relative)} of {len(FOURTEEN)})",
                     "each network (points)": ", ".join(f"{model} {gap:+.1f}" for model, gap in each.items()),
                 }
             )
     if not rows:
         return markdown(NOTHING)
     seeds = summary(records)["seed"].nunique()
+    scales = [scale_of(summary(records)), *(scale_with_models(summary([record])) for record in transformer[:1])]
     caption = (
-        f"Points, paired by seed ({count(seeds, 'seed')} of each network); the 95 % interval is over networks. "
-        f"{scale_of(summary(records))}"
+        f"Points, paired by seed ({count(seeds, 'seed')} of each network); the 95 % interval is over networks. Relative: in "
+        f"percent of the second method's score, so that the Transformer's BLEU counts too. {'; '.join(scales)}"
     )
     return html_table(pd.DataFrame(rows), caption=caption)
 
