@@ -36,5 +36,6 @@ counted = sum(parameter.numel() for parameter in model.parameters())
 trained = sum(weight.value.numel() for weight in model.trainable_weights)
 print(f"model.parameters() holds {counted} numbers, {trained} of them are trained")
 by_argument = look("model(x, training=True)", training=True)
-sys.exit(0 if model.training and by_mode == (0, 0) and 0.3 < by_argument[0] < 0.7 and by_argument[1] > 0 and counted > 2 * trained else 1)
+trains = 0.3 < by_argument[0] < 0.7 and by_argument[1] > 0
+sys.exit(0 if model.training and by_mode == (0, 0) and trains and counted > 2 * trained else 1)
 EOF

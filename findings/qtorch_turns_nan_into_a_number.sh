@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Library: qtorch 0.3.0 (QPyTorch) with torch 2.13.0, float_quantize and fixed_point_quantize.
 # Expected: NaN stays NaN and an overflow becomes infinite, as in the formats of torch with the same exponent and mantissa.
-# Seen: float_quantize turns NaN and infinity into the format's largest number, which is twice that of float16 (131008), since the
-#   exponent for NaN and infinity counts as another number. Halves are rounded away from zero, not to even.
+# Seen: float_quantize turns NaN and infinity into the format's largest number, which is twice that of float16 (131008), since
+#   the exponent for NaN and infinity counts as another number. Halves are rounded away from zero, not to even.
 #   fixed_point_quantize turns infinity into its largest number, and keeps NaN.
 # Date: 2026-11-30
 # Hurts: who simulates training in few bits: a diverged run goes on with finite weights, and checks for NaN never see it.

@@ -255,11 +255,12 @@ def networks_table() -> "HTML | Markdown":
             )
     if not rows:
         return markdown(NOTHING)
-    seeds = summary(records)["seed"].nunique()
-    scales = [scale_of(summary(records)), *(scale_with_models(summary([record])) for record in transformer[:1])]
+    runs = summary(records)
+    seeds = runs["seed"].nunique()
+    scale = scale_of(runs) + (f"; {scale_with_models(summary(transformer))}" if transformer else "")
     caption = (
         f"Points, paired by seed ({count(seeds, 'seed')} of each network); the 95 % interval is over networks. Relative: in "
-        f"percent of the second method's score, so that the Transformer's BLEU counts too. {'; '.join(scales)}"
+        f"percent of the second method's score, so that the Transformer's BLEU counts too. {scale}"
     )
     return html_table(pd.DataFrame(rows), caption=caption)
 
