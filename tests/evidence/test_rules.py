@@ -33,6 +33,7 @@ def test_an_interval_is_said_with_its_mean_or_the_mean_alone():
     known, short = interval(pd.Series([1.0, 1.0, 1.0])), interval(pd.Series([1.0, 3.0]))
     assert (known.text(), known.text(digits=3)) == ("+1.00 [+1.00, +1.00]", "+1.000 [+1.000, +1.000]")
     assert short.text() == "+2.00"
+    assert interval(pd.Series([-0.001, 0.0])).text() == "+0.00"  # what rounds to zero has no minus
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ class Interval:
 
     def text(self, *, digits: int = 2) -> str:
         """Return "+0.80 [+0.20, +1.40]", or the mean alone where there is no interval."""
-        ends = "" if self.low is None else f" [{self.low:+.{digits}f}, {self.high:+.{digits}f}]"
-        return f"{self.mean:+.{digits}f}{ends}"
+        ends = "" if self.low is None else f" [{self.low:+z.{digits}f}, {self.high:+z.{digits}f}]"
+        return f"{self.mean:+z.{digits}f}{ends}"
 
 
 def interval(differences: "pd.Series", level: float = 0.95) -> Interval | None:

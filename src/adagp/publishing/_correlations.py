@@ -34,7 +34,7 @@ def criterion_table(table: "pd.DataFrame") -> "HTML":
             {
                 "prediction": label,
                 "best layer": f"{best}: {by_layer.max():.2f}",
-                "median layer": f"{by_layer.median():.2f}".replace("-0.00", "0.00"),
+                "median layer": f"{by_layer.median():z.2f}",
                 f"layers above {LEAST**0.5:.2f}": f"{(by_layer > LEAST**0.5).sum()} of {layers}",
                 "rho² of the network": f"{squared.mean():.2g} ({squared.min():.2g} to {squared.max():.2g})",
                 "needed": f"{LEAST:.2f} to {threshold(0.25):.2f}",

@@ -250,7 +250,7 @@ def networks_table() -> "HTML | Markdown":
                     "networks": f"{len(each)} of {len(FOURTEEN)}",
                     "verdict over networks": said,
                     "relative (%), with the Transformer": f"{cell(interval(relative))} ({len(relative)} of {len(FOURTEEN)})",
-                    "each network (points)": ", ".join(f"{model} {gap:+.1f}" for model, gap in each.items()),
+                    "each network (points)": ", ".join(f"{model} {gap:+z.1f}" for model, gap in each.items()),
                 }
             )
     if not rows:

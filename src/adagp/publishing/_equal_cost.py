@@ -227,7 +227,7 @@ def confirmation_table(runs: "Tables", tables: "Tables", timed: "Tables") -> "HT
                     "n": row["n"],
                     "cost (epochs of BP)": f"{row['cost']:.1f}",
                     "minus BP of equal cost": cell(row["distance"]),
-                    "by pretrained network": ", ".join(f"{one[place].mean:+.2f}" for one in alone) if several else "–",
+                    "by pretrained network": ", ".join(f"{one[place].mean:+z.2f}" for one in alone) if several else "–",
                     "cost by measured time": f"{clock['cost']:.1f}",
                     "minus BP of equal seconds": cell(clock["distance"]),
                     "minus BP for all epochs": cell(row["against_whole"]),

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _RESULT = {
-    "better": "{title} is better than backpropagation at equal cost: {points:+.2f} points.",
-    "worse": "{title} is worse than backpropagation at equal cost: {points:+.2f} points.",
+    "better": "{title} is better than backpropagation at equal cost: {points:+z.2f} points.",
+    "worse": "{title} is worse than backpropagation at equal cost: {points:+z.2f} points.",
     "within noise": "The difference between {title} and backpropagation at equal cost is within noise: {interval} points with "
     "{n} seeds. More seeds (--seeds) narrow the interval.",
     "seeds": "No verdict: {seeds} too few for an interval. Give --seeds 3 or more.",

@@ -170,7 +170,7 @@ def basis(found: Interval | None, scale: str = "") -> str:
         return NOTHING_BASIS
     if found.low is None or found.high is None:
         return f"n = {found.pairs}, too few for an interval, so a verdict is open. {scale}"
-    return f"n = {found.pairs}; {found.mean:+.2f} points, 95 % interval [{found.low:+.2f}, {found.high:+.2f}]. {scale}"
+    return f"n = {found.pairs}; {found.mean:+z.2f} points, 95 % interval [{found.low:+z.2f}, {found.high:+z.2f}]. {scale}"
 
 
 def variant(method: str, timing: Timing) -> str:
