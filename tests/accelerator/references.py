@@ -2,6 +2,7 @@
 
 from itertools import permutations, product
 from math import ceil
+from types import SimpleNamespace
 
 IRRELEVANT = {"X": "n", "W": "m", "Y": "c"}  # the loop that a tensor does not depend on
 WRITTEN = {"forward": "Y", "input gradient": "X", "weight gradient": "W"}
@@ -38,17 +39,20 @@ class Tiling:
             in_rows, out_rows = self.rows * x.stride[0] + self.x_halo, self.rows + self.y_halo
         return c * in_rows * x.in_size[1] if tensor == "X" else n * out_rows * x.out_size[1]
 
-    def places(self):
-        """One place each, two for the tensors that change fastest: one in use, one being filled."""
-        pace = {}
+    def places(self, strict=False):
+        """One place each, two for the tensors that change fastest: one in use, one being filled.
+
+        By the strict rule a loop of one turn changes nothing. By the other it may stand innermost, so that a small tensor is the
+        fastest.
+        """
+        turns, pace = {loop: len(steps) for loop, steps in self.tiles().items()}, {}
         for tensor, still in IRRELEVANT.items():
-            pace[tensor] = max(
-                (i for i, loop in enumerate(self.order) if loop != still and not self.covers(tensor, loop)), default=-1
-            )
+            changing = [loop for loop in self.order if loop != still and not self.covers(tensor, loop)]
+            pace[tensor] = max((self.order.index(loop) for loop in changing if turns[loop] > strict), default=-1)
         return {tensor: 2 if pace[tensor] == max(pace.values()) >= 0 else 1 for tensor in pace}
 
-    def size(self):
-        return sum(number * self.place(tensor) for tensor, number in self.places().items())
+    def size(self, strict=False):
+        return sum(number * self.place(tensor) for tensor, number in self.places(strict).items())
 
     def tiles(self):
         """The steps of each loop: m as (first image, images, first row, rows, is not the image's first tile)."""
@@ -102,8 +106,8 @@ class Tiling:
         return end - min(first * x.stride[0], x.in_size[0])
 
 
-def least_traffic(layer, kind, capacity, side):
-    """The fewest words of any legal tiling (brute force), or None where no tiling fits."""
+def least_traffic(layer, kind, capacity, side, strict, twice=False):
+    """The fewest words of any legal tiling (brute force), or None where no tiling fits; ``twice``: X moves so often."""
     window = layer.kernel[0] * layer.kernel[1]
     ns = [n for n in range(1, layer.out_channels + 1) if n >= min(layer.out_channels, side)]
     cs = [c for c in range(1, layer.in_channels + 1) if c * window >= min(layer.in_channels * window, side)]
@@ -116,10 +120,46 @@ def least_traffic(layer, kind, capacity, side):
             spans = dict(zip("XWY", covered, strict=True))
             for n, c, (images, rows) in product(ns, cs, ms):
                 tiling = Tiling(layer, kind, order, spans, images=images, rows=rows, n=n, c=c)
-                if tiling.size() <= capacity:
-                    total = sum(traffic(tiling))
+                if tiling.size(strict) <= capacity:
+                    x, w, y = traffic(tiling)
+                    total = x * (1 + twice) + w + y
                     best = total if best is None else min(best, total)
     return best
+
+
+def least_cut_traffic(layer, kind, capacity, side, strict):
+    """The fewest words where columns and filter taps may also be cut into powers of two, or None where no tiling fits."""
+    best = None
+    powers = [[2**i for i in range(8) if 2**i < size] + [size] for size in (layer.out_size[1], *layer.kernel)]
+    for strips, down, along in product(*powers):
+        part = cut(layer, kind, strips, down, along)
+        twice = kind == "input gradient" and down * along > 1  # each part of the window adds to the same gradient
+        x = part.groups * part.batch * part.in_channels * part.in_size[0] * part.in_size[1]
+        y = part.groups * part.batch * part.out_channels * part.out_size[0] * part.out_size[1]
+        if best is not None and x * (1 + twice) + part.weight_words + y >= best:
+            continue  # not even if each tensor moves once
+        words = least_traffic(part, kind, capacity, side, strict, twice)
+        best = words if best is None or (words is not None and words < best) else best
+    return best
+
+
+def cut(layer, kind, strips, down, along):
+    """The layer as strips of its map and parts of its window: strips are images, parts are channels."""
+    taps = ceil(layer.kernel[0] / down), ceil(layer.kernel[1] / along)
+    (step, across), (apart_rows, apart) = layer.stride, layer.dilation
+    width, reach = ceil(layer.out_size[1] / strips), (taps[1] - 1) * apart + 1
+    own_rows, own = ceil(layer.in_size[0] / down), ceil(layer.in_size[1] / strips)  # all of the input belongs to some part
+    if kind == "input gradient":
+        in_cols, out_cols = own, min(layer.out_size[1], width + ceil(reach / across) - 1)
+    else:
+        in_cols, out_cols = min(layer.in_size[1], max(own, (width - 1) * across + reach)), width
+    in_rows = min(layer.in_size[0], max(own_rows, (layer.out_size[0] - 1) * step + (taps[0] - 1) * apart_rows + 1))
+    channels = layer.in_channels * down * along
+    return SimpleNamespace(
+        batch=layer.batch * strips, groups=layer.groups, in_channels=channels, out_channels=layer.out_channels,
+        in_size=(in_rows, in_cols), out_size=(layer.out_size[0], out_cols), kernel=taps, stride=layer.stride,
+        dilation=layer.dilation, weight_words=layer.groups * channels * layer.out_channels * taps[0] * taps[1],
+    )  # fmt: skip
 
 
 def traffic(tiling):

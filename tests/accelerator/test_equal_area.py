@@ -43,14 +43,14 @@ def area_by_hand(chip, *, averaging=False, memory_bytes=0, arrays=1, sram=1.0):
     """The area of a systolic design in square millimetres, from the numbers of the table alone."""
     unit = {k: v["value"] for k, v in tomllib.loads(files("adagp.accelerator").joinpath("data/area.toml").read_text()).items()}
     bits = 8 * chip.word_bytes
-    # An adder is as wide as a sum, 32 bits; the multiplier's area goes with the square of the width.
-    pe = unit["multiplier_32"] * bits**2 / 1024 + unit["adder_32"] + 80 * unit["register_bit"]
+    # An adder is as wide as a sum, 32 bits; the multiplier's area goes with the square of the width. A PE holds three words.
+    pe = unit["multiplier_32"] * bits**2 / 1024 + unit["adder_32"] + (3 * bits + 32) * unit["register_bit"]
     total = arrays * pe * chip.rows * chip.cols + sram * unit["sram_byte"] * (chip.buffer_bytes + memory_bytes)
     # Units beside the array: as many words as enter it in a cycle, and as many weights as DRAM delivers with four words each.
     rate = chip.dram_bytes_per_s / chip.clock_hz / chip.word_bytes
-    total += arrays * unit["unfolding_word"] * chip.rows + unit["update_word"] * rate / 4
+    total += (arrays * unit["unfolding_word"] * chip.rows + unit["update_word"] * rate / 4) * bits / 16
     if averaging:
-        total += chip.cols * (unit["adder_32"] + 32 * unit["register_bit"] + unit["pooling_word"])
+        total += chip.cols * (unit["adder_32"] + 32 * unit["register_bit"] + unit["pooling_word"] * bits / 16)
     return total / 1e6
 
 
@@ -105,8 +105,8 @@ def test_the_search_finds_what_simulating_every_array_finds(works, dataflow, buf
 def test_no_bound_of_the_search_exceeds_the_time_that_is_simulated(works):
     """Else the fastest array might be left out.
 
-    VGG13 pools, and has weights whose update takes longer than their prediction. In the last network columns are cut from 99
-    PEs on, which moves fewer words.
+    VGG13 pools, and has weights whose update takes longer than their prediction. In the last network a whole row fits up to
+    98 PEs only; since columns may be cut before, a longer side moves no fewer words.
     """
     cut = nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 128, 3, padding=1))
     wide = acc.workload(cut, torch.empty(128, 3, 112, 112, device="meta"))
@@ -122,7 +122,7 @@ def test_no_bound_of_the_search_exceeds_the_time_that_is_simulated(works):
                 cycles = [acc.simulate(work, design=design, hardware=array).cycles for work in networks]
                 assert (found[rows - 1, cols - 1] <= np.array(cycles) * (1 + 1e-9)).all(), (design.name, rows, cols)
     words = [acc.dram_traffic(wide.layers, replace(CHIP, rows=side, cols=64)).words.sum() for side in (98, 99)]
-    assert words[0] > 1.2 * words[1]
+    assert words[0] <= words[1]
 
 
 def test_a_chip_uses_no_more_than_its_area_and_the_table_says_what_simulate_says(works):

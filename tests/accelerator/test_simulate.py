@@ -103,6 +103,22 @@ def test_an_energy_table_needs_every_entry_and_every_source():
         acc.EnergyTable.from_dict("mine", good | {"rf": {"value": 1.0, "source": " "}})
 
 
+def test_a_published_energy_table_is_scaled_to_the_chips_words_and_an_own_one_is_not():
+    narrow, wide = (acc.Hardware(word_bytes=size, energy="horowitz-45nm") for size in (2, 4))
+    factors = wide.energy_table.prices / narrow.energy_table.prices
+    assert dict(zip(acc.LEVELS, factors, strict=True)) == {"mac": 4, "rf": 2, "noc": 2, "buffer": 2, "dram": 2}
+    own = acc.EnergyTable(name="mine", unit="pJ", mac=1.0, rf=1.0, noc=1.0, buffer=1.0, dram=1.0)
+    assert acc.Hardware(word_bytes=4, energy=own).energy_table is own
+
+
+@pytest.mark.parametrize(("dataflow", "fixed"), [("ws", 278.0 + 32 * 5.98), ("rs", 278.0)])
+def test_an_array_of_wider_words_has_larger_multipliers_and_registers(dataflow, fixed):
+    narrow, wide = (acc.area("baseline", acc.Hardware(word_bytes=size), dataflow)["PE array"] for size in (2, 4))
+    multiplier = 6350.0 / 4  # of 16 bits
+    pe = narrow * 1e6 / acc.Hardware().pes
+    assert wide * 1e6 / acc.Hardware().pes == pytest.approx(4 * multiplier + 2 * (pe - multiplier - fixed) + fixed)
+
+
 def test_every_constant_names_its_source():
     from adagp.accelerator._constants import read_table
 

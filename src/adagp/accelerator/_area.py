@@ -26,7 +26,8 @@ def area(
     Every design has a unit that updates weights and, if it is systolic, one that unfolds. ADA-GP's designs add one that pools,
     and an accumulator at the foot of each column, which averages outputs over the batch; "efficient" and "max" a memory, "max"
     a second array with its own unfolding. A unit of several words per cycle takes as many times the area of one
-    (``Hardware.unit_widths``). Control, wires between blocks and pads are left out of all designs alike.
+    (``Hardware.unit_widths``). Control, wires between blocks and pads are left out of all designs alike. The table is for words
+    of 16 bits: a multiplier grows with the square of their width, all else that holds or moves words in proportion.
 
     Args:
         sram: area of a byte of buffer or predictor memory, over that of the table.
@@ -38,15 +39,15 @@ def area(
     unit = {name: entry["value"] for name, entry in read_table("area.toml").items()}
     require_number("sram", sram, 1e6)
     unit["sram_byte"] *= sram
-    word = 8 * hardware.word_bytes
-    pe = unit["multiplier_32"] * (word / 32) ** 2 + unit["adder_32"]
+    wider = hardware.word_bytes / 2
+    pe = unit["multiplier_32"] * (wider / 2) ** 2 + unit["adder_32"]
     if dataflow == "rs":
-        pe += unit["scratchpad"] + unit["row_stationary_registers"] * unit["register_bit"]
+        pe += (unit["scratchpad"] + unit["row_stationary_registers"] * unit["register_bit"]) * wider
     else:
-        pe += unit["systolic_registers"] * unit["register_bit"]
+        pe += (unit["systolic_registers"] * wider + unit["sum_register"]) * unit["register_bit"]
     parts = {"PE array": pe * hardware.pes, "buffer": unit["sram_byte"] * hardware.buffer_bytes}
     widths = dict(zip(BESIDE, hardware.unit_widths, strict=True))
-    beside = {name: unit[f"{name}_word"] * width for name, width in widths.items()}
+    beside = {name: unit[f"{name}_word"] * wider * width for name, width in widths.items()}
     parts["update"] = beside["update"]
     if dataflow in SYSTOLIC:
         parts["unfolding"] = beside["unfolding"] * (1 + chosen.own_array)

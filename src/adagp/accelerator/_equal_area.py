@@ -30,7 +30,7 @@ from ._layer import predictor_layers
 from ._layer_table import LayerTable, passes
 from ._report import Report
 from ._simulate import simulate
-from ._tiling import IMPOSSIBLE, search, search_cut
+from ._tiling import IMPOSSIBLE, search_cut
 from ._workload import Workload
 
 if TYPE_CHECKING:
@@ -395,34 +395,22 @@ class _Bounds:
     def _traffic(self, tables: list[LayerTable], counted: Callable[[Hardware], np.ndarray]) -> dict[int, np.ndarray]:
         """Return the cycles that DRAM takes on square arrays, by side, up to the longest for which the buffer holds a tile.
 
-        On an array between two of them it takes no less than on the smaller. A longer side asks for larger tiles, which move no
-        fewer words, except where columns begin to be cut (see ``_tiling``); so these sides are among them.
+        On an array between two of them it takes no less than on the smaller: a longer side asks for larger tiles, which move no
+        fewer words.
 
         Args:
             tables: layers whose traffic is counted.
             counted: returns words for a chip. Axes: layer, component.
         """
         capacity = self.chip.buffer_bytes // self.chip.word_bytes
-
-        def whole(rows: np.ndarray, side: int) -> np.ndarray:
-            return search(rows, capacity, side)[:, 0] != IMPOSSIBLE
-
-        def turns(rows: np.ndarray, fit: int, cut: int) -> set[int]:
-            """Return the sides from which on columns are cut, where whole rows fit on ``fit`` and not on ``cut``."""
-            if not len(rows) or cut - fit == 1:
-                return {cut} if len(rows) else set()
-            middle = (fit + cut) // 2
-            fits = whole(rows, middle)
-            return turns(rows[fits], middle, cut) | turns(rows[~fits], fit, middle)
+        rows = np.unique(np.concatenate([passes(table).reshape(-1, passes(table).shape[-1]) for table in tables]), axis=0)
 
         def holds(side: int) -> bool:
-            return all(search_cut(row, capacity, side)[0] != IMPOSSIBLE for row in rows[~whole(rows, side)])
+            return bool((search_cut(rows, capacity, side)[:, 0] != IMPOSSIBLE).all())
 
-        rows = np.unique(np.concatenate([passes(table).reshape(-1, passes(table).shape[-1]) for table in tables]), axis=0)
-        rows = rows[~whole(rows, self.side)]  # the others fit on every array
         longest = self.side
         if not holds(longest):  # not even a single PE's is refused by the count, with its reason
             longest = max(1, bisect_left(range(1, self.side + 1), True, key=lambda side: not holds(side)))
-        sides = sorted({*_ANCHORS, *turns(rows, 0, self.side), longest})
+        sides = sorted({*_ANCHORS, longest})
         rate = self.chip.dram_words_per_cycle
         return {side: counted(replace(self.chip, rows=side, cols=side)) / rate for side in sides if side <= longest}

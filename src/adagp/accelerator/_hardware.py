@@ -49,6 +49,14 @@ class EnergyTable:
         """Energy of one access, in the order of LEVELS."""
         return np.array(attrgetter(*LEVELS)(self))
 
+    def with_words(self, factor: float) -> "EnergyTable":
+        """Return the table for words that are wider by a factor.
+
+        An access grows in proportion. A multiplication grows with the square, as the multiplier's area does (``area``).
+        """
+        wider = {level: getattr(self, level) * factor for level in LEVELS}
+        return replace(self, **wider | {"mac": self.mac * factor**2})
+
     @classmethod
     @cache
     def named(cls, name: str) -> "EnergyTable":
@@ -116,7 +124,8 @@ class Hardware:
     update: float | None = None
     """Weights per cycle that the update handles; None: as many as DRAM delivers."""
     energy: str | EnergyTable = "eyeriss-normalized"
-    """An energy table, or the name of one (``data/energy.toml``)."""
+    """An energy table for words of this size, or the name of a published one (``data/energy.toml``), which is for words of 16
+    bits and is scaled to this size."""
 
     def __post_init__(self) -> None:
         for name in UNITS:
@@ -140,7 +149,10 @@ class Hardware:
         Raises:
             UsageError: an unknown name.
         """
-        return self.energy if isinstance(self.energy, EnergyTable) else EnergyTable.named(self.energy)
+        if isinstance(self.energy, EnergyTable):
+            return self.energy
+        published = EnergyTable.named(self.energy)
+        return published if self.word_bytes == 2 else published.with_words(self.word_bytes / 2)
 
     @property
     def dram_words_per_cycle(self) -> float:

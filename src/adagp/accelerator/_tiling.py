@@ -13,16 +13,17 @@ and n, Y on m and n, so each tensor is independent of one loop. While that loop 
 moves once. Otherwise the tensor moves again in every turn of that loop, unless its place in the buffer covers the loops
 inside it in full: then it moves once, too. The written tensor comes back as a partial sum: f visits are 2f - 1 moves.
 
-Where no tile of whole rows fits, columns and filter taps are cut, too: strips of a map count as images, each with the columns
-that it shares with its neighbours, and parts of a window count as channels, each with its part of the input.
+Columns and filter taps may be cut, too, into powers of two: strips of a map count as images, each with the columns that it
+shares with its neighbours, and parts of a window count as channels, each with its part of the input.
 
 A tensor has one place in the buffer; those that change fastest have two, one in use and one being filled. The order of the
-loops is the software's choice, not the array's, so one search serves all dataflows. It is exact over all tilings of whole rows.
+loops is the software's choice, not the array's, so one search serves all dataflows. It covers all these tilings but some that
+have room only because a loop of one turn stands innermost.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import permutations, product
+from itertools import permutations
 from math import ceil, isqrt
 from typing import NamedTuple
 
@@ -81,48 +82,77 @@ def traffic_of(table: LayerTable, hardware: Hardware) -> Traffic:
 
 @once_a_shape
 def tilings(table: LayerTable, capacity: int, side: int) -> np.ndarray:
-    """Return what ``search`` finds for every pass. Axes: layer, pass, its columns."""
-    rows = passes(table).reshape(len(table) * len(PASSES), -1)
-    best = search(rows, capacity, side)
-    for failed in np.flatnonzero(best[:, 0] == IMPOSSIBLE):
-        best[failed] = search_cut(rows[failed], capacity, side)
+    """Return what ``search_cut`` finds for every pass. Axes: layer, pass, its columns."""
+    best = search_cut(passes(table).reshape(len(table) * len(PASSES), -1), capacity, side)
     return best.reshape(len(table), len(PASSES), -1)
 
 
-def search_cut(row: np.ndarray, capacity: int, side: int) -> np.ndarray:
-    """Return what ``search`` finds for one pass with its columns and its window cut, each into a power of two.
+def search_cut(shapes: np.ndarray, capacity: int, side: int) -> np.ndarray:
+    """Return what ``search`` finds for each pass, also with its columns and its window cut, each into a power of two.
 
-    The total is ``IMPOSSIBLE`` where nothing fits.
+    So a larger buffer never moves more words: it holds all tiles that a smaller one holds.
+    """
+    best = search(shapes, capacity, side)
+    cuts = [_cuts(row, most) for row, most in zip(shapes, best[:, 0].tolist(), strict=True)]
+    owner = np.repeat(np.arange(len(shapes)), [len(cut) for cut, _ in cuts])
+    if not len(owner):
+        return best
+    found = search(np.concatenate([cut for cut, _ in cuts]), capacity, side)
+    # Parts of a window meet in the same gradient of the input: what was written comes back to be added to.
+    again = np.concatenate([again for _, again in cuts]) & (found[:, 0] != IMPOSSIBLE)
+    found[again, 0] += found[again, 1]
+    found[again, 1] *= 2
+    owners, place = np.unique(owner, return_inverse=True)
+    kept = best[owners]
+    _keep_better(kept, place, list(found.T))
+    best[owners] = kept
+    return best
+
+
+def _cuts(row: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pass with its columns and its window cut, in each way that may move fewer words than ``most``.
 
     Args:
         row: fields of ``Passes`` up to ``written``.
+
+    Returns:
+        Rows of such fields; and of each whether what is written comes again.
     """
     batch, groups, ci, co, in_rows, in_cols, out_rows, out_cols, kh, kw, stride, dilation, across, apart, written = row.tolist()
-    shapes, parts = [], []
-    for strips, down, along in product(*(_powers(extent) for extent in (out_cols, kh, kw))):
-        rows, cols, width = ceil(kh / down), ceil(kw / along), ceil(out_cols / strips)
-        reach = (cols - 1) * apart + 1
-        if written == 0:  # a strip of the input's gradient takes more columns of the output's
-            x_cols, y_cols = ceil(in_cols / strips), min(out_cols, width + ceil(reach / across) - 1)
-        else:
-            x_cols, y_cols = min(in_cols, (width - 1) * across + reach), width
-        x_rows = in_rows if down == 1 else min(in_rows, (out_rows - 1) * stride + (rows - 1) * dilation + 1)
-        sizes = (x_rows, x_cols, out_rows, y_cols, rows, cols, stride, dilation, across, apart)
-        shapes.append((batch * strips, groups, ci * down * along, co, *sizes, written))
-        parts.append(down * along)
-    found = search(np.array(shapes, np.int64), capacity, side)
-    # Parts of a window meet in the same gradient of the input: what was written comes back to be added to.
-    again = (np.array(parts) > 1) & (written == 0) & (found[:, 0] != IMPOSSIBLE)
-    found[again, 0] += found[again, 1]
-    found[again, 1] *= 2
-    return found[np.argmin(found[:, 0])]
+    strips, down, along = (grid.ravel() for grid in np.meshgrid(*map(_powers, (out_cols, kh, kw)), indexing="ij"))
+    rows, cols, width = -(-kh // down), -(-kw // along), -(-out_cols // strips)
+    reach = (cols - 1) * apart + 1
+    if written == 0:  # a strip of the input's gradient takes more columns of the output's
+        x_cols, y_cols = -(-in_cols // strips), np.minimum(out_cols, width + -(-reach // across) - 1)
+    else:  # rows and columns that no tap meets belong to some part, so that all of the input moves, as without cuts
+        x_cols, y_cols = np.minimum(in_cols, np.maximum((width - 1) * across + reach, -(-in_cols // strips))), width
+    x_rows = np.minimum(in_rows, np.maximum((out_rows - 1) * stride + (rows - 1) * dilation + 1, -(-in_rows // down)))
+    fields = (
+        batch * strips, groups, ci * down * along, co, x_rows, x_cols, out_rows, y_cols, rows, cols, stride, dilation, across,
+        apart, written,
+    )  # fmt: skip
+    shapes = np.stack(np.broadcast_arrays(*fields), -1).astype(np.int64)
+    again = (down * along > 1) & (written == 0)
+    once = _once(Passes.of(shapes))
+    least = sum(once) * groups + once[0] * groups * again
+    may = (strips * down * along > 1) & (least < most)
+    return shapes[may], again[may]
+
+
+def _once(p: "Passes") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the words of X, W and Y of a group."""
+    return (
+        p.batch * p.in_channels * p.in_rows * p.in_cols,
+        p.out_channels * p.in_channels * p.window,
+        p.batch * p.out_channels * p.out_rows * p.out_cols,
+    )
 
 
 def least_words(row: np.ndarray, side: int) -> int:
     """Return the words of the smallest buffer in which ``search_cut`` finds a tiling."""
 
     def fits(capacity: int) -> bool:
-        return search_cut(row, capacity, side)[0] != IMPOSSIBLE
+        return search_cut(row[None], capacity, side)[0, 0] != IMPOSSIBLE
 
     most = 1
     while not fits(most):
