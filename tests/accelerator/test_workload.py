@@ -103,6 +103,21 @@ def test_only_what_pooling_leaves_is_handed_on():
     assert work.with_batch(6) == acc.workload(Net(), torch.empty(6, 4, 8, 8))
 
 
+@pytest.mark.parametrize("returned", [lambda y: y, lambda y: {"features": [F.relu(y)]}], ids=["itself", "after ReLU"])
+def test_an_output_that_is_returned_is_handed_on_whole(returned):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+
+        def forward(self, x):
+            y = self.a(x)
+            return F.max_pool2d(self.b(F.max_pool2d(y, 2)), 2), returned(y)
+
+    layers = acc.workload(Net(), torch.empty(2, 3, 8, 8)).layers
+    assert [layer.handed_words for layer in layers] == [2 * 8 * 8 * 8, 2 * 8 * 2 * 2]
+
+
 def test_a_forward_that_fails_is_reported_with_the_example():
     with pytest.raises(UsageError, match=r"forward pass of Linear fails on the example \(2, 3\) torch.float32: "):
         acc.workload(nn.Linear(4, 4), torch.empty(2, 3))
