@@ -249,7 +249,8 @@ def test_a_hardware_files_fields_reach_the_simulation(folder):
         ('[energy]\nmac = { value = 1, source = "x" }', "energy table 'my.toml' has no entry 'rf'"),
         ('[designs.low]', "designs.low has the name of a built-in design"),
         ('[designs.x]\nown_array = { value = 1, source = "x" }', "designs.x.own_array must be true or false, got 1"),
-        ('[designs.x]\npredictor_memory_bytes = { value = -1, source = "x" }', "must be a whole number of at least 0, got -1"),
+        ('[designs.x]\npredictor_memory_bytes = { value = -1, source = "x" }', "from 0 to 1,125,899,906,842,624, got -1"),
+        (f'[designs.x]\npredictor_memory_bytes = {{ value = {10**20}, source = "x" }}', f"842,624, got {10**20}"),
     ],
 )  # fmt: skip
 def test_a_damaged_hardware_file_is_refused_by_field(folder, text, words):
