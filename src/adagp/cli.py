@@ -413,6 +413,8 @@ def write_or_simulate_rtl(
         shown = {name: _percents(value) if isinstance(value, list) else value for name, value in trained.items()}
         tell(json.dumps(trained) if as_json else "\n".join(f"{name:15} {value}" for name, value in shown.items()))
         return
+    if design != "efficient" and not verilog:
+        raise UsageError(f"--design goes with --verilog, got {short(design)}; designs compute a product alike, so leave it out")
     facts: dict[str, object] = {"rows": rows, "cols": cols}
     if verilog:
         unit = rtl.unit(design, rows=rows, cols=cols)
