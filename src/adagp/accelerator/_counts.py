@@ -11,8 +11,8 @@ import numpy as np
 
 from .._errors import require_whole, unknown
 from ._hardware import MOST_PES, Hardware
-from ._layer import Convolution
-from ._layer_table import MOST, LayerTable, convolutions, once_a_shape
+from ._layer import MOST, Convolution
+from ._layer_table import LayerTable, convolutions, once_a_shape
 from ._row_stationary import row_stationary
 
 SYSTOLIC = ("ws", "os", "is")

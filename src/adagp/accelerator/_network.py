@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import UsageError, require_whole, unknown
 from .._imported import imported
-from ._layer import LayerShape
-from ._layer_table import MOST
+from ._layer import MOST, LayerShape
 from ._onnx import read_onnx
 from ._topology import read_topology
 from ._workload import MOST_SAMPLES, Workload
