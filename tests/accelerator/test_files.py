@@ -115,11 +115,29 @@ def test_a13_more_columns_are_read_or_named(folder):
         ("a, 8, 9, 3, 3, 4, 8, 2, 2:4,", "line 2: sparsity '2:4' is not modelled"),
         ("a, 8, 9, 3, 3, 4, 8, 2, 0.5,", "line 2: sparsity '0.5' is not modelled", "Sparsity"),
         ("a, 8, 9, 3, 3, 4, 8, 2, 2,", "line 2: the column 'Dilation' is not modelled; leave it out", "Dilation"),
+        ("a, 8, 9, 3, 3, 4, 8, 2, same,", "line 2: the column 'Padding' is not modelled; leave it out", "Padding"),
         ("a, 8, 9, 3, 3, 4, 8, 2, 2,", "line 2: expected a name and 7 sizes"),
         ("a, 8, 9, 3, 3, 4, 8, 2, 2,\nb, 8, 9, 3, 3, 4, 8, 2, 3,", "layers of batch 2 and of batch 3; give all", "Batch"),
     ):
         with pytest.raises(UsageError, match=words):
             read(line, *titles)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Layer, M, K, N,\na, 2, 3, 4,", "line 1: expected the columns M, N, K in this order, got 'K' for N"),
+        (
+            HEAD.replace("Channels, Num Filter", "Num Filter, Channels") + "a, 8, 9, 3, 3, 4, 8, 2,",
+            "input height, .* in this order, got 'Num Filter' for channels",
+        ),
+        ("Layer, M, N, K, batch size, batch 8\na, 16, 3, 4, 2,", "line 2: the batch is 2, but 8 in the heading"),
+    ],
+)
+def test_a_heading_that_says_something_else_is_refused(folder, text, words):
+    (folder / "net.csv").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        acc.read_topology(folder / "net.csv")
 
 
 def test_a14_endings_in_capitals_and_a_mark_of_byte_order_are_read(folder, capsys):
