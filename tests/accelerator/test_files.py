@@ -336,6 +336,8 @@ def test_what_is_exported_from_the_command_line_can_be_simulated(folder, capsys)
         ("simulate nets.csv --dataset imagenet", "--dataset imagenet goes with a model's name; nets.csv brings its own shapes"),
         ("simulate vgg13 --input 2,3", "--input goes with package.module:attribute; vgg13 brings its own shapes"),
         ("simulate users_nets:build --input 2,x", "an input is sizes above 0 with commas"),
+        ("simulate users_nets:build --input 4_0,8", "8,3,64,64 or 8,77:int; got '4_0,8'"),
+        ("simulate users_nets:build --input 4,\u0668", "8,3,64,64 or 8,77:int; got '4,\u0668'"),
         ("simulate users_nets:build --input 2,3", "the forward pass of Sequential fails on the example (2, 3)"),
         ("simulate users_nets:gone --input 2,3", "cannot build users_nets:gone: AttributeError: "),
         ("simulate users_nets:NETS --input 2,3", "cannot build users_nets:NETS: "),

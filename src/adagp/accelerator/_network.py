@@ -16,7 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._errors import UsageError, require_whole, unknown
+from .._errors import UsageError, as_whole, require_whole, unknown
 from .._imported import imported
 from ._layer import MOST, LayerShape
 from ._onnx import read_onnx
@@ -179,11 +179,8 @@ def _example(text: str) -> "Tensor":
     import torch
 
     sizes, _, kind = text.partition(":")
-    try:
-        shape = [int(size) for size in sizes.split(",")]
-    except ValueError:
-        shape = []
-    if not shape or min(shape) < 1 or kind not in ("", "float", "int"):
+    shape = [as_whole(size.strip()) for size in sizes.split(",")]
+    if not all(shape) or kind not in ("", "float", "int"):
         raise UsageError(f"an input is sizes above 0 with commas, such as 8,3,64,64 or 8,77:int; got {text!r}")
     if prod(shape) > MOST:
         raise UsageError(f"an input holds at most {MOST:.3g} numbers, got {text!r}")
