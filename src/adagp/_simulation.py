@@ -188,7 +188,7 @@ def explore(
         done = (
             f"{len(table)} simulations in {out}\n"
             f"fastest against its baseline: {best['model']}, {best['dataflow']}, {best['design']}, batch {best['batch']}, "
-            f"{best['rows']}x{best['cols']} PEs: {best['speedup']:.3f}x, energy saving {best['energy_saving']:.1%}"
+            f"{best['rows']}x{best['cols']} PEs: {best['speedup']:.3f}x, energy saving {best['energy_saving']:z.1%}"
         )
     if out:
         _write(out, as_csv(table))

@@ -33,6 +33,7 @@ def test_the_ladder_bounds_the_speedup(work):
 def test_the_baseline_design_is_the_baseline(work):
     report = acc.simulate(work, design="baseline")
     assert report.speedup == 1 and report.energy_saving == 0
+    assert "DRAM accesses  +0.0%" in str(report)  # no minus before what is 0
 
 
 def test_the_frame_holds_all_of_the_energy(work):
