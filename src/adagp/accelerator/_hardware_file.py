@@ -82,7 +82,7 @@ def read_hardware(path: str | Path) -> HardwareFile:
         for key, entry in entries.items():
             kind, unit = _DESIGN_FIELDS[key]
             found[key] = value = _value(path, f"designs.{name}.{key}", entry, unit)
-            if type(value) is not kind or not 0 <= value <= MOST_BYTES:
+            if type(value) is not kind or (isinstance(value, int) and not 0 <= value <= MOST_BYTES):
                 what = "true or false" if kind is bool else f"a whole number from 0 to {MOST_BYTES:,}"
                 raise UsageError(f"{path}: designs.{name}.{key} must be {what}, got {short(value)}")
         if not found.get("predictor") and any(found.values()):
