@@ -105,6 +105,19 @@ def test_scenes_are_drawn_with_the_boxes_that_they_have():
     assert [len(axes.patches) for axes in figure.axes] == boxes.groupby("image").size().tolist()
 
 
+def test_an_exploration_of_several_networks_shows_geometric_means_and_says_so():
+    rows = [("a", 8, 2.0, 0.5), ("b", 8, 0.5, -1.0), ("b", 4, 3.0, 0.25)]  # both make 1 and 0 at batch 8
+    table = pd.DataFrame(rows, columns=["model", "batch", "speedup", "energy_saving"]).assign(
+        rows=2, cols=3, dataflow="ws", design="low"
+    )
+    figure, data = figures.explored(table)
+    assert np.allclose(data[["batch", "speedup", "energy_saving"]], [(8, 1, 0), (4, 3, 0.25)])
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["2x3 PEs, batch 8\ngeometric mean of 2 networks", "2x3 PEs, batch 4\nb"]
+    (alone,) = figures.explored(table[table["batch"] == 4])[0].axes
+    assert alone.get_title(loc="left") == "2x3 PEs, batch 4"
+
+
 def test_a_model_with_several_data_sets_counts_once_in_a_mean_over_models():
     rows = [("a", 1.0), ("a", 2.0), ("a", 3.0), ("b", 4.0)]
     frames = [

@@ -75,6 +75,11 @@ def require_number(name: str, value: Any, most: float, *, zero: bool = False) ->
         raise UsageError(f"{name} must be a number {'from 0' if zero else 'above 0 and'} up to {most:g}, got {short(value)}")
 
 
+def as_whole(text: str) -> int:
+    """Return the whole number above 0 that a text is; 0 for any other text, such as "4_0", or one of over 300 digits."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 300 else 0
+
+
 def short(value: object) -> str:
     """Return a value as Python writes it, on one line and cut to a length that an error can show."""
     try:

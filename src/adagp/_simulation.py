@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._errors import UsageError, short, unknown
+from ._errors import UsageError, as_whole, short, unknown
 from ._escape import as_csv, say, tell
 from ._progress import progress
 
@@ -188,7 +188,7 @@ def explore(
         done = (
             f"{len(table)} simulations in {out}\n"
             f"fastest against its baseline: {best['model']}, {best['dataflow']}, {best['design']}, batch {best['batch']}, "
-            f"{best['rows']}x{best['cols']} PEs: {best['speedup']:.3f}x, energy saving {best['energy_saving']:.1%}"
+            f"{best['rows']}x{best['cols']} PEs: {best['speedup']:.3f}x, energy saving {best['energy_saving']:z.1%}"
         )
     if out:
         _write(out, as_csv(table))
@@ -374,16 +374,18 @@ def _sizes(texts: list[str]) -> dict[str, int]:
 
 
 def _whole(option: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not text.strip("0") or len(text) > 15:
+    if not (number := as_whole(text)) or len(text) > 15:
         raise UsageError(f"{option} takes whole numbers above 0, got {short(text)}")
-    return int(text)
+    return number
 
 
 def _number(option: str, text: str) -> float:
     try:
-        return float(text)
+        if text.isascii() and "_" not in text:
+            return float(text)
     except ValueError:
-        raise UsageError(f"{option} takes numbers above 0 with commas, such as 1.16,4.5; got {short(text)}") from None
+        pass
+    raise UsageError(f"{option} takes numbers above 0 with commas, such as 1.16,4.5; got {short(text)}")
 
 
 def _array(text: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import _processes, _simulation
-from ._errors import EXTRAS, MissingExtraError, UsageError, count, reason, require, require_whole, short, unknown
+from ._errors import EXTRAS, MissingExtraError, UsageError, as_whole, count, reason, require, require_whole, short, unknown
 from ._escape import say, tell
 from ._files import MOST_DIGITS, parse_yaml
 from ._progress import duration, progress
@@ -413,6 +413,8 @@ def write_or_simulate_rtl(
         shown = {name: _percents(value) if isinstance(value, list) else value for name, value in trained.items()}
         tell(json.dumps(trained) if as_json else "\n".join(f"{name:15} {value}" for name, value in shown.items()))
         return
+    if design != "efficient" and not verilog:
+        raise UsageError(f"--design goes with --verilog, got {short(design)}; designs compute a product alike, so leave it out")
     facts: dict[str, object] = {"rows": rows, "cols": cols}
     if verilog:
         unit = rtl.unit(design, rows=rows, cols=cols)
@@ -499,11 +501,10 @@ def _percents(shares: list[float]) -> str:
 
 
 def _sizes(text: str) -> tuple[int, int, int]:
-    try:
-        m, n, k = (int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--gemm takes three integers M,N,K, e.g. 7,11,13, got {short(text)}") from None
-    return m, n, k
+    sizes = [as_whole(part.strip()) for part in text.split(",")]
+    if len(sizes) != 3 or not all(sizes):
+        raise UsageError(f"--gemm takes three whole numbers above 0, M,N,K, e.g. 7,11,13, got {short(text)}")
+    return sizes[0], sizes[1], sizes[2]
 
 
 def _seconds(text: str) -> float:

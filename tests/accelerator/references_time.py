@@ -10,7 +10,7 @@ def two_arrays(jobs):
     return max(first_free, second_free)
 
 
-def pipeline(scheme, stages, micro_batches, forward, backward, predictor, batches):
+def pipeline(scheme, stages, micro_batches, forward, backward, predictor, forward_alone, batches):
     """Makespan. Tasks are (batch, direction, stage, kind, micro-batch); each has a list of tasks that must be done before."""
     ways = 2 if scheme == "chimera" else 1
     micros = range(micro_batches // ways)
@@ -53,7 +53,8 @@ def pipeline(scheme, stages, micro_batches, forward, backward, predictor, batche
             if ready:
                 task = min(ready, key=lambda t: (t[0], urgency.index(t[3]), t[4], t[1]))
                 del waiting[task]
-                running[device] = now + time[task[3]][task[2]], task
+                times = forward_alone if task[3] == "forward" and batches[task[0]] == "G" else time[task[3]]
+                running[device] = now + times[task[2]], task
         now = min(end for end, _ in running.values())
         for device in [device for device, (end, _) in running.items() if end == now]:
             done.add(running.pop(device)[1])

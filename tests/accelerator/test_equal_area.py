@@ -274,6 +274,7 @@ def test_the_command_prints_the_comparison_in_80_columns_and_writes_it(folder, c
     [
         ("net.csv --equal-area --area 0.3", "an area of 0.3 mm2 holds no design, expected at least 0.717 mm2"),
         ("net.csv --equal-area --area 1,x", "--area takes numbers above 0 with commas, such as 1.16,4.5; got 'x'"),
+        ("net.csv --equal-area --area 1,4_0", "--area takes numbers above 0 with commas, such as 1.16,4.5; got '4_0'"),
         ("net.csv --equal-area --area -1", "an area in mm2 must be a number above 0"),
         ("net.csv --equal-area --area ,", "--area takes one or more words with commas between them, got ','"),
         ("vgg12 --equal-area", "unknown model 'vgg12'"),

@@ -115,11 +115,29 @@ def test_a13_more_columns_are_read_or_named(folder):
         ("a, 8, 9, 3, 3, 4, 8, 2, 2:4,", "line 2: sparsity '2:4' is not modelled"),
         ("a, 8, 9, 3, 3, 4, 8, 2, 0.5,", "line 2: sparsity '0.5' is not modelled", "Sparsity"),
         ("a, 8, 9, 3, 3, 4, 8, 2, 2,", "line 2: the column 'Dilation' is not modelled; leave it out", "Dilation"),
+        ("a, 8, 9, 3, 3, 4, 8, 2, same,", "line 2: the column 'Padding' is not modelled; leave it out", "Padding"),
         ("a, 8, 9, 3, 3, 4, 8, 2, 2,", "line 2: expected a name and 7 sizes"),
         ("a, 8, 9, 3, 3, 4, 8, 2, 2,\nb, 8, 9, 3, 3, 4, 8, 2, 3,", "layers of batch 2 and of batch 3; give all", "Batch"),
     ):
         with pytest.raises(UsageError, match=words):
             read(line, *titles)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Layer, M, K, N,\na, 2, 3, 4,", "line 1: expected the columns M, N, K in this order, got 'K' for N"),
+        (
+            HEAD.replace("Channels, Num Filter", "Num Filter, Channels") + "a, 8, 9, 3, 3, 4, 8, 2,",
+            "input height, .* in this order, got 'Num Filter' for channels",
+        ),
+        ("Layer, M, N, K, batch size, batch 8\na, 16, 3, 4, 2,", "line 2: the batch is 2, but 8 in the heading"),
+    ],
+)
+def test_a_heading_that_says_something_else_is_refused(folder, text, words):
+    (folder / "net.csv").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        acc.read_topology(folder / "net.csv")
 
 
 def test_a14_endings_in_capitals_and_a_mark_of_byte_order_are_read(folder, capsys):
@@ -249,7 +267,8 @@ def test_a_hardware_files_fields_reach_the_simulation(folder):
         ('[energy]\nmac = { value = 1, source = "x" }', "energy table 'my.toml' has no entry 'rf'"),
         ('[designs.low]', "designs.low has the name of a built-in design"),
         ('[designs.x]\nown_array = { value = 1, source = "x" }', "designs.x.own_array must be true or false, got 1"),
-        ('[designs.x]\npredictor_memory_bytes = { value = -1, source = "x" }', "must be a whole number of at least 0, got -1"),
+        ('[designs.x]\npredictor_memory_bytes = { value = -1, source = "x" }', "from 0 to 1,125,899,906,842,624, got -1"),
+        (f'[designs.x]\npredictor_memory_bytes = {{ value = {10**20}, source = "x" }}', f"842,624, got {10**20}"),
     ],
 )  # fmt: skip
 def test_a_damaged_hardware_file_is_refused_by_field(folder, text, words):
@@ -317,6 +336,8 @@ def test_what_is_exported_from_the_command_line_can_be_simulated(folder, capsys)
         ("simulate nets.csv --dataset imagenet", "--dataset imagenet goes with a model's name; nets.csv brings its own shapes"),
         ("simulate vgg13 --input 2,3", "--input goes with package.module:attribute; vgg13 brings its own shapes"),
         ("simulate users_nets:build --input 2,x", "an input is sizes above 0 with commas"),
+        ("simulate users_nets:build --input 4_0,8", "8,3,64,64 or 8,77:int; got '4_0,8'"),
+        ("simulate users_nets:build --input 4,\u0668", "8,3,64,64 or 8,77:int; got '4,\u0668'"),
         ("simulate users_nets:build --input 2,3", "the forward pass of Sequential fails on the example (2, 3)"),
         ("simulate users_nets:gone --input 2,3", "cannot build users_nets:gone: AttributeError: "),
         ("simulate users_nets:NETS --input 2,3", "cannot build users_nets:NETS: "),

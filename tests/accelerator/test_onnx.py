@@ -80,6 +80,16 @@ def test_a_convolutional_network_has_the_layers_of_its_trace(save):
     assert acc.simulate(work, epochs=20).speedup == acc.simulate(known, epochs=20).speedup
 
 
+@pytest.mark.parametrize(("outputs", "words"), [(("y",), 2 * 8 * 2 * 2), (("y", "r"), 2 * 8 * 4 * 4)])
+def test_an_output_of_the_network_is_handed_on_whole(save, outputs, words):
+    nodes = [
+        node("Conv", ["x", "w"], ["a"]), node("Relu", ["a"], ["r"]),
+        node("MaxPool", ["r"], ["y"], kernel_shape=[2, 2], strides=[2, 2]),
+    ]  # fmt: skip
+    (layer,) = acc.read_onnx(save(nodes, [("x", [2, 3, 4, 4])], [weight("w", 8, 3, 1, 1)], outputs)).layers
+    assert layer.handed_words == words
+
+
 @pytest.mark.parametrize(
     ("module", "shape", "kind", "settings"),
     [

@@ -1,8 +1,10 @@
 import itertools
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from adagp import accelerator as acc
 from adagp._errors import UsageError
@@ -75,15 +77,51 @@ def test_a_schedule_is_physical(scheme, half, pairs, batches, f, b):
     ("change", "message"),
     [
         ({"scheme": "x"}, "unknown pipeline 'x'"),
-        ({"micro_batches": 0}, "must be 1 or more, got 4 and 0"),
+        ({"micro_batches": 0}, "micro_batches must be a whole number from 1 to 10,000, got 0"),
+        ({"stages": 2.0}, "stages must be a whole number from 1 to 10,000, got 2.0"),
         ({"batches": "BX"}, "word of B and G"),
-        ({"forward": -1}, "forward must be 0 or more, got -1"),
+        ({"forward": -1}, "forward must be a finite number from 0 on, or one for each stage, got -1"),
+        ({"predictor": float("nan")}, "predictor must be a finite number from 0 on, or one for each stage, got nan"),
+        ({"backward": "long"}, "backward must be a finite number from 0 on, or one for each stage, got 'long'"),
+        ({"forward": [1, 2]}, r"forward must be one number or 4, one for each stage, got \[1, 2\]"),
+        ({"stages": None, "forward": [1, 2], "backward": [1, 2, 3]}, "forward must be one number or 3, one for each stage"),
         ({"scheme": "chimera", "micro_batches": 3}, "chimera needs even"),
     ],
 )
 def test_bad_input_is_named(change, message):
     with pytest.raises(UsageError, match=message):
         acc.pipeline(**({"scheme": "gpipe", "stages": 4, "micro_batches": 4, "forward": 1, "backward": 2} | change))
+
+
+@pytest.mark.parametrize("change", [{"micro_batches": 0}, {"stages": -3}, {"epochs": 0}, {"batches_per_epoch": 0}])
+def test_bad_numbers_of_a_training_are_named(change):
+    with pytest.raises(UsageError, match=f"{next(iter(change))} must be a whole number from 1 to "):
+        acc.simulate_pipeline(acc.workload("vgg13"), **change)
+
+
+def test_nobody_waits_where_nothing_takes_time():
+    assert acc.pipeline("gpipe", stages=2, micro_batches=1, forward=0, backward=0).bubble == 0
+
+
+@pytest.mark.parametrize("bandwidth", [2e8, 2e10])
+@pytest.mark.parametrize("design", ["baseline", "low", "efficient", "max"])
+def test_one_stage_and_one_micro_batch_are_one_accelerator(design, bandwidth):
+    # Only pooling follows the convolutions, so a Phase-GP batch writes a sixteenth of their outputs.
+    net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.MaxPool2d(4), nn.Conv2d(16, 8, 3), nn.Flatten(), nn.Linear(288, 9))
+    settings = {"design": design, "hardware": acc.Hardware(dram_bytes_per_s=bandwidth), "batches_per_epoch": 391}
+    work = acc.workload(net, torch.empty(8, 3, 32, 32))
+    alone = acc.simulate(work, **settings)
+    piped = acc.simulate_pipeline(work, scheme="gpipe", stages=1, micro_batches=1, **settings)
+    assert (piped.cycles, piped.baseline_cycles) == pytest.approx((alone.cycles, alone.baseline_cycles), rel=1e-12)
+
+
+def test_a_stage_of_frozen_layers_predicts_nothing():
+    # The sums of its times with and without 0 for a prediction differ in the last digit here.
+    net = nn.Sequential(*(nn.Conv2d(5, 5, 3, padding=1) for _ in range(10)), nn.Linear(8, 7))
+    net[:-1].requires_grad_(False)
+    work, slow = acc.workload(net, torch.empty(4, 5, 8, 8)), acc.Hardware(dram_bytes_per_s=3e6)
+    report = acc.simulate_pipeline(work, scheme="gpipe", stages=2, micro_batches=1, design="low", hardware=slow)
+    assert {t.end - t.start for t in report.group.tasks if t.kind == "predictor" and t.stage == 0} == {0}
 
 
 def test_a_pipeline_without_a_predictor_is_its_own_baseline():

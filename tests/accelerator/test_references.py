@@ -66,9 +66,12 @@ def test_a_batch_in_which_some_layers_go_backward_lies_between_the_phases():
 def test_a_pipelines_schedule_equals_its_simulation(scheme, half, pairs, batches, data):
     stages, micro = 2 * half, 2 * pairs
     per_stage = st.lists(st.integers(1, 6), min_size=stages, max_size=stages)
-    forward, backward, predictor = (data.draw(per_stage) for _ in range(3))
-    run = acc.pipeline(scheme, micro_batches=micro, forward=forward, backward=backward, predictor=predictor, batches=batches)
-    assert run.makespan == references_time.pipeline(scheme, stages, micro, forward, backward, predictor, batches)
+    forward, backward, predictor, alone = (data.draw(per_stage) for _ in range(4))
+    run = acc.pipeline(
+        scheme, micro_batches=micro, forward=forward, backward=backward, predictor=predictor, forward_alone=alone,
+        batches=batches,
+    )  # fmt: skip
+    assert run.makespan == references_time.pipeline(scheme, stages, micro, forward, backward, predictor, alone, batches)
 
 
 @given(times, st.integers(1, 7))

@@ -33,6 +33,7 @@ def test_the_ladder_bounds_the_speedup(work):
 def test_the_baseline_design_is_the_baseline(work):
     report = acc.simulate(work, design="baseline")
     assert report.speedup == 1 and report.energy_saving == 0
+    assert "DRAM accesses  +0.0%" in str(report)  # no minus before what is 0
 
 
 def test_the_frame_holds_all_of_the_energy(work):
@@ -81,6 +82,34 @@ def test_an_epoch_has_a_batch_for_every_sample(work):
 def test_a_buffer_too_small_for_one_tile_is_refused_by_name(work):
     with pytest.raises(UsageError, match="buffer_bytes 64 holds no tile of layer '0'"):
         acc.simulate(work, hardware=acc.Hardware(buffer_bytes=64))
+
+
+def test_a_schedule_whose_batches_are_all_dropped_is_refused(work):
+    only_gp = LadderSchedule(warm_up_epochs=0, rungs=(), final=(1, 0))
+    assert acc.simulate(work, schedule=only_gp, method="coast").speedup > 1
+    with pytest.raises(UsageError, match="drops every batch of this schedule; give a schedule with batches of Phase BP"):
+        acc.simulate(work, schedule=only_gp, method="skip")
+
+
+@pytest.mark.parametrize(
+    ("call", "empty"),
+    [
+        (lambda work: acc.simulate_all([]), "workloads"), (lambda work: acc.explore([]), "workloads"),
+        (lambda work: acc.explore([work], batches=[]), "batches"), (lambda work: acc.explore([work], arrays=[]), "arrays"),
+        (lambda work: acc.explore([work], dataflows=[]), "dataflows"), (lambda work: acc.sensitivity([]), "workloads"),
+        (lambda work: acc.explore([work], designs=[]), "designs"), (lambda work: acc.unit_sensitivity([work], []), "words"),
+        (lambda work: acc.backward_work([]), "workloads"), (lambda work: acc.compare_methods([work], []), "methods"),
+    ],
+)  # fmt: skip
+def test_nothing_to_simulate_is_named(work, call, empty):
+    with pytest.raises(UsageError, match=f"{empty} must have at least one entry, got none"):
+        call(work)
+
+
+@pytest.mark.parametrize(("name", "value"), [("backward", -1), ("backward", float("nan")), ("epochs", 0)])
+def test_a_bound_takes_numbers_in_their_range(name, value):
+    with pytest.raises(UsageError, match=f"{name} must be a .*, got {value}"):
+        acc.ladder_bound(**{name: value})
 
 
 @pytest.mark.parametrize("field", ["rows", "cols", "buffer_bytes", "word_bytes", "clock_hz", "dram_bytes_per_s"])

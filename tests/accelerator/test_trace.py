@@ -185,6 +185,39 @@ def test_a5_another_batch_is_another_trace(how):
     assert counted(many) == counted_by_torch(make(), torch.zeros(12, *shape))
 
 
+NESTED = {
+    "a list": lambda: Net(lambda net, x, given: net.a(x) + net.b(given[0]), a=nn.Linear(6, 6), b=nn.Linear(6, 6)),
+    "a dictionary": lambda: Net(lambda net, x, given: net.a(x + given["m"][1]), a=nn.Linear(6, 6)),
+}
+
+
+@pytest.mark.parametrize("how", NESTED)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a5_tensors_in_lists_and_dictionaries_are_arguments_too(how, device):
+    def example(batch, device):
+        m = torch.zeros(batch, 4, 6, device=device)
+        return torch.zeros_like(m), [m] if how == "a list" else {"m": (m, m)}
+
+    def right(batch):
+        return counted_by_torch(NESTED[how](), *example(batch, "cpu"))
+
+    work = acc.workload(NESTED[how](), example(2, device))
+    assert (counted(work), counted(work.with_batch(5))) == (right(2), right(5))
+
+
+def test_a12_values_in_a_dictionary_are_copied_too():
+    given = torch.ones(2, 6)
+    module = Net(lambda net, d: net.a(d["m"].add_(1)) if d["m"].max().item() > 0 else 0, a=nn.Linear(6, 6))
+    assert acc.workload(module, {"m": given}).macs("forward") == 2 * 6 * 6 and given.max() == 1
+
+
+def test_messages_show_shapes_of_tensors_in_lists_and_no_numbers():
+    module = Net(lambda net, x, given: net.a(given["m"][0]), a=nn.Linear(5, 4))
+    words = r"on the example \(2, 6\) torch.float32, \{'m': \[\(2, 3\) torch.float64\]\}: mat1 and mat2"
+    with pytest.raises(UsageError, match=words):
+        acc.workload(module, (torch.zeros(2, 6), {"m": [torch.zeros(2, 3, dtype=torch.float64)]}))
+
+
 def masked(net, x):
     return net.a(x).masked_fill(torch.tril(torch.ones(6, 6)) == 0, -1e9) @ x
 

@@ -120,6 +120,8 @@ def test_the_area_of_a_unit_is_its_synthesis_scaled_and_as_many_as_words_per_cyc
                 else:
                     assert parts[name] == pytest.approx(size, rel=1e-4)
     assert "unfolding" not in acc.area("low", dataflow="rs") and "update" in acc.area("baseline", dataflow="rs")
+    with pytest.raises(UsageError, match="unknown dataflow 'WS'; choose from: is, os, rs, ws"):
+        acc.area("max", dataflow="WS")
 
 
 def test_the_units_alone_make_up_most_of_the_extension_that_was_synthesized_as_a_whole():

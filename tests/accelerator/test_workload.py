@@ -103,6 +103,21 @@ def test_only_what_pooling_leaves_is_handed_on():
     assert work.with_batch(6) == acc.workload(Net(), torch.empty(6, 4, 8, 8))
 
 
+@pytest.mark.parametrize("returned", [lambda y: y, lambda y: {"features": [F.relu(y)]}], ids=["itself", "after ReLU"])
+def test_an_output_that_is_returned_is_handed_on_whole(returned):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+
+        def forward(self, x):
+            y = self.a(x)
+            return F.max_pool2d(self.b(F.max_pool2d(y, 2)), 2), returned(y)
+
+    layers = acc.workload(Net(), torch.empty(2, 3, 8, 8)).layers
+    assert [layer.handed_words for layer in layers] == [2 * 8 * 8 * 8, 2 * 8 * 2 * 2]
+
+
 def test_a_forward_that_fails_is_reported_with_the_example():
     with pytest.raises(UsageError, match=r"forward pass of Linear fails on the example \(2, 3\) torch.float32: "):
         acc.workload(nn.Linear(4, 4), torch.empty(2, 3))
@@ -111,6 +126,11 @@ def test_a_forward_that_fails_is_reported_with_the_example():
 def test_a_module_without_an_example_is_refused():
     with pytest.raises(UsageError, match="needs an example_input"):
         acc.workload(nn.Linear(4, 4))
+
+
+def test_a_workload_without_a_layer_is_refused():
+    with pytest.raises(UsageError, match="workload 'w' has no layer"):
+        acc.Workload(name="w", batch=1, layers=())
 
 
 def test_a_module_without_a_product_is_refused():
@@ -160,9 +180,20 @@ def test_a_strided_input_gradient_multiplies_no_inserted_zeros():
     assert taps == [1, 2, 2, 4]
 
 
-def test_a_size_below_one_is_refused_by_name():
-    with pytest.raises(UsageError, match="layer 'x': out_channels must be 1 or more, got 0"):
-        acc.LayerShape(name="x", kind="linear", batch=1, in_channels=1, out_channels=0)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"out_channels": 0}, "layer 'x': out_channels must be a whole number from 1 to .*, got 0"),
+        ({"batch": 1.5}, "layer 'x': batch must be a whole number from 1 to .*, got 1.5"),
+        ({"kernel": (3, 2.0)}, "layer 'x': each number of kernel must be a whole number from 1 to .*, got 2.0"),
+        ({"handed_on": -1}, "layer 'x': handed_on must be a whole number from 0 to .*, got -1"),
+        ({"kind": "cnv"}, "unknown kind of layer 'x' 'cnv'; choose from: conv, linear, matmul"),
+        ({"weight": "mine"}, "unknown weight of layer 'x' 'mine'; choose from: activation, own, shared"),
+    ],
+)
+def test_a_layer_that_cannot_be_is_refused_by_name(change, words):
+    with pytest.raises(UsageError, match=words):
+        acc.LayerShape(**({"name": "x", "kind": "conv", "batch": 1, "in_channels": 1, "out_channels": 1} | change))
 
 
 def test_batch_statistics_need_the_whole_map():

@@ -180,8 +180,10 @@ def test_the_command_simulates_a_product(capsys):
     [
         (["--rows", "0", "--gemm", "1,2,3"], "rows must be 1 or more, got 0"),
         (["--rows", "0", "--verilog", "out.v"], "rows must be 1 to 128, got 0"),
-        (["--gemm", "1,2"], "--gemm takes three integers M,N,K, e.g. 7,11,13, got '1,2'"),
+        (["--gemm", "1,2"], "--gemm takes three whole numbers above 0, M,N,K, e.g. 7,11,13, got '1,2'"),
+        (["--gemm", "1,2,3_0"], "--gemm takes three whole numbers above 0, M,N,K, e.g. 7,11,13, got '1,2,3_0'"),
         (["--design", "large", "--verilog", "out.v"], "unknown design 'large'"),
+        (["--design", "max", "--gemm", "1,2,3"], "--design goes with --verilog, got 'max'"),
         ([], "nothing to do"),
     ],
 )

@@ -7,9 +7,9 @@ of it, and the cells of a chip of this kind are not public.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .._errors import UsageError, require, require_number
+from .._errors import UsageError, require, require_number, unknown
 from ._constants import read_table
-from ._counts import SYSTOLIC
+from ._counts import DATAFLOWS, SYSTOLIC
 from ._designs import Design
 from ._hardware import BESIDE, Hardware
 from ._report import Report
@@ -33,9 +33,11 @@ def area(
         sram: area of a byte of buffer or predictor memory, over that of the table.
 
     Raises:
-        UsageError: an unknown design, or sram that is no number above 0.
+        UsageError: an unknown design or dataflow, or sram that is no number above 0.
     """
     hardware, chosen = hardware or Hardware(), Design.named(design)
+    if dataflow not in DATAFLOWS:
+        raise unknown("dataflow", dataflow, DATAFLOWS)
     unit = {name: entry["value"] for name, entry in read_table("area.toml").items()}
     require_number("sram", sram, 1e6)
     unit["sram_byte"] *= sram

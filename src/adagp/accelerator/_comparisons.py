@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._errors import require
+from .._errors import UsageError, require
 from .._work import PredictorSize
 from ..schedule import Schedule
 from ._constants import read_table
@@ -45,11 +45,15 @@ def simulate_all(
 
     Args:
         settings: other arguments of ``simulate``: schedule, epochs, batches_per_epoch, predictor.
+
+    Raises:
+        UsageError: as ``simulate``; no workload, dataflow or design.
     """
     require("pandas")
     import pandas as pd
 
     works, flows, kinds = list(workloads), list(dataflows), [Design.named(design) for design in designs]
+    _require_some(workloads=works, dataflows=flows, designs=kinds)
     chip = hardware or Hardware()
     memories = {design.predictor_memory_bytes for design in kinds if design.predictor}
     prepare(works, chip, flows, settings.get("predictor") or PredictorSize(), memories)
@@ -75,19 +79,27 @@ def explore(
         settings: other arguments of ``simulate_all``: dataflows, designs, schedule, epochs, batches_per_epoch, predictor.
 
     Raises:
-        UsageError: as ``simulate``, and as ``Workload.with_batch``.
+        UsageError: as ``simulate``, and as ``Workload.with_batch``; no workload, dataflow, design, batch or array.
     """
     require("pandas")
     import pandas as pd
 
-    base, works, sizes = hardware or Hardware(), list(workloads), list(batches)
+    base, works, sizes, shapes = hardware or Hardware(), list(workloads), list(batches), list(arrays)
+    _require_some(batches=sizes, arrays=shapes)
     frames = []
-    for shape in arrays:
+    for shape in shapes:
         chip = base if shape is None else replace(base, rows=shape[0], cols=shape[1])
         for batch in sizes:
             used = works if batch is None else [work.with_batch(batch) for work in works]
             frames.append(simulate_all(used, hardware=chip, **settings).assign(rows=chip.rows, cols=chip.cols))
     return pd.concat(frames, ignore_index=True)
+
+
+def _require_some(**given: list) -> None:
+    """Refuse an empty list."""
+    for name, values in given.items():
+        if not values:
+            raise UsageError(f"{name} must have at least one entry, got none")
 
 
 def unit_sensitivity(
@@ -107,16 +119,20 @@ def unit_sensitivity(
     Args:
         words: throughputs, in words per cycle. The other units are as fast as needed, except with "all".
         settings: other arguments of ``simulate_all``, with one dataflow.
+
+    Raises:
+        UsageError: as ``simulate_all``; no throughput.
     """
     require("pandas")
     import pandas as pd
 
-    works, kinds, chip = list(workloads), list(designs), (hardware or Hardware()).without_units
+    works, kinds, widths_of, chip = list(workloads), list(designs), list(words), (hardware or Hardware()).without_units
+    _require_some(words=widths_of)
     keys = ["design", "model", "dataset"]
     free = simulate_all(works, designs=kinds, hardware=chip, **settings)
     frames = []
     for unit in (*BESIDE, "all"):
-        for width in words:
+        for width in widths_of:
             widths: dict[str, Any] = dict.fromkeys(BESIDE if unit == "all" else (unit,), width)
             slower = replace(chip, **widths)
             frame = simulate_all(works, designs=kinds, hardware=slower, **settings)
@@ -146,8 +162,9 @@ def backward_work(
     require("pandas")
     import pandas as pd
 
-    rows, kinds = [], [Design.named(design) for design in designs]
-    for work in workloads:
+    rows, kinds, works = [], [Design.named(design) for design in designs], list(workloads)
+    _require_some(workloads=works)
+    for work in works:
         forward, into_input, into_weight = (pass_macs(work, kind) for kind in PASSES)
         weighted = np.array([layer.kind != "matmul" and layer.weight != "activation" for layer in work.layers])
         whole = float((into_input + into_weight).sum())
@@ -186,9 +203,10 @@ def compare_methods(
     require("pandas")
     import pandas as pd
 
-    rows = []
-    for workload in workloads:
-        for method in methods:
+    rows, works, names = [], list(workloads), list(methods)
+    _require_some(workloads=works, methods=names)
+    for workload in works:
+        for method in names:
             report = simulate(workload, method=method, schedule=schedule, **settings)
             rows.append(
                 {

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import UsageError, unknown
-from ._hardware import Hardware
-from ._layer import Convolution
+from .._errors import require_whole, unknown
+from ._hardware import MOST_PES, Hardware
+from ._layer import MOST, Convolution
 from ._layer_table import LayerTable, convolutions, once_a_shape
 from ._row_stationary import row_stationary
 
@@ -51,7 +51,8 @@ def _systolic(convs: np.ndarray, hardware: Hardware, dataflow: str) -> np.ndarra
     Args:
         convs: one in a row, with the fields of ``Convolution``.
     """
-    copies, images, channels, n, kernel_rows, kernel_cols, out_rows, out_cols = convs[:, :8].T
+    # In float64: the idle PEs of many small products on a large array are more than 64-bit integers count.
+    copies, images, channels, n, kernel_rows, kernel_cols, out_rows, out_cols = convs[:, :8].T.astype(np.float64)
     m, k = images * out_rows * out_cols, channels * kernel_rows * kernel_cols
     row_folds, col_folds, _ = folds(m, n, k, hardware.rows, hardware.cols, dataflow)
     macs = m * n * k
@@ -81,29 +82,35 @@ def gemm_cycles(M: int, N: int, K: int, *, rows: int, cols: int, dataflow: str =
         dataflow: which operand stays in the PEs: "ws" weights (K x N), "os" outputs (M x N), "is" inputs (M x K).
 
     Raises:
-        UsageError: a dimension below 1, an array without PEs, or a dataflow that is not systolic.
+        UsageError: a dimension that is no whole number from 1 to 2^53, rows or cols that are none from 1 to 2^16, or a dataflow
+            that is not systolic.
     """
-    for name, value in (("M", M), ("N", N), ("K", K), ("rows", rows), ("cols", cols)):
-        if value < 1:
-            raise UsageError(f"{name} must be 1 or more, got {value}")
+    for name, value in (("M", M), ("N", N), ("K", K)):
+        require_whole(name, value, 1, MOST)
+    for name, value in (("rows", rows), ("cols", cols)):
+        require_whole(name, value, 1, MOST_PES)
     if dataflow not in SYSTOLIC:
         raise unknown("systolic dataflow", dataflow, SYSTOLIC)
-    m, n, k = (np.array([v], np.int64) for v in (M, N, K))
-    return int(systolic_cycles(m, n, k, rows, cols, dataflow)[0])
+    row_folds, col_folds, temporal = folds(int(M), int(N), int(K), int(rows), int(cols), dataflow)
+    return row_folds * col_folds * (temporal + _fill(int(rows), int(cols), dataflow))
 
 
-def folds(M, N, K, rows: int, cols: int, dataflow: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (row folds, column folds, temporal length) of products given as arrays of equal shape."""
+def folds(M, N, K, rows: int, cols: int, dataflow: str) -> tuple[Any, Any, Any]:
+    """Return (row folds, column folds, temporal length) of a product, or of products given as arrays of equal shape."""
     spatial = {"ws": (K, N, M), "os": (M, N, K), "is": (K, M, N)}[dataflow]
     return -(-spatial[0] // rows), -(-spatial[1] // cols), spatial[2]
 
 
 def systolic_cycles(M, N, K, rows: int, cols: int, dataflow: str) -> np.ndarray:
-    """Return ``gemm_cycles`` for arrays (int64, any shape)."""
+    """Return ``gemm_cycles`` for arrays (float64, any shape)."""
     row_folds, col_folds, temporal = folds(M, N, K, rows, cols, dataflow)
+    return row_folds * col_folds * (temporal + 1.0 * _fill(rows, cols, dataflow))
+
+
+def _fill(rows: int, cols: Any, dataflow: str) -> Any:
+    """Return the cycles that a fold fills and drains the array; ``cols`` may be an array."""
     # os streams both operands past the sums; ws and is first spend `rows` cycles to load the stationary operand.
-    fill = rows + cols - 2 if dataflow == "os" else 2 * rows + cols - 2
-    return row_folds * col_folds * (temporal + fill)
+    return rows + cols - 2 if dataflow == "os" else 2 * rows + cols - 2
 
 
 def busy_cycles(table: LayerTable, rows: int, cols: np.ndarray, dataflow: str) -> np.ndarray:

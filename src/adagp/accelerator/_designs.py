@@ -12,11 +12,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from .._errors import UsageError, unknown
+from .._errors import UsageError, require_whole, unknown
 from .._work import GPWork, PredictorSize
 from ._constants import read_table
 from ._costs import Cost, NetworkCosts, PredictorCosts, network_costs, predictor_costs
-from ._hardware import LEVELS, Hardware
+from ._hardware import LEVELS, MOST_BYTES, Hardware
 from ._layer import Component
 from ._training_cost import first_backward
 from ._workload import Workload
@@ -28,7 +28,11 @@ Parts = dict[Component, Cost]
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """What a design adds to the baseline (``data/designs.toml``)."""
+    """What a design adds to the baseline (``data/designs.toml``).
+
+    Raises:
+        UsageError: bytes that are no whole number from 0 to 2^50.
+    """
 
     name: str
     predictor: bool = False
@@ -37,6 +41,9 @@ class Design:
     """On-chip memory that holds the predictor's weights; 0: they come from DRAM for every layer."""
     own_array: bool = False
     """A second array, as large as the first, for the predictor alone: it works beside the network's passes."""
+
+    def __post_init__(self) -> None:
+        require_whole("predictor_memory_bytes", self.predictor_memory_bytes, 0, MOST_BYTES)
 
     @classmethod
     def named(cls, name: "str | Design") -> "Design":

@@ -27,6 +27,8 @@ _MOST = {
     **dict.fromkeys(BESIDE, 1e12),
 }  # fmt: skip
 """Upper bounds. Larger values are almost certainly typing errors, and would overflow 64-bit counts."""
+MOST_PES, MOST_BYTES = int(_MOST["rows"]), int(_MOST["buffer_bytes"])
+"""Longest side of an array, and largest memory on a chip."""
 
 LEVELS = {"mac": "arithmetic", "rf": "registers", "noc": "between PEs", "buffer": "global buffer", "dram": "DRAM"}
 """Places where energy is spent, and their titles."""

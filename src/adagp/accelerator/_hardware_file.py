@@ -9,7 +9,7 @@ from .._errors import UsageError, short, unknown
 from .._files import read_toml
 from ._constants import read_text, sourced
 from ._designs import DESIGNS, Design
-from ._hardware import LEVELS, UNITS, EnergyTable, Hardware
+from ._hardware import LEVELS, MOST_BYTES, UNITS, EnergyTable, Hardware
 
 _DESIGN_FIELDS: dict[str, tuple[type, str | None]] = {
     "predictor": (bool, None), "predictor_memory_bytes": (int, "B"), "own_array": (bool, None),
@@ -82,8 +82,8 @@ def read_hardware(path: str | Path) -> HardwareFile:
         for key, entry in entries.items():
             kind, unit = _DESIGN_FIELDS[key]
             found[key] = value = _value(path, f"designs.{name}.{key}", entry, unit)
-            if type(value) is not kind or (isinstance(value, int) and value < 0):
-                what = "true or false" if kind is bool else "a whole number of at least 0"
+            if type(value) is not kind or (isinstance(value, int) and not 0 <= value <= MOST_BYTES):
+                what = "true or false" if kind is bool else f"a whole number from 0 to {MOST_BYTES:,}"
                 raise UsageError(f"{path}: designs.{name}.{key} must be {what}, got {short(value)}")
         if not found.get("predictor") and any(found.values()):
             raise UsageError(f"{path}: designs.{name} has a memory or an array for a predictor, so predictor must be true")

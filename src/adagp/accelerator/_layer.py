@@ -6,7 +6,7 @@ from itertools import product
 from math import ceil, gcd, prod
 from typing import Any, NamedTuple
 
-from .._errors import UsageError
+from .._errors import require_whole, short, unknown
 from .._work import PredictorSize
 
 
@@ -28,10 +28,14 @@ class Component(StrEnum):
         return "predictor" if self in (Component.PREDICTION, Component.LEARNING) else "backward"
 
 
+MOST = 2**53
+"""Largest number of operations of a pass, or of elements of a tensor, that float64 counts exactly."""
 PASSES = tuple(component.value for component in Component)[:3]
 GROUPS = ("forward", "backward", "predictor")
 MIRRORED = dict(zip(PASSES, (PASSES[1], PASSES[0], PASSES[2]), strict=True))
 """For each pass of a transposed convolution, the pass of its mirror that does the same work."""
+_KINDS = ("conv", "linear", "matmul")
+_WEIGHTS = ("own", "shared", "activation")
 _PAIRS = ("in_size", "out_size", "kernel", "stride", "dilation")
 
 
@@ -44,7 +48,7 @@ class LayerShape:
     memory and energy need no special cases.
 
     Raises:
-        UsageError: a size below 1.
+        UsageError: an unknown kind or weight, or a size that is no whole number from 1 to 2^53.
     """
 
     name: str
@@ -77,14 +81,17 @@ class LayerShape:
     ``output_words``."""
 
     def __post_init__(self) -> None:
-        if min(self.sizes) > 0:
-            return
+        for field, valid in (("kind", _KINDS), ("weight", _WEIGHTS)):
+            if getattr(self, field) not in valid:
+                raise unknown(f"{field} of layer {short(self.name)}", getattr(self, field), valid)
+        if {*map(type, self.sizes), type(self.handed_on)} == {int} and min(self.sizes) > 0 and self.handed_on >= 0:
+            return  # what follows takes long
         for field in ("batch", "groups", "in_channels", "out_channels"):
-            if getattr(self, field) < 1:
-                raise UsageError(f"layer {self.name!r}: {field} must be 1 or more, got {getattr(self, field)}")
+            require_whole(f"layer {short(self.name)}: {field}", getattr(self, field), 1, MOST)
+        require_whole(f"layer {short(self.name)}: handed_on", self.handed_on, 0, MOST)
         for field in _PAIRS:
-            if min(getattr(self, field)) < 1:
-                raise UsageError(f"layer {self.name!r}: both numbers of {field} must be 1 or more, got {getattr(self, field)}")
+            for size in getattr(self, field):
+                require_whole(f"layer {short(self.name)}: each number of {field}", size, 1, MOST)
 
     @property
     def sizes(self) -> tuple[int, ...]:

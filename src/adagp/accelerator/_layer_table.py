@@ -12,10 +12,8 @@ from typing import Concatenate, ParamSpec
 import numpy as np
 
 from .._errors import UsageError
-from ._layer import MIRRORED, PASSES, Convolution, LayerShape
+from ._layer import MIRRORED, MOST, PASSES, Convolution, LayerShape
 
-MOST = 2**53
-"""Largest number of operations of a pass, or of elements of a tensor, that float64 counts exactly."""
 ATTRIBUTES = ("output_words", "handed_words", "window", "parameters", "weight_grad", "sums_gradient", "batch")
 """Attributes of ``LayerShape`` that ``LayerTable.column`` returns."""
 P = ParamSpec("P")

@@ -16,10 +16,9 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._errors import UsageError, require_whole, unknown
+from .._errors import UsageError, as_whole, require_whole, unknown
 from .._imported import imported
-from ._layer import LayerShape
-from ._layer_table import MOST
+from ._layer import MOST, LayerShape
 from ._onnx import read_onnx
 from ._topology import read_topology
 from ._workload import MOST_SAMPLES, Workload
@@ -59,8 +58,9 @@ def workload(
         network: a name of ``adagp.models.available()`` or of ``networks_of_today()``, or any module. A copy of it on the meta
             device is traced; the module itself is neither changed nor run.
         example_input: for a module: a tensor, or a tuple of positional arguments; its first tensor's first dimension is
-            the batch size. Only shapes and types matter, unless the forward pass asks for values. Then a copy that shares the
-            weights is run on the example, and the layers are those that its values lead to.
+            the batch size. Tensors may stand in lists, tuples and dictionaries. Only shapes and types matter, unless the
+            forward pass asks for values. Then a copy that shares the weights is run on the example, and the layers are those
+            that its values lead to.
         dataset: for a model of the zoo: the data set whose input shape and number of classes it has; CIFAR-10 unless given
             (the Transformer's: Multi30k).
         batch: for a name: the batch size.
@@ -82,13 +82,12 @@ def workload(
         return (known or trace_zoo(network, dataset, width)).with_batch(batch)
     if example_input is None:
         raise UsageError(f"workload({type(network).__name__}, ...) needs an example_input: a tensor or a tuple of arguments")
-    from torch import Tensor
-
+    from ._recorder import tensors_in
     from ._trace import describe, trace
 
     args = example_input if isinstance(example_input, tuple) else (example_input,)
-    tensors = [a for a in args if isinstance(a, Tensor)]
-    if not tensors or tensors[0].ndim == 0 or tensors[0].shape[0] < 1:
+    first = next(tensors_in(args), None)
+    if first is None or first.ndim == 0 or first.shape[0] < 1:
         raise UsageError(f"example_input must hold a tensor with a batch dimension, got {describe(args)}")
     return trace(network, args, type(network).__name__)
 
@@ -180,11 +179,8 @@ def _example(text: str) -> "Tensor":
     import torch
 
     sizes, _, kind = text.partition(":")
-    try:
-        shape = [int(size) for size in sizes.split(",")]
-    except ValueError:
-        shape = []
-    if not shape or min(shape) < 1 or kind not in ("", "float", "int"):
+    shape = [as_whole(size.strip()) for size in sizes.split(",")]
+    if not all(shape) or kind not in ("", "float", "int"):
         raise UsageError(f"an input is sizes above 0 with commas, such as 8,3,64,64 or 8,77:int; got {text!r}")
     if prod(shape) > MOST:
         raise UsageError(f"an input holds at most {MOST:.3g} numbers, got {text!r}")

@@ -107,6 +107,7 @@ class _Reader:
             kind = tensor_type(value.type.tensor_type.elem_type, shape)
             scope[value.name] = Value(type=kind) if value.name in inputs else self._initializer(value.name, kind)
         self._walk(graph, scope)
+        self._needed_whole.update(self._holds[value.name] for value in graph.output if value.name in self._holds)
         if not self._found:
             raise UsageError(f"{file.path} has no convolution, linear layer or matrix product to simulate")
 

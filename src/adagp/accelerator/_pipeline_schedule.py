@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._errors import UsageError, require, unknown
+from .._errors import UsageError, require, require_whole, short, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PIPELINES = {"gpipe": "GPipe", "dapple": "DAPPLE", "chimera": "Chimera"}
 """Names of the schemes, and their titles."""
+MOST = 10_000
+"""Largest number of stages, and of micro-batches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ class PipelineSchedule:
     @property
     def bubble(self) -> float:
         """Share of the devices' time that they spend waiting."""
+        if not self.makespan:
+            return 0.0  # nothing takes time, so nobody waits
         return 1 - sum(task.end - task.start for task in self.tasks) / (self.devices * self.makespan)
 
     def peak(self, device: int) -> int:
@@ -82,6 +86,7 @@ def pipeline(
     forward,
     backward,
     predictor=0.0,
+    forward_alone=None,
     batches: str = "B",
     stages: int | None = None,
 ) -> PipelineSchedule:
@@ -91,30 +96,39 @@ def pipeline(
         scheme: "gpipe", "dapple" or "chimera".
         forward, backward: time of one micro-batch: a number for all stages, or one for each.
         predictor: time of one prediction and update, likewise; once for each Phase-GP batch and stage.
+        forward_alone: time of one micro-batch's forward pass in a Phase-GP batch, likewise; that of ``forward`` unless given.
         batches: the phases in order, "B" (with a backward pass) or "G" (Phase GP), e.g. "GGGGB".
-        stages: number of stages, if all three times are numbers.
+        stages: number of stages, if all times are numbers.
 
     Raises:
-        UsageError: an unknown scheme or phase, fewer than 1 stage or micro-batch, negative times, or for Chimera an odd
-            number of stages or micro-batches.
+        UsageError: an unknown scheme or phase, stages or micro-batches that are no whole number from 1 to 10,000, times that
+            are no numbers from 0 on or not one for each stage, or for Chimera an odd number of stages or micro-batches.
     """
     if scheme not in PIPELINES:
         raise unknown("pipeline", scheme, PIPELINES)
+    given = {"forward": forward, "backward": backward, "predictor": predictor}
+    given["forward_alone"] = forward if forward_alone is None else forward_alone
+    times = {}
+    for kind, value in given.items():
+        try:
+            times[kind] = np.asarray(value, float)
+            valid = bool((np.isfinite(times[kind]) & (times[kind] >= 0)).all())
+        except (TypeError, ValueError):
+            valid = False
+        if not valid:
+            raise UsageError(f"{kind} must be a finite number from 0 on, or one for each stage, got {short(value)}")
     if stages is None:
-        stages = max(np.size(forward), np.size(backward), np.size(predictor))
-    if stages < 1 or micro_batches < 1:
-        raise UsageError(f"stages and micro_batches must be 1 or more, got {stages} and {micro_batches}")
+        stages = max(time.size for time in times.values())
+    require_whole("stages", stages, 1, MOST)
+    require_whole("micro_batches", micro_batches, 1, MOST)
+    for kind, time in times.items():
+        if time.shape not in ((), (1,), (stages,)):
+            raise UsageError(f"{kind} must be one number or {stages}, one for each stage, got {short(given[kind])}")
+        times[kind] = np.broadcast_to(time, (stages,))
     if not batches or set(batches) - set("BG"):
         raise UsageError(f"batches must be a word of B and G, such as 'GGB', got {batches!r}")
     if scheme == "chimera" and (stages % 2 or micro_batches % 2):
         raise UsageError(f"chimera needs even stages and micro_batches, got {stages} and {micro_batches}")
-    times = {
-        kind: np.broadcast_to(np.asarray(value, float), (stages,))
-        for kind, value in (("forward", forward), ("backward", backward), ("predictor", predictor))
-    }
-    for kind, value in times.items():
-        if (value < 0).any():
-            raise UsageError(f"{kind} must be 0 or more, got {value.min()}")
     return _Scheduler(scheme, stages, micro_batches, times, batches).run()
 
 
@@ -184,7 +198,8 @@ class _Scheduler:
                 if free[device] and ready[device]:
                     _, task = heapq.heappop(ready[device])
                     batch, direction, stage, kind, micro = task
-                    end = now + self.times[kind][stage]
+                    alone = kind == "forward" and self.batches[batch] == "G"
+                    end = now + self.times["forward_alone" if alone else kind][stage]
                     free[device] = False
                     heapq.heappush(running, (end, task))
                     number = micro * self.directions + direction

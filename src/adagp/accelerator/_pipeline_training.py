@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._errors import UsageError
+from .._errors import UsageError, require_whole
 from .._work import PredictorSize
 from ..schedule import LadderSchedule, Schedule, Segment
 from ._costs import network_costs, predictor_costs
 from ._designs import Design, Parts, batch_cycles
 from ._hardware import Hardware
 from ._layer import Component
-from ._pipeline_schedule import PipelineSchedule, pipeline
+from ._pipeline_schedule import MOST, PipelineSchedule, pipeline
 from ._workload import Workload
 
 
@@ -60,15 +60,21 @@ def simulate_pipeline(
     overlap.
 
     Raises:
-        UsageError: as ``pipeline``, and a batch that micro_batches does not divide, or fewer layers than stages.
+        UsageError: as ``pipeline``, epochs or batches out of range, a batch that micro_batches does not divide, or fewer layers
+            than stages.
     """
+    require_whole("stages", stages, 1, MOST)
+    require_whole("micro_batches", micro_batches, 1, MOST)
+    require_whole("epochs", epochs, 1, 1_000_000)
+    require_whole("batches_per_epoch", batches_per_epoch, 1, 10**12)
     hardware, size = hardware or Hardware(), predictor or PredictorSize()
     if workload.batch % micro_batches:
         raise UsageError(f"batch {workload.batch} does not divide into {micro_batches} micro_batches")
     if stages > len(workload.layers):
         raise UsageError(f"{workload.name} has {len(workload.layers)} layers, too few for {stages} stages")
     chosen = Design.named(design)
-    small = network_costs(workload.with_batch(workload.batch // micro_batches), hardware, dataflow).full
+    small, forward_alone = network_costs(workload.with_batch(workload.batch // micro_batches), hardware, dataflow)
+    alone = {Component.FORWARD: forward_alone}  # of a batch without a backward pass
     forward, update = {Component.FORWARD: small[Component.FORWARD]}, {Component.UPDATE: small[Component.UPDATE]}
     backward = {name: small[name] for name in (Component.INPUT_GRADIENT, Component.WEIGHT_GRADIENT)}
     applied: Parts = {}
@@ -89,13 +95,14 @@ def simulate_pipeline(
     # does it while that micro-batch passes. In a batch with a backward pass every copy of the stage does it, and it is spread
     # over the backward passes there.
     copies = 2 if scheme == "chimera" else 1
-    ahead, back = by_stage(forward), by_stage(backward)
-    predict = by_stage(forward | applied | update) - ahead
+    ahead, ahead_alone, back = by_stage(forward), by_stage(alone), by_stage(backward)
+    # Two sums of the same times may differ in the last digit, so no difference is less than 0.
+    predict = np.maximum(by_stage(alone | applied | update) - ahead_alone, 0)
 
     def run(batches: str, learned: Parts) -> PipelineSchedule:
-        once = by_stage(backward | learned | update) - back
+        once = np.maximum(by_stage(backward | learned | update) - back, 0)
         return pipeline(
-            scheme, micro_batches=micro_batches, forward=ahead, predictor=predict,
+            scheme, micro_batches=micro_batches, forward=ahead, forward_alone=ahead_alone, predictor=predict,
             backward=back + copies * once / micro_batches, batches=batches,
         )  # fmt: skip
 

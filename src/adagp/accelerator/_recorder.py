@@ -177,10 +177,11 @@ class Recorder(TorchDispatchMode):
         """Return the layers, with gradients where autograd computes them for ``outputs``.
 
         A weight that is used several times belongs to the first use with a gradient. ``handed_on`` is set where only pooling
-        follows.
+        follows, and the whole output is not returned as well.
         """
         self._settle()
         found = list(tensors_in(outputs))
+        self._needed_whole.update(self._holds[id(t)][0] for t in found if id(t) in self._holds)
         reached = _reached(t.grad_fn for t in found)
         self.own_backward = any(isinstance(node, BackwardCFunction) for node in reached)
         self.leaves = [node.variable for node in reached if hasattr(node, "variable")]

@@ -180,8 +180,8 @@ class Report:
                 f"{w.name} ({w.dataset or 'own shapes'}), batch {w.batch}: "
                 f"{self.design.name} design, dataflow {self.dataflow}, {self.hardware.rows}x{self.hardware.cols} PEs",
                 f"speed-up       {self.speedup:.3f}x  ({baseline} -> {design})",
-                f"energy saving  {self.energy_saving:.1%}  ({self.hardware.energy_table.name})",
-                f"DRAM accesses  {-self.dram_saving:+.1%}",
+                f"energy saving  {self.energy_saving:z.1%}  ({self.hardware.energy_table.name})",
+                f"DRAM accesses  {-self.dram_saving:+z.1%}",
                 f"batches        {numbers}",
                 "",
                 "Time over the whole training, in percent of the baseline's:",

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from .._errors import require_whole
+from .._errors import UsageError, require_number, require_whole
 from .._work import PREDICT, GPWork, PredictorSize
 from ..data import FACTS
 from ..methods import named_work
@@ -54,7 +54,7 @@ def simulate(
 
     Raises:
         UsageError: an unknown design, dataflow, method or energy table, epochs or batches out of range, or a buffer too small
-            for the smallest tile of a layer.
+            for the smallest tile of a layer; a schedule of nothing but batches that the method drops.
     """
     chosen, work, hardware = Design.named(design), named_work(method), hardware or Hardware()
     hardware.energy_table  # noqa: B018  an unknown name is an error here, not later
@@ -66,12 +66,15 @@ def simulate(
     size = predictor or (work.predictor if isinstance(work.predictor, PredictorSize) else PredictorSize())
     if work.predictor is not None:
         work = replace(work, predictor=size)
-    return Report(
+    report = Report(
         workload=workload, design=chosen, dataflow=dataflow, hardware=hardware, gp_work=work, segments=segments,
         numbers={phase: sum(s.epochs * getattr(s, phase) for s in segments) for phase in PHASES},
         baseline=batches(workload, BASELINE, dataflow, hardware, PREDICT, size)["bp"],
         phases=batches(workload, chosen, dataflow, hardware, work, size),
     )  # fmt: skip
+    if not report.cycles:
+        raise UsageError("the method drops every batch of this schedule; give a schedule with batches of Phase BP")
+    return report
 
 
 def ladder_bound(schedule: Schedule | None = None, *, epochs: int = 90, backward: float = 2.0) -> tuple[float, float]:
@@ -81,7 +84,12 @@ def ladder_bound(schedule: Schedule | None = None, *, epochs: int = 90, backward
 
     Args:
         backward: cost of a backward pass, in forward passes.
+
+    Raises:
+        UsageError: epochs or backward out of range.
     """
+    require_whole("epochs", epochs, 1, 1_000_000)
+    require_number("backward", backward, 1e6, zero=True)
     segments = (schedule or LadderSchedule()).segments(epochs, 60)  # groups of 5, 4, 3 and 2 batches divide 60
     full = (1 + backward) * sum(s.epochs * s.batches for s in segments)
     spent = full - backward * sum(s.epochs * s.gp for s in segments)

@@ -30,6 +30,8 @@ _PRODUCT_NAME = re.compile(
     rf"(?P<name>.*?)(?: (?P<kind>{_KINDS})(?P<marks>(?: (?:{'|'.join(_MARKS)}))*))?(?: x(?P<times>\d+))?"
 )
 _BATCH = re.compile(r"batch (\d+)(?: of (\w+))?")
+_NOT_MODELLED = re.compile("pad|dilat|groups")
+"""What stands in the titles of columns that change a layer's work, also where they hold words such as "same"."""
 _LONGEST = 200  # characters of a name
 
 
@@ -68,7 +70,7 @@ def read_topology(path: str | Path) -> Workload:
     Raises:
         UsageError: no such file or one of more than 1 MiB, no layer in it, a line with another number of columns, too long a
             name or a size that is no whole number above 0, a filter larger than its input, a line that is a backward pass, a
-            sparse layer, several batch sizes, or a column that is not modelled.
+            sparse layer, several batch sizes, columns in another order, or a column that is not modelled.
     """
     path = Path(path)
     mend = "give a table of layers as SCALE-Sim reads it"
@@ -82,6 +84,7 @@ def read_topology(path: str | Path) -> Workload:
         layer = short(heading[0])
         raise UsageError(f"{path}, line 1: expected a heading, for SCALE-Sim skips this line; got the layer {layer}")
     stated = _BATCH.fullmatch(heading[-1]) if heading else None
+    batch = _size(f"{path}, line 1", "the batch", stated[1]) if stated else None
     layers: list[LayerShape] = []
     batches: set[int] = set()
     for number, cells in enumerate(rows[1:], 2):
@@ -91,6 +94,7 @@ def read_topology(path: str | Path) -> Workload:
             continue
         where = f"{path}, line {number}"
         names = _CONVOLUTION if len(cells) > len(_CONVOLUTION) else _PRODUCT
+        _require_order(f"{path}, line 1", heading, names)
         count = 1 + len(names)
         cut_short = names is _PRODUCT and len(cells) > count and len(heading) > len(_CONVOLUTION)
         more = None if cut_short or len(cells) < count else _more(where, heading, cells, count)
@@ -105,6 +109,8 @@ def read_topology(path: str | Path) -> Workload:
         name, make = cells[0] or f"layer {len(layers) + 1}", _convolution if names is _CONVOLUTION else _product
         layers.append(make(where, name, sizes, more, first=not layers))
         batches.add(more.get("batch", 1))
+        if batch is not None and more.get("batch", batch) != batch:
+            raise UsageError(f"{where}: the batch is {more['batch']}, but {batch} in the heading; leave one of them out")
     if not layers:
         raise UsageError(f"{path} holds no layer below its heading")
     if len(batches) > 1:
@@ -112,8 +118,20 @@ def read_topology(path: str | Path) -> Workload:
     dataset = stated[2] if stated else None
     if dataset is not None and dataset not in FACTS:
         raise UsageError(f"{path}, line 1: {unknown('data set', dataset, FACTS)}")
-    batch = _size(f"{path}, line 1", "the batch", stated[1]) if stated else batches.pop()
-    return Workload(name=path.stem, dataset=dataset, batch=batch, layers=tuple(layers))
+    return Workload(name=path.stem, dataset=dataset, batch=batch or batches.pop(), layers=tuple(layers))
+
+
+def _require_order(where: str, heading: list[str], names: tuple[str, ...]) -> None:
+    """Refuse a heading with the titles of the sizes in another order, such as M, K, N.
+
+    Raises:
+        UsageError: naming the first title that stands elsewhere.
+    """
+    known = [name.lower().removesuffix("s") for name in names]
+    for name, wanted, title in zip(names, known, heading[1:], strict=False):
+        word = title.lower().replace("ifmap", "input").removeprefix("num ").removesuffix("s")
+        if word in known and word != wanted:
+            raise UsageError(f"{where}: expected the columns {', '.join(names)} in this order, got {short(title)} for {name}")
 
 
 def _more(where: str, heading: list[str], cells: list[str], count: int) -> dict[str, int] | None:
@@ -132,7 +150,7 @@ def _more(where: str, heading: list[str], cells: list[str], count: int) -> dict[
                 raise UsageError(f"{where}: sparsity {short(cell)} is not modelled, expected a dense layer, such as 1:1")
         elif "batch" in word or "strid" in word:
             found["batch" if "batch" in word else "stride"] = _size(where, title, cell)
-        elif cell.isdigit():
+        elif cell.isdigit() or (cell and _NOT_MODELLED.search(word)):
             if not title:
                 return None
             raise UsageError(f"{where}: the column {short(title)} is not modelled; leave it out")

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map_only
 
-from .._errors import UsageError, reason
+from .._errors import UsageError, reason, short
 from ._layer import LayerShape
 from ._recorder import BackwardCounter, Recorder, tensors_in
 from ._workload import Workload
@@ -31,19 +32,19 @@ class Retrace:
 
     module: nn.Module
     args: tuple
-    """Arguments of the forward pass, with tensors on meta."""
+    """Arguments of the forward pass, with tensors on meta; also those in lists and dictionaries."""
     name: str
     batch: int
 
     def __call__(self, batch: int) -> tuple[LayerShape, ...]:
         """Return the layers at a batch size. Each tensor whose first dimension is the batch now gets the new one."""
 
-        def resized(argument: Any) -> Any:
-            if not isinstance(argument, Tensor) or not argument.ndim or argument.shape[0] != self.batch:
-                return argument
-            return argument.new_empty((batch, *argument.shape[1:])).requires_grad_(argument.requires_grad)
+        def resized(tensor: Tensor) -> Tensor:
+            if not tensor.ndim or tensor.shape[0] != self.batch:
+                return tensor
+            return tensor.new_empty((batch, *tensor.shape[1:])).requires_grad_(tensor.requires_grad)
 
-        return layers_of(self.module, tuple(resized(argument) for argument in self.args), self.name)
+        return layers_of(self.module, tree_map_only(Tensor, resized, self.args), self.name)
 
 
 def trace(module: nn.Module, args: tuple, name: str) -> Workload:
@@ -57,7 +58,7 @@ def trace(module: nn.Module, args: tuple, name: str) -> Workload:
         UsageError: a module that cannot be copied, a forward or backward pass that fails or is not read, or no product.
     """
     batch = next(tensors_in(args)).shape[0]
-    on_meta = tuple(_to_meta(a) if isinstance(a, Tensor) else a for a in args)
+    on_meta = tree_map_only(Tensor, _to_meta, args)
     try:
         if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):  # its tensors are not Python's objects
             raise NeedsValues(f"{name} holds a script of torch.jit: call workload() with an example that has values")
@@ -67,7 +68,7 @@ def trace(module: nn.Module, args: tuple, name: str) -> Workload:
         if any(t.is_meta for t in (*tensors_in(args), *module.parameters(), *module.buffers())):
             raise
     with torch.random.fork_rng(devices=[]):
-        own = tuple(a.detach().clone().requires_grad_(a.requires_grad) if isinstance(a, Tensor) else a for a in args)
+        own = tree_map_only(Tensor, lambda t: t.detach().clone().requires_grad_(t.requires_grad), args)
         layers = layers_of(_copied(module, _to_own), own, name)
     return Workload(name=name, batch=batch, layers=layers, retrace=partial(_another_example, name))
 
@@ -106,9 +107,15 @@ def _copied(module: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Module:
         raise UsageError(f"{type(module).__name__} cannot be copied ({reason(error)}); remove what cannot") from error
 
 
+class _Words(str):
+    """Text that ``repr`` shows without quotation marks."""
+
+    __repr__ = str.__str__
+
+
 def describe(args: tuple) -> str:
-    """Return shapes and types of arguments, for messages."""
-    return ", ".join(f"{tuple(a.shape)} {a.dtype}" if isinstance(a, Tensor) else repr(a) for a in args)
+    """Return the arguments on one line, with the shapes and types of tensors, for messages."""
+    return ", ".join(map(short, tree_map_only(Tensor, lambda t: _Words(f"{tuple(t.shape)} {t.dtype}"), args)))
 
 
 def layers_of(module: nn.Module, args: tuple, name: str, *, backward: bool = True) -> tuple[LayerShape, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .._errors import UsageError, require, require_whole
+from .._errors import UsageError, require, require_whole, short
 from ._layer import PASSES, LayerShape
 from ._layer_table import LayerTable
 
@@ -18,7 +18,11 @@ MOST_SAMPLES = 2**24
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """The layers of a network, in the order of its forward pass."""
+    """The layers of a network, in the order of its forward pass.
+
+    Raises:
+        UsageError: no layer.
+    """
 
     name: str
     dataset: str | None = None
@@ -26,6 +30,10 @@ class Workload:
     layers: tuple[LayerShape, ...]
     retrace: Callable[[int], tuple[LayerShape, ...]] | None = field(default=None, compare=False, repr=False)
     """For a traced module: a function from a batch size to the layers."""
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise UsageError(f"workload {short(self.name)} has no layer, expected at least one")
 
     def __hash__(self) -> int:
         return hash((self.name, self.dataset, self.batch, len(self.layers)))  # hundreds of layers would take longer

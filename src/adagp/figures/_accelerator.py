@@ -498,15 +498,20 @@ def eyeriss(anchors: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
 def explored(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
     """Speed-up over energy saving of every point of an exploration, so that what is good at both lies at the top right.
 
-    A colour a dataflow, a marker a design; one panel for each array shape and batch size.
+    A colour a dataflow, a marker a design; one panel for each array shape and batch size. Of several networks, a point is the
+    geometric mean of the speed-ups and of the ratios of energy, as in ``accelerator.equal_area_means``.
 
     Args:
         table: ``accelerator.explore``.
     """
     import matplotlib.pyplot as plt
+    import numpy as np
 
     keys = ["rows", "cols", "batch", "dataflow", "design"]
-    data = table.groupby(keys, sort=False)[["speedup", "energy_saving"]].mean().reset_index()
+    logs = table.assign(speedup=np.log(table["speedup"]), energy_saving=np.log(1 - table["energy_saving"]))
+    by_model = logs.groupby([*keys, "model"], sort=False)[["speedup", "energy_saving"]].mean()  # over data sets
+    means = np.exp(by_model.groupby(keys, sort=False).mean())
+    data = means.assign(energy_saving=1 - means["energy_saving"]).reset_index()
     shapes = list(data[["rows", "cols"]].drop_duplicates().itertuples(index=False, name=None))
     batches = list(dict.fromkeys(data["batch"]))
     markers = dict(zip(dict.fromkeys(data["design"]), cycle("osD^v<>"), strict=False))
@@ -515,7 +520,7 @@ def explored(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
         down = -(-len(batches) // across)
         figure, grid = plt.subplots(
             down * len(shapes), across, sharex=True, sharey=True, squeeze=False,
-            figsize=style.size(max(2.6 * across, 3.4) + 1.2, 2.3 * len(shapes) + 1.0, 1.6 * down * len(shapes) + 1.0),
+            figsize=style.size(max(2.6 * across, 3.4) + 1.2, 2.3 * len(shapes) + 1.0, 1.9 * down * len(shapes) + 1.0),
         )  # fmt: skip
         for i, (rows, cols) in enumerate(shapes):
             panels = list(grid[down * i : down * (i + 1)].flat)
@@ -528,7 +533,12 @@ def explored(table: "pd.DataFrame") -> tuple["Figure", "pd.DataFrame"]:
                         100 * point.energy_saving, point.speedup, linestyle="", color=style.COLORS[point.dataflow],
                         marker=markers[point.design], markersize=6, alpha=0.8,
                     )  # fmt: skip
-                axes.set_title(f"{rows}x{cols} PEs, batch {batch}", fontsize=10)
+                names = table[(table["rows"] == rows) & (table["cols"] == cols) & (table["batch"] == batch)]["model"].unique()
+                title = [f"{rows}x{cols} PEs, batch {batch}"]
+                if table["model"].nunique() > 1:
+                    mean = f"geometric mean of {len(names)} networks"
+                    title.append(style.words(mean if len(names) > 1 else names[0], phone=18))
+                axes.set_title("\n".join(title), fontsize=10)
         figure.supxlabel("energy saving against the baseline (%)", fontsize=10)
         figure.supylabel("speed-up over the baseline (x)", fontsize=10)
         flows = list(dict.fromkeys(data["dataflow"]))

@@ -59,7 +59,7 @@ def method_table(fixed: "pd.DataFrame", grown: "pd.DataFrame") -> "HTML":
             "array": f"{row['rows']:.0f}x{row['cols']:.0f}", "PEs": f"{row['PEs']:,.0f}",
             "more area": f"{row['more_area']:.1f} %",
             "speed-up": f"{row['speedup']:.2f}", "waiting for DRAM": f"{row['waiting']:.0f} %",
-            "energy saved": f"{row['energy_saving']:.0f} %", "speed-up, bandwidth grown": f"{more['speedup']:.2f}",
+            "energy saved": f"{row['energy_saving']:z.0f} %", "speed-up, bandwidth grown": f"{more['speedup']:.2f}",
             "waiting, bandwidth grown": f"{more['waiting']:.0f} %",
         }
         for row, more in zip(fixed.to_dict("records"), grown.to_dict("records"), strict=True)

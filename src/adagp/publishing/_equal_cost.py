@@ -276,7 +276,7 @@ def frontier_table(
                 "result": row["side"],
                 "minus BP, by the mean of three epochs": cell(three.at[place, "distance"]),
                 "minus BP, by averaged weights": cell(other.at[place, "distance"]),
-                "energy saved (%)": f"{saved.at[place, 'energy_saving']:.0f}",
+                "energy saved (%)": f"{saved.at[place, 'energy_saving']:z.0f}",
             }
         )
     shown, few = pd.DataFrame(rows), table["n"].to_numpy() < LEAST_PAIRS
