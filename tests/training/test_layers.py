@@ -137,6 +137,39 @@ def test_experts_in_one_weight_are_seen_each_with_its_own_tokens(how, transposed
     assert torch.equal(rows, gradient.transpose(1, 2) if transposed else gradient)
 
 
+class Heads(nn.Module):
+    """Product of the input, reshaped, with a weight that has an axis of heads in front."""
+
+    def __init__(self, heads, product, view):
+        super().__init__()
+        torch.manual_seed(0)
+        self.w, self.product, self.view = nn.Parameter(torch.randn(heads, 8, 5)), product, view
+
+    def forward(self, x):
+        return self.product(self.view(x), self.w)
+
+
+@pytest.mark.parametrize(
+    "heads, product, view, shape",
+    [
+        (2, torch.matmul, lambda x: x.unsqueeze(1), (3, 7, 8)),
+        (4, torch.matmul, lambda x: x.unsqueeze(1), (2, 2, 8)),  # as many positions as heads
+        (4, torch.matmul, lambda x: x[:, :, None, None], (3, 2, 8)),
+        (2, torch.matmul, lambda x: x[None], (7, 8)),
+        (3, torch.matmul, lambda x: x, (8,)),
+        (1, torch.matmul, lambda x: x, (3, 7, 8)),
+        (1, torch.matmul, lambda x: x, (2, 3, 7, 8)),
+        (1, torch.matmul, lambda x: x, (7, 8)),
+        (3, torch.bmm, lambda x: x.expand(3, -1, -1), (7, 8)),
+    ],
+)
+def test_a_weight_of_heads_is_seen_at_every_position(heads, product, view, shape):
+    model, x = Heads(heads, product, view), torch.randn(shape)
+    seen, _ = seen_by(model, lambda model: model(x))
+    expected = torch.einsum("i,hio->ho", x.reshape(-1, 8).mean(0), model.w)  # every head has all positions
+    torch.testing.assert_close(seen["w"], expected.flatten())
+
+
 def test_what_a_forward_pass_found_is_part_of_the_state():
     def fresh():
         model = Experts(False, "loop")

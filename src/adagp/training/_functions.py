@@ -140,7 +140,7 @@ def rows_of(parameter: nn.Parameter, weight: Tensor, product: str) -> tuple[Laye
 def positions_of(weight: Tensor, inputs: Tensor, output: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Return a product's output as (positions, rows), and its input as (positions, row) or None.
 
-    The input is None where it is sparse, or where experts have different inputs.
+    The input is None where it is sparse, or where the weight has an axis of experts.
 
     Args:
         weight: (out, in), (in, out) or either with an axis of experts in front.
@@ -149,8 +149,13 @@ def positions_of(weight: Tensor, inputs: Tensor, output: Tensor, offsets: Tensor
     if weight.dim() == 2:
         dense = inputs.layout is torch.strided  # the features of a graph may be sparse
         return output.reshape(-1, output.shape[-1]), inputs.reshape(-1, inputs.shape[-1]) if dense else None
-    if offsets is None:  # (experts, positions, rows of one expert)
-        return output.transpose(0, 1).flatten(1), None
+    if offsets is None:
+        if inputs.dim() == 1:  # the only position has no axis
+            output = output[..., None, :]
+        if len(weight) == 1:  # the one expert meets all positions, over whatever axes they lie
+            return output.reshape(-1, output.shape[-1]), None
+        # (..., experts, positions, rows of one expert)
+        return output.movedim(-3, -2).flatten(-2).reshape(-1, len(weight) * output.shape[-1]), None
     # A grouped product sorts positions by expert. Every expert gets the mean over its positions.
     count, rows = len(offsets), output.shape[-1]
     expert = torch.bucketize(torch.arange(len(output), device=output.device), offsets.long(), right=True).clamp(max=count - 1)
