@@ -1,5 +1,7 @@
 """Layer types, and weights that a model hands to functions: which are predicted, and from which outputs."""
 
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -207,6 +209,58 @@ def test_a_gate_of_a_recurrent_layer_is_seen_with_its_units_last_state():
         for name in names[:2]:
             torch.testing.assert_close(seen[name], state[position].repeat(4))
     assert engine.coverage().share == pytest.approx(1 - 2 * 4 * 24 / sum(p.numel() for p in lstm.parameters()))
+
+
+def returning(kind, change):
+    """Return a subclass of a recurrent layer or cell whose forward pass returns a part of the usual, in another form."""
+    return type(f"Own{kind.__name__}", (kind,), {"forward": lambda self, x: change(kind.forward(self, x))})
+
+
+@pytest.mark.filterwarnings("ignore:predictions reach")
+@pytest.mark.parametrize(
+    "kind, change, output, returns",
+    [
+        (nn.GRU, lambda made: made[0], lambda made: made, r"\(2, 7, 6\)"),  # with two samples, two "parts"
+        (nn.RNN, lambda made: made[0][:1], lambda made: made, r"\(1, 7, 6\)"),
+        (nn.LSTM, lambda made: {"y": made[0]}, lambda made: made["y"], "dict"),
+        (nn.LSTM, lambda made: (made[0], made[0][:, -1]), lambda made: made[0], "tuple"),
+        (nn.GRUCell, lambda made: {"y": made}, lambda made: made["y"], "dict"),
+        (nn.LSTMCell, lambda made: torch.stack(made), lambda made: made[0], r"\(2, 2, 6\)"),
+    ],
+)
+def test_a_recurrent_layer_that_returns_something_else_is_predicted_once_it_is_registered(kind, change, output, returns):
+    torch.manual_seed(0)
+    own = returning(kind, change)
+    batch_first = {} if issubclass(kind, nn.RNNCellBase) else {"batch_first": True}
+    model = nn.ModuleList([own(5, 6, **batch_first), nn.Linear(6, 4)])
+    x = torch.randn(2, 5) if issubclass(kind, nn.RNNCellBase) else torch.randn(2, 7, 5)
+
+    def run(model):
+        return model[1](output(model[0](x)))
+
+    seen, engine = seen_by(model, run)
+    names = {f"0.{name}" for name, _ in model[0].named_parameters() if name.startswith("weight")}
+    assert set(seen) == {"1"} and set(engine.coverage().predicted) == {"1.weight"}
+    assert all(re.match(f"its module returns {returns}.*register_layer_type", engine.coverage().resting[n][1]) for n in names)
+
+    gates = max(len(p) for p in model[0].parameters()) // 6
+    for name in names:
+        adagp.register_layer_type(own, weight=name[2:], outputs=lambda module, made: output(made).repeat_interleave(gates, -1))
+    seen, engine = seen_by(model, run)
+    assert set(engine.coverage().predicted) == {"1.weight", *names}
+    expected = output(model[0](x)).flatten(0, -2).mean(0).repeat_interleave(gates)
+    for name in names:
+        torch.testing.assert_close(seen[name], expected)
+
+
+def test_a_recurrent_layer_with_weight_norm_is_predicted_once_it_is_registered():
+    own = type("NormedLSTM", (nn.LSTM,), {})
+    adagp.register_layer_type(own, weight="weight_hh_l0", outputs=lambda module, made: made[1][0][0].repeat(1, 4))
+    lstm = nn.utils.parametrizations.weight_norm(own(5, 6, batch_first=True), "weight_hh_l0")
+    x = torch.randn(3, 7, 5)
+    with pytest.warns(UserWarning, match="predictions reach"):
+        seen, _ = seen_by(lstm, lambda model: model(x)[0])
+    torch.testing.assert_close(seen, {"parametrizations.weight_hh_l0.original1": lstm(x)[0][:, -1].mean(0).repeat(4)})
 
 
 @pytest.mark.parametrize(

@@ -273,9 +273,11 @@ class Watch:
             if layer in self._pending:
                 self._newly_handed.add(layer)
             elif layer not in self.handed:
-                shape = f"{tuple(output.shape)} of {output.dtype}" if isinstance(output, Tensor) else type(output).__name__
+                made = returned if output is None else output
+                shape = f"{tuple(made.shape)} of {made.dtype}" if isinstance(made, Tensor) else type(made).__name__
                 self.why_not[layer] = (
-                    f"its module returns {shape}, expected {layer.shape[0]} output channels of real floating-point numbers"
+                    f"its module returns {shape}, expected {layer.shape[0]} output channels of real floating-point numbers "
+                    "(see adagp.register_layer_type)"
                 )
             return None
         if not self.compiled and not torch.compiler.is_compiling() and _is_checkpointed():
