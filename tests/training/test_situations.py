@@ -323,6 +323,47 @@ def test_a_weight_that_is_first_handed_over_later_is_found_then():
     assert engine.coverage().predicted == {"first.weight": 24, "extra": 16}
 
 
+class Replacing(nn.Module):
+    """Linear layer, and a weight (out, in) or (in, out), under one of two names, that is handed to a function."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.one, self.two = nn.Linear(6, 5), nn.Parameter(torch.randn(4, 5)), None
+
+    def forward(self, x):
+        h, weight = self.first(x), self.two if self.one is None else self.one
+        return F.linear(h, weight) if len(weight) == 4 else h @ weight
+
+
+def test_a_new_weight_may_get_the_id_that_a_handed_one_had():
+    """CPython gives a new object the place in memory of one that is gone, and the id with it."""
+    model = Replacing()
+    engine = AdaGP(model, optimizer := sgd(model), schedule=WARM_THEN, predictor="coast")
+    train(engine, model, vectors(2))
+    old, model.one, kept = id(model.one), None, []
+    for number in range(2):
+        optimizer.state.clear()
+        optimizer.param_groups[0]["params"] = [*model.first.parameters()]
+        model.two, data = None, torch.randn(5, 4)
+        while model.two is None:
+            kept.append(nn.Parameter(data))
+            if number == 0 or id(kept[-1]) == old or len(kept) == 10_000:
+                model.two = kept.pop()
+        optimizer.param_groups[0]["params"].append(model.two)
+        train(engine, model, vectors(2))
+        assert set(engine.coverage().predicted) == {"first.weight", "two"}
+
+
+def test_a_handed_weight_may_get_another_name():
+    model = Replacing()
+    engine = AdaGP(model, sgd(model), schedule=WARM_THEN)
+    train(engine, model, vectors(2))
+    model.two, model.one = model.one, None
+    train(engine, model, vectors(2))
+    assert set(engine.coverage().predicted) == {"first.weight", "two"}
+
+
 class Product(nn.Module):
     def __init__(self):
         super().__init__()

@@ -104,6 +104,7 @@ class Steps:
         changed = self.followed.changed()
         if self.predicts and (changed or self._must_find):
             self._must_find = False
+            self._searched = set()  # an id may by now be that of another weight
             self.followed.find()
             check_averaged(self.model, self.followed.trained)
             self.rebind()
