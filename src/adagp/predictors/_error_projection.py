@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .._errors import UsageError
 from .._work import PROJECT
-from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named
+from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named, of_these
 from ._layer import Layer
 
 
@@ -97,6 +97,7 @@ class ErrorProjection(GradientPredictor):
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self.layers, self.statistics = layers, ErrorStatistics(replicas)
+        self.sums = of_these(layers, self.sums)
 
     def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
         self.statistics.see(layer, inputs if rows is None else None)

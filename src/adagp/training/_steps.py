@@ -311,6 +311,7 @@ class Steps:
         if self.layers:
             self.predictor.bind(self.layers, self.replicas)
         self.taught &= set(self.layers)
+        self._unseen &= set(self.layers)
         self.watch.follow(scan)
 
     def without_autocast(self) -> torch.autocast:

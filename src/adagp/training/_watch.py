@@ -132,7 +132,13 @@ class Watch:
         self.release()
         self._hooks = [(module, self._hook(module, layer)) for module, layer in self._followed.modules]
         self.scanning = scan and not self.compiled and bool(self._followed.layers or self._followed.candidates)
-        self.handed &= set(self._followed.layers)
+        # Those that are gone would keep their modules in memory.
+        present = set(self._followed.layers)
+        for layers in (self.hidden, self.handed, self.checkpointed, self.ran):
+            layers &= present
+        self.why_not = {layer: reason for layer, reason in self.why_not.items() if layer in present}
+        if self.final not in present:
+            self.final = None
         if self.last not in self._followed.layers:
             self.last = self._followed.layers[-1] if self._followed.layers else None
         if self.compiled and not self._disabled:
