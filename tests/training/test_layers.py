@@ -211,8 +211,39 @@ def test_a_gate_of_a_recurrent_layer_is_seen_with_its_units_last_state():
     assert engine.coverage().share == pytest.approx(1 - 2 * 4 * 24 / sum(p.numel() for p in lstm.parameters()))
 
 
+class Stopping(nn.Module):
+    """Two attention layers of which one has no gradient from some step on, and a layer that returns something unknown."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.two = (nn.MultiheadAttention(8, 2, batch_first=True) for _ in range(2))
+        self.last, self.stop = returning(nn.Conv1d, lambda made: (made,))(3, 3, 1), False
+
+    def forward(self, x):
+        h, g = self.one(x, x, x)[0], self.two(x, x, x)[0]
+        return self.last(h + (g.detach() if self.stop else g))[0]
+
+
+def test_a_loaded_state_covers_what_the_saved_one_did():
+    engines = []
+    for _ in range(3):
+        model = Stopping()
+        engines.append(AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.1), schedule=WARM_UP))
+    saved, loaded, older = engines
+    for number in saved.epoch(range(6)):
+        saved.model.stop = number > 2
+        saved.step(lambda: saved.model(torch.randn(2, 3, 8)).square().mean())
+    assert set(saved.coverage().predicted) == {"one.in_proj_weight", "one.out_proj.weight"}
+    loaded.load_state_dict(saved.state_dict())
+    assert loaded.coverage() == saved.coverage()
+    older.load_state_dict({key: value for key, value in saved.state_dict().items() if key not in ("ran", "why_not")})
+    for _ in older.epoch(range(8)):
+        older.step(lambda: older.model(torch.randn(2, 3, 8)).square().mean())
+
+
 def returning(kind, change):
-    """Return a subclass of a recurrent layer or cell whose forward pass returns a part of the usual, in another form."""
+    """Return a subclass of a layer whose forward pass returns the usual in another form."""
     return type(f"Own{kind.__name__}", (kind,), {"forward": lambda self, x: change(kind.forward(self, x))})
 
 

@@ -18,7 +18,7 @@ from ._checks import check_averaged, check_batch, check_cut, check_gradients, ch
 from ._layers import Coverage, Followed, coverage
 from ._metrics import LayerMetrics
 from ._scaling import Scaling
-from ._watch import Watch
+from ._watch import ADDED, Watch
 
 
 class Steps:
@@ -225,7 +225,7 @@ class Steps:
         """Refuse a state of another predictor or version.
 
         Args:
-            keys: what the state must have.
+            keys: what a state of this version has.
 
         Raises:
             UsageError: it is no state, the predictor is another one, or a key is missing.
@@ -237,7 +237,7 @@ class Steps:
                 f"this state is of the predictor {state.get('kind', 'missing')}, expected {self._kind()}; load it into an "
                 "engine with the same predictor and a schedule of the same kind"
             )
-        missing = keys - state.keys()
+        missing = keys - state.keys() - ADDED
         if missing:
             raise UsageError(
                 f"this state lacks {', '.join(sorted(missing))}: it was made by another version; begin the training anew"

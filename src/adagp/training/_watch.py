@@ -99,8 +99,9 @@ class Watch:
     @contextlib.contextmanager
     def restored(self) -> Iterator[None]:
         """Context manager for a look at another batch: what this optimizer step has collected is restored on exit."""
-        names = ("reached", "shown", "quiet", "error", "last", "final", "scanning")
+        names = ("reached", "shown", "quiet", "error", "last", "final", "scanning", "ran", "why_not")
         saved = {name: getattr(self, name) for name in names}
+        self.ran, self.why_not = set(self.ran), dict(self.why_not)  # the look changes these in place
         self.clear()
         self.scanning = False
         try:
@@ -112,13 +113,16 @@ class Watch:
         """Return all that later steps depend on; layers are stored by name."""
         parts = {name: [layer.name for layer in self._followed.layers if layer in getattr(self, name)] for name in _SETS}
         uses = {name: [layer.name for layer in getattr(self, name)] for name in _USES}
-        return parts | uses | {"scanning": self.scanning, "last": None if self.last is None else self.last.name}
+        why_not = {layer.name: reason for layer, reason in self.why_not.items()}
+        last = None if self.last is None else self.last.name
+        return parts | uses | {"why_not": why_not, "scanning": self.scanning, "last": last}
 
     def load_state_dict(self, state: dict) -> None:
         by_name = {layer.name: layer for layer in self._followed.layers}
         self.clear()
         for name in _SETS:
-            setattr(self, name, {by_name[layer] for layer in state[name]})
+            setattr(self, name, {by_name[layer] for layer in state.get(name, [])})
+        self.why_not = {by_name[layer]: reason for layer, reason in state.get("why_not", {}).items()}
         for name in _USES:
             setattr(self, name, {by_name[layer]: None for layer in state[name]})
         self.scanning, self.last = state["scanning"], by_name.get(state["last"])
@@ -415,8 +419,10 @@ class Watch:
         return bool(self._fresh)
 
 
-_SETS, _USES = ("handed", "hidden"), ("reached", "shown", "quiet")
+_SETS, _USES = ("handed", "hidden", "ran"), ("reached", "shown", "quiet")
 """Attributes that are part of a watch's state: sets of layers, and the layers of this optimizer step in order of use."""
+ADDED = {"ran", "why_not"}
+"""Keys that a state of an older version lacks. Only ``coverage`` needs them."""
 _NO_GRAPH = (
     "does not require grad", "not have been used in the graph", "doesn't require gradient", "requires_grad=False",
     "non-empty TensorList",
