@@ -242,6 +242,37 @@ def test_a_loaded_state_covers_what_the_saved_one_did():
         older.step(lambda: older.model(torch.randn(2, 3, 8)).square().mean())
 
 
+@pytest.mark.filterwarnings("ignore:predictions reach")
+@pytest.mark.parametrize(
+    "settings, predicted, reason",
+    [
+        ({"predictor": "shared-network"}, {"0.weight": 18}, "it has not run"),
+        ({"predictor": "nowcast"}, {"0.weight": 18}, "it had no gradient in the last step with true gradients"),
+        ({"predictor": "oracle"}, {"0.weight": 18}, "it had no gradient in the last step with true gradients"),
+        ({"schedule": adagp.AlwaysBP()}, {}, "the schedule never predicts"),
+    ],
+)
+def test_after_a_step_coverage_counts_what_gets_predictions(settings, predicted, reason):
+    model = nn.ModuleList([nn.Linear(6, 3), nn.Linear(6, 30)])  # the second never runs
+    engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.1), **{"schedule": WARM_THEN_GP, **settings})
+    assert engine.coverage().predicted == {"0.weight": 18, "1.weight": 180}
+    for x in engine.epoch(torch.randn(2, 4, 6)):
+        engine.step(lambda x=x: model[0](x).square().mean())
+    found = engine.coverage()
+    assert found.predicted == predicted and found.resting["1.weight"] == (180, reason)
+    assert predicted or found.resting["0.weight"] == (18, reason)
+
+
+def test_before_its_first_step_an_engine_does_not_say_that_attention_is_unknown():
+    attention = nn.MultiheadAttention(8, 2)
+    engine = AdaGP(attention, torch.optim.SGD(attention.parameters(), lr=0.1), schedule=WARM_UP)
+    count, reason = engine.coverage().resting["in_proj_weight"]
+    assert count == 192 and "next step with true gradients shows whether the model hands it to a function" in reason
+    for x in engine.epoch(torch.randn(1, 4, 3, 8)):
+        engine.step(lambda: attention(x, x, x)[0].square().mean())
+    assert engine.coverage().predicted == {"in_proj_weight": 192, "out_proj.weight": 64}
+
+
 def returning(kind, change):
     """Return a subclass of a layer whose forward pass returns the usual in another form."""
     return type(f"Own{kind.__name__}", (kind,), {"forward": lambda self, x: change(kind.forward(self, x))})

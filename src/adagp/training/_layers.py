@@ -210,12 +210,15 @@ def _same_or_new(before: Layer | None, name: str, module: nn.Module, kind: Layer
     return before
 
 
-def coverage(model: nn.Module, followed: Followed, reached: Collection[Layer], why_not: dict[Layer, str]) -> Coverage:
+def coverage(
+    model: nn.Module, followed: Followed, reached: Collection[Layer], why_not: dict[Layer, str], searches: bool
+) -> Coverage:
     """Return the trained parameters of a model, sorted by whether they get predictions.
 
     Args:
         reached: the predicted layers.
         why_not: reasons for layers that are not predicted.
+        searches: whether the next forward pass will be searched for functions that get a weight of the model.
     """
     layers = {id(layer.weight): layer for layer in followed.layers}
     trained = {id(p): p for p in followed.trained if p.requires_grad}
@@ -236,6 +239,8 @@ def coverage(model: nn.Module, followed: Followed, reached: Collection[Layer], w
             reason = "an embedding has a row for each token, not for each output channel"
         elif parameter.dim() < 2 or parameter.numel() == max(parameter.shape):
             reason = "a bias, a normalization or the like has one number for each channel"
+        elif searches and id(parameter) in followed.candidates:
+            reason = "the next step with true gradients shows whether the model hands it to a function such as F.linear"
         else:
             reason = f"a weight of {type(module).__name__}, which is no known layer type (see adagp.register_layer_type)"
         resting[name] = parameter.numel(), reason

@@ -274,15 +274,17 @@ class Steps:
 
     def coverage(self) -> Coverage:
         """Return what ``AdaGP.coverage`` describes."""
-        watch = self.watch
+        watch, outputs = self.watch, self.predictor.needs.outputs
         why_not = {layer: "it had no gradient when it ran last" for layer in watch.ran} | watch.why_not
-        reached = set(self.layers)
-        if self.predictor.needs.outputs:
-            reached -= set(watch.why_not)
-            if self.true_steps:
-                # Weights that the last forward pass found to be handed to functions are seen from the next one on.
-                reached = self.taught | (watch.handed - watch.ran) | watch.hidden
-        return coverage(self.model, self.followed, reached, why_not)
+        reached = set(self.layers) - set(watch.why_not)
+        if self.true_steps:
+            # Weights that the last forward pass found to be handed to functions are seen from the next one on.
+            reached = self.taught | (watch.handed - watch.ran) | watch.hidden
+            if not self.predicts:
+                why_not = dict.fromkeys(self.layers, "the schedule never predicts")
+            elif not outputs:  # it is not known which layers ran
+                why_not = dict.fromkeys(self.layers, "it had no gradient in the last step with true gradients")
+        return coverage(self.model, self.followed, reached, why_not, searches=self.predicts and outputs and watch.scanning)
 
     def _warn_of_low_coverage(self) -> None:
         """Warn, once, if less than half of the trained numbers get predictions.
