@@ -268,7 +268,7 @@ def test_before_its_first_step_an_engine_does_not_say_that_attention_is_unknown(
     engine = AdaGP(attention, torch.optim.SGD(attention.parameters(), lr=0.1), schedule=WARM_UP)
     count, reason = engine.coverage().resting["in_proj_weight"]
     assert count == 192 and "next step with true gradients shows whether the model hands it to a function" in reason
-    for x in engine.epoch(torch.randn(1, 4, 3, 8)):
+    for x in engine.epoch(torch.randn(2, 4, 3, 8)):
         engine.step(lambda: attention(x, x, x)[0].square().mean())
     assert engine.coverage().predicted == {"in_proj_weight": 192, "out_proj.weight": 64}
 

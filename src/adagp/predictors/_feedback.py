@@ -35,7 +35,7 @@ class FeedbackAlignment(GradientPredictor):
         self._seed = of_these(layers, self._seed)
 
     def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
-        self.statistics.see(layer, inputs)
+        self.statistics.see(layer, inputs, rows)
 
     def _predicted(self, layer: Layer, error: Tensor | None) -> Tensor | None:
         statistic = self.statistics.of(layer, error)
