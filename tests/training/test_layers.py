@@ -113,11 +113,14 @@ class Experts(nn.Module):
             return self.head(torch.cat(made))
         if self.how == "bmm":
             return self.head(torch.bmm(x[None].expand(4, -1, -1), by_expert).mean(0))
+        if self.how == "nested":
+            ragged = torch.nested.as_nested_tensor([*parts, x[:0]], layout=torch.jagged)
+            return self.head(torch.bmm(ragged, by_expert).values())
         return self.head(torch._grouped_mm(x, by_expert, offs=torch.tensor([4, 9, 12, 12], dtype=torch.int32)))
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("how", ["loop", "bmm", "grouped"])
+@pytest.mark.parametrize("how", ["loop", "bmm", "nested", "grouped"])
 def test_experts_in_one_weight_are_seen_each_with_its_own_tokens(how, transposed):
     model, x = Experts(transposed, how), torch.randn(12, 8)
     try:

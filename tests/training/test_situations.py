@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -219,6 +220,49 @@ def test_sparse_features_and_sequences_of_any_length(predictor):
         for _ in engine.epoch(range(2)):
             engine.step(lambda: jagged(ragged).values().square().mean())
     assert jagged.weight.grad is not None
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage")
+@pytest.mark.parametrize("predictor", SPREAD)
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged], ids=["strided", "jagged"])
+def test_a_nested_tensor_is_a_batch_of_its_rows(layout, predictor):
+    results = []
+    for nested in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
+        engine = AdaGP(model, sgd(model), schedule=WARM_THEN, predictor=predictor)
+        for _ in range(2):
+            for x, _ in engine.epoch(vectors(4)):
+                ragged = torch.nested.nested_tensor([x[:3], x[3:]], layout=layout) if nested else x
+                dense = partial(torch.nested.to_padded_tensor, padding=0.0) if nested else nn.Identity()
+                engine.step(lambda x=ragged, dense=dense: dense(model(x)).square().sum())
+        results.append(model)
+    assert engine.counts["gp"] == 2
+    for mine, theirs in zip(*(model.parameters() for model in results), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage", "ignore:predictions reach")
+def test_a_nested_tensor_may_be_handed_over_or_returned_by_a_layer_that_is_not_seen():
+    class Wide(nn.Linear):
+        def forward(self, x):
+            return torch.nested.nested_tensor([part @ self.weight[:2].t() for part in x.unbind()])
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.weight, self.wide = nn.Linear(6, 4), nn.Parameter(torch.randn(3, 4)), Wide(3, 5)
+
+        def forward(self, x):
+            h = F.linear(self.first(x), self.weight)
+            self.wide(h)
+            return torch.cat(h.unbind())
+
+    model = Net()
+    engine = AdaGP(model, sgd(model), schedule=WARM_THEN)
+    for _ in engine.epoch(range(3)):
+        engine.step(lambda: model(torch.nested.nested_tensor([torch.randn(2, 6), torch.randn(4, 6)])).square().mean())
+    assert set(engine.coverage().predicted) == {"first.weight", "weight"}
 
 
 def test_complex_weights_rest():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .._errors import UsageError
 from ..predictors import GradientPredictor, Layer, LayerType
-from ._functions import Functions, positions_of, rows_of
+from ._functions import Functions, flat, positions_of, rows_of
 from ._layers import Followed
 
 
@@ -230,7 +230,7 @@ class Watch:
         if self._leaf is None or not loss.requires_grad:
             return None
         (error,) = torch.autograd.grad(loss, self._leaf, retain_graph=keep_graph, allow_unused=True)
-        self.error = error if error is None or not self._single else error[None]
+        self.error = None if error is None else self._with_samples(error)
         return self.error
 
     def request_error(self) -> None:
@@ -284,7 +284,10 @@ class Watch:
                 self._newly_handed.add(layer)
             elif layer not in self.handed:
                 made = returned if output is None else output
-                shape = f"{tuple(made.shape)} of {made.dtype}" if isinstance(made, Tensor) else type(made).__name__
+                if isinstance(made, Tensor):
+                    shape = f"{'a nested tensor' if made.is_nested else tuple(made.shape)} of {made.dtype}"
+                else:
+                    shape = type(made).__name__
                 self.why_not[layer] = (
                     f"its module returns {shape}, expected {layer.shape[0]} output channels of real floating-point numbers "
                     "(see adagp.register_layer_type)"
@@ -346,9 +349,13 @@ class Watch:
                     f"{type(self._predictor).__name__}: it cuts the graph at the last layer; use 'shared-network' or 'coast'"
                 )
             if use == self._use:
-                self.error = gradient.detach()[None] if self._single else gradient.detach()
+                self.error = self._with_samples(gradient.detach())
 
         return hook
+
+    def _with_samples(self, error: Tensor) -> Tensor:
+        """Return the error with a batch axis: (samples, ...), or (rows, classes) where the output is a nested tensor."""
+        return error[None] if self._single else flat(error)
 
     def refuse_gradients(self, inputs: Sequence[Tensor]) -> None:
         """Refuse gradients that the closure takes, unless Phase GP can compute them: those with respect to its own inputs.
@@ -436,8 +443,8 @@ _TAKES_GRADIENTS = (
 
 def _with_batch_axis(layer: Layer, inputs: Tensor | None, output: Tensor) -> tuple[Tensor | None, Tensor] | None:
     """Return a layer's input and output with a batch axis; None if the output does not have the layer's channels."""
-    if output.layout is torch.jagged:  # sequences of different lengths, one after the other
-        output, inputs = output.values(), None if inputs is None or inputs.layout is not torch.jagged else inputs.values()
+    if output.is_nested:
+        output, inputs = flat(output), flat(inputs) if inputs is not None and inputs.is_nested else None
     if not output.is_floating_point() or output.dim() == 0 or output.layout is not torch.strided:
         return None
     kind, spatial = layer.kind, layer.kind.spatial
