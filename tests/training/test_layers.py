@@ -1,5 +1,6 @@
 """Layer types, and weights that a model hands to functions: which are predicted, and from which outputs."""
 
+import copy
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 import adagp
 from adagp import AdaGP, LadderSchedule, Phase, UsageError
-from adagp.predictors import Coast, Layer, Needs, SharedNetwork, available, layer_types
+from adagp.predictors import Coast, FeedbackAlignment, Layer, Needs, SharedNetwork, Truncated, available, layer_types
 
 WARM_UP = LadderSchedule(warm_up_epochs=10**6)
 WARM_THEN_GP = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))
@@ -71,6 +72,42 @@ def test_a_weight_that_is_handed_to_a_function_is_predicted_as_one_whose_module_
     assert made[0]["fc"].any()
     for name, expected in made[0].items():
         torch.testing.assert_close(made[1][name], expected, rtol=1e-4, atol=1e-5)
+
+
+class Twice(nn.Module):
+    """Network that uses a layer twice: both times by its module, or the second time by handing its weight to a function."""
+
+    def __init__(self, handed):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.middle, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 4)
+        self.twice, self.handed = nn.Linear(6, 6, bias=False), handed
+
+    def forward(self, x):
+        h = self.middle(self.twice(self.first(x)).tanh())
+        return self.head(F.linear(h, self.twice.weight) if self.handed else self.twice(h))
+
+
+@pytest.mark.parametrize("predictor", [lambda: SharedNetwork(lr=0.05), lambda: Truncated(share=0.9), FeedbackAlignment])
+def test_a_layer_that_is_also_handed_to_a_function_is_seen_once_for_each_use(predictor):
+    made, data = [], torch.randn(6, 8, 6, generator=torch.Generator().manual_seed(1))
+    for handed in (False, True):
+        model = Twice(handed)
+        engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.05), schedule=WARM_THEN_GP, predictor=predictor())
+        weights, untrained = copy.deepcopy(model.state_dict()), engine.predictor.state_dict()
+        for x in engine.epoch(data):
+            engine.step(lambda x=x: model(x).square().mean())
+            if engine.position == (0, 1):  # the first forward pass finds what is handed over: begin anew after it
+                model.load_state_dict(weights)
+                engine.predictor.load_state_dict(untrained)
+        for x in engine.epoch(data):
+            step = engine.step(lambda x=x: model(x).square().mean())
+        made.append(model)
+    assert step.phase is Phase.GP and not torch.equal(made[0].twice.weight, weights["twice.weight"])
+    for mine, theirs in zip(made[1].parameters(), made[0].parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    if isinstance(engine.predictor, Truncated):
+        assert engine.predictor.cut.name == "twice"
 
 
 @pytest.mark.parametrize("batch_first", [True, False])

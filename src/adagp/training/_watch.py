@@ -194,8 +194,9 @@ class Watch:
         self._leaf = self._output = None
         self._use = 0  # uses of the layer ``last`` in this pass; the error is taken at the latest use
         self._single = False  # whether its output is of one sample, without a batch axis
+        self._running: list[Layer] = []  # layers whose modules run now, of those that are handed or, in a search, of all
+        self._inside: list[tuple[Layer, Tensor | None, Tensor, slice]] = []  # uses in functions while the layer's module runs
         # While the pass is searched for functions that get a weight of the model:
-        self._running: list[Layer] = []  # layers whose modules run now
         self._pending: set[Layer] = set()  # those of them whose weight was handed to a function
         self._newly_handed: set[Layer] = set()  # layers whose uses will be seen in functions
         self._fresh: dict[int, tuple[nn.Parameter, LayerType]] = {}  # by id: weights that have no layer yet
@@ -203,7 +204,7 @@ class Watch:
         watched = not self._disabled and (needs.outputs or needs.error or cut is not None)
         if watched and not self.compiled:
             modules = self._followed.modules
-            self._attach(modules if scan else [(module, layer) for module, layer in modules if layer is cut])
+            self._attach([pair for pair in modules if scan or pair[1] is cut or pair[1] in self.handed])
         functions = Functions(self) if watched and not self.compiled and (scan or self.handed) else contextlib.nullcontext()
         self.just_scanned = scan
         self.scans, self._watching = scan, watched
@@ -248,7 +249,7 @@ class Watch:
             if self._cut is layer and (torch.is_grad_enabled() or self._quiet):
                 self._cut_ran = True
                 self._at_cut()
-            if self.scans:
+            if self.scans or layer in self.handed:
                 self._running.append(layer)
 
         return hook
@@ -269,8 +270,10 @@ class Watch:
             named: its keyword arguments.
             returned: what its forward pass returned.
         """
-        if self.scans and layer in self._running:
+        if layer in self._running:
             self._running.remove(layer)
+        inside = [use for use in self._inside if use[0] is layer]
+        self._inside = [use for use in self._inside if use[0] is not layer]
         output = returned if layer.kind.outputs is None else layer.kind.outputs(layer.module, returned)
         first_input = next((x for x in (*inputs, *named.values()) if isinstance(x, Tensor)), None)
         if torch._C._functorch.maybe_current_level() is not None:
@@ -282,7 +285,10 @@ class Watch:
         if batched is None:
             if layer in self._pending:
                 self._newly_handed.add(layer)
-            elif layer not in self.handed:
+            elif layer in self.handed:
+                for use in inside:
+                    self._see(*use)
+            else:
                 made = returned if output is None else output
                 if isinstance(made, Tensor):
                     shape = f"{'a nested tensor' if made.is_nested else tuple(made.shape)} of {made.dtype}"
@@ -410,7 +416,10 @@ class Watch:
         if not self._seeing:
             return
         positions, rows_of_input = positions_of(weight, inputs, output, offsets)
-        self._see(layer, rows_of_input, positions, rows)
+        if layer in self._running:  # the output of its module, if that shows the use, tells more
+            self._inside.append((layer, rows_of_input, positions, rows))
+        else:
+            self._see(layer, rows_of_input, positions, rows)
 
     def _add_handed(self) -> bool:
         """Follow the weights that this forward pass has handed to functions; return whether layers were added for them."""
