@@ -532,6 +532,41 @@ def test_error_projection_takes_the_channels_of_a_convolution_as_its_outputs():
     assert engine.metrics(Phase.WARM_UP)["2"]["cosine"] > 0.9
 
 
+class AfterConvolution(nn.Module):
+    """Convolution, and after it a use of weights whose own output the error is not taken at."""
+
+    def __init__(self, how):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.how = nn.Conv1d(2, 4, 3), how
+        if how == "recurrent":
+            self.gru = nn.GRU(4, 3, batch_first=True)
+        else:
+            self.kernel = nn.Parameter(torch.randn(3, 4))
+
+    def forward(self, x):
+        self.made = self.conv(x)
+        h = self.made.relu().transpose(1, 2)
+        return self.gru(h)[1][0] if self.how == "recurrent" else F.linear(h, self.kernel).mean(1)
+
+
+@pytest.mark.parametrize("how", ["recurrent", "handed"])
+def test_the_error_at_a_convolution_is_summed_over_its_positions(how):
+    model = AfterConvolution(how)
+    predictor = adagp.predictors.create("error-projection")
+    engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.0), schedule=WARM_UP, predictor=predictor)
+    data, errors = [torch.randn(5, 2, length) for length in (9, 11, 9)], []  # of different lengths
+    for x in engine.epoch(data):
+        engine.step(lambda x=x: F.cross_entropy(model(x), torch.zeros(5, dtype=torch.long)))
+        errors.append(torch.autograd.grad(F.cross_entropy(model(x), torch.zeros(5, dtype=torch.long)), model.made)[0].sum(2))
+    squared = 0
+    for x, error in zip(data[1:], errors[1:], strict=True):  # the first step shows the order of the layers
+        statistic = error.t() @ F.unfold(x[:, :, None], (1, 3)).mean(2)
+        squared = predictor.decay * squared + statistic @ statistic.t()
+    (made,) = (sums for layer, (_, sums) in predictor.sums.items() if layer.name == "conv")
+    torch.testing.assert_close(made, squared)
+
+
 class LSTMClassifier(nn.Module):
     """Network that reads the rows of an image as a sequence."""
 

@@ -1,5 +1,8 @@
 """Layer types, and weights that a model hands to functions: which are predicted, and from which outputs."""
 
+import copy
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +10,7 @@ from torch import nn
 
 import adagp
 from adagp import AdaGP, LadderSchedule, Phase, UsageError
-from adagp.predictors import Coast, Layer, Needs, SharedNetwork, available, layer_types
+from adagp.predictors import Coast, FeedbackAlignment, Layer, Needs, SharedNetwork, Truncated, available, layer_types
 
 WARM_UP = LadderSchedule(warm_up_epochs=10**6)
 WARM_THEN_GP = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))
@@ -71,6 +74,42 @@ def test_a_weight_that_is_handed_to_a_function_is_predicted_as_one_whose_module_
         torch.testing.assert_close(made[1][name], expected, rtol=1e-4, atol=1e-5)
 
 
+class Twice(nn.Module):
+    """Network that uses a layer twice: both times by its module, or the second time by handing its weight to a function."""
+
+    def __init__(self, handed):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.middle, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 4)
+        self.twice, self.handed = nn.Linear(6, 6, bias=False), handed
+
+    def forward(self, x):
+        h = self.middle(self.twice(self.first(x)).tanh())
+        return self.head(F.linear(h, self.twice.weight) if self.handed else self.twice(h))
+
+
+@pytest.mark.parametrize("predictor", [lambda: SharedNetwork(lr=0.05), lambda: Truncated(share=0.9), FeedbackAlignment])
+def test_a_layer_that_is_also_handed_to_a_function_is_seen_once_for_each_use(predictor):
+    made, data = [], torch.randn(6, 8, 6, generator=torch.Generator().manual_seed(1))
+    for handed in (False, True):
+        model = Twice(handed)
+        engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.05), schedule=WARM_THEN_GP, predictor=predictor())
+        weights, untrained = copy.deepcopy(model.state_dict()), engine.predictor.state_dict()
+        for x in engine.epoch(data):
+            engine.step(lambda x=x: model(x).square().mean())
+            if engine.position == (0, 1):  # the first forward pass finds what is handed over: begin anew after it
+                model.load_state_dict(weights)
+                engine.predictor.load_state_dict(untrained)
+        for x in engine.epoch(data):
+            step = engine.step(lambda x=x: model(x).square().mean())
+        made.append(model)
+    assert step.phase is Phase.GP and not torch.equal(made[0].twice.weight, weights["twice.weight"])
+    for mine, theirs in zip(made[1].parameters(), made[0].parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    if isinstance(engine.predictor, Truncated):
+        assert engine.predictor.cut.name == "twice"
+
+
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_attention_is_seen_by_its_projections(batch_first):
     torch.manual_seed(0)
@@ -111,11 +150,14 @@ class Experts(nn.Module):
             return self.head(torch.cat(made))
         if self.how == "bmm":
             return self.head(torch.bmm(x[None].expand(4, -1, -1), by_expert).mean(0))
+        if self.how == "nested":
+            ragged = torch.nested.as_nested_tensor([*parts, x[:0]], layout=torch.jagged)
+            return self.head(torch.bmm(ragged, by_expert).values())
         return self.head(torch._grouped_mm(x, by_expert, offs=torch.tensor([4, 9, 12, 12], dtype=torch.int32)))
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("how", ["loop", "bmm", "grouped"])
+@pytest.mark.parametrize("how", ["loop", "bmm", "nested", "grouped"])
 def test_experts_in_one_weight_are_seen_each_with_its_own_tokens(how, transposed):
     model, x = Experts(transposed, how), torch.randn(12, 8)
     try:
@@ -135,6 +177,39 @@ def test_experts_in_one_weight_are_seen_each_with_its_own_tokens(how, transposed
     assert torch.equal(model.w.grad, gradient)
     rows = layer.matrix(gradient).reshape(4, 12, 8)
     assert torch.equal(rows, gradient.transpose(1, 2) if transposed else gradient)
+
+
+class Heads(nn.Module):
+    """Product of the input, reshaped, with a weight that has an axis of heads in front."""
+
+    def __init__(self, heads, product, view):
+        super().__init__()
+        torch.manual_seed(0)
+        self.w, self.product, self.view = nn.Parameter(torch.randn(heads, 8, 5)), product, view
+
+    def forward(self, x):
+        return self.product(self.view(x), self.w)
+
+
+@pytest.mark.parametrize(
+    "heads, product, view, shape",
+    [
+        (2, torch.matmul, lambda x: x.unsqueeze(1), (3, 7, 8)),
+        (4, torch.matmul, lambda x: x.unsqueeze(1), (2, 2, 8)),  # as many positions as heads
+        (4, torch.matmul, lambda x: x[:, :, None, None], (3, 2, 8)),
+        (2, torch.matmul, lambda x: x[None], (7, 8)),
+        (3, torch.matmul, lambda x: x, (8,)),
+        (1, torch.matmul, lambda x: x, (3, 7, 8)),
+        (1, torch.matmul, lambda x: x, (2, 3, 7, 8)),
+        (1, torch.matmul, lambda x: x, (7, 8)),
+        (3, torch.bmm, lambda x: x.expand(3, -1, -1), (7, 8)),
+    ],
+)
+def test_a_weight_of_heads_is_seen_at_every_position(heads, product, view, shape):
+    model, x = Heads(heads, product, view), torch.randn(shape)
+    seen, _ = seen_by(model, lambda model: model(x))
+    expected = torch.einsum("i,hio->ho", x.reshape(-1, 8).mean(0), model.w)  # every head has all positions
+    torch.testing.assert_close(seen["w"], expected.flatten())
 
 
 def test_what_a_forward_pass_found_is_part_of_the_state():
@@ -174,6 +249,120 @@ def test_a_gate_of_a_recurrent_layer_is_seen_with_its_units_last_state():
         for name in names[:2]:
             torch.testing.assert_close(seen[name], state[position].repeat(4))
     assert engine.coverage().share == pytest.approx(1 - 2 * 4 * 24 / sum(p.numel() for p in lstm.parameters()))
+
+
+class Stopping(nn.Module):
+    """Two attention layers of which one has no gradient from some step on, and a layer that returns something unknown."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.two = (nn.MultiheadAttention(8, 2, batch_first=True) for _ in range(2))
+        self.last, self.stop = returning(nn.Conv1d, lambda made: (made,))(3, 3, 1), False
+
+    def forward(self, x):
+        h, g = self.one(x, x, x)[0], self.two(x, x, x)[0]
+        return self.last(h + (g.detach() if self.stop else g))[0]
+
+
+def test_a_loaded_state_covers_what_the_saved_one_did():
+    engines = []
+    for _ in range(3):
+        model = Stopping()
+        engines.append(AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.1), schedule=WARM_UP))
+    saved, loaded, older = engines
+    for number in saved.epoch(range(6)):
+        saved.model.stop = number > 2
+        saved.step(lambda: saved.model(torch.randn(2, 3, 8)).square().mean())
+    assert set(saved.coverage().predicted) == {"one.in_proj_weight", "one.out_proj.weight"}
+    loaded.load_state_dict(saved.state_dict())
+    assert loaded.coverage() == saved.coverage()
+    older.load_state_dict({key: value for key, value in saved.state_dict().items() if key not in ("ran", "why_not")})
+    for _ in older.epoch(range(8)):
+        older.step(lambda: older.model(torch.randn(2, 3, 8)).square().mean())
+
+
+@pytest.mark.filterwarnings("ignore:predictions reach")
+@pytest.mark.parametrize(
+    "settings, predicted, reason",
+    [
+        ({"predictor": "shared-network"}, {"0.weight": 18}, "it has not run"),
+        ({"predictor": "nowcast"}, {"0.weight": 18}, "it had no gradient in the last step with true gradients"),
+        ({"predictor": "oracle"}, {"0.weight": 18}, "it had no gradient in the last step with true gradients"),
+        ({"schedule": adagp.AlwaysBP()}, {}, "the schedule never predicts"),
+    ],
+)
+def test_after_a_step_coverage_counts_what_gets_predictions(settings, predicted, reason):
+    model = nn.ModuleList([nn.Linear(6, 3), nn.Linear(6, 30)])  # the second never runs
+    engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.1), **{"schedule": WARM_THEN_GP, **settings})
+    assert engine.coverage().predicted == {"0.weight": 18, "1.weight": 180}
+    for x in engine.epoch(torch.randn(2, 4, 6)):
+        engine.step(lambda x=x: model[0](x).square().mean())
+    found = engine.coverage()
+    assert found.predicted == predicted and found.resting["1.weight"] == (180, reason)
+    assert predicted or found.resting["0.weight"] == (18, reason)
+
+
+def test_before_its_first_step_an_engine_does_not_say_that_attention_is_unknown():
+    attention = nn.MultiheadAttention(8, 2)
+    engine = AdaGP(attention, torch.optim.SGD(attention.parameters(), lr=0.1), schedule=WARM_UP)
+    count, reason = engine.coverage().resting["in_proj_weight"]
+    assert count == 192 and "next step with true gradients shows whether the model hands it to a function" in reason
+    for x in engine.epoch(torch.randn(2, 4, 3, 8)):
+        engine.step(lambda: attention(x, x, x)[0].square().mean())
+    assert engine.coverage().predicted == {"in_proj_weight": 192, "out_proj.weight": 64}
+
+
+def returning(kind, change):
+    """Return a subclass of a layer whose forward pass returns the usual in another form."""
+    return type(f"Own{kind.__name__}", (kind,), {"forward": lambda self, x: change(kind.forward(self, x))})
+
+
+@pytest.mark.filterwarnings("ignore:predictions reach")
+@pytest.mark.parametrize(
+    "kind, change, output, returns",
+    [
+        (nn.GRU, lambda made: made[0], lambda made: made, r"\(2, 7, 6\)"),  # with two samples, two "parts"
+        (nn.RNN, lambda made: made[0][:1], lambda made: made, r"\(1, 7, 6\)"),
+        (nn.LSTM, lambda made: {"y": made[0]}, lambda made: made["y"], "dict"),
+        (nn.LSTM, lambda made: (made[0], made[0][:, -1]), lambda made: made[0], "tuple"),
+        (nn.GRUCell, lambda made: {"y": made}, lambda made: made["y"], "dict"),
+        (nn.LSTMCell, lambda made: torch.stack(made), lambda made: made[0], r"\(2, 2, 6\)"),
+    ],
+)
+def test_a_recurrent_layer_that_returns_something_else_is_predicted_once_it_is_registered(kind, change, output, returns):
+    torch.manual_seed(0)
+    own = returning(kind, change)
+    batch_first = {} if issubclass(kind, nn.RNNCellBase) else {"batch_first": True}
+    model = nn.ModuleList([own(5, 6, **batch_first), nn.Linear(6, 4)])
+    x = torch.randn(2, 5) if issubclass(kind, nn.RNNCellBase) else torch.randn(2, 7, 5)
+
+    def run(model):
+        return model[1](output(model[0](x)))
+
+    seen, engine = seen_by(model, run)
+    names = {f"0.{name}" for name, _ in model[0].named_parameters() if name.startswith("weight")}
+    assert set(seen) == {"1"} and set(engine.coverage().predicted) == {"1.weight"}
+    assert all(re.match(f"its module returns {returns}.*register_layer_type", engine.coverage().resting[n][1]) for n in names)
+
+    gates = max(len(p) for p in model[0].parameters()) // 6
+    for name in names:
+        adagp.register_layer_type(own, weight=name[2:], outputs=lambda module, made: output(made).repeat_interleave(gates, -1))
+    seen, engine = seen_by(model, run)
+    assert set(engine.coverage().predicted) == {"1.weight", *names}
+    expected = output(model[0](x)).flatten(0, -2).mean(0).repeat_interleave(gates)
+    for name in names:
+        torch.testing.assert_close(seen[name], expected)
+
+
+def test_a_recurrent_layer_with_weight_norm_is_predicted_once_it_is_registered():
+    own = type("NormedLSTM", (nn.LSTM,), {})
+    adagp.register_layer_type(own, weight="weight_hh_l0", outputs=lambda module, made: made[1][0][0].repeat(1, 4))
+    lstm = nn.utils.parametrizations.weight_norm(own(5, 6, batch_first=True), "weight_hh_l0")
+    x = torch.randn(3, 7, 5)
+    with pytest.warns(UserWarning, match="predictions reach"):
+        seen, _ = seen_by(lstm, lambda model: model(x)[0])
+    torch.testing.assert_close(seen, {"parametrizations.weight_hh_l0.original1": lstm(x)[0][:, -1].mean(0).repeat(4)})
 
 
 @pytest.mark.parametrize(

@@ -435,6 +435,23 @@ def test_a_model_is_freed_with_its_engine(predictor, count):
     assert reference() is None
 
 
+@pytest.mark.parametrize("predictor", adagp.predictors.available())
+def test_a_layer_is_freed_when_another_replaces_it(predictor):
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    optimizer = sgd(model)
+    engine = AdaGP(model, optimizer, schedule=ALTERNATING, predictor=predictor)
+    heads = []
+    for _ in range(3):
+        heads.append(weakref.ref(model[2]))
+        for x in engine.epoch(torch.randn(4, 4, 6)):
+            engine.step(lambda x: model(x).square().mean(), x)
+        model[2] = nn.Linear(8, 3)
+        optimizer.state.clear()
+        optimizer.param_groups[0]["params"] = list(model.parameters())
+    gc.collect()
+    assert [head() is None for head in heads] == [True, True, False]  # the last one is replaced in the next step
+
+
 @pytest.mark.parametrize("part", ["optimizer", "predictor"])
 def test_a_step_that_fails_in_its_update_is_not_counted(part):
     model = small_net()

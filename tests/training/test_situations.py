@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -221,6 +222,49 @@ def test_sparse_features_and_sequences_of_any_length(predictor):
     assert jagged.weight.grad is not None
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage")
+@pytest.mark.parametrize("predictor", SPREAD)
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged], ids=["strided", "jagged"])
+def test_a_nested_tensor_is_a_batch_of_its_rows(layout, predictor):
+    results = []
+    for nested in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
+        engine = AdaGP(model, sgd(model), schedule=WARM_THEN, predictor=predictor)
+        for _ in range(2):
+            for x, _ in engine.epoch(vectors(4)):
+                ragged = torch.nested.nested_tensor([x[:3], x[3:]], layout=layout) if nested else x
+                dense = partial(torch.nested.to_padded_tensor, padding=0.0) if nested else nn.Identity()
+                engine.step(lambda x=ragged, dense=dense: dense(model(x)).square().sum())
+        results.append(model)
+    assert engine.counts["gp"] == 2
+    for mine, theirs in zip(*(model.parameters() for model in results), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage", "ignore:predictions reach")
+def test_a_nested_tensor_may_be_handed_over_or_returned_by_a_layer_that_is_not_seen():
+    class Wide(nn.Linear):
+        def forward(self, x):
+            return torch.nested.nested_tensor([part @ self.weight[:2].t() for part in x.unbind()])
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.weight, self.wide = nn.Linear(6, 4), nn.Parameter(torch.randn(3, 4)), Wide(3, 5)
+
+        def forward(self, x):
+            h = F.linear(self.first(x), self.weight)
+            self.wide(h)
+            return torch.cat(h.unbind())
+
+    model = Net()
+    engine = AdaGP(model, sgd(model), schedule=WARM_THEN)
+    for _ in engine.epoch(range(3)):
+        engine.step(lambda: model(torch.nested.nested_tensor([torch.randn(2, 6), torch.randn(4, 6)])).square().mean())
+    assert set(engine.coverage().predicted) == {"first.weight", "weight"}
+
+
 def test_complex_weights_rest():
     model = nn.ModuleList([nn.Linear(6, 6, dtype=torch.cfloat), nn.Linear(6, 4)])
     engine = AdaGP(model, sgd(model), schedule=WARM_THEN)
@@ -321,6 +365,47 @@ def test_a_weight_that_is_first_handed_over_later_is_found_then():
     model.stage = True
     train(engine, model, vectors(8))
     assert engine.coverage().predicted == {"first.weight": 24, "extra": 16}
+
+
+class Replacing(nn.Module):
+    """Linear layer, and a weight (out, in) or (in, out), under one of two names, that is handed to a function."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.one, self.two = nn.Linear(6, 5), nn.Parameter(torch.randn(4, 5)), None
+
+    def forward(self, x):
+        h, weight = self.first(x), self.two if self.one is None else self.one
+        return F.linear(h, weight) if len(weight) == 4 else h @ weight
+
+
+def test_a_new_weight_may_get_the_id_that_a_handed_one_had():
+    """CPython gives a new object the place in memory of one that is gone, and the id with it."""
+    model = Replacing()
+    engine = AdaGP(model, optimizer := sgd(model), schedule=WARM_THEN, predictor="coast")
+    train(engine, model, vectors(2))
+    old, model.one, kept = id(model.one), None, []
+    for number in range(2):
+        optimizer.state.clear()
+        optimizer.param_groups[0]["params"] = [*model.first.parameters()]
+        model.two, data = None, torch.randn(5, 4)
+        while model.two is None:
+            kept.append(nn.Parameter(data))
+            if number == 0 or id(kept[-1]) == old or len(kept) == 10_000:
+                model.two = kept.pop()
+        optimizer.param_groups[0]["params"].append(model.two)
+        train(engine, model, vectors(2))
+        assert set(engine.coverage().predicted) == {"first.weight", "two"}
+
+
+def test_a_handed_weight_may_get_another_name():
+    model = Replacing()
+    engine = AdaGP(model, sgd(model), schedule=WARM_THEN)
+    train(engine, model, vectors(2))
+    model.two, model.one = model.one, None
+    train(engine, model, vectors(2))
+    assert set(engine.coverage().predicted) == {"first.weight", "two"}
 
 
 class Product(nn.Module):

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from .._work import COAST, GPWork
 from ._layer import Layer
+
+Value = TypeVar("Value")
 
 
 class Replicas:
@@ -123,7 +125,8 @@ class GradientPredictor(Protocol):
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         """Receive the layers of the model, in order of definition.
 
-        It is called again when layers were added or removed. Those that stay are the same objects, with a new ``index``.
+        It is called again when layers were added or removed. Those that stay are the same objects, with a new ``index``. Drop
+        the data of the others: a layer that comes back is a new object, and each one keeps its module in memory.
         """
 
     def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
@@ -191,6 +194,11 @@ class PartChooser(Protocol):
 def named(values: Mapping[Layer, object]) -> dict[str, object]:
     """Replace the layers that are keys by their names, to save the values in a state."""
     return {layer.name: value for layer, value in values.items()}
+
+
+def of_these(layers: Sequence[Layer], values: Mapping[Layer, Value]) -> dict[Layer, Value]:
+    """Drop the values of other layers than these: they have left the model."""
+    return {layer: value for layer, value in values.items() if layer in layers}
 
 
 def by_layer(layers: Sequence[Layer], values: dict) -> dict:

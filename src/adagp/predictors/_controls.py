@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .._errors import UsageError
 from .._work import ORACLE
-from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named
+from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named, of_these
 from ._layer import Layer
 
 
@@ -43,6 +43,7 @@ class MovingAverage(GradientPredictor):
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self.layers = layers
+        self.average, self.batches = of_these(layers, self.average), of_these(layers, self.batches)
 
     def _current(self, layer: Layer) -> Tensor | None:
         if layer not in self.average:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .._errors import UsageError
 from .._work import PROJECT
-from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named
+from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named, of_these
 from ._layer import Layer
 
 
@@ -24,11 +24,16 @@ class ErrorStatistics:
     def __init__(self, replicas: Replicas) -> None:
         self._replicas = replicas
         self._patches: dict[Layer, Tensor | None] = {}
-        self._channels_first = False  # whether axis 1 of the error is the channels: as in the output of the last layer seen
+        self._channels_first = False  # whether axis 1 of the error is the channels, as in the output at which it is taken
 
-    def see(self, layer: Layer, inputs: Tensor | None) -> None:
-        """Record the input of one use of a layer; None where its patches are not known."""
-        self._channels_first = layer.kind.axis == 1
+    def see(self, layer: Layer, inputs: Tensor | None, rows: slice | None) -> None:
+        """Record the input of one use of a layer; None where its patches are not known.
+
+        Args:
+            rows: as for ``GradientPredictor.see``.
+        """
+        if rows is None and layer.kind.outputs is None:  # the error is taken at an output that a layer's module returned
+            self._channels_first = layer.kind.axis == 1
         patches = None
         if inputs is not None and (layer.kind.axis == 1 or layer.is_linear):
             patches = patch_means(layer.module, inputs)
@@ -97,9 +102,10 @@ class ErrorProjection(GradientPredictor):
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self.layers, self.statistics = layers, ErrorStatistics(replicas)
+        self.sums = of_these(layers, self.sums)
 
     def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
-        self.statistics.see(layer, inputs if rows is None else None)
+        self.statistics.see(layer, inputs if rows is None else None, rows)
 
     def projected(self, layer: Layer, statistic: Tensor | None) -> Float[Tensor, "out_ch row"] | None:
         """Return the prediction, B times a statistic; None before the first fit."""

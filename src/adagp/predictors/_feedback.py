@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .._work import PROJECT
-from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named
+from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named, of_these
 from ._error_projection import ErrorStatistics
 from ._layer import Layer
 
@@ -31,9 +31,11 @@ class FeedbackAlignment(GradientPredictor):
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self.layers, self.statistics = layers, ErrorStatistics(replicas)
+        self._feedback, self._norm = of_these(layers, self._feedback), of_these(layers, self._norm)
+        self._seed = of_these(layers, self._seed)
 
     def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
-        self.statistics.see(layer, inputs)
+        self.statistics.see(layer, inputs, rows)
 
     def _predicted(self, layer: Layer, error: Tensor | None) -> Tensor | None:
         statistic = self.statistics.of(layer, error)

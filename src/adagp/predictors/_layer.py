@@ -113,11 +113,11 @@ def register_layer_type(
 
 def layer_types(module: nn.Module) -> tuple[LayerType, ...]:
     """Return the types of a module's weights; an empty tuple for a module that cannot be predicted."""
-    if isinstance(module, nn.RNNBase):
-        return _recurrent(module)
-    if isinstance(module, nn.RNNCellBase):
-        return tuple(LayerType(parameter=name, outputs=_cell_outputs) for name in ("weight_ih", "weight_hh"))
     for base in type(module).__mro__:
+        if base is nn.RNNBase:
+            return _recurrent(cast(nn.RNNBase, module))
+        if base is nn.RNNCellBase:
+            return tuple(LayerType(parameter=name, outputs=_cell_outputs) for name in ("weight_ih", "weight_hh"))
         known = _TYPES.get(base) or _TYPES.get(f"{base.__module__}.{base.__qualname__}")
         if known:
             kinds = (_with_parameter(module, kind) for kind in known)
@@ -167,19 +167,26 @@ def _recurrent(module: nn.RNNBase) -> tuple[LayerType, ...]:
     )
 
 
-def _state(module: Any, returned: Any, *, position: int, gates: bool) -> Float[Tensor, "batch rows"]:
-    """Return the last state of one layer and direction, repeated for each gate."""
-    state = returned[1]
-    if isinstance(state, tuple):  # hidden and cell state of an LSTM; with a projection only the latter has one number per unit
+def _state(module: Any, returned: Any, *, position: int, gates: bool) -> Float[Tensor, "batch rows"] | None:
+    """Return the last state of one layer and direction, repeated for each gate; None where a subclass returned no state."""
+    state = returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
+    if isinstance(state, tuple) and len(state) == 2:
+        # Hidden and cell state of an LSTM. With a projection only the latter has one number per unit.
         state = state[1] if gates and module.proj_size else state[0]
+    if not isinstance(state, Tensor) or state.dim() not in (2, 3) or len(state) != len(module._all_weights):
+        return None
     state = state[position]
+    if state.shape[-1] != (module.hidden_size if gates else module.proj_size):
+        return None
     state = state if state.dim() == 2 else state[None]
     return state.repeat(1, module.weight_ih_l0.shape[0] // module.hidden_size) if gates else state
 
 
-def _cell_outputs(module: Any, returned: Any) -> Float[Tensor, "batch rows"]:
-    """Return the new state of a recurrent cell, repeated for each gate."""
-    state = returned[0] if isinstance(returned, tuple) else returned
+def _cell_outputs(module: Any, returned: Any) -> Float[Tensor, "batch rows"] | None:
+    """Return the new state of a recurrent cell, repeated for each gate; None where a subclass returned no state."""
+    state = returned[0] if isinstance(returned, tuple) and returned else returned
+    if not isinstance(state, Tensor) or state.dim() not in (1, 2) or state.shape[-1] != module.hidden_size:
+        return None
     state = state if state.dim() == 2 else state[None]
     return state.repeat(1, module.weight_ih.shape[0] // module.hidden_size)
 

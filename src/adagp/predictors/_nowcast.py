@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .._errors import UsageError
 from .._work import NOWCAST
-from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named
+from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named, of_these
 from ._layer import Layer
 
 
@@ -36,6 +36,8 @@ class Nowcast(GradientPredictor):
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self.layers = layers
+        self._before, self._slope = of_these(layers, self._before), of_these(layers, self._slope)
+        self._steps = of_these(layers, self._steps)
 
     @torch.no_grad()
     def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:

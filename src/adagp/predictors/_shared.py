@@ -240,7 +240,10 @@ class SharedNetwork(GradientPredictor):
 
     def gather(self) -> dict[Layer, tuple[Tensor, int]]:
         """Return what was seen in this step, in the form of ``seen``, and drop it."""
-        seen = self.seen | {layer: (maps / uses.clamp(min=1), 1) for layer, (maps, uses) in self._by_rows.items()}
+        seen = dict(self.seen)
+        for layer, (maps, uses) in self._by_rows.items():
+            by_module, count = seen.get(layer, (0, 0))  # a weight may also be used by its module
+            seen[layer] = (maps + count * by_module) / (uses + count).clamp(min=1), 1
         self.forget()
         return seen
 

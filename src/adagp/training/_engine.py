@@ -377,7 +377,8 @@ class AdaGP:
     def coverage(self) -> Coverage:
         """Return which trained parameters get predictions in Phase GP, and why the others are not updated.
 
-        Before the first step with true gradients it counts the parameters that could be predicted, afterwards those that are.
+        Before the first step with true gradients it counts the weights of known types of layers, which could be predicted.
+        Afterwards it counts the parameters that are. Weights that the model hands to functions are found in that step.
         A method that backpropagates partly (``Truncated``, ``Sampled``) also gives true gradients to parameters that are listed
         here as not updated.
         """

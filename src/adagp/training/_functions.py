@@ -137,20 +137,38 @@ def rows_of(parameter: nn.Parameter, weight: Tensor, product: str) -> tuple[Laye
     return kind, slice(start, start + oriented.shape[-2])
 
 
+def flat(tensor: Tensor) -> Tensor:
+    """Return the rows of a nested tensor (sequences of different lengths), one after the other; any other tensor as it is."""
+    if not tensor.is_nested:
+        return tensor
+    if tensor.layout is torch.jagged:
+        return tensor.values()
+    return torch.cat([part.reshape(-1, part.shape[-1]) for part in tensor.unbind()])
+
+
 def positions_of(weight: Tensor, inputs: Tensor, output: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Return a product's output as (positions, rows), and its input as (positions, row) or None.
 
-    The input is None where it is sparse, or where experts have different inputs.
+    The input is None where it is sparse, or where the weight has an axis of experts.
 
     Args:
         weight: (out, in), (in, out) or either with an axis of experts in front.
         offsets: of a grouped product, the number of the position at which each expert ends (exclusive).
     """
     if weight.dim() == 2:
+        output, inputs = flat(output), flat(inputs)
         dense = inputs.layout is torch.strided  # the features of a graph may be sparse
         return output.reshape(-1, output.shape[-1]), inputs.reshape(-1, inputs.shape[-1]) if dense else None
-    if offsets is None:  # (experts, positions, rows of one expert)
-        return output.transpose(0, 1).flatten(1), None
+    if offsets is None:
+        if inputs.dim() == 1:  # the only position has no axis
+            output = output[..., None, :]
+        if len(weight) == 1:  # the one expert meets all positions, over whatever axes they lie
+            output = flat(output)
+            return output.reshape(-1, output.shape[-1]), None
+        if output.is_nested:  # each expert has its own number of positions, and gets the mean over them
+            return torch.cat([part.sum(0) / max(1, len(part)) for part in output.unbind()])[None], None
+        # (..., experts, positions, rows of one expert)
+        return output.movedim(-3, -2).flatten(-2).reshape(-1, len(weight) * output.shape[-1]), None
     # A grouped product sorts positions by expert. Every expert gets the mean over its positions.
     count, rows = len(offsets), output.shape[-1]
     expert = torch.bucketize(torch.arange(len(output), device=output.device), offsets.long(), right=True).clamp(max=count - 1)

@@ -89,7 +89,8 @@ class Followed:
         """The optimizer's parameters, each once, as ``changed`` last found them."""
         self._required: list[bool] = []  # whether each of them requires a gradient
         self._weights: dict[Layer, nn.Parameter] = {}
-        self._handed: dict[int, LayerType] = {}  # by id: parameters that the model hands to functions
+        # By id: parameters that the model hands to functions. As long as they are kept here, no other object gets their id.
+        self._handed: dict[int, tuple[nn.Parameter, LayerType]] = {}
         self.layers: list[Layer] = []
         """Predicted layers, in order of definition; each ``index`` is its position."""
         self.modules: list[tuple[nn.Module, Layer]] = []
@@ -133,8 +134,8 @@ class Followed:
         for prefix, module in modules_by_name(self._model):
             kinds = [(kind, parameter_of(module, kind.parameter)) for kind in layer_types(module)]
             kinds += [
-                (self._handed[id(p)], p)
-                for p in module._parameters.values()
+                (replace(self._handed[id(p)][1], parameter=name), p)
+                for name, p in module._parameters.items()
                 if p is not None and id(p) in self._handed and all(p is not known for _, known in kinds)
             ]
             for kind, weight in kinds:
@@ -158,6 +159,8 @@ class Followed:
             layer.shared = unseen_holders[key] > 0
         self._weights = {layer: self._weights[layer] for layer in self.layers}
         self.parameters = list({id(p): p for p in (*self._model.parameters(), *self.trained)}.values())
+        present = set(map(id, self.parameters))
+        self._handed = {key: value for key, value in self._handed.items() if key in present}
         without_layer = trained.difference(layers)
         self.candidates = {
             id(p): (full, module, name)
@@ -168,12 +171,12 @@ class Followed:
 
     def hand(self, parameter: nn.Parameter, kind: LayerType) -> None:
         """Note that the model hands a weight to a function, so that ``find`` makes it a layer."""
-        self._handed[id(parameter)] = replace(kind, parameter=self.candidates[id(parameter)][2])
+        self._handed[id(parameter)] = parameter, kind
 
     def handed(self) -> dict[str, bool]:
         """Return {name: whether it is (in, out)} of the weights that were noted by ``hand``."""
-        kinds = ((name, self._handed.get(id(parameter))) for name, _, _, parameter in parameters_by_name(self._model))
-        return {name: kind.rows is not None for name, kind in kinds if kind is not None}
+        noted = ((name, self._handed.get(id(parameter))) for name, _, _, parameter in parameters_by_name(self._model))
+        return {name: value[1].rows is not None for name, value in noted if value is not None}
 
     def hand_again(self, saved: dict[str, bool]) -> None:
         """Make layers of the weights that ``handed`` returned, perhaps for another engine."""
@@ -207,12 +210,15 @@ def _same_or_new(before: Layer | None, name: str, module: nn.Module, kind: Layer
     return before
 
 
-def coverage(model: nn.Module, followed: Followed, reached: Collection[Layer], why_not: dict[Layer, str]) -> Coverage:
+def coverage(
+    model: nn.Module, followed: Followed, reached: Collection[Layer], why_not: dict[Layer, str], searches: bool
+) -> Coverage:
     """Return the trained parameters of a model, sorted by whether they get predictions.
 
     Args:
         reached: the predicted layers.
         why_not: reasons for layers that are not predicted.
+        searches: whether the next forward pass will be searched for functions that get a weight of the model.
     """
     layers = {id(layer.weight): layer for layer in followed.layers}
     trained = {id(p): p for p in followed.trained if p.requires_grad}
@@ -233,6 +239,8 @@ def coverage(model: nn.Module, followed: Followed, reached: Collection[Layer], w
             reason = "an embedding has a row for each token, not for each output channel"
         elif parameter.dim() < 2 or parameter.numel() == max(parameter.shape):
             reason = "a bias, a normalization or the like has one number for each channel"
+        elif searches and id(parameter) in followed.candidates:
+            reason = "the next step with true gradients shows whether the model hands it to a function such as F.linear"
         else:
             reason = f"a weight of {type(module).__name__}, which is no known layer type (see adagp.register_layer_type)"
         resting[name] = parameter.numel(), reason

@@ -18,7 +18,7 @@ from ._checks import check_averaged, check_batch, check_cut, check_gradients, ch
 from ._layers import Coverage, Followed, coverage
 from ._metrics import LayerMetrics
 from ._scaling import Scaling
-from ._watch import Watch
+from ._watch import ADDED, Watch
 
 
 class Steps:
@@ -104,6 +104,7 @@ class Steps:
         changed = self.followed.changed()
         if self.predicts and (changed or self._must_find):
             self._must_find = False
+            self._searched = set()  # an id may by now be that of another weight
             self.followed.find()
             check_averaged(self.model, self.followed.trained)
             self.rebind()
@@ -224,7 +225,7 @@ class Steps:
         """Refuse a state of another predictor or version.
 
         Args:
-            keys: what the state must have.
+            keys: what a state of this version has.
 
         Raises:
             UsageError: it is no state, the predictor is another one, or a key is missing.
@@ -236,7 +237,7 @@ class Steps:
                 f"this state is of the predictor {state.get('kind', 'missing')}, expected {self._kind()}; load it into an "
                 "engine with the same predictor and a schedule of the same kind"
             )
-        missing = keys - state.keys()
+        missing = keys - state.keys() - ADDED
         if missing:
             raise UsageError(
                 f"this state lacks {', '.join(sorted(missing))}: it was made by another version; begin the training anew"
@@ -273,15 +274,17 @@ class Steps:
 
     def coverage(self) -> Coverage:
         """Return what ``AdaGP.coverage`` describes."""
-        watch = self.watch
+        watch, outputs = self.watch, self.predictor.needs.outputs
         why_not = {layer: "it had no gradient when it ran last" for layer in watch.ran} | watch.why_not
-        reached = set(self.layers)
-        if self.predictor.needs.outputs:
-            reached -= set(watch.why_not)
-            if self.true_steps:
-                # Weights that the last forward pass found to be handed to functions are seen from the next one on.
-                reached = self.taught | (watch.handed - watch.ran) | watch.hidden
-        return coverage(self.model, self.followed, reached, why_not)
+        reached = set(self.layers) - set(watch.why_not)
+        if self.true_steps:
+            # Weights that the last forward pass found to be handed to functions are seen from the next one on.
+            reached = self.taught | (watch.handed - watch.ran) | watch.hidden
+            if not self.predicts:
+                why_not = dict.fromkeys(self.layers, "the schedule never predicts")
+            elif not outputs:  # it is not known which layers ran
+                why_not = dict.fromkeys(self.layers, "it had no gradient in the last step with true gradients")
+        return coverage(self.model, self.followed, reached, why_not, searches=self.predicts and outputs and watch.scanning)
 
     def _warn_of_low_coverage(self) -> None:
         """Warn, once, if less than half of the trained numbers get predictions.
@@ -310,6 +313,7 @@ class Steps:
         if self.layers:
             self.predictor.bind(self.layers, self.replicas)
         self.taught &= set(self.layers)
+        self._unseen &= set(self.layers)
         self.watch.follow(scan)
 
     def without_autocast(self) -> torch.autocast:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .._errors import UsageError
 from ..predictors import GradientPredictor, Layer, LayerType
-from ._functions import Functions, positions_of, rows_of
+from ._functions import Functions, flat, positions_of, rows_of
 from ._layers import Followed
 
 
@@ -99,8 +99,9 @@ class Watch:
     @contextlib.contextmanager
     def restored(self) -> Iterator[None]:
         """Context manager for a look at another batch: what this optimizer step has collected is restored on exit."""
-        names = ("reached", "shown", "quiet", "error", "last", "final", "scanning")
+        names = ("reached", "shown", "quiet", "error", "last", "final", "scanning", "ran", "why_not")
         saved = {name: getattr(self, name) for name in names}
+        self.ran, self.why_not = set(self.ran), dict(self.why_not)  # the look changes these in place
         self.clear()
         self.scanning = False
         try:
@@ -112,13 +113,16 @@ class Watch:
         """Return all that later steps depend on; layers are stored by name."""
         parts = {name: [layer.name for layer in self._followed.layers if layer in getattr(self, name)] for name in _SETS}
         uses = {name: [layer.name for layer in getattr(self, name)] for name in _USES}
-        return parts | uses | {"scanning": self.scanning, "last": None if self.last is None else self.last.name}
+        why_not = {layer.name: reason for layer, reason in self.why_not.items()}
+        last = None if self.last is None else self.last.name
+        return parts | uses | {"why_not": why_not, "scanning": self.scanning, "last": last}
 
     def load_state_dict(self, state: dict) -> None:
         by_name = {layer.name: layer for layer in self._followed.layers}
         self.clear()
         for name in _SETS:
-            setattr(self, name, {by_name[layer] for layer in state[name]})
+            setattr(self, name, {by_name[layer] for layer in state.get(name, [])})
+        self.why_not = {by_name[layer]: reason for layer, reason in state.get("why_not", {}).items()}
         for name in _USES:
             setattr(self, name, {by_name[layer]: None for layer in state[name]})
         self.scanning, self.last = state["scanning"], by_name.get(state["last"])
@@ -132,7 +136,13 @@ class Watch:
         self.release()
         self._hooks = [(module, self._hook(module, layer)) for module, layer in self._followed.modules]
         self.scanning = scan and not self.compiled and bool(self._followed.layers or self._followed.candidates)
-        self.handed &= set(self._followed.layers)
+        # Those that are gone would keep their modules in memory.
+        present = set(self._followed.layers)
+        for layers in (self.hidden, self.handed, self.checkpointed, self.ran):
+            layers &= present
+        self.why_not = {layer: reason for layer, reason in self.why_not.items() if layer in present}
+        if self.final not in present:
+            self.final = None
         if self.last not in self._followed.layers:
             self.last = self._followed.layers[-1] if self._followed.layers else None
         if self.compiled and not self._disabled:
@@ -184,8 +194,9 @@ class Watch:
         self._leaf = self._output = None
         self._use = 0  # uses of the layer ``last`` in this pass; the error is taken at the latest use
         self._single = False  # whether its output is of one sample, without a batch axis
+        self._running: list[Layer] = []  # layers whose modules run now, of those that are handed or, in a search, of all
+        self._inside: list[tuple[Layer, Tensor | None, Tensor, slice]] = []  # uses in functions while the layer's module runs
         # While the pass is searched for functions that get a weight of the model:
-        self._running: list[Layer] = []  # layers whose modules run now
         self._pending: set[Layer] = set()  # those of them whose weight was handed to a function
         self._newly_handed: set[Layer] = set()  # layers whose uses will be seen in functions
         self._fresh: dict[int, tuple[nn.Parameter, LayerType]] = {}  # by id: weights that have no layer yet
@@ -193,7 +204,7 @@ class Watch:
         watched = not self._disabled and (needs.outputs or needs.error or cut is not None)
         if watched and not self.compiled:
             modules = self._followed.modules
-            self._attach(modules if scan else [(module, layer) for module, layer in modules if layer is cut])
+            self._attach([pair for pair in modules if scan or pair[1] is cut or pair[1] in self.handed])
         functions = Functions(self) if watched and not self.compiled and (scan or self.handed) else contextlib.nullcontext()
         self.just_scanned = scan
         self.scans, self._watching = scan, watched
@@ -220,7 +231,7 @@ class Watch:
         if self._leaf is None or not loss.requires_grad:
             return None
         (error,) = torch.autograd.grad(loss, self._leaf, retain_graph=keep_graph, allow_unused=True)
-        self.error = error if error is None or not self._single else error[None]
+        self.error = None if error is None else self._with_samples(error)
         return self.error
 
     def request_error(self) -> None:
@@ -238,7 +249,7 @@ class Watch:
             if self._cut is layer and (torch.is_grad_enabled() or self._quiet):
                 self._cut_ran = True
                 self._at_cut()
-            if self.scans:
+            if self.scans or layer in self.handed:
                 self._running.append(layer)
 
         return hook
@@ -259,8 +270,10 @@ class Watch:
             named: its keyword arguments.
             returned: what its forward pass returned.
         """
-        if self.scans and layer in self._running:
+        if layer in self._running:
             self._running.remove(layer)
+        inside = [use for use in self._inside if use[0] is layer]
+        self._inside = [use for use in self._inside if use[0] is not layer]
         output = returned if layer.kind.outputs is None else layer.kind.outputs(layer.module, returned)
         first_input = next((x for x in (*inputs, *named.values()) if isinstance(x, Tensor)), None)
         if torch._C._functorch.maybe_current_level() is not None:
@@ -272,10 +285,18 @@ class Watch:
         if batched is None:
             if layer in self._pending:
                 self._newly_handed.add(layer)
-            elif layer not in self.handed:
-                shape = f"{tuple(output.shape)} of {output.dtype}" if isinstance(output, Tensor) else type(output).__name__
+            elif layer in self.handed:
+                for use in inside:
+                    self._see(*use)
+            else:
+                made = returned if output is None else output
+                if isinstance(made, Tensor):
+                    shape = f"{'a nested tensor' if made.is_nested else tuple(made.shape)} of {made.dtype}"
+                else:
+                    shape = type(made).__name__
                 self.why_not[layer] = (
-                    f"its module returns {shape}, expected {layer.shape[0]} output channels of real floating-point numbers"
+                    f"its module returns {shape}, expected {layer.shape[0]} output channels of real floating-point numbers "
+                    "(see adagp.register_layer_type)"
                 )
             return None
         if not self.compiled and not torch.compiler.is_compiling() and _is_checkpointed():
@@ -334,9 +355,13 @@ class Watch:
                     f"{type(self._predictor).__name__}: it cuts the graph at the last layer; use 'shared-network' or 'coast'"
                 )
             if use == self._use:
-                self.error = gradient.detach()[None] if self._single else gradient.detach()
+                self.error = self._with_samples(gradient.detach())
 
         return hook
+
+    def _with_samples(self, error: Tensor) -> Tensor:
+        """Return the error with a batch axis: (samples, ...), or (rows, classes) where the output is a nested tensor."""
+        return error[None] if self._single else flat(error)
 
     def refuse_gradients(self, inputs: Sequence[Tensor]) -> None:
         """Refuse gradients that the closure takes, unless Phase GP can compute them: those with respect to its own inputs.
@@ -391,7 +416,10 @@ class Watch:
         if not self._seeing:
             return
         positions, rows_of_input = positions_of(weight, inputs, output, offsets)
-        self._see(layer, rows_of_input, positions, rows)
+        if layer in self._running:  # the output of its module, if that shows the use, tells more
+            self._inside.append((layer, rows_of_input, positions, rows))
+        else:
+            self._see(layer, rows_of_input, positions, rows)
 
     def _add_handed(self) -> bool:
         """Follow the weights that this forward pass has handed to functions; return whether layers were added for them."""
@@ -407,8 +435,10 @@ class Watch:
         return bool(self._fresh)
 
 
-_SETS, _USES = ("handed", "hidden"), ("reached", "shown", "quiet")
+_SETS, _USES = ("handed", "hidden", "ran"), ("reached", "shown", "quiet")
 """Attributes that are part of a watch's state: sets of layers, and the layers of this optimizer step in order of use."""
+ADDED = {"ran", "why_not"}
+"""Keys that a state of an older version lacks. Only ``coverage`` needs them."""
 _NO_GRAPH = (
     "does not require grad", "not have been used in the graph", "doesn't require gradient", "requires_grad=False",
     "non-empty TensorList",
@@ -422,8 +452,8 @@ _TAKES_GRADIENTS = (
 
 def _with_batch_axis(layer: Layer, inputs: Tensor | None, output: Tensor) -> tuple[Tensor | None, Tensor] | None:
     """Return a layer's input and output with a batch axis; None if the output does not have the layer's channels."""
-    if output.layout is torch.jagged:  # sequences of different lengths, one after the other
-        output, inputs = output.values(), None if inputs is None or inputs.layout is not torch.jagged else inputs.values()
+    if output.is_nested:
+        output, inputs = flat(output), flat(inputs) if inputs is not None and inputs.is_nested else None
     if not output.is_floating_point() or output.dim() == 0 or output.layout is not torch.strided:
         return None
     kind, spatial = layer.kind, layer.kind.spatial
