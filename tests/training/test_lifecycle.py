@@ -204,6 +204,25 @@ def test_resuming_inside_a_group_is_bit_identical(predictor, stop):
     assert_same(model, straight)
 
 
+@pytest.mark.parametrize("accumulate, older", [(2, False), (5, False), (3, True)])
+def test_a_group_that_began_with_another_accumulate_is_not_continued(accumulate, older):
+    """An engine of 2 would have counted past the end of its group and made no further step in this epoch."""
+    model, data = small_net(), batches(4)
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor="coast", accumulate=4)
+    for x, y in itertools.islice(engine.epoch(data), 3):
+        engine.step(lambda: F.cross_entropy(model(x), y))
+        inside = engine.state_dict()
+    between = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor="coast", accumulate=4).state_dict()
+    if older:  # states of older versions lack it
+        inside.pop("accumulate")
+    other = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor="coast", accumulate=accumulate)
+    before = other.state_dict()
+    with pytest.raises(UsageError, match=rf"after 3 (of the 4 )?calls of .*, and accumulate is {accumulate} here"):
+        other.load_state_dict(inside)
+    same_state(other.state_dict(), before)
+    other.load_state_dict(between)
+
+
 def test_a_loop_of_somebody_else_needs_no_loader():
     expected, model = small_net(), small_net()
     engine = AdaGP(expected, sgd(expected), schedule=ALTERNATING)

@@ -424,6 +424,7 @@ class AdaGP:
         return {
             **self._steps.state_dict(),
             "position": {**at.__dict__, "phase": at.phase.value},
+            "accumulate": self._accumulate,
             "gradients": [None if p.grad is None else p.grad.clone() for p in self._steps.followed.trained] if at.call else [],
             "counts": dict(self.counts),
             "schedule": self.schedule.state_dict(),
@@ -433,10 +434,11 @@ class AdaGP:
         """Restore what ``state_dict`` returned, so that training continues bit for bit.
 
         Raises:
-            UsageError: the state is of another model, predictor or version, or damaged. The engine then stays as it was.
+            UsageError: the state is of another model, predictor or version, or damaged, or it was taken inside a group of calls
+                of another ``accumulate``. The engine then stays as it was.
         """
         before = self.state_dict()
-        self._steps.check_state(state, before.keys())
+        self._steps.check_state(state, before.keys() - {"accumulate"})  # older states lack it
         try:
             self._load(copy.deepcopy(state))  # of its own: engines that load the same state must not share its tensors
         except Exception as error:
@@ -451,6 +453,14 @@ class AdaGP:
         self._steps.load_state_dict(state)
         self._leave_epoch()
         self._at = Position(**{**state["position"], "phase": Phase(state["position"]["phase"])})
+        call, asked = self._at.call, state.get("accumulate", self._accumulate)
+        # A group with as many calls as accumulate, or more, would never end.
+        if call and (asked != self._accumulate or call >= self._accumulate):
+            group = f"{call} of the {asked} calls" if asked > call else f"{call} calls"
+            raise UsageError(
+                f"this state was taken after {group} of an optimizer step, and accumulate is {self._accumulate} here: give "
+                "the accumulate of that training, or a state taken between two optimizer steps"
+            )
         trained = self._steps.followed.trained if self._at.call else []
         for parameter, gradient in zip(trained, state["gradients"], strict=True):
             if gradient is not None and gradient.layout is torch.strided:
