@@ -42,7 +42,7 @@ class ErrorStatistics:
 
         Args:
             error: gradient of the mean loss over the batch with respect to the last layer's output, (batch, classes, ...).
-            samples: indices of a part of the batch; the statistic is then that of the mean loss over this part.
+            samples: indices of rows of the error; the statistic is then that of the mean loss over these.
         """
         if error is None:
             return None
