@@ -532,6 +532,36 @@ def test_error_projection_takes_the_channels_of_a_convolution_as_its_outputs():
     assert engine.metrics(Phase.WARM_UP)["2"]["cosine"] > 0.9
 
 
+class TwoHeads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.heads = nn.Linear(8, 6), nn.ModuleList([nn.Linear(6, 3), nn.Linear(6, 5)])
+
+    def forward(self, x, head):
+        return self.heads[head](self.body(x).relu())
+
+
+@pytest.mark.parametrize("predictor", ["error-projection", "control-variate"])
+def test_a_projection_is_fitted_anew_to_a_head_of_another_width(predictor):
+    """The weights stand still. Batches of the other head before must then not matter."""
+    x, gradients = [torch.randn(4, 8) for _ in range(3)], []
+    schedule = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))
+    for warm_up in ([], [(0, x[2]), (0, x[2]), (1, x[2])]):  # the first batch of a head has no output error yet
+        model = TwoHeads()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        engine = AdaGP(model, optimizer, schedule=schedule, predictor=predictor, measure_every=1)
+        for data in ([*warm_up, (1, x[0]), (1, x[1])], [(1, x[2])]):
+            for head, inputs in engine.epoch(data):
+                engine.step(lambda inputs: F.cross_entropy(model(inputs, head), torch.arange(len(inputs)) % 3), inputs)
+        gradients.append(model.body.weight.grad)
+        for head in engine.epoch([0, 0]):  # nothing is known of this head now
+            engine.step(lambda inputs: F.cross_entropy(model(inputs, head), torch.arange(len(inputs)) % 3), x[2])
+        assert bool(model.body.weight.grad.any()) == (predictor == "control-variate")
+    assert gradients[0].any()
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
+
+
 class LSTMClassifier(nn.Module):
     """Network that reads the rows of an image as a sequence."""
 

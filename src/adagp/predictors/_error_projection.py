@@ -102,10 +102,12 @@ class ErrorProjection(GradientPredictor):
         self.statistics.see(layer, inputs if rows is None else None)
 
     def projected(self, layer: Layer, statistic: Tensor | None) -> Float[Tensor, "out_ch row"] | None:
-        """Return the prediction, B times a statistic; None before the first fit."""
+        """Return the prediction, B times a statistic; None before the first fit to an output of this width."""
         if statistic is None or layer not in self.sums:
             return None
         crossed, squared = self.sums[layer]
+        if len(squared) != len(statistic):  # a model may have several heads
+            return None
         eye = torch.eye(len(squared), device=squared.device, dtype=torch.float32)
         ridge = self.ridge * squared.diagonal().mean().clamp(min=1e-30)
         # Unlike solve, solve_ex does not wait for the device.
