@@ -147,6 +147,45 @@ def test_a_weight_used_on_both_sides_of_the_cut_coasts():
     assert engine.predictor.cut.name == "head" and not model.shared.weight.grad.any()
 
 
+class BothSides(nn.Module):
+    """Network that uses a part below its layer ``cut`` and above it."""
+
+    def __init__(self, part):
+        super().__init__()
+        torch.manual_seed(0)
+        self.part, self.below, self.cut, self.norm = part, nn.Linear(6, 60), nn.Linear(60, 6), nn.LayerNorm(6)
+
+    def forward(self, x):
+        x = self.norm(self.cut(self.below(self.used(x)).relu()))
+        return x @ self.part.weight.t() if isinstance(self.part, nn.Embedding) else self.used(x)
+
+    def used(self, x):
+        return self.part(x, x, x)[0] if isinstance(self.part, nn.MultiheadAttention) else self.part(x)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [lambda: nn.Linear(6, 6), lambda: nn.LayerNorm(6), lambda: nn.Embedding(9, 6), lambda: nn.MultiheadAttention(6, 2),
+     lambda: nn.utils.parametrizations.weight_norm(nn.Linear(6, 6))],
+    ids=["linear", "norm", "tied embedding", "attention", "weight norm"],
+)  # fmt: skip
+def test_a_parameter_used_on_both_sides_of_the_cut_has_no_part_of_its_gradient(part):
+    model = BothSides(part())
+    x = torch.randint(9, (2, 4)) if isinstance(model.part, nn.Embedding) else torch.randn(2, 4, 6)
+    engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.0), schedule=WARM_THEN_GP, predictor=Truncated(share=0.5))
+    model(x).square().mean().backward()
+    expected = {name: parameter.grad for name, parameter in model.named_parameters()}
+    for _ in range(2):
+        for _ in engine.epoch(range(2)):
+            engine.step(lambda: model(x).square().mean())
+    assert engine.predictor.cut.name == "cut"
+    for name, parameter in model.named_parameters():
+        if name.startswith(("part", "below")):
+            assert parameter.grad is None or not parameter.grad.any(), name
+        else:
+            torch.testing.assert_close(parameter.grad, expected[name], rtol=0, atol=0)
+
+
 def test_truncated_gradients_are_unscaled():
     model, twin = small_net(), small_net()
     for net, scaler in ((model, torch.amp.GradScaler("cpu", init_scale=2.0**10)), (twin, None)):

@@ -400,7 +400,13 @@ class Steps:
         self.watch.error_of(loss, keep_graph=cut is not None)
         # If the layer of the cut did not run (it was dropped at random, say), the whole batch coasts.
         graph = cut is not None and forward_pass.cut_ran and loss.requires_grad
-        return self._backpropagate(loss) if graph else loss.detach()
+        if not graph:
+            return loss.detach()
+        loss = self._backpropagate(loss)
+        for parameter in self.followed.trained:
+            if id(parameter) in forward_pass.below:  # backpropagation may have reached another use of it, above the cut
+                parameter.grad = None
+        return loss
 
     def _reshard(self) -> None:
         """Free the weights that ``fully_shard`` gathered for a forward pass.
