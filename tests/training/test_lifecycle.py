@@ -615,3 +615,44 @@ def test_a_model_may_change_its_type_during_training(predictor):
     model.double()
     train(engine, model, [(x.double(), y) for x, y in batches(4)])
     assert all(p.dtype == torch.float64 and p.isfinite().all() for p in model.parameters())
+
+
+class Buffers(nn.Module):
+    """Model with buffers that its forward pass replaces, or that cannot be changed in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+        self.register_buffer("cache", torch.zeros(0, 6))
+        self.register_buffer("late", None)
+        self.register_buffer("mean", torch.zeros(6))
+        self.register_buffer("wide", torch.ones(1).expand(6))
+        with torch.inference_mode():
+            self.register_buffer("made", torch.ones(6))
+
+    def forward(self, x):
+        if len(self.cache) < len(x):
+            self.cache = torch.ones(len(x), 6)
+        self.late = x.mean(0) if self.late is None else self.late
+        self.mean = self.mean + x.mean(0)
+        return self.head(self.layer(x + self.cache[: len(x)] * self.wide * self.made).relu())
+
+
+def test_buffers_that_are_replaced_in_a_look_come_back():
+    model = Buffers()
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor="coast")
+    before = dict(model._buffers)
+    values = {name: value.clone() for name, value in before.items() if value is not None}
+    engine.predictions(lambda: model(torch.randn(4, 6)).sum())
+    engine.large_batch_quality([lambda: model(torch.randn(5, 6)).sum()] * 2)
+    assert all(model._buffers[name] is value for name, value in before.items())
+    assert all(torch.equal(model._buffers[name], value) for name, value in values.items())
+
+
+@pytest.mark.parametrize("predictor", [adagp.predictors.Sampled(by="error"), adagp.predictors.ControlVariate()])
+def test_buffers_have_seen_each_whole_batch_once(predictor):
+    model, x = Buffers(), torch.randn(8, 6)
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor=predictor)
+    for _ in engine.epoch(range(4)):
+        engine.step(lambda x: model(x).sum(), x)
+    torch.testing.assert_close(model.mean, 4 * x.mean(0))

@@ -339,12 +339,16 @@ class Steps:
     @contextlib.contextmanager
     def restored_buffers(self) -> Iterator[None]:
         """Context manager that restores the statistics of batch normalization, and all other buffers, on exit."""
-        saved = [buffer.clone() for buffer in self.model.buffers()]
+        held = [(module, dict(module._buffers)) for module in self.model.modules() if module._buffers]
+        saved = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers() if _writable(buffer)]
         try:
             yield
         finally:
-            for buffer, value in zip(self.model.buffers(), saved, strict=True):
-                buffer.copy_(value)
+            for module, buffers in held:  # a forward pass may have replaced them: by a longer cache, say
+                module._buffers.update(buffers)
+            with torch.no_grad():
+                for buffer, value in saved:
+                    buffer.copy_(value)
 
     def _forward_gp(
         self, run: Callable[[], Tensor], closure: Callable[..., Tensor], batch: tuple[Tensor, ...], first: bool
@@ -589,6 +593,14 @@ NOTICES = {
     "the scaler skipped": "gradients overflow; lower the learning rate or the scaler's initial scale",
 }
 """Faults that the engine warns of at the end of an epoch if every step had them, each with its likely cause."""
+
+
+def _writable(buffer: Tensor) -> bool:
+    """Return whether a buffer can be changed in place: not if ``expand`` or ``inference_mode`` made it."""
+    expanded = buffer.layout is torch.strided and any(
+        step == 0 and size > 1 for step, size in zip(buffer.stride(), buffer.shape, strict=True)
+    )
+    return not (expanded or buffer.is_inference())
 
 
 def _call_gradient_hooks(hooks: list[Callable], after: list[Callable], weight: nn.Parameter) -> None:
