@@ -432,6 +432,28 @@ def test_the_large_batch_comparison_trains_nothing(predictor):
         engine.large_batch_quality([model.forward])
 
 
+def test_the_large_batch_comparison_leaves_frozen_layers_out():
+    engine, model = trained_engine("previous")
+    closures = [lambda x=x, y=y: F.cross_entropy(model(x), y) for x, y in batches(3)]
+    whole = engine.large_batch_quality(closures)
+    for name in ("0", "3.0", "6"):
+        model.get_submodule(name).weight.requires_grad_(False)
+        del whole[name]
+        assert engine.large_batch_quality(closures) == whole
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize(
+    "change, words", [(lambda loss: [loss], "scalar tensor, got list"), (torch.Tensor.detach, "loss has no gradient")]
+)
+def test_the_large_batch_comparison_names_what_is_no_loss(number, change, words):
+    engine, model = trained_engine("previous")
+    (x, y), closures = batches(1)[0], [lambda: F.cross_entropy(model(x), y)] * 2
+    closures[number] = lambda: change(F.cross_entropy(model(x), y))
+    with pytest.raises(UsageError, match=words):
+        engine.large_batch_quality(closures)
+
+
 @pytest.mark.parametrize("predictor", ["shuffled", "nowcast", "coast"])
 def test_a_look_at_predictions_trains_nothing(predictor):
     """This includes a call that fails in the middle of a group of accumulated calls."""

@@ -408,10 +408,10 @@ class AdaGP:
 
         Returns:
             {layer name: {"prediction": cosine, "batch": cosine}}: the cosine of the prediction, and that of the first batch's
-            true gradient, with the mean true gradient of the other batches.
+            true gradient, with the mean true gradient of the other batches. Frozen layers are left out.
 
         Raises:
-            UsageError: fewer than two closures were given, or one returned no scalar tensor.
+            UsageError: fewer than two closures were given, or one returned no scalar tensor or one without a gradient.
         """
         return large_batch_quality(self._steps, list(closures))
 

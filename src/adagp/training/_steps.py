@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .._errors import UsageError, short
 from ..predictors import GradientPredictor, Layer, PartChooser, Replicas, local_part, parameter_of
 from ..schedule import Phase
-from ._checks import check_averaged, check_batch, check_cut, check_gradients, check_model, sharded_group
+from ._checks import check_averaged, check_batch, check_cut, check_gradients, check_loss, check_model, sharded_group
 from ._layers import Coverage, Followed, coverage
 from ._metrics import LayerMetrics
 from ._scaling import Scaling
@@ -437,8 +437,7 @@ class Steps:
             raise UsageError("the closure called backward itself, so gradients would count twice: let it return the loss only")
 
     def _backpropagate(self, loss: Tensor) -> Tensor:
-        if not loss.requires_grad:
-            raise UsageError("the closure's loss has no gradient: do not detach it, nor run the closure under no_grad")
+        check_loss(loss, graph=True)
         self._backward(self._scaling.scaled(loss))
         return loss.detach()
 

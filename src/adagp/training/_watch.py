@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .._errors import UsageError
 from ..predictors import GradientPredictor, Layer, LayerType
+from ._checks import check_loss
 from ._functions import Functions, positions_of, rows_of
 from ._layers import Followed
 
@@ -217,9 +218,7 @@ class Watch:
                 self.release()
         if self._latest is not None:
             self.last = self._latest
-        if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
-            got = f"shape {tuple(loss.shape)} of {loss.dtype}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise UsageError(f"the closure must return the loss as a scalar tensor, got {got}")
+        check_loss(loss)
         return ForwardPass(loss, self._cut_ran, scan and self._add_handed(), frozenset(self._below))
 
     def error_of(self, loss: Tensor, keep_graph: bool) -> Tensor | None:
