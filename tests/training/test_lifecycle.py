@@ -295,7 +295,9 @@ def test_quality_is_reported_by_phase():
     assert len(engine.metrics(Phase.WARM_UP)) == 3 and engine.metrics() == {}
     before = copy.deepcopy(engine.metrics(Phase.WARM_UP))
     train(engine, model, batches(3, seed=2))
-    assert len(engine.metrics()) == 3 and engine.metrics(Phase.WARM_UP) == before
+    assert len(engine.metrics()) == 3 and engine.metrics(Phase.WARM_UP) == engine.metrics("warm-up") == before
+    with pytest.raises(UsageError, match="unknown phase 'BP'; choose from: bp, gp, warm-up"):
+        engine.metrics("BP")
 
 
 class Waits(TorchDispatchMode):
@@ -588,6 +590,15 @@ def test_a_batch_that_has_no_samples_to_choose_from_is_named(predictor, batch, u
     engine.begin_epoch()
     with pytest.raises(UsageError, match="expected tensors whose first axis counts the same samples, got "):
         engine.step(lambda *_: F.cross_entropy(model(batches(1)[0][0]), batches(1)[0][1]), *batch)
+
+
+@pytest.mark.parametrize("predictor", [adagp.predictors.Sampled(), adagp.predictors.Sampled(by="error")])
+def test_a_part_of_the_batch_whose_closure_returns_no_loss_is_named(predictor):
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=ALWAYS_GP, predictor=predictor)
+    engine.begin_epoch()
+    with pytest.raises(UsageError, match=r"the loss as a scalar tensor, got shape \(2,\) of torch.float32"):
+        engine.step(lambda x: model(x).mean(1) if len(x) == 2 else model(x).mean(), torch.randn(8, 3, 10, 10))
 
 
 def test_an_epoch_too_short_for_one_accumulated_step_is_warned_of():

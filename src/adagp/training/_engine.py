@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from .. import predictors
-from .._errors import UsageError, reason, require_number, require_whole, short
+from .._errors import UsageError, reason, require_number, require_whole, short, unknown
 from ..predictors import GradientPredictor, Layer
 from ..schedule import LadderSchedule, Phase, Schedule
 from ._checks import check_optimizer, check_parts, check_work, claim
@@ -359,7 +359,7 @@ class AdaGP:
             mean_loss = float("nan") if loss is None else float(mean(loss.clone().float()))
             self.schedule.observe(phase, mean_loss, None if quality is None else float(mean(quality)))
 
-    def metrics(self, phase: Phase = Phase.BP) -> dict[str, dict[str, float]]:
+    def metrics(self, phase: Phase | str = Phase.BP) -> dict[str, dict[str, float]]:
         """Return the prediction quality of each layer: cosine, sign, mse, mape and norm_ratio (see ``training.compare``).
 
         Each is a mean over the measured batches of the phase. A single batch's gradient is mostly noise, so the values are low
@@ -367,12 +367,19 @@ class AdaGP:
         the rows that this process holds.
 
         Args:
-            phase: BP, or WARM_UP, in which a predictor has only begun to learn.
+            phase: BP, or WARM_UP, in which a predictor has only begun to learn; or the name of either ('bp', 'warm-up').
 
         Returns:
             {layer name: {quantity: mean}}; layers that were not measured are left out.
+
+        Raises:
+            UsageError: there is no such phase.
         """
-        return self._steps.metrics.summary(phase.value, [layer.name for layer in self.layers])
+        try:
+            name = Phase(phase).value
+        except ValueError:
+            raise unknown("phase", phase, [known.value for known in Phase]) from None
+        return self._steps.metrics.summary(name, [layer.name for layer in self.layers])
 
     def coverage(self) -> Coverage:
         """Return which trained parameters get predictions in Phase GP, and why the others are not updated.
