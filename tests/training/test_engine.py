@@ -2,6 +2,8 @@
 
 import copy
 import io
+import itertools
+import math
 import pickle
 
 import processes
@@ -277,6 +279,29 @@ def test_a_loss_that_is_not_finite_is_named_when_its_epoch_ends(schedule):
     assert len(calls) == 4  # each batch once
     assert engine.position == (2, 0)
     train(engine, model, [])  # the epoch after is judged by itself
+
+
+@pytest.mark.parametrize("how", ["break", "islice", "begin_epoch"])
+def test_a_loss_that_is_not_finite_is_named_even_if_every_epoch_is_left_early(how):
+    model, data = small_net(), batches(5)
+    engine = AdaGP(model, sgd(model), schedule=AlwaysBP())
+
+    def epoch(bad):
+        if how == "begin_epoch":
+            engine.begin_epoch()
+        loop = {"break": engine.epoch(data), "islice": itertools.islice(engine.epoch(data), 3), "begin_epoch": data[:3]}[how]
+        for number, (x, y) in enumerate(loop):
+            engine.step(lambda: F.cross_entropy(model(x), y) + (math.inf if number == bad else 0))
+            if number == 2:
+                break
+
+    epoch(bad=None)
+    epoch(bad=1)
+    with pytest.raises(FloatingPointError, match="not finite from epoch 1, batch 1 on"):
+        epoch(bad=None)
+    epoch(bad=0)  # the report is made once, and training may go on
+    engine.load_state_dict(engine.state_dict())
+    epoch(bad=None)
 
 
 def test_bad_input_is_named():

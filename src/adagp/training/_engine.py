@@ -92,8 +92,8 @@ class AdaGP:
     are the accumulated calls before it.
 
     No step waits for the device, with three exceptions: the schedule observes losses (``AdaptiveSchedule``), a scaler is used,
-    or replicas run different layers. A loss that is not finite is therefore reported only when its epoch ends. A model must be
-    trained by one thread at a time.
+    or replicas run different layers. A loss that is not finite is therefore reported only when its epoch ends, or when the next
+    one begins if the loop was left early. A model must be trained by one thread at a time.
 
     Args:
         model: any module with at least one predicted layer (with ``AlwaysBP`` any module).
@@ -184,7 +184,8 @@ class AdaGP:
         at that batch.
 
         Raises:
-            FloatingPointError: at the end of the epoch, where one of its losses was NaN or infinite.
+            FloatingPointError: at the end of the epoch, where one of its losses was NaN or infinite. If the loop was left
+                early, this is raised when the next epoch begins.
             UsageError: the loader ends before the batch at which training continues.
         """
         self.begin_epoch()
@@ -212,9 +213,13 @@ class AdaGP:
         """Begin an epoch without ``epoch``, or continue it after ``load_state_dict`` in its middle.
 
         Use it in loops that are not your own (Lightning's, say): ``begin_epoch``, any number of ``step``, ``end_epoch``.
+
+        Raises:
+            FloatingPointError: a loss of the epoch before was NaN or infinite, and that epoch was left without ``end_epoch``.
         """
         if self._inside:
             self._close_epoch()
+        self._report_losses()
         self._inside, self._interrupted = True, False
 
     def end_epoch(self) -> None:
@@ -223,8 +228,7 @@ class AdaGP:
         Raises:
             FloatingPointError: a loss of the epoch was NaN or infinite.
         """
-        self._check_losses()
-        epoch, first_bad, numbers = self._at.epoch, self._first_bad, self._numbers
+        epoch = self._at.epoch
         if self._at.call and not self._at.steps:
             warnings.warn(
                 f"epoch {epoch}: no optimizer step was made, since accumulate asks for {self._accumulate} calls, and the epoch "
@@ -235,15 +239,7 @@ class AdaGP:
         self._close_epoch()
         for fault, count in faults.items():
             warnings.warn(f"epoch {epoch}: {fault} all of its {count} steps; {NOTICES[fault]}", stacklevel=2)
-        if first_bad is None:
-            return
-        # A loss that is not finite on one replica stops all of them.
-        bad_anywhere = float(self._steps.replicas.mean(first_bad.isfinite().float())) > 0
-        if bad_anywhere:
-            where = f"batch {numbers[int(first_bad)]}" if first_bad.isfinite() else "a batch of another replica"
-            raise FloatingPointError(
-                f"the loss is not finite from epoch {epoch}, {where} on; lower the learning rate or clip the gradient"
-            )
+        self._report_losses()
 
     def _close_epoch(self) -> None:
         self._discard_step()
@@ -256,6 +252,23 @@ class AdaGP:
 
     def _leave_epoch(self) -> None:
         self._inside, self._loop, self._batch_number = False, None, None
+
+    def _report_losses(self) -> None:
+        """Raise if a loss of the epoch before was not finite. If that was left early, this happens when the next one begins."""
+        self._check_losses()
+        epoch, first_bad, numbers = self._at.epoch - 1, self._first_bad, self._numbers
+        self._forget_losses()
+        if first_bad is None:
+            return
+        # A loss that is not finite on one replica stops all of them.
+        bad_anywhere = float(self._steps.replicas.mean(first_bad.isfinite().float())) > 0
+        if bad_anywhere:
+            where = f"batch {numbers[int(first_bad)]}" if first_bad.isfinite() else "a batch of another replica"
+            raise FloatingPointError(
+                f"the loss is not finite from epoch {epoch}, {where} on; lower the learning rate or clip the gradient"
+            )
+
+    def _forget_losses(self) -> None:
         self._numbers, self._losses, self._first_bad = [], [], None
 
     def _check_losses(self) -> None:
@@ -459,6 +472,7 @@ class AdaGP:
     def _load(self, state: dict) -> None:
         self._steps.load_state_dict(state)
         self._leave_epoch()
+        self._forget_losses()
         self._at = Position(**{**state["position"], "phase": Phase(state["position"]["phase"])})
         call, asked = self._at.call, state.get("accumulate", self._accumulate)
         # A group with as many calls as accumulate, or more, would never end.
