@@ -141,10 +141,33 @@ def test_schedules_print_their_plan():
     assert "every batch" in str(AlwaysBP())
 
 
-@pytest.mark.parametrize("change", [{"warm_up_epochs": -1}, {"rungs": ((1, 0, 0),)}, {"final": (0, 0)}])
-def test_a_ladder_without_batches_is_refused(change):
-    with pytest.raises(UsageError):
-        LadderSchedule(**change)
+@pytest.mark.parametrize(
+    "kind, change, words",
+    [
+        (LadderSchedule, {"warm_up_epochs": -1}, "warm_up_epochs must be a whole number from 0"),
+        (LadderSchedule, {"rungs": ((1, 0, 0),)}, r"rungs must be .* with at least one batch, got \(1, 0, 0\)"),
+        (LadderSchedule, {"rungs": (4, 4, 1)}, r"rungs must be a tuple of \(epochs, GP batches, BP batches\), got 4"),
+        (LadderSchedule, {"rungs": "441"}, "rungs must be a tuple of .*, got '441'"),
+        (LadderSchedule, {"rungs": ((4, 4.5, 1),)}, r"rungs must be a tuple of .*, got \(4, 4.5, 1\)"),
+        (LadderSchedule, {"final": (0, 0)}, r"final must be .* with at least one batch, got \(0, 0\)"),
+        (LadderSchedule, {"final": (1,)}, r"final must be \(GP batches, BP batches\), got \(1,\)"),
+        (LateSchedule, {"ratios": (1, 1)}, r"ratios must be a tuple of one or more \(GP batches, BP batches\), got 1"),
+        (LateSchedule, {"ratios": ()}, r"ratios must be .*, got \(\)"),
+        (LateSchedule, {"ratios": None}, "ratios must be .*, got None"),
+        (LateSchedule, {"epochs": 0}, "epochs must be a whole number from 1"),
+        (LateSchedule, {"start": "0.5"}, "start must be a number from 0 up to 1, got '0.5'"),
+        (LateSchedule, {"start": 1}, "start must be below 1"),
+        (AdaptiveSchedule, {"window": "3"}, "window must be a whole number from 1 .*, got '3'"),
+        (AdaptiveSchedule, {"patience": 0}, "patience must be a whole number from 1 .*, got 0"),
+        (AdaptiveSchedule, {"most": None}, "most must be a whole number from 0 .*, got None"),
+        (AdaptiveSchedule, {"start": 9}, "least <= start <= most"),
+        (AdaptiveSchedule, {"tolerance": "1%"}, "tolerance must be a number .*, got '1%'"),
+        (AdaptiveSchedule, {"good_cosine": None}, "good_cosine must be a number, got None"),
+    ],
+)  # fmt: skip
+def test_what_is_no_schedule_is_named(kind, change, words):
+    with pytest.raises(UsageError, match=words):
+        kind(**change)
 
 
 def train(schedule, losses, cosine=None):
@@ -197,5 +220,3 @@ def test_a_restored_schedule_goes_on_as_if_never_stopped():
 def test_an_adaptive_schedule_has_no_plan_in_advance():
     with pytest.raises(UsageError, match="no plan in advance"):
         AdaptiveSchedule().segments(90, 10)
-    with pytest.raises(UsageError, match="least <= start <= most"):
-        AdaptiveSchedule(start=9)

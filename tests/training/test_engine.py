@@ -2,6 +2,8 @@
 
 import copy
 import io
+import itertools
+import math
 import pickle
 
 import processes
@@ -279,6 +281,29 @@ def test_a_loss_that_is_not_finite_is_named_when_its_epoch_ends(schedule):
     train(engine, model, [])  # the epoch after is judged by itself
 
 
+@pytest.mark.parametrize("how", ["break", "islice", "begin_epoch"])
+def test_a_loss_that_is_not_finite_is_named_even_if_every_epoch_is_left_early(how):
+    model, data = small_net(), batches(5)
+    engine = AdaGP(model, sgd(model), schedule=AlwaysBP())
+
+    def epoch(bad):
+        if how == "begin_epoch":
+            engine.begin_epoch()
+        loop = {"break": engine.epoch(data), "islice": itertools.islice(engine.epoch(data), 3), "begin_epoch": data[:3]}[how]
+        for number, (x, y) in enumerate(loop):
+            engine.step(lambda: F.cross_entropy(model(x), y) + (math.inf if number == bad else 0))
+            if number == 2:
+                break
+
+    epoch(bad=None)
+    epoch(bad=1)
+    with pytest.raises(FloatingPointError, match="not finite from epoch 1, batch 1 on"):
+        epoch(bad=None)
+    epoch(bad=0)  # the report is made once, and training may go on
+    engine.load_state_dict(engine.state_dict())
+    epoch(bad=None)
+
+
 def test_bad_input_is_named():
     model = small_net()
     with pytest.raises(UsageError, match="BatchNorm1d has no layer to predict"):
@@ -432,6 +457,28 @@ def test_the_large_batch_comparison_trains_nothing(predictor):
         engine.large_batch_quality([model.forward])
 
 
+def test_the_large_batch_comparison_leaves_frozen_layers_out():
+    engine, model = trained_engine("previous")
+    closures = [lambda x=x, y=y: F.cross_entropy(model(x), y) for x, y in batches(3)]
+    whole = engine.large_batch_quality(closures)
+    for name in ("0", "3.0", "6"):
+        model.get_submodule(name).weight.requires_grad_(False)
+        del whole[name]
+        assert engine.large_batch_quality(closures) == whole
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize(
+    "change, words", [(lambda loss: [loss], "scalar tensor, got list"), (torch.Tensor.detach, "loss has no gradient")]
+)
+def test_the_large_batch_comparison_names_what_is_no_loss(number, change, words):
+    engine, model = trained_engine("previous")
+    (x, y), closures = batches(1)[0], [lambda: F.cross_entropy(model(x), y)] * 2
+    closures[number] = lambda: change(F.cross_entropy(model(x), y))
+    with pytest.raises(UsageError, match=words):
+        engine.large_batch_quality(closures)
+
+
 @pytest.mark.parametrize("predictor", ["shuffled", "nowcast", "coast"])
 def test_a_look_at_predictions_trains_nothing(predictor):
     """This includes a call that fails in the middle of a group of accumulated calls."""
@@ -565,6 +612,36 @@ def test_the_error_at_a_convolution_is_summed_over_its_positions(how):
         squared = predictor.decay * squared + statistic @ statistic.t()
     (made,) = (sums for layer, (_, sums) in predictor.sums.items() if layer.name == "conv")
     torch.testing.assert_close(made, squared)
+
+
+class TwoHeads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.heads = nn.Linear(8, 6), nn.ModuleList([nn.Linear(6, 3), nn.Linear(6, 5)])
+
+    def forward(self, x, head):
+        return self.heads[head](self.body(x).relu())
+
+
+@pytest.mark.parametrize("predictor", ["error-projection", "control-variate"])
+def test_a_projection_is_fitted_anew_to_a_head_of_another_width(predictor):
+    """The weights stand still. Batches of the other head before must then not matter."""
+    x, gradients = [torch.randn(4, 8) for _ in range(3)], []
+    schedule = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))
+    for warm_up in ([], [(0, x[2]), (0, x[2]), (1, x[2])]):  # the first batch of a head has no output error yet
+        model = TwoHeads()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        engine = AdaGP(model, optimizer, schedule=schedule, predictor=predictor, measure_every=1)
+        for data in ([*warm_up, (1, x[0]), (1, x[1])], [(1, x[2])]):
+            for head, inputs in engine.epoch(data):
+                engine.step(lambda inputs: F.cross_entropy(model(inputs, head), torch.arange(len(inputs)) % 3), inputs)
+        gradients.append(model.body.weight.grad)
+        for head in engine.epoch([0, 0]):  # nothing is known of this head now
+            engine.step(lambda inputs: F.cross_entropy(model(inputs, head), torch.arange(len(inputs)) % 3), x[2])
+        assert bool(model.body.weight.grad.any()) == (predictor == "control-variate")
+    assert gradients[0].any()
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
 
 
 class LSTMClassifier(nn.Module):

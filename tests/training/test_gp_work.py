@@ -147,6 +147,45 @@ def test_a_weight_used_on_both_sides_of_the_cut_coasts():
     assert engine.predictor.cut.name == "head" and not model.shared.weight.grad.any()
 
 
+class BothSides(nn.Module):
+    """Network that uses a part below its layer ``cut`` and above it."""
+
+    def __init__(self, part):
+        super().__init__()
+        torch.manual_seed(0)
+        self.part, self.below, self.cut, self.norm = part, nn.Linear(6, 60), nn.Linear(60, 6), nn.LayerNorm(6)
+
+    def forward(self, x):
+        x = self.norm(self.cut(self.below(self.used(x)).relu()))
+        return x @ self.part.weight.t() if isinstance(self.part, nn.Embedding) else self.used(x)
+
+    def used(self, x):
+        return self.part(x, x, x)[0] if isinstance(self.part, nn.MultiheadAttention) else self.part(x)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [lambda: nn.Linear(6, 6), lambda: nn.LayerNorm(6), lambda: nn.Embedding(9, 6), lambda: nn.MultiheadAttention(6, 2),
+     lambda: nn.utils.parametrizations.weight_norm(nn.Linear(6, 6))],
+    ids=["linear", "norm", "tied embedding", "attention", "weight norm"],
+)  # fmt: skip
+def test_a_parameter_used_on_both_sides_of_the_cut_has_no_part_of_its_gradient(part):
+    model = BothSides(part())
+    x = torch.randint(9, (2, 4)) if isinstance(model.part, nn.Embedding) else torch.randn(2, 4, 6)
+    engine = AdaGP(model, torch.optim.SGD(model.parameters(), lr=0.0), schedule=WARM_THEN_GP, predictor=Truncated(share=0.5))
+    model(x).square().mean().backward()
+    expected = {name: parameter.grad for name, parameter in model.named_parameters()}
+    for _ in range(2):
+        for _ in engine.epoch(range(2)):
+            engine.step(lambda: model(x).square().mean())
+    assert engine.predictor.cut.name == "cut"
+    for name, parameter in model.named_parameters():
+        if name.startswith(("part", "below")):
+            assert parameter.grad is None or not parameter.grad.any(), name
+        else:
+            torch.testing.assert_close(parameter.grad, expected[name], rtol=0, atol=0)
+
+
 def test_truncated_gradients_are_unscaled():
     model, twin = small_net(), small_net()
     for net, scaler in ((model, torch.amp.GradScaler("cpu", init_scale=2.0**10)), (twin, None)):
@@ -168,8 +207,8 @@ class OneByOne(ControlVariate):
     turn = 0
 
     def choose(self, count, error):
-        self._samples = torch.tensor([self.turn])
-        return self._samples
+        self._part.draw = lambda count: torch.tensor([self.turn])
+        return super().choose(count, error)
 
 
 def test_the_control_variate_is_unbiased_and_less_noisy_where_predictions_are_good():
@@ -188,6 +227,65 @@ def test_the_control_variate_is_unbiased_and_less_noisy_where_predictions_are_go
     torch.testing.assert_close(torch.stack(estimates).mean(0), expected, rtol=1e-4, atol=1e-6)
     error = torch.stack(estimates).sub(expected).square().sum()
     assert error < torch.stack(alone).sub(expected).square().sum()
+
+
+class Sequences(nn.Module):
+    """Model of sequences (batch, time, 8) whose last layer has them as they are, token by token, or time first."""
+
+    def __init__(self, order):
+        super().__init__()
+        torch.manual_seed(0)
+        self.order, self.body, self.head = order, nn.Linear(8, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.body(x).relu()
+        x = {"as they are": x, "tokens": x.flatten(0, 1), "time first": x.transpose(0, 1)}[self.order]
+        return self.head(x)
+
+    def loss(self, x, y):
+        return F.cross_entropy(self(x).flatten(0, -2), (y.t() if self.order == "time first" else y).flatten())
+
+    def trained(self, predictor, time, samples=8):
+        """Return an engine after a batch of its warm-up, and another batch."""
+        engine = AdaGP(self, torch.optim.SGD(self.parameters(), lr=0.0), schedule=WARM_THEN_GP, predictor=predictor)
+        x, y = torch.randn(samples, time, 8), torch.randint(3, (samples, time))
+        for _ in engine.epoch(range(3)):
+            engine.step(self.loss, x, y)
+        return engine, x, y
+
+
+@pytest.mark.parametrize("order, time", [("as they are", 3), ("tokens", 3), ("time first", 3), ("time first", 16)])
+def test_the_control_variate_of_sequences_is_unbiased(order, time):
+    """With tokens along the first axis, the part was those with the numbers of the chosen samples: never one of the last."""
+    model, predictor, estimates = Sequences(order), OneByOne(), []
+    engine, x, y = model.trained(predictor, time)
+    expected = torch.autograd.grad(model.loss(x, y), [model.body.weight, model.head.weight])
+    for predictor.turn in engine.epoch(range(8)):
+        engine.step(model.loss, x, y)
+        estimates.append([model.body.weight.grad, model.head.weight.grad])
+    for mine, true in zip(zip(*estimates, strict=True), expected, strict=True):
+        torch.testing.assert_close(torch.stack(mine).mean(0), true)
+
+
+def test_the_hardest_samples_of_tokens_are_those_whose_sequence_is_most_wrong():
+    model = Sequences("tokens")
+    engine, x, y = model.trained(Sampled(part=0.25, by="error"), 3)
+    errors = (model(x).softmax(1) - F.one_hot(y.flatten(), 3)).view(8, 3, 3)
+    hardest = errors.flatten(1).norm(dim=1).topk(2).indices
+    expected = torch.autograd.grad(model.loss(x[hardest], y[hardest]), list(model.parameters()))
+    for _ in engine.epoch(range(1)):
+        engine.step(model.loss, x, y)
+    for parameter, true in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, true)
+
+
+@pytest.mark.parametrize("time", [3, 16])
+def test_time_steps_are_not_taken_for_samples(time):
+    model = Sequences("time first")
+    engine, x, y = model.trained(Sampled(by="error"), time)
+    with pytest.raises(UsageError, match=rf"the 8 samples along the first axis of .* output, got shape \({time}, 8, 3\)"):
+        for _ in engine.epoch(range(1)):
+            engine.step(model.loss, x, y)
 
 
 def test_the_hardest_samples_are_those_whose_output_is_most_wrong():

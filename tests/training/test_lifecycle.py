@@ -204,6 +204,25 @@ def test_resuming_inside_a_group_is_bit_identical(predictor, stop):
     assert_same(model, straight)
 
 
+@pytest.mark.parametrize("accumulate, older", [(2, False), (5, False), (3, True)])
+def test_a_group_that_began_with_another_accumulate_is_not_continued(accumulate, older):
+    """An engine of 2 would have counted past the end of its group and made no further step in this epoch."""
+    model, data = small_net(), batches(4)
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor="coast", accumulate=4)
+    for x, y in itertools.islice(engine.epoch(data), 3):
+        engine.step(lambda: F.cross_entropy(model(x), y))
+        inside = engine.state_dict()
+    between = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor="coast", accumulate=4).state_dict()
+    if older:  # states of older versions lack it
+        inside.pop("accumulate")
+    other = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor="coast", accumulate=accumulate)
+    before = other.state_dict()
+    with pytest.raises(UsageError, match=rf"after 3 (of the 4 )?calls of .*, and accumulate is {accumulate} here"):
+        other.load_state_dict(inside)
+    same_state(other.state_dict(), before)
+    other.load_state_dict(between)
+
+
 def test_a_loop_of_somebody_else_needs_no_loader():
     expected, model = small_net(), small_net()
     engine = AdaGP(expected, sgd(expected), schedule=ALTERNATING)
@@ -276,7 +295,9 @@ def test_quality_is_reported_by_phase():
     assert len(engine.metrics(Phase.WARM_UP)) == 3 and engine.metrics() == {}
     before = copy.deepcopy(engine.metrics(Phase.WARM_UP))
     train(engine, model, batches(3, seed=2))
-    assert len(engine.metrics()) == 3 and engine.metrics(Phase.WARM_UP) == before
+    assert len(engine.metrics()) == 3 and engine.metrics(Phase.WARM_UP) == engine.metrics("warm-up") == before
+    with pytest.raises(UsageError, match="unknown phase 'BP'; choose from: bp, gp, warm-up"):
+        engine.metrics("BP")
 
 
 class Waits(TorchDispatchMode):
@@ -588,6 +609,15 @@ def test_a_batch_that_has_no_samples_to_choose_from_is_named(predictor, batch, u
         engine.step(lambda *_: F.cross_entropy(model(batches(1)[0][0]), batches(1)[0][1]), *batch)
 
 
+@pytest.mark.parametrize("predictor", [adagp.predictors.Sampled(), adagp.predictors.Sampled(by="error")])
+def test_a_part_of_the_batch_whose_closure_returns_no_loss_is_named(predictor):
+    model = small_net()
+    engine = AdaGP(model, sgd(model), schedule=ALWAYS_GP, predictor=predictor)
+    engine.begin_epoch()
+    with pytest.raises(UsageError, match=r"the loss as a scalar tensor, got shape \(2,\) of torch.float32"):
+        engine.step(lambda x: model(x).mean(1) if len(x) == 2 else model(x).mean(), torch.randn(8, 3, 10, 10))
+
+
 def test_an_epoch_too_short_for_one_accumulated_step_is_warned_of():
     model = small_net()
     engine = AdaGP(model, sgd(model), schedule=WARM_UP, accumulate=8)
@@ -613,3 +643,44 @@ def test_a_model_may_change_its_type_during_training(predictor):
     model.double()
     train(engine, model, [(x.double(), y) for x, y in batches(4)])
     assert all(p.dtype == torch.float64 and p.isfinite().all() for p in model.parameters())
+
+
+class Buffers(nn.Module):
+    """Model with buffers that its forward pass replaces, or that cannot be changed in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+        self.register_buffer("cache", torch.zeros(0, 6))
+        self.register_buffer("late", None)
+        self.register_buffer("mean", torch.zeros(6))
+        self.register_buffer("wide", torch.ones(1).expand(6))
+        with torch.inference_mode():
+            self.register_buffer("made", torch.ones(6))
+
+    def forward(self, x):
+        if len(self.cache) < len(x):
+            self.cache = torch.ones(len(x), 6)
+        self.late = x.mean(0) if self.late is None else self.late
+        self.mean = self.mean + x.mean(0)
+        return self.head(self.layer(x + self.cache[: len(x)] * self.wide * self.made).relu())
+
+
+def test_buffers_that_are_replaced_in_a_look_come_back():
+    model = Buffers()
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor="coast")
+    before = dict(model._buffers)
+    values = {name: value.clone() for name, value in before.items() if value is not None}
+    engine.predictions(lambda: model(torch.randn(4, 6)).sum())
+    engine.large_batch_quality([lambda: model(torch.randn(5, 6)).sum()] * 2)
+    assert all(model._buffers[name] is value for name, value in before.items())
+    assert all(torch.equal(model._buffers[name], value) for name, value in values.items())
+
+
+@pytest.mark.parametrize("predictor", [adagp.predictors.Sampled(by="error"), adagp.predictors.ControlVariate()])
+def test_buffers_have_seen_each_whole_batch_once(predictor):
+    model, x = Buffers(), torch.randn(8, 6)
+    engine = AdaGP(model, sgd(model), schedule=ALTERNATING, predictor=predictor)
+    for _ in engine.epoch(range(4)):
+        engine.step(lambda x: model(x).sum(), x)
+    torch.testing.assert_close(model.mean, 4 * x.mean(0))

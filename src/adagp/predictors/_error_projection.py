@@ -47,7 +47,7 @@ class ErrorStatistics:
 
         Args:
             error: gradient of the mean loss over the batch with respect to the last layer's output, (batch, classes, ...).
-            samples: indices of a part of the batch; the statistic is then that of the mean loss over this part.
+            samples: indices of rows of the error; the statistic is then that of the mean loss over these.
         """
         if error is None:
             return None
@@ -108,10 +108,12 @@ class ErrorProjection(GradientPredictor):
         self.statistics.see(layer, inputs if rows is None else None, rows)
 
     def projected(self, layer: Layer, statistic: Tensor | None) -> Float[Tensor, "out_ch row"] | None:
-        """Return the prediction, B times a statistic; None before the first fit."""
+        """Return the prediction, B times a statistic; None before the first fit to an output of this width."""
         if statistic is None or layer not in self.sums:
             return None
         crossed, squared = self.sums[layer]
+        if len(squared) != len(statistic):  # a model may have several heads
+            return None
         eye = torch.eye(len(squared), device=squared.device, dtype=torch.float32)
         ridge = self.ridge * squared.diagonal().mean().clamp(min=1e-30)
         # Unlike solve, solve_ex does not wait for the device.

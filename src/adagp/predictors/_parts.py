@@ -31,6 +31,15 @@ class _RandomPart:
         return torch.randperm(count, generator=self.generator, device="cpu")[: self.size(count)]
 
 
+def _rows_per_sample(error: Tensor, count: int) -> int | None:
+    """Return the number of rows of an output error for each of ``count`` samples; None if the rows cannot be divided so.
+
+    It is 1, unless the model folds other axes into that of the batch (tokens, say, as in ``flatten(0, 1)``).
+    """
+    rows, rest = divmod(len(error), max(1, count))
+    return None if rest or not rows else rows
+
+
 class Sampled(GradientPredictor):
     """Backpropagation on a part of the batch: random samples, or those with the largest output error.
 
@@ -38,6 +47,10 @@ class Sampled(GradientPredictor):
     want smaller batches anyway. The samples with the largest error are found by a forward pass of the whole batch: the norm of
     the gradient with respect to the output bounds the norm of that with respect to the weights (Katharopoulos and Fleuret,
     2018, arXiv 1803.00942). Their mean gradient is a biased estimate of the batch's.
+
+    For ``by='error'`` the first axis of the last layer's output must be the batch. It may also hold all positions of the first
+    sample, then all of the second, and so on. An output (time, batch, ...) cannot always be recognized: if there are as many
+    time steps as samples, the wrong samples are chosen.
 
     Args:
         part: share of the batch's samples, in (0, 1).
@@ -54,7 +67,13 @@ class Sampled(GradientPredictor):
     def choose(self, count: int, error: Tensor | None) -> Int[Tensor, " part"]:
         if error is None or self.by == "random":
             return self._part.draw(count)
-        return error.flatten(1).norm(dim=1).topk(self._part.size(count)).indices
+        time_first = error.dim() == 3 and error.shape[1] == count != len(error)
+        if _rows_per_sample(error, count) is None or time_first:
+            raise UsageError(
+                f"by='error' expects the {count} samples along the first axis of the last layer's output, got shape "
+                f"{tuple(error.shape)}; put the batch first in the model, or use by='random'"
+            )
+        return error.reshape(count, -1).norm(dim=1).topk(self._part.size(count)).indices
 
     def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
         pass  # the engine has set the true gradients of the part already
@@ -74,6 +93,9 @@ class ControlVariate(GradientPredictor):
     predictions of a vision transformer's gradients.) The predictions are those of ``ErrorProjection``. Their fit by least
     squares is the best coefficient of the correction.
 
+    The first axis of the last layer's output should be the batch, or all positions of one sample after the other. Layers whose
+    input has another first axis get no correction. Neither does any layer if the number of samples does not divide that axis.
+
     Use it where the correlation of predictions and true gradients of single samples exceeds the book's criterion (its page
     "What a prediction must be worth" measures that of our predictors).
 
@@ -89,14 +111,19 @@ class ControlVariate(GradientPredictor):
 
     def bind(self, layers: Sequence[Layer], replicas: Replicas) -> None:
         self._predictions.bind(layers, replicas)
-        self._samples: Tensor | None = None  # indices of the current part
+        self._rows: Tensor | None = None  # rows of the output error that belong to the current part
 
     def see(self, layer: Layer, inputs: Tensor | None, output: Tensor, rows: slice | None = None) -> None:
         self._predictions.see(layer, inputs, output, rows)
 
     def choose(self, count: int, error: Tensor | None) -> Int[Tensor, " part"]:
-        self._samples = self._part.draw(count)
-        return self._samples
+        samples = self._part.draw(count)
+        if error is not None:
+            # The correction has mean zero because every row is equally often in the part. If rows do not belong to samples, all
+            # of them are taken, and the correction is zero.
+            rows, every = _rows_per_sample(error, count), torch.arange(len(error), device=error.device)
+            self._rows = every if rows is None else every.view(count, rows)[samples.to(error.device)].flatten()
+        return samples
 
     def learn(self, layers: Sequence[Layer], score: Score | None, error: Tensor | None) -> None:
         self._predictions.learn(layers, score, error)
@@ -105,10 +132,9 @@ class ControlVariate(GradientPredictor):
     def predict(self, layers: Sequence[Layer], error: Tensor | None) -> None:
         statistics = self._predictions.statistics
         for layer in layers:
-            if error is None or self._samples is None or layer.weight.grad is None:
+            if error is None or self._rows is None or layer.weight.grad is None:
                 continue
-            samples = self._samples.to(error.device)
-            whole, part = statistics.of(layer, error), statistics.of(layer, error, samples)
+            whole, part = statistics.of(layer, error), statistics.of(layer, error, self._rows)
             if whole is None or part is None:
                 continue
             correction = self._predictions.projected(layer, whole - part)
@@ -117,7 +143,7 @@ class ControlVariate(GradientPredictor):
         self.forget()
 
     def forget(self) -> None:
-        self._samples = None
+        self._rows = None
         self._predictions.forget()
 
     def num_parameters(self) -> int:

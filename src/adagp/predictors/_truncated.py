@@ -21,7 +21,9 @@ class Truncated(GradientPredictor):
     Layers are ordered as they run in the batches with true gradients. Parameters above the cut that are not predicted (biases,
     normalization) are trained as in backpropagation; those below the cut are not updated. A weight that is used on both sides
     of the cut coasts, since a part of its gradient would be missing. So does a weight that a module of another kind holds, too,
-    such as that of an output layer tied to an embedding.
+    such as that of an output layer tied to an embedding. Other parameters of modules that run on both sides are not updated.
+    There are two exceptions, which are updated with a part of their gradient: parameters that a module uses on both sides
+    within one call of it, and those of a compiled model.
 
     Use it to fine-tune a pretrained network on few samples. With ``LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))``,
     every batch from the second epoch on leaves out the lower layers, which is known as freezing. This gave higher accuracy than

@@ -1,10 +1,12 @@
 """The adaptive schedule (ours): the share of predicted batches follows from what Phase BP measures."""
 
+import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from numbers import Real
+from typing import Any, ClassVar
 
-from .._errors import UsageError
-from ._base import Phase, Segment
+from .._errors import UsageError, require_number, require_whole, short
+from ._base import MOST, Phase, Segment
 
 
 @dataclass(kw_only=True)
@@ -45,13 +47,14 @@ class AdaptiveSchedule:
     observes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.least <= self.start <= self.most:
-            raise UsageError(f"expected 0 <= least <= start <= most, got {self.least}, {self.start}, {self.most}")
-        for name in ("window", "patience"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if self.warm_up_epochs < 0 or self.tolerance < 0:
-            raise UsageError(f"warm_up_epochs and tolerance must be 0 or more, got {self.warm_up_epochs}, {self.tolerance}")
+        for name in ("warm_up_epochs", "least", "start", "most", "window", "patience"):
+            require_whole(name, getattr(self, name), int(name in ("window", "patience")), MOST)
+        if not self.least <= self.start <= self.most:
+            raise UsageError(f"expected least <= start <= most, got {self.least}, {self.start}, {self.most}")
+        require_number("tolerance", self.tolerance, math.inf, zero=True)
+        good_cosine: Any = self.good_cosine
+        if not isinstance(good_cosine, Real):
+            raise UsageError(f"good_cosine must be a number, got {short(good_cosine)}")
         self.ratio = self.start
         self._left = 0  # GP batches until the next BP batch
         self._seen = 0

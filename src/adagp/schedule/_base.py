@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
+MOST = 10**9
+"""Largest number of epochs or batches that a schedule can be given."""
+
 
 class Phase(str, Enum):
     """How one batch is trained (paper, section on ADA-GP's phases)."""

@@ -2,10 +2,20 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from numbers import Integral
+from typing import Any, ClassVar
 
-from .._errors import UsageError
-from ._base import Phase, Segment
+from .._errors import UsageError, require_number, require_whole, short
+from ._base import MOST, Phase, Segment
+
+
+def _require_group(rule: str, given: Any, length: int) -> None:
+    """Refuse what are not as many whole numbers from 0 on, the last two of which count the batches of a group."""
+    if isinstance(given, tuple | list) and len(given) == length and all(isinstance(n, Integral) and int(n) >= 0 for n in given):
+        if any(given[-2:]):
+            return
+        rule += " with at least one batch"
+    raise UsageError(f"{rule}, got {short(given)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +49,10 @@ class LadderSchedule:
     observes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.warm_up_epochs < 0:
-            raise UsageError(f"warm_up_epochs must be 0 or more, got {self.warm_up_epochs}")
-        for epochs, gp, bp in (*self.rungs, (1, *self.final)):
-            if epochs < 0 or gp < 0 or bp < 0 or gp + bp == 0:
-                raise UsageError(
-                    f"a rung is (epochs >= 0, GP batches >= 0, BP batches >= 0) with at least one batch, "
-                    f"got {(epochs, gp, bp)}"
-                )
+        require_whole("warm_up_epochs", self.warm_up_epochs, 0, MOST)
+        for rung in self.rungs if isinstance(self.rungs, tuple | list) else [self.rungs]:
+            _require_group("rungs must be a tuple of (epochs, GP batches, BP batches)", rung, 3)
+        _require_group("final must be (GP batches, BP batches)", self.final, 2)
 
     def ratio(self, epoch: int) -> tuple[int, int] | None:
         """Return the (GP, BP) batches of one group in this epoch; None in the warm-up."""
@@ -158,12 +164,12 @@ class LateSchedule:
     observes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not (self.epochs >= 1 and 0 <= self.start < 1 and self.ratios):
-            raise UsageError(
-                f"a late schedule needs epochs >= 1, 0 <= start < 1 and at least one ratio, "
-                f"got {self.epochs}, {self.start} and {self.ratios}"
-            )
-        _ = self.ladder  # LadderSchedule checks the ratios
+        require_whole("epochs", self.epochs, 1, MOST)
+        require_number("start", self.start, 1, zero=True)
+        if self.start == 1:
+            raise UsageError("start must be below 1, so that Phase GP has a part of the run")
+        for ratio in self.ratios if isinstance(self.ratios, tuple | list) and self.ratios else [self.ratios]:
+            _require_group("ratios must be a tuple of one or more (GP batches, BP batches)", ratio, 2)
 
     @cached_property
     def ladder(self) -> LadderSchedule:

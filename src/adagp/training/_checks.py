@@ -162,6 +162,22 @@ def check_work(predictor: GradientPredictor) -> None:
         raise UsageError(f"{name} trains on a part of the batch: give it a method choose that returns the samples")
 
 
+def check_loss(loss: Any, *, graph: bool = False) -> None:
+    """Refuse what a closure must not return.
+
+    Args:
+        graph: whether the loss is backpropagated from.
+
+    Raises:
+        UsageError: it is no scalar tensor, or has no gradient though there must be one.
+    """
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.is_floating_point():
+        got = f"shape {tuple(loss.shape)} of {loss.dtype}" if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise UsageError(f"the closure must return the loss as a scalar tensor, got {got}")
+    if graph and not loss.requires_grad:
+        raise UsageError("the closure's loss has no gradient: do not detach it, nor run the closure under no_grad")
+
+
 def check_batch(batch: Sequence[Any]) -> None:
     """Refuse a batch from which samples cannot be chosen.
 

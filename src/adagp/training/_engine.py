@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from .. import predictors
-from .._errors import UsageError, reason, require_number, require_whole, short
+from .._errors import UsageError, reason, require_number, require_whole, short, unknown
 from ..predictors import GradientPredictor, Layer
 from ..schedule import LadderSchedule, Phase, Schedule
 from ._checks import check_optimizer, check_parts, check_work, claim
@@ -92,8 +92,8 @@ class AdaGP:
     are the accumulated calls before it.
 
     No step waits for the device, with three exceptions: the schedule observes losses (``AdaptiveSchedule``), a scaler is used,
-    or replicas run different layers. A loss that is not finite is therefore reported only when its epoch ends. A model must be
-    trained by one thread at a time.
+    or replicas run different layers. A loss that is not finite is therefore reported only when its epoch ends, or when the next
+    one begins if the loop was left early. A model must be trained by one thread at a time.
 
     Args:
         model: any module with at least one predicted layer (with ``AlwaysBP`` any module).
@@ -184,7 +184,8 @@ class AdaGP:
         at that batch.
 
         Raises:
-            FloatingPointError: at the end of the epoch, where one of its losses was NaN or infinite.
+            FloatingPointError: at the end of the epoch, where one of its losses was NaN or infinite. If the loop was left
+                early, this is raised when the next epoch begins.
             UsageError: the loader ends before the batch at which training continues.
         """
         self.begin_epoch()
@@ -212,9 +213,13 @@ class AdaGP:
         """Begin an epoch without ``epoch``, or continue it after ``load_state_dict`` in its middle.
 
         Use it in loops that are not your own (Lightning's, say): ``begin_epoch``, any number of ``step``, ``end_epoch``.
+
+        Raises:
+            FloatingPointError: a loss of the epoch before was NaN or infinite, and that epoch was left without ``end_epoch``.
         """
         if self._inside:
             self._close_epoch()
+        self._report_losses()
         self._inside, self._interrupted = True, False
 
     def end_epoch(self) -> None:
@@ -223,8 +228,7 @@ class AdaGP:
         Raises:
             FloatingPointError: a loss of the epoch was NaN or infinite.
         """
-        self._check_losses()
-        epoch, first_bad, numbers = self._at.epoch, self._first_bad, self._numbers
+        epoch = self._at.epoch
         if self._at.call and not self._at.steps:
             warnings.warn(
                 f"epoch {epoch}: no optimizer step was made, since accumulate asks for {self._accumulate} calls, and the epoch "
@@ -235,15 +239,7 @@ class AdaGP:
         self._close_epoch()
         for fault, count in faults.items():
             warnings.warn(f"epoch {epoch}: {fault} all of its {count} steps; {NOTICES[fault]}", stacklevel=2)
-        if first_bad is None:
-            return
-        # A loss that is not finite on one replica stops all of them.
-        bad_anywhere = float(self._steps.replicas.mean(first_bad.isfinite().float())) > 0
-        if bad_anywhere:
-            where = f"batch {numbers[int(first_bad)]}" if first_bad.isfinite() else "a batch of another replica"
-            raise FloatingPointError(
-                f"the loss is not finite from epoch {epoch}, {where} on; lower the learning rate or clip the gradient"
-            )
+        self._report_losses()
 
     def _close_epoch(self) -> None:
         self._discard_step()
@@ -256,6 +252,23 @@ class AdaGP:
 
     def _leave_epoch(self) -> None:
         self._inside, self._loop, self._batch_number = False, None, None
+
+    def _report_losses(self) -> None:
+        """Raise if a loss of the epoch before was not finite. If that was left early, this happens when the next one begins."""
+        self._check_losses()
+        epoch, first_bad, numbers = self._at.epoch - 1, self._first_bad, self._numbers
+        self._forget_losses()
+        if first_bad is None:
+            return
+        # A loss that is not finite on one replica stops all of them.
+        bad_anywhere = float(self._steps.replicas.mean(first_bad.isfinite().float())) > 0
+        if bad_anywhere:
+            where = f"batch {numbers[int(first_bad)]}" if first_bad.isfinite() else "a batch of another replica"
+            raise FloatingPointError(
+                f"the loss is not finite from epoch {epoch}, {where} on; lower the learning rate or clip the gradient"
+            )
+
+    def _forget_losses(self) -> None:
         self._numbers, self._losses, self._first_bad = [], [], None
 
     def _check_losses(self) -> None:
@@ -359,7 +372,7 @@ class AdaGP:
             mean_loss = float("nan") if loss is None else float(mean(loss.clone().float()))
             self.schedule.observe(phase, mean_loss, None if quality is None else float(mean(quality)))
 
-    def metrics(self, phase: Phase = Phase.BP) -> dict[str, dict[str, float]]:
+    def metrics(self, phase: Phase | str = Phase.BP) -> dict[str, dict[str, float]]:
         """Return the prediction quality of each layer: cosine, sign, mse, mape and norm_ratio (see ``training.compare``).
 
         Each is a mean over the measured batches of the phase. A single batch's gradient is mostly noise, so the values are low
@@ -367,12 +380,19 @@ class AdaGP:
         the rows that this process holds.
 
         Args:
-            phase: BP, or WARM_UP, in which a predictor has only begun to learn.
+            phase: BP, or WARM_UP, in which a predictor has only begun to learn; or the name of either ('bp', 'warm-up').
 
         Returns:
             {layer name: {quantity: mean}}; layers that were not measured are left out.
+
+        Raises:
+            UsageError: there is no such phase.
         """
-        return self._steps.metrics.summary(phase.value, [layer.name for layer in self.layers])
+        try:
+            name = Phase(phase).value
+        except ValueError:
+            raise unknown("phase", phase, [known.value for known in Phase]) from None
+        return self._steps.metrics.summary(name, [layer.name for layer in self.layers])
 
     def coverage(self) -> Coverage:
         """Return which trained parameters get predictions in Phase GP, and why the others are not updated.
@@ -409,10 +429,10 @@ class AdaGP:
 
         Returns:
             {layer name: {"prediction": cosine, "batch": cosine}}: the cosine of the prediction, and that of the first batch's
-            true gradient, with the mean true gradient of the other batches.
+            true gradient, with the mean true gradient of the other batches. Frozen layers are left out.
 
         Raises:
-            UsageError: fewer than two closures were given, or one returned no scalar tensor.
+            UsageError: fewer than two closures were given, or one returned no scalar tensor or one without a gradient.
         """
         return large_batch_quality(self._steps, list(closures))
 
@@ -425,6 +445,7 @@ class AdaGP:
         return {
             **self._steps.state_dict(),
             "position": {**at.__dict__, "phase": at.phase.value},
+            "accumulate": self._accumulate,
             "gradients": [None if p.grad is None else p.grad.clone() for p in self._steps.followed.trained] if at.call else [],
             "counts": dict(self.counts),
             "schedule": self.schedule.state_dict(),
@@ -434,10 +455,11 @@ class AdaGP:
         """Restore what ``state_dict`` returned, so that training continues bit for bit.
 
         Raises:
-            UsageError: the state is of another model, predictor or version, or damaged. The engine then stays as it was.
+            UsageError: the state is of another model, predictor or version, or damaged, or it was taken inside a group of calls
+                of another ``accumulate``. The engine then stays as it was.
         """
         before = self.state_dict()
-        self._steps.check_state(state, before.keys())
+        self._steps.check_state(state, before.keys() - {"accumulate"})  # older states lack it
         try:
             self._load(copy.deepcopy(state))  # of its own: engines that load the same state must not share its tensors
         except Exception as error:
@@ -451,7 +473,16 @@ class AdaGP:
     def _load(self, state: dict) -> None:
         self._steps.load_state_dict(state)
         self._leave_epoch()
+        self._forget_losses()
         self._at = Position(**{**state["position"], "phase": Phase(state["position"]["phase"])})
+        call, asked = self._at.call, state.get("accumulate", self._accumulate)
+        # A group with as many calls as accumulate, or more, would never end.
+        if call and (asked != self._accumulate or call >= self._accumulate):
+            group = f"{call} of the {asked} calls" if asked > call else f"{call} calls"
+            raise UsageError(
+                f"this state was taken after {group} of an optimizer step, and accumulate is {self._accumulate} here: give "
+                "the accumulate of that training, or a state taken between two optimizer steps"
+            )
         trained = self._steps.followed.trained if self._at.call else []
         for parameter, gradient in zip(trained, state["gradients"], strict=True):
             if gradient is not None and gradient.layout is torch.strided:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._errors import UsageError
+from ._checks import check_loss
 from ._metrics import compare
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def large_batch_quality(steps: "Steps", closures: list[Callable[[], Tensor]]) ->
     """Return what ``AdaGP.large_batch_quality`` describes."""
     if len(closures) < 2:
         raise UsageError(f"large_batch_quality needs at least two closures, got {len(closures)}")
-    layers = list(steps.layers)
+    layers = [layer for layer in steps.layers if layer.weight.requires_grad]
     weights = [layer.weight for layer in layers]
     mean: list[Tensor | None] = [None] * len(weights)
     single: list[Tensor | None] = mean
@@ -37,13 +38,15 @@ def large_batch_quality(steps: "Steps", closures: list[Callable[[], Tensor]]) ->
     with _restored(steps):
         for number, closure in enumerate(closures):
             loss = closure() if number else steps.watch.run(closure).loss
+            check_loss(loss, graph=True)
             steps.watch.request_error()
-            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+            gradients = torch.autograd.grad(loss, weights, allow_unused=True) if weights else ()
             if number:
                 mean = [g if m is None else m if g is None else m + g for m, g in zip(mean, gradients, strict=True)]
                 continue
             single = list(gradients)
-            steps.predictor.predict(steps.reached(), steps.watch.error)
+            if steps.bound:
+                steps.predictor.predict([layer for layer in steps.reached() if layer in layers], steps.watch.error)
             predicted = [weight.grad for weight in weights]
     return {
         layer.name: {

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .._errors import UsageError, short
 from ..predictors import GradientPredictor, Layer, PartChooser, Replicas, local_part, parameter_of
 from ..schedule import Phase
-from ._checks import check_averaged, check_batch, check_cut, check_gradients, check_model, sharded_group
+from ._checks import check_averaged, check_batch, check_cut, check_gradients, check_loss, check_model, sharded_group
 from ._layers import Coverage, Followed, coverage
 from ._metrics import LayerMetrics
 from ._scaling import Scaling
@@ -343,12 +343,16 @@ class Steps:
     @contextlib.contextmanager
     def restored_buffers(self) -> Iterator[None]:
         """Context manager that restores the statistics of batch normalization, and all other buffers, on exit."""
-        saved = [buffer.clone() for buffer in self.model.buffers()]
+        held = [(module, dict(module._buffers)) for module in self.model.modules() if module._buffers]
+        saved = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers() if _writable(buffer)]
         try:
             yield
         finally:
-            for buffer, value in zip(self.model.buffers(), saved, strict=True):
-                buffer.copy_(value)
+            for module, buffers in held:  # a forward pass may have replaced them: by a longer cache, say
+                module._buffers.update(buffers)
+            with torch.no_grad():
+                for buffer, value in saved:
+                    buffer.copy_(value)
 
     def _forward_gp(
         self, run: Callable[[], Tensor], closure: Callable[..., Tensor], batch: tuple[Tensor, ...], first: bool
@@ -404,7 +408,13 @@ class Steps:
         self.watch.error_of(loss, keep_graph=cut is not None)
         # If the layer of the cut did not run (it was dropped at random, say), the whole batch coasts.
         graph = cut is not None and forward_pass.cut_ran and loss.requires_grad
-        return self._backpropagate(loss) if graph else loss.detach()
+        if not graph:
+            return loss.detach()
+        loss = self._backpropagate(loss)
+        for parameter in self.followed.trained:
+            if id(parameter) in forward_pass.below:  # backpropagation may have reached another use of it, above the cut
+                parameter.grad = None
+        return loss
 
     def _reshard(self) -> None:
         """Free the weights that ``fully_shard`` gathered for a forward pass.
@@ -431,8 +441,7 @@ class Steps:
             raise UsageError("the closure called backward itself, so gradients would count twice: let it return the loss only")
 
     def _backpropagate(self, loss: Tensor) -> Tensor:
-        if not loss.requires_grad:
-            raise UsageError("the closure's loss has no gradient: do not detach it, nor run the closure under no_grad")
+        check_loss(loss, graph=True)
         self._backward(self._scaling.scaled(loss))
         return loss.detach()
 
@@ -587,6 +596,14 @@ NOTICES = {
     "the scaler skipped": "gradients overflow; lower the learning rate or the scaler's initial scale",
 }
 """Faults that the engine warns of at the end of an epoch if every step had them, each with its likely cause."""
+
+
+def _writable(buffer: Tensor) -> bool:
+    """Return whether a buffer can be changed in place: not if ``expand`` or ``inference_mode`` made it."""
+    expanded = buffer.layout is torch.strided and any(
+        step == 0 and size > 1 for step, size in zip(buffer.stride(), buffer.shape, strict=True)
+    )
+    return not (expanded or buffer.is_inference())
 
 
 def _call_gradient_hooks(hooks: list[Callable], after: list[Callable], weight: nn.Parameter) -> None:

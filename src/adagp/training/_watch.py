@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .._errors import UsageError
 from ..predictors import GradientPredictor, Layer, LayerType
+from ._checks import check_loss
 from ._functions import Functions, flat, positions_of, rows_of
 from ._layers import Followed
 
@@ -24,6 +25,8 @@ class ForwardPass:
     """Whether the layer of the cut ran, so that the loss has a graph from this layer on."""
     added_layers: bool
     """Whether layers were added whose weights the model hands to functions. The predictor must be bound to them."""
+    below: frozenset[int]
+    """Ids of the parameters of modules that ran below the cut. A gradient of theirs lacks the part of this use."""
 
 
 class Watch:
@@ -51,7 +54,7 @@ class Watch:
         without_autocast: Callable[[], contextlib.AbstractContextManager],
         disabled: bool,
     ) -> None:
-        self._predictor, self._followed = predictor, followed
+        self._model, self._predictor, self._followed = model, predictor, followed
         self._without_autocast, self._disabled = without_autocast, disabled
         self.compiled = any(_is_compiled(module) for module in model.modules())
         self._handles: list[Any] = []
@@ -190,6 +193,7 @@ class Watch:
         self._seeing = needs.outputs and not (needs.first and not first)
         self._wants_error = needs.error
         self._cut, self._at_cut, self._cut_ran = cut, at_cut, False
+        self._below: set[int] = set()
         self._latest: Layer | None = None  # the last layer that has run in this pass
         self._leaf = self._output = None
         self._use = 0  # uses of the layer ``last`` in this pass; the error is taken at the latest use
@@ -205,6 +209,10 @@ class Watch:
         if watched and not self.compiled:
             modules = self._followed.modules
             self._attach([pair for pair in modules if scan or pair[1] is cut or pair[1] in self.handed])
+            if cut is not None:
+                for module in self._model.modules():
+                    if module._parameters:
+                        self._handles.append(module.register_forward_hook(self._end_hook(module)))
         functions = Functions(self) if watched and not self.compiled and (scan or self.handed) else contextlib.nullcontext()
         self.just_scanned = scan
         self.scans, self._watching = scan, watched
@@ -221,10 +229,8 @@ class Watch:
                 self.release()
         if self._latest is not None:
             self.last = self._latest
-        if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
-            got = f"shape {tuple(loss.shape)} of {loss.dtype}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise UsageError(f"the closure must return the loss as a scalar tensor, got {got}")
-        return ForwardPass(loss, self._cut_ran, added_layers=scan and self._add_handed())
+        check_loss(loss)
+        return ForwardPass(loss, self._cut_ran, scan and self._add_handed(), frozenset(self._below))
 
     def error_of(self, loss: Tensor, keep_graph: bool) -> Tensor | None:
         """Compute the error after a forward pass of Phase GP, by backpropagation from the loss to the last layer's output."""
@@ -251,6 +257,17 @@ class Watch:
                 self._at_cut()
             if self.scans or layer in self.handed:
                 self._running.append(layer)
+
+        return hook
+
+    def _end_hook(self, module: nn.Module) -> Callable:
+        """Return a forward hook that notes the parameters of a module, if it ends before the cut is reached."""
+        # MultiheadAttention uses the parameters of its out_proj itself.
+        used = [id(parameter) for parameter in module.parameters(recurse=isinstance(module, nn.MultiheadAttention))]
+
+        def hook(ran: nn.Module, inputs: tuple, output: Any) -> None:
+            if ran is module and self._watching and torch.is_grad_enabled() and not self._cut_ran:
+                self._below.update(used)
 
         return hook
 
