@@ -42,8 +42,8 @@ class Tiling:
     def places(self, strict=False):
         """One place each, two for the tensors that change fastest: one in use, one being filled.
 
-        By the strict rule a loop of one turn changes nothing. By the other it may stand innermost, so that a small tensor is the
-        fastest.
+        By the strict rule a loop of one turn changes nothing. By the other it may stand innermost, so that a small tensor is
+        the fastest.
         """
         turns, pace = {loop: len(steps) for loop, steps in self.tiles().items()}, {}
         for tensor, still in IRRELEVANT.items():
