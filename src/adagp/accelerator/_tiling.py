@@ -139,12 +139,12 @@ def _cuts(row: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     return shapes[may], again[may]
 
 
-def _once(p: "Passes") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the words of X, W and Y of a group."""
+def _once(p: "Passes", x_again=0, y_again=0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the words of X, W and Y of a group, with the rows of X and Y that an image's tiles fetch again."""
     return (
-        p.batch * p.in_channels * p.in_rows * p.in_cols,
+        p.batch * p.in_channels * (p.in_rows + x_again) * p.in_cols,
         p.out_channels * p.in_channels * p.window,
-        p.batch * p.out_channels * p.out_rows * p.out_cols,
+        p.batch * p.out_channels * (p.out_rows + y_again) * p.out_cols,
     )
 
 
@@ -306,11 +306,7 @@ def traffic(nest: LoopNest, p: Passes, n, c, images, rows) -> list[np.ndarray]:
     turns = {"m": row_tiles * -(-p.batch // images), "n": -(-p.out_channels // n), "c": -(-p.in_channels // c)}
     x_again = 0 if "m" in nest.covered[0] else (row_tiles - 1) * p.x_halo
     y_again = 0 if "m" in nest.covered[2] else (row_tiles - 1) * p.y_halo
-    once = (
-        p.batch * p.in_channels * (p.in_rows + x_again) * p.in_cols,
-        p.out_channels * p.in_channels * p.window,
-        p.batch * p.out_channels * (p.out_rows + y_again) * p.out_cols,
-    )
+    once = _once(p, x_again, y_again)
     words = []
     for i, tensor in enumerate(TENSORS):
         visits = np.int64(1) if nest.moves_once(i) else turns[STILL[tensor]]

@@ -459,7 +459,7 @@ class AdaGP:
                 of another ``accumulate``. The engine then stays as it was.
         """
         before = self.state_dict()
-        self._steps.check_state(state, before.keys() - {"accumulate"})  # older states lack it
+        self._steps.check_state(state, before.keys())
         try:
             self._load(copy.deepcopy(state))  # of its own: engines that load the same state must not share its tensors
         except Exception as error:

@@ -18,7 +18,7 @@ from ._checks import check_averaged, check_batch, check_cut, check_gradients, ch
 from ._layers import Coverage, Followed, coverage
 from ._metrics import LayerMetrics
 from ._scaling import Scaling
-from ._watch import ADDED, Watch
+from ._watch import Watch
 
 
 class Steps:
@@ -237,7 +237,7 @@ class Steps:
                 f"this state is of the predictor {state.get('kind', 'missing')}, expected {self._kind()}; load it into an "
                 "engine with the same predictor and a schedule of the same kind"
             )
-        missing = keys - state.keys() - ADDED
+        missing = keys - state.keys() - _ADDED
         if missing:
             raise UsageError(
                 f"this state lacks {', '.join(sorted(missing))}: it was made by another version; begin the training anew"
@@ -590,6 +590,8 @@ class Steps:
         return not bool(self.replicas.sum(bad) if self._sharded else bad)
 
 
+_ADDED = {"accumulate", "ran", "why_not"}
+"""Keys that a state of an older version lacks, and that nothing which continues a training depends on."""
 NOTICES = {
     "nothing was predicted in": "no predicted layer ran, or none has had a true gradient yet",
     "the predictor learned from no layer in": "the loss depends on no predicted layer",

@@ -454,8 +454,6 @@ class Watch:
 
 _SETS, _USES = ("handed", "hidden", "ran"), ("reached", "shown", "quiet")
 """Attributes that are part of a watch's state: sets of layers, and the layers of this optimizer step in order of use."""
-ADDED = {"ran", "why_not"}
-"""Keys that a state of an older version lacks. Only ``coverage`` needs them."""
 _NO_GRAPH = (
     "does not require grad", "not have been used in the graph", "doesn't require gradient", "requires_grad=False",
     "non-empty TensorList",
