@@ -128,12 +128,13 @@ def least_traffic(layer, kind, capacity, side, strict, twice=False):
 
 
 def least_cut_traffic(layer, kind, capacity, side, strict):
-    """The fewest words where columns and filter taps may also be cut into powers of two, or None where no tiling fits."""
+    """The fewest words where planes, columns and filter taps may also be cut into powers of two; None where no tiling fits."""
     best = None
-    powers = [[2**i for i in range(8) if 2**i < size] + [size] for size in (layer.out_size[1], *layer.kernel)]
-    for strips, down, along in product(*powers):
-        part = cut(layer, kind, strips, down, along)
-        twice = kind == "input gradient" and down * along > 1  # each part of the window adds to the same gradient
+    planes = [x[:-2] or (1,) for x in (layer.in_size, layer.out_size, layer.kernel, layer.stride, layer.dilation)]
+    extents = (planes[1][0], layer.out_size[-1], planes[2][0], *layer.kernel[-2:])
+    for parts in product(*([2**i for i in range(8) if 2**i < size] + [size] for size in extents)):
+        part = cut(layer, [x[0] for x in planes], kind, *parts)
+        twice = kind == "input gradient" and parts[2] * parts[3] * parts[4] > 1  # each part of the window adds to one gradient
         x = part.groups * part.batch * part.in_channels * part.in_size[0] * part.in_size[1]
         y = part.groups * part.batch * part.out_channels * part.out_size[0] * part.out_size[1]
         if best is not None and x * (1 + twice) + part.weight_words + y >= best:
@@ -143,22 +144,28 @@ def least_cut_traffic(layer, kind, capacity, side, strict):
     return best
 
 
-def cut(layer, kind, strips, down, along):
-    """The layer as strips of its map and parts of its window: strips are images, parts are channels."""
-    taps = ceil(layer.kernel[0] / down), ceil(layer.kernel[1] / along)
-    (step, across), (apart_rows, apart) = layer.stride, layer.dilation
-    width, reach = ceil(layer.out_size[1] / strips), (taps[1] - 1) * apart + 1
-    own_rows, own = ceil(layer.in_size[0] / down), ceil(layer.in_size[1] / strips)  # all of the input belongs to some part
+def strip(kind, parts, into, out, taps, step, apart):
+    """Input and output positions of one of the parts of a direction. All of the input belongs to some part."""
+    own, reach = ceil(out / parts), (taps - 1) * apart + 1
     if kind == "input gradient":
-        in_cols, out_cols = own, min(layer.out_size[1], width + ceil(reach / across) - 1)
-    else:
-        in_cols, out_cols = min(layer.in_size[1], max(own, (width - 1) * across + reach)), width
-    in_rows = min(layer.in_size[0], max(own_rows, (layer.out_size[0] - 1) * step + (taps[0] - 1) * apart_rows + 1))
-    channels = layer.in_channels * down * along
+        return ceil(into / parts), min(out, own + ceil(reach / step) - 1)
+    return min(into, max(ceil(into / parts), (own - 1) * step + reach)), own
+
+
+def cut(layer, planes, kind, sheets, strips, deep, down, along):
+    """The layer as strips of its map and parts of its window: strips are images, parts are channels, planes lie in a row."""
+    (in_planes, out_planes, plane_taps, plane_step, plane_apart), (in_rows, in_cols) = planes, layer.in_size[-2:]
+    (out_rows, out_cols), (step, across), (apart_rows, apart) = layer.out_size[-2:], layer.stride[-2:], layer.dilation[-2:]
+    taps = ceil(plane_taps / deep), ceil(layer.kernel[-2] / down), ceil(layer.kernel[-1] / along)
+    in_planes, out_planes = strip(kind, sheets, in_planes, out_planes, taps[0], plane_step, plane_apart)
+    in_cols, out_cols = strip(kind, strips, in_cols, out_cols, taps[2], across, apart)
+    in_rows = min(in_rows, max(ceil(in_rows / down), (out_rows - 1) * step + (taps[1] - 1) * apart_rows + 1))
+    channels = layer.in_channels * deep * down * along
     return SimpleNamespace(
-        batch=layer.batch * strips, groups=layer.groups, in_channels=channels, out_channels=layer.out_channels,
-        in_size=(in_rows, in_cols), out_size=(layer.out_size[0], out_cols), kernel=taps, stride=layer.stride,
-        dilation=layer.dilation, weight_words=layer.groups * channels * layer.out_channels * taps[0] * taps[1],
+        batch=layer.batch * sheets * strips, groups=layer.groups, in_channels=channels, out_channels=layer.out_channels,
+        in_size=(in_rows, in_planes * in_cols), out_size=(out_rows, out_planes * out_cols), kernel=(taps[1], taps[0] * taps[2]),
+        stride=(step, across), dilation=(apart_rows, apart),
+        weight_words=layer.groups * channels * layer.out_channels * taps[0] * taps[1] * taps[2],
     )  # fmt: skip
 
 

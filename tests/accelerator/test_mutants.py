@@ -23,7 +23,7 @@ def goldens(acc):
 # Fault: module, the text that is right, the text that is wrong, and what sees it.
 MUTANTS = {
     "no partial sums": ("_tiling", "2 * visits - 1", "visits", checks.tilings, goldens),
-    "no halo": ("_tiling", "np.maximum(reach - stride, 0)", "0 * stride", checks.tilings, goldens),
+    "no halo": ("_tiling", "np.maximum(reach - p.row_step, 0)", "0 * reach", checks.tilings, goldens),
     "no double buffering": ("_tiling", "2 if p == max(pace) >= 0 else 1", "1", checks.tilings, goldens),
     "free Adam": ("_costs", "dram=4 * own + 2 * np", "dram=2 * np", checks.predictors_optimizer, goldens),
     "unfolded buffer accesses": (

@@ -51,6 +51,45 @@ def test_a1_a_window_that_slides_nowhere_is_channels(window, plain, dataflow):
 
 
 @pytest.mark.parametrize("dataflow", acc.DATAFLOWS)
+@pytest.mark.parametrize(
+    ("volume", "plane"),
+    [
+        (nn.Conv3d(5, 7, (1, 3, 3), padding=(0, 1, 1)), nn.Conv2d(5, 7, 3, padding=1)),
+        (nn.Conv3d(5, 7, (1, 3, 3), stride=(1, 2, 2)), nn.Conv2d(5, 7, 3, stride=2)),
+        (nn.ConvTranspose3d(5, 7, (1, 2, 2), stride=(1, 2, 2)), nn.ConvTranspose2d(5, 7, 2, stride=2)),
+    ],
+)
+def test_planes_that_a_filter_takes_one_by_one_are_images(volume, plane, dataflow):
+    a, b = trained(volume, 2, 5, 8, 16, 16), trained(plane, 16, 5, 16, 16)
+    for size in (2**12, 2**22):
+        chip = acc.Hardware(rows=4, cols=4, buffer_bytes=size)
+        assert (counts(a, dataflow, chip) == counts(b, dataflow, chip)).all()
+
+
+def test_tiles_of_a_volume_share_planes():
+    # Two planes of each tile's neighbours come again, which a third dimension that is laid along the rows would hide.
+    layer = trained(nn.Conv3d(32, 32, 3, padding=1), 1, 32, 32, 56, 56)
+    words = acc.dram_traffic([layer], acc.Hardware()).words[0].sum(-1)
+    assert list(words) == [9_137_152, 9_690_112, 9_137_152]  # each tensor once: 6,450,176
+    assert {c.channels for c in layer.convolutions("forward")} == {96}
+    strided = trained(nn.Conv3d(3, 5, 3, stride=2), 1, 3, 9, 9, 9)
+    taps = sorted((c.channels // 5, c.kernel_rows, c.kernel_cols) for c in strided.convolutions("input gradient"))
+    assert taps == [(a, b, c) for a in (1, 2) for b in (1, 2) for c in (1, 2)]
+
+
+def test_one_stride_stands_for_all_directions():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.empty(4, 3, 3, 3))
+
+        def forward(self, x):
+            return nn.functional.conv2d(x, self.weight, stride=[2])
+
+    assert acc.workload(Net(), torch.empty(2, 3, 9, 9)).layers[0].stride == (2, 2)
+
+
+@pytest.mark.parametrize("dataflow", acc.DATAFLOWS)
 def test_a1_a_transposed_convolution_of_single_pixels_is_a_linear_layer(dataflow):
     a, b = trained(nn.ConvTranspose2d(5, 7, 4), 2, 5, 1, 1), trained(nn.Linear(5, 112), 2, 5)
     assert (counts(a, dataflow)[:2] == counts(b, dataflow)[:2]).all()

@@ -1,12 +1,14 @@
 """The shape of one layer, and the convolutions and matrix products of its forward and backward passes."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import product
 from math import ceil, gcd, prod
 from typing import Any, NamedTuple
 
-from .._errors import require_whole, short, unknown
+from .._errors import UsageError, require_whole, short, unknown
 from .._work import PredictorSize
 
 
@@ -36,7 +38,7 @@ MIRRORED = dict(zip(PASSES, (PASSES[1], PASSES[0], PASSES[2]), strict=True))
 """For each pass of a transposed convolution, the pass of its mirror that does the same work."""
 _KINDS = ("conv", "linear", "matmul")
 _WEIGHTS = ("own", "shared", "activation")
-_PAIRS = ("in_size", "out_size", "kernel", "stride", "dilation")
+_EXTENTS = ("in_size", "out_size", "kernel", "stride", "dilation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,12 @@ class LayerShape:
     two activations is ``groups`` independent linear layers whose "weight" is an activation. So the models of cycles,
     memory and energy need no special cases.
 
+    Sizes in space are (rows, columns), or (planes, rows, columns) for a convolution in three dimensions. One in a single
+    dimension has one row.
+
     Raises:
-        UsageError: an unknown kind or weight, or a size that is no whole number from 1 to 2^53.
+        UsageError: an unknown kind or weight, a size that is no whole number from 1 to 2^53, or sizes in space that are not all
+            of two or all of three numbers.
     """
 
     name: str
@@ -60,11 +66,11 @@ class LayerShape:
     """Input channels of one group."""
     out_channels: int
     """Output channels of one group."""
-    in_size: tuple[int, int] = (1, 1)
-    out_size: tuple[int, int] = (1, 1)
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
+    in_size: tuple[int, ...] = (1, 1)
+    out_size: tuple[int, ...] = (1, 1)
+    kernel: tuple[int, ...] = (1, 1)
+    stride: tuple[int, ...] = (1, 1)
+    dilation: tuple[int, ...] = (1, 1)
     """Input positions from one filter tap to the next."""
     input_grad: bool = True
     """False where nothing upstream needs a gradient, as in a network's first layer."""
@@ -84,12 +90,15 @@ class LayerShape:
         for field, valid in (("kind", _KINDS), ("weight", _WEIGHTS)):
             if getattr(self, field) not in valid:
                 raise unknown(f"{field} of layer {short(self.name)}", getattr(self, field), valid)
+        if not {*map(len, self._extents().values())} < {2, 3}:
+            found = ", ".join(f"{field} {len(sizes)}" for field, sizes in self._extents().items())
+            raise UsageError(f"layer {short(self.name)}: sizes in space have {found} numbers; give all two or all three")
         if {*map(type, self.sizes), type(self.handed_on)} == {int} and min(self.sizes) > 0 and self.handed_on >= 0:
             return  # what follows takes long
         for field in ("batch", "groups", "in_channels", "out_channels"):
             require_whole(f"layer {short(self.name)}: {field}", getattr(self, field), 1, MOST)
         require_whole(f"layer {short(self.name)}: handed_on", self.handed_on, 0, MOST)
-        for field in _PAIRS:
+        for field in _EXTENTS:
             for size in getattr(self, field):
                 require_whole(f"layer {short(self.name)}: each number of {field}", size, 1, MOST)
 
@@ -102,31 +111,28 @@ class LayerShape:
     @property
     def rows(self) -> int:
         """Rows of the forward product (M): output pixels times batch."""
-        return self.batch * self.out_size[0] * self.out_size[1]
+        return self.batch * prod(self.out_size)
 
     @property
     def window(self) -> int:
         """Length of the forward product's sums (K): input channels of a group times kernel size."""
-        return self.in_channels * self.kernel[0] * self.kernel[1]
+        return self.in_channels * prod(self.kernel)
 
     @property
-    def reach(self) -> tuple[int, int]:
+    def reach(self) -> tuple[int, ...]:
         """Input positions from a window's first tap to its last, both included."""
-        return self._reach(0), self._reach(1)
-
-    def _reach(self, way: int) -> int:
-        return (self.kernel[way] - 1) * self.dilation[way] + 1
+        return tuple((taps - 1) * apart + 1 for taps, apart in zip(self.kernel, self.dilation, strict=True))
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one pass, the same for all three passes."""
-        height, width = self.in_size if self.transposed else self.out_size  # positions of the kernel
-        return self.groups * self.batch * height * width * self.out_channels * self.window
+        positions = self.in_size if self.transposed else self.out_size  # of the kernel
+        return self.groups * self.batch * prod(positions) * self.out_channels * self.window
 
     @property
     def input_words(self) -> int:
         """Elements of the input tensor, without padding and im2col copies."""
-        return self.groups * self.batch * self.in_channels * self.in_size[0] * self.in_size[1]
+        return self.groups * self.batch * self.in_channels * prod(self.in_size)
 
     @property
     def weight_words(self) -> int:
@@ -165,23 +171,35 @@ class LayerShape:
         """Return a convolution that does the same arithmetic, without the windows that slide nowhere.
 
         Where the output has one position in a direction, and the window lies within the input without padding, each tap
-        meets one input position only. So the taps in that direction are channels.
+        meets one input position only. So the taps in that direction are channels. Of three directions, one that has a single
+        position is left out.
 
         Args:
             whole: merge only windows that cover their input, so that the tensors keep their numbers of elements.
         """
         reach, x = self.reach, self
-        for way in (0, 1):
+        for way in range(len(self.kernel)):
             taps = self.kernel[way]
             fits = self.in_size[way] == taps if whole else self.in_size[way] >= reach[way]
             if taps > 1 and self.out_size[way] == 1 and fits:
-                single: dict[str, Any] = {name: _with_one(getattr(x, name), way) for name in _PAIRS}
-                x = replace(x, in_channels=x.in_channels * taps, **single)
+                x = replace(x._put(way, 1), in_channels=x.in_channels * taps)
+        for way in range(len(x.kernel)):
+            if len(x.kernel) == 3 and x.in_size[way] == x.out_size[way] == x.kernel[way] == 1:
+                x = x._put(way)
         return x
 
     def turned(self) -> "LayerShape":
         """Return the same convolution with rows and columns exchanged."""
-        return replace(self, **{name: getattr(self, name)[::-1] for name in _PAIRS})
+        turned: dict[str, Any] = {name: (*sizes[:-2], sizes[-1], sizes[-2]) for name, sizes in self._extents().items()}
+        return replace(self, **turned)
+
+    def _put(self, way: int, *sizes: int) -> "LayerShape":
+        """Return the layer with these sizes in one direction, or without the direction."""
+        changed: dict[str, Any] = {name: (*x[:way], *sizes, *x[way + 1 :]) for name, x in self._extents().items()}
+        return replace(self, **changed)
+
+    def _extents(self) -> dict[str, tuple[int, ...]]:
+        return {name: getattr(self, name) for name in _EXTENTS}
 
     def convolutions(self, kind: str) -> "list[Convolution]":
         """Return the convolutions of one pass, equal ones as one entry; none for a pass that does not take place.
@@ -195,29 +213,31 @@ class LayerShape:
         - weight gradient: batch and channels change places. The input has the samples as its channels, the output gradient
           is the filter, and the kernel's positions are the output.
 
+        Of three dimensions, the planes of the output are images, and the filter's planes are channels.
         A transposed convolution has the convolutions of its ``mirror``, with forward and input gradient exchanged.
         """
         if self.transposed:
             return self.mirror.convolutions(MIRRORED[kind]) if self.input_grad or kind != "input gradient" else []
         x = self.merged()
-        if x.out_size[1] == x.kernel[1] == 1:  # a map of one column costs what it costs as a map of one row
+        if x.out_size[-1] == x.kernel[-1] == 1:  # a map of one column costs what it costs as a map of one row
             x = x.turned()
-        b, g, ci, co = x.batch, x.groups, x.in_channels, x.out_channels
+        b, g, ci, co = x.batch * prod(x.out_size[:-2]), x.groups, x.in_channels * prod(x.kernel[:-2]), x.out_channels
+        kernel, out, stride, dilation = (sizes[-2:] for sizes in (x.kernel, x.out_size, x.stride, x.dilation))
         if kind == "forward":
-            return [Convolution(g, b, ci, co, *x.kernel, *x.out_size, *x.stride, *x.dilation)]
+            return [Convolution(g, b, ci, co, *kernel, *out, *stride, *dilation)]
         if kind == "weight gradient":
-            return [Convolution(g, ci, b, co, *x.out_size, *x.kernel, *x.dilation, *x.stride)] if self.weight_grad else []
+            return [Convolution(g, ci, b, co, *out, *kernel, *dilation, *stride)] if self.weight_grad else []
         if not self.input_grad:
             return []
         shared = [gcd(s, d) for s, d in zip(x.stride, x.dilation, strict=True)]
         apart = [d // common for d, common in zip(x.dilation, shared, strict=True)]
         remainders = [s // common for s, common in zip(x.stride, shared, strict=True)]
-        taps: dict[tuple[int, int], int] = {}
-        (kh, kw), (sh, sw) = x.kernel, remainders
-        for y, z in product(range(min(sh, kh)), range(min(sw, kw))):
-            n = (ceil((kh - y) / sh), ceil((kw - z) / sw))
-            taps[n] = taps.get(n, 0) + 1
-        return [Convolution(g * n, b, co, ci, *window, *x.out_size, 1, 1, *apart) for window, n in taps.items()]
+        each = [[ceil((k - first) / s) for first in range(min(s, k))] for k, s in zip(x.kernel, remainders, strict=True)]
+        steps = (1, 1, *apart[-2:])
+        return [
+            Convolution(g * n, b, co * prod(taps[:-2]), x.in_channels, *taps[-2:], *out, *steps)
+            for taps, n in Counter(product(*each)).items()
+        ]
 
     def gemms(self, kind: str) -> list[tuple[int, int, int, int]]:
         """Return the (copies, M, N, K) products of one pass: that many equal products of an M x K by a K x N matrix."""
@@ -247,25 +267,14 @@ class Convolution(NamedTuple):
     col_dilation: int = 1
 
 
-def _with_one(pair: tuple[int, int], way: int) -> tuple[int, int]:
-    return (1, pair[1]) if way == 0 else (pair[0], 1)
+def extents(**sizes: Sequence[int]) -> dict[str, Any]:
+    """Return sizes in space, of one to three dimensions, as ``LayerShape`` has them: a single dimension lies along a row.
 
-
-def as_planes(layer: LayerShape, **sizes: Any) -> LayerShape:
-    """Return a layer with one to three dimensions laid into two: a single one lies along the columns, a third joins the rows.
-
-    A dimension in which a window of three slides nowhere belongs to the channels, as in ``LayerShape.merged``.
+    One number among sizes of several dimensions stands for all of them, as in torch.
     """
-    wide, narrow = ("out_size", "in_size") if layer.transposed else ("in_size", "out_size")
-    taps, kept = 1, list(range(len(sizes["kernel"])))
-    for way in list(kept) if len(kept) > 2 else ():
-        if sizes[narrow][way] == 1 and sizes[wide][way] == sizes["kernel"][way]:
-            taps *= sizes["kernel"][way]
-            kept.remove(way)
-    field = "out_channels" if layer.transposed else "in_channels"
-    planes = {name: tuple(values[way] for way in kept) for name, values in sizes.items()}
-    laid: dict[str, Any] = {name: (prod(values[:-1]), values[-1]) if values else (1, 1) for name, values in planes.items()}
-    return replace(layer, **{field: getattr(layer, field) * taps}, **laid)
+    dimensions = max(map(len, sizes.values()))
+    row = (1,) if dimensions == 1 else ()
+    return {name: row + tuple(values) * (dimensions // len(values)) for name, values in sizes.items()}
 
 
 def predictor_layers(size: PredictorSize, layer: LayerShape) -> tuple[LayerShape, LayerShape]:

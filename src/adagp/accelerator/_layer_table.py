@@ -7,7 +7,7 @@ Networks repeat their layers, and a study repeats its networks. The decorator ``
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, NamedTuple, ParamSpec
 
 import numpy as np
 
@@ -124,12 +124,12 @@ def _attributes(table: LayerTable) -> np.ndarray:
 
 @once_a_shape
 def convolutions(table: LayerTable) -> np.ndarray:
-    """Return the convolutions of every pass. Axes: layer, pass, up to 4 convolutions, the fields of ``Convolution`` (int64).
+    """Return the convolutions of every pass. Axes: layer, pass, up to 8 convolutions, the fields of ``Convolution`` (int64).
 
-    A pass with fewer than 4 convolutions has entries with 0 copies. There are at most 4: with stride s, the taps of a filter
+    A pass with fewer than 8 convolutions has entries with 0 copies. There are at most 8: with stride s, the taps of a filter
     that reach a position are of two different numbers in each direction (see ``LayerShape.convolutions``).
     """
-    found = np.zeros((len(table), len(PASSES), 4, len(Convolution._fields)), np.int64)
+    found = np.zeros((len(table), len(PASSES), 8, len(Convolution._fields)), np.int64)
     for i, layer in enumerate(table.layers):
         for p, kind in enumerate(PASSES):
             for c, convolution in enumerate(layer.convolutions(kind)):
@@ -141,12 +141,40 @@ def convolutions(table: LayerTable) -> np.ndarray:
 def passes(table: LayerTable) -> np.ndarray:
     """Return the sizes of every pass for the search for tilings (int64).
 
-    Axes: layer, pass, the fields of ``_tiling.Passes`` up to ``written``.
+    Axes: layer, pass, the fields of ``PassSizes``.
     """
     return np.array([[_pass(layer, kind) for kind in PASSES] for layer in table.layers], np.int64)
 
 
-def _pass(x: LayerShape, kind: str) -> tuple[int, ...]:
+class PassSizes(NamedTuple):
+    """Sizes of a pass: numbers, or columns with one entry for each pass. """
+
+    batch: Any
+    groups: Any
+    in_channels: Any
+    out_channels: Any
+    in_planes: Any
+    out_planes: Any
+    plane_taps: Any
+    plane_step: Any
+    """Input planes from one output plane to the next."""
+    plane_dilation: Any
+    """Input planes from one plane of the filter to the next."""
+    in_rows: Any
+    out_rows: Any
+    row_taps: Any
+    row_step: Any
+    row_dilation: Any
+    in_cols: Any
+    out_cols: Any
+    col_taps: Any
+    col_step: Any
+    col_dilation: Any
+    written: Any
+    """Tensor that the pass writes: 0 X, 1 W, 2 Y."""
+
+
+def _pass(x: LayerShape, kind: str) -> PassSizes:
     """Return the sizes of one pass. A transposed convolution has those of its mirror.
 
     Tiles divide maps along their rows. A map of a single row is therefore turned, with its columns as rows. A window that
@@ -155,8 +183,9 @@ def _pass(x: LayerShape, kind: str) -> tuple[int, ...]:
     if x.transposed:
         return _pass(x.mirror, MIRRORED[kind])
     x = x.merged(whole=True)
-    if x.in_size[0] == x.out_size[0] == x.kernel[0] == 1:
+    if x.in_size[-2] == x.out_size[-2] == x.kernel[-2] == 1:
         x = x.turned()
     written = {"forward": 2, "input gradient": 0, "weight gradient": 1}[kind]  # place of the result among the tensors X, W, Y
-    sizes = (*x.in_size, *x.out_size, *x.kernel, x.stride[0], x.dilation[0], x.stride[1], x.dilation[1])
-    return (x.batch, x.groups, x.in_channels, x.out_channels, *sizes, written)
+    ways = zip(x.in_size, x.out_size, x.kernel, x.stride, x.dilation, strict=True)
+    *plane, row, col = ways
+    return PassSizes(x.batch, x.groups, x.in_channels, x.out_channels, *(plane or [(1,) * 5])[0], *row, *col, written)

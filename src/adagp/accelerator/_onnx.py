@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._errors import UsageError, require_whole, short
-from ._layer import LayerShape, as_planes
+from ._layer import LayerShape, extents
 from ._onnx_file import STANDARD, OnnxFile, graphs_of, load
 from ._onnx_values import Origins, Value, bound_types, is_float, outputs_of, tensor_type
 from ._workload import MOST_SAMPLES, Workload, scaled
@@ -235,14 +235,14 @@ class _Reader:
         into, kernel, made = (value.shape or () for value in (x, weight, out))
         groups, ones = settings["group"].i if "group" in settings else 1, [1] * len(kernel[2:])
         across, along = kernel[0] // groups, kernel[1]
+        steps, apart = ([*settings[name].ints] if name in settings else ones for name in ("strides", "dilations"))
         layer = LayerShape(
             name=label, kind="conv", batch=into[0], groups=groups, transposed=transposed,
             in_channels=across if transposed else along, out_channels=along if transposed else across,
             input_grad=x.learned, weight_grad=weight.is_weight or weight.learned,
+            **extents(in_size=into[2:], out_size=made[2:], kernel=kernel[2:], stride=steps, dilation=apart),
         )  # fmt: skip
-        steps, apart = ([*settings[name].ints] if name in settings else ones for name in ("strides", "dilations"))
-        planes = as_planes(layer, in_size=into[2:], out_size=made[2:], kernel=kernel[2:], stride=steps, dilation=apart)
-        self._add(planes, weight.origin if weight.is_weight else None)
+        self._add(layer, weight.origin if weight.is_weight else None)
 
     def _einsum(self, operands: list[Value], equation: str, out: str, label: str, where: str) -> None:
         """Add the product of two operands, whose sums are over the letters that both have and the result has not."""

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from .._errors import UsageError
-from ._layer import LayerShape, as_planes
+from ._layer import LayerShape, extents
 
 aten = torch.ops.aten
 _POOLING = {
@@ -228,13 +228,13 @@ class Recorder(TorchDispatchMode):
         # A transposed convolution's weight is (in_ch, out_ch / groups, ...), any other's (out_ch, in_ch / groups, ...).
         across, along = weight.shape[0] // groups, weight.shape[1]
         self._add(
-            as_planes(
-                LayerShape(
-                    name=self._name(weight), kind="conv", batch=x.shape[0], groups=groups, transposed=transposed,
-                    in_channels=across if transposed else along, out_channels=along if transposed else across,
-                    input_grad=x.requires_grad, weight_grad=weight.requires_grad,
+            LayerShape(
+                name=self._name(weight), kind="conv", batch=x.shape[0], groups=groups, transposed=transposed,
+                in_channels=across if transposed else along, out_channels=along if transposed else across,
+                input_grad=x.requires_grad, weight_grad=weight.requires_grad,
+                **extents(
+                    in_size=x.shape[2:], out_size=out.shape[2:], kernel=weight.shape[2:], stride=stride, dilation=dilation
                 ),
-                in_size=x.shape[2:], out_size=out.shape[2:], kernel=weight.shape[2:], stride=stride, dilation=dilation,
             ),
             weight,
         )  # fmt: skip

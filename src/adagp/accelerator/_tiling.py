@@ -13,8 +13,8 @@ and n, Y on m and n, so each tensor is independent of one loop. While that loop 
 moves once. Otherwise the tensor moves again in every turn of that loop, unless its place in the buffer covers the loops
 inside it in full: then it moves once, too. The written tensor comes back as a partial sum: f visits are 2f - 1 moves.
 
-Columns and filter taps may be cut, too, into powers of two: strips of a map count as images, each with the columns that it
-shares with its neighbours, and parts of a window count as channels, each with its part of the input.
+Columns, planes and filter taps may be cut, too, into powers of two: strips of a map count as images, each with the columns and
+planes that it shares with its neighbours, and parts of a window count as channels, each with its part of the input.
 
 A tensor has one place in the buffer; those that change fastest have two, one in use and one being filled. The order of the
 loops is the software's choice, not the array's, so one search serves all dataflows. It covers all these tilings but some that
@@ -32,7 +32,7 @@ import numpy as np
 from .._errors import UsageError
 from ._hardware import Hardware
 from ._layer import PASSES, LayerShape
-from ._layer_table import LayerTable, once_a_shape, passes
+from ._layer_table import LayerTable, PassSizes, once_a_shape, passes
 
 LOOPS = ("m", "n", "c")
 TENSORS = ("X", "W", "Y")
@@ -88,7 +88,7 @@ def tilings(table: LayerTable, capacity: int, side: int) -> np.ndarray:
 
 
 def search_cut(shapes: np.ndarray, capacity: int, side: int) -> np.ndarray:
-    """Return what ``search`` finds for each pass, also with its columns and its window cut, each into a power of two.
+    """Return what ``search`` finds for each pass, also with its columns, planes and window cut, each into powers of two.
 
     So a larger buffer never moves more words: it holds all tiles that a smaller one holds.
     """
@@ -110,41 +110,49 @@ def search_cut(shapes: np.ndarray, capacity: int, side: int) -> np.ndarray:
 
 
 def _cuts(row: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pass with its columns and its window cut, in each way that may move fewer words than ``most``.
+    """Return the pass with its columns, planes and window cut, in each way that may move fewer words than ``most``.
 
     Args:
-        row: fields of ``Passes`` up to ``written``.
+        row: fields of ``PassSizes``.
 
     Returns:
         Rows of such fields; and of each whether what is written comes again.
     """
-    batch, groups, ci, co, in_rows, in_cols, out_rows, out_cols, kh, kw, stride, dilation, across, apart, written = row.tolist()
-    strips, down, along = (grid.ravel() for grid in np.meshgrid(*map(_powers, (out_cols, kh, kw)), indexing="ij"))
-    rows, cols, width = -(-kh // down), -(-kw // along), -(-out_cols // strips)
-    reach = (cols - 1) * apart + 1
-    if written == 0:  # a strip of the input's gradient takes more columns of the output's
-        x_cols, y_cols = -(-in_cols // strips), np.minimum(out_cols, width + -(-reach // across) - 1)
-    else:  # rows and columns that no tap meets belong to some part, so that all of the input moves, as without cuts
-        x_cols, y_cols = np.minimum(in_cols, np.maximum((width - 1) * across + reach, -(-in_cols // strips))), width
-    x_rows = np.minimum(in_rows, np.maximum((out_rows - 1) * stride + (rows - 1) * dilation + 1, -(-in_rows // down)))
-    fields = (
-        batch * strips, groups, ci * down * along, co, x_rows, x_cols, out_rows, y_cols, rows, cols, stride, dilation, across,
-        apart, written,
+    p = PassSizes(*row.tolist())
+    numbers = (p.out_planes, p.out_cols, p.plane_taps, p.row_taps, p.col_taps)
+    grids = np.meshgrid(*map(_powers, numbers), indexing="ij")
+    sheets, strips, deep, down, along = (grid.ravel() for grid in grids)
+    planes, rows, cols = -(-p.plane_taps // deep), -(-p.row_taps // down), -(-p.col_taps // along)
+    in_planes, out_planes = _strip(sheets, p.in_planes, p.out_planes, planes, p.plane_step, p.plane_dilation, p.written)
+    in_cols, out_cols = _strip(strips, p.in_cols, p.out_cols, cols, p.col_step, p.col_dilation, p.written)
+    met = (p.out_rows - 1) * p.row_step + (rows - 1) * p.row_dilation + 1
+    in_rows = np.minimum(p.in_rows, np.maximum(met, -(-p.in_rows // down)))  # rows that no tap meets belong to some part
+    cut = p._replace(
+        batch=p.batch * sheets * strips, in_channels=p.in_channels * deep * down * along, plane_taps=planes, row_taps=rows,
+        col_taps=cols, in_planes=in_planes, out_planes=out_planes, in_rows=in_rows, in_cols=in_cols, out_cols=out_cols,
     )  # fmt: skip
-    shapes = np.stack(np.broadcast_arrays(*fields), -1).astype(np.int64)
-    again = (down * along > 1) & (written == 0)
+    shapes = np.stack(np.broadcast_arrays(*cut), -1)
+    again = (deep * down * along > 1) & (p.written == 0)
     once = _once(Passes.of(shapes))
-    least = sum(once) * groups + once[0] * groups * again
-    may = (strips * down * along > 1) & (least < most)
+    least = sum(once) * p.groups + once[0] * p.groups * again
+    may = (sheets * strips * deep * down * along > 1) & (least < most)
     return shapes[may], again[may]
+
+
+def _strip(parts: np.ndarray, into: int, out: int, taps: np.ndarray, step: int, apart: int, written: int) -> tuple:
+    """Return the input and output positions of a strip, in a direction that is cut into so many."""
+    own, reach = -(-out // parts), (taps - 1) * apart + 1
+    if written == 0:  # a strip of the input's gradient takes more of the output's
+        return -(-into // parts), np.minimum(out, own + -(-reach // step) - 1)
+    return np.minimum(into, np.maximum((own - 1) * step + reach, -(-into // parts))), own  # all of the input moves
 
 
 def _once(p: "Passes", x_again=0, y_again=0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the words of X, W and Y of a group, with the rows of X and Y that an image's tiles fetch again."""
     return (
-        p.batch * p.in_channels * (p.in_rows + x_again) * p.in_cols,
+        p.batch * p.in_channels * (p.in_rows + x_again) * p.in_row,
         p.out_channels * p.in_channels * p.window,
-        p.batch * p.out_channels * (p.out_rows + y_again) * p.out_cols,
+        p.batch * p.out_channels * (p.out_rows + y_again) * p.out_row,
     )
 
 
@@ -178,32 +186,34 @@ class Passes:
     in_channels: np.ndarray
     out_channels: np.ndarray
     in_rows: np.ndarray
-    in_cols: np.ndarray
     out_rows: np.ndarray
-    out_cols: np.ndarray
-    kernel_rows: np.ndarray
-    kernel_cols: np.ndarray
-    stride: np.ndarray
-    dilation: np.ndarray
-    col_stride: np.ndarray
-    col_dilation: np.ndarray
-    written: np.ndarray
-    """Tensor that the pass writes: 0 X, 1 W, 2 Y."""
+    in_row: np.ndarray
+    """Elements of a channel of X in one row of all its planes."""
+    out_row: np.ndarray
+    """Elements of a filter of Y, likewise."""
     window: np.ndarray
     """Filter taps."""
+    stride: np.ndarray
+    """Input rows from one output row to the next."""
     x_halo: np.ndarray
     """Rows of X that two neighbouring tiles both need."""
     y_halo: np.ndarray
     """Rows of dY that two neighbouring tiles of dX both need."""
+    written: np.ndarray
+    """Tensor that the pass writes: 0 X, 1 W, 2 Y."""
 
     @classmethod
     def of(cls, rows: np.ndarray) -> "Passes":
-        """Return the passes of an array with one in a row and the fields up to ``written`` as columns."""
-        *_, kernel_rows, kernel_cols, stride, dilation, _, _, written = rows.T
-        reach = (kernel_rows - 1) * dilation + 1  # rows from the first tap to the last
-        x_halo = np.where(written == 0, 0, np.maximum(reach - stride, 0))
-        y_halo = np.where(written == 0, -(-reach // stride) - 1, 0)
-        return cls(*[*rows.T, kernel_rows * kernel_cols, x_halo, y_halo])
+        """Return the passes of an array with one in a row, and the fields of ``PassSizes`` as columns."""
+        p = PassSizes(*rows.T)
+        reach = (p.row_taps - 1) * p.row_dilation + 1  # rows from the first tap to the last
+        return cls(
+            batch=p.batch, groups=p.groups, in_channels=p.in_channels, out_channels=p.out_channels, in_rows=p.in_rows,
+            out_rows=p.out_rows, in_row=p.in_planes * p.in_cols, out_row=p.out_planes * p.out_cols,
+            window=p.plane_taps * p.row_taps * p.col_taps, stride=p.row_step,
+            x_halo=np.where(p.written == 0, 0, np.maximum(reach - p.row_step, 0)),
+            y_halo=np.where(p.written == 0, -(-reach // p.row_step) - 1, 0), written=p.written,
+        )  # fmt: skip
 
     def take(self, at: np.ndarray) -> "Passes":
         """Return the passes at some positions."""
@@ -287,9 +297,9 @@ def buffer_words(nest: LoopNest, p: Passes, n, c, x_rows, y_rows) -> np.ndarray:
     x_rows = p.batch * p.in_rows if "m" in x_held else x_rows
     y_rows = p.batch * p.out_rows if "m" in y_held else y_rows
     return (
-        x * c_of["c" in x_held] * x_rows * p.in_cols
+        x * c_of["c" in x_held] * x_rows * p.in_row
         + w * n_of["n" in w_held] * c_of["c" in w_held] * p.window
-        + y * n_of["n" in y_held] * y_rows * p.out_cols
+        + y * n_of["n" in y_held] * y_rows * p.out_row
     )
 
 
@@ -334,7 +344,7 @@ def search(shapes: np.ndarray, capacity: int, side: int) -> np.ndarray:
     The total is ``IMPOSSIBLE`` where no tiling fits.
 
     Args:
-        shapes: a pass in a row, with the fields of ``Passes`` up to ``written``.
+        shapes: a pass in a row, with the fields of ``PassSizes``.
         capacity: words of the buffer.
         side: least number of filters and of window elements of a tile, if there are so many: with fewer, PEs would be idle that
             the cycle model counts as busy.
@@ -394,7 +404,8 @@ def _solve(nest: LoopNest, p: Passes, tiles: dict[str, np.ndarray], capacity: in
         no_row = buffer_words(nest, p, n, c, p.x_halo, p.y_halo)
         one_row = buffer_words(nest, p, n, c, p.x_halo + p.stride, p.y_halo + 1)
         images = np.minimum(largest(no_image, one_image), p.batch)
-        rows = np.where(images >= 1, p.out_rows, np.minimum(largest(no_row, one_row), p.out_rows))
+        # All rows of an image need room for a whole image, which may have more rows than those that its output rows step over.
+        rows = np.where(images >= 1, p.out_rows, np.minimum(largest(no_row, one_row), p.out_rows - 1))
         fits = rows >= 1
         images, rows = np.maximum(images, 1), np.maximum(rows, 1)
     words = traffic(nest, p, n, c, images, rows)
