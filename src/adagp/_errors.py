@@ -64,15 +64,17 @@ def require_whole(name: str, value: Any, least: int, most: int) -> None:
         raise UsageError(f"{name} must be a whole number from {least:,} to {most:,}, got {short(value)}")
 
 
-def require_number(name: str, value: Any, most: float, *, zero: bool = False) -> None:
-    """Refuse what is not a finite number above 0, or from 0 on with ``zero``, and up to ``most``.
+def require_number(name: str, value: Any, most: float, *, zero: bool = False, below: bool = False) -> None:
+    """Refuse what is not a number above 0, or from 0 on with ``zero``, and up to ``most``, or below it with ``below``.
 
     Raises:
         UsageError: naming the field, the value and the bounds.
     """
     is_number = type(value) is float or (isinstance(value, Real) and not isinstance(value, bool))
-    if not is_number or not (0 < value <= most or (zero and value == 0)):
-        raise UsageError(f"{name} must be a number {'from 0' if zero else 'above 0 and'} up to {most:g}, got {short(value)}")
+    if not is_number or not (0 < value <= most or (zero and value == 0)) or (below and value == most):
+        least, last = ("from 0" if zero else "above 0"), ("below" if below else "up to")
+        between = " " if zero and not below else " and "
+        raise UsageError(f"{name} must be a number {least}{between}{last} {most:g}, got {short(value)}")
 
 
 def as_whole(text: str) -> int:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ._errors import UsageError
+from ._errors import UsageError, require_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +23,7 @@ class PredictorSize:
 
     def __post_init__(self) -> None:
         for name in ("pool", "channels", "kernel", "stride"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UsageError(f"predictor size {name} must be a whole number of at least 1, got {value}")
+            require_whole(f"predictor size {name}", getattr(self, name), 1, 2**16)
         if self.kernel % 2 == 0:
             raise UsageError(f"predictor size kernel must be odd, got {self.kernel}")
 

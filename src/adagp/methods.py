@@ -9,6 +9,7 @@ of the group ``adagp.methods``.
 
 import hashlib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -314,8 +315,6 @@ def named_work(name: str | GPWork) -> GPWork:
     if method.dial is None:
         dials = ", ".join(row.name for row in METHODS.values() if row.dial)
         raise UsageError(f"method {word} takes no number, got {name!r}; one goes with {dials}")
-    try:
-        value = float(number)
-    except ValueError:
-        raise UsageError(f"method {word} takes a number from 0 to 1, such as {word}:0.5; got {name!r}") from None
-    return method.gp_work({method.dial: value})
+    if not re.fullmatch(r"\d+(\.\d*)?|\.\d+", number, re.ASCII):
+        raise UsageError(f"method {word} takes a number from 0 to 1, such as {word}:0.5; got {name!r}")
+    return method.gp_work({method.dial: float(number)})

@@ -211,6 +211,7 @@ def test_a_predicted_correction_is_paid_for_on_the_chip_too():
     [
         ("coast:0.5", "method coast takes no number, got 'coast:0.5'; one goes with truncated, sampled, sampled-hardest, "),
         ("truncated:half", "method truncated takes a number from 0 to 1, such as truncated:0.5; got 'truncated:half'"),
+        ("truncated:0.2_5", "takes a number from 0 to 1, such as truncated:0.5; got 'truncated:0.2_5'"),
         ("truncated:2", "backward of the work of a GP batch must lie between 0 and 1, got 2.0"),
         ("sampled:0", "part must be above 0"), ("bp", "method bp has no batches of Phase GP"),
     ],

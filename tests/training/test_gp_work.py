@@ -1,5 +1,7 @@
 """Methods that run a part of backpropagation in Phase GP, or extrapolate without a batch: each does what its name says."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,7 @@ from test_engine import batches, sgd, small_net, train
 from torch import nn
 
 from adagp import AdaGP, LadderSchedule, UsageError, models
-from adagp.predictors import ControlVariate, Nowcast, Sampled, Truncated
+from adagp.predictors import ControlVariate, ErrorProjection, MovingAverage, Nowcast, Sampled, SharedNetwork, Truncated
 
 WARM_THEN_GP = LadderSchedule(warm_up_epochs=1, rungs=(), final=(1, 0))
 
@@ -339,7 +341,10 @@ def test_weights_that_move_along_a_line_go_on_along_it():
 
 @pytest.mark.parametrize(
     "build", [lambda: Truncated(share=0), lambda: Truncated(share="deep"), lambda: Truncated(share=1.0),
-              lambda: Sampled(part=1), lambda: Sampled(by="luck"), lambda: ControlVariate(part=0), lambda: Nowcast(decay=1.0)],
+              lambda: Sampled(part=1), lambda: Sampled(by="luck"), lambda: ControlVariate(part=0), lambda: Nowcast(decay=1.0),
+              lambda: MovingAverage(decay=math.nan), lambda: ErrorProjection(decay=-0.1),
+              lambda: ErrorProjection(ridge=math.nan), lambda: SharedNetwork(lr=math.nan), lambda: SharedNetwork(lr=math.inf),
+              lambda: SharedNetwork(seed=-1), lambda: SharedNetwork(pool=0)],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(build):
     with pytest.raises(UsageError, match="got"):

@@ -1,6 +1,7 @@
 """Our predictor: projects the output error, which needs no backward pass, onto every layer."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._errors import UsageError
+from .._errors import require_number
 from .._work import PROJECT
 from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named, of_these
 from ._layer import Layer
@@ -93,8 +94,8 @@ class ErrorProjection(GradientPredictor):
     work = PROJECT
 
     def __init__(self, *, decay: float = 0.95, ridge: float = 1e-2) -> None:
-        if not 0 <= decay < 1 or ridge <= 0:
-            raise UsageError(f"error-projection needs 0 <= decay < 1 and ridge > 0, got {decay} and {ridge}")
+        require_number("decay", decay, 1, zero=True, below=True)
+        require_number("ridge", ridge, math.inf, below=True)
         self.decay, self.ridge = decay, ridge
 
         self.layers: Sequence[Layer] = ()

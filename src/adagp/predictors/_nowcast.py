@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .._errors import UsageError
+from .._errors import require_number
 from .._work import NOWCAST
 from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named, of_these
 from ._layer import Layer
@@ -26,8 +26,7 @@ class Nowcast(GradientPredictor):
     work = NOWCAST
 
     def __init__(self, *, decay: float = 0.9) -> None:
-        if not 0 <= decay < 1:
-            raise UsageError(f"decay must be at least 0 and below 1, got {decay}")
+        require_number("decay", decay, 1, zero=True, below=True)
         self.decay = decay
         self.layers: Sequence[Layer] = ()
         self._before: dict[Layer, Tensor] = {}  # the weight before the last true step, plus the extrapolations since then

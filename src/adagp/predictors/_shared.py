@@ -1,6 +1,7 @@
 """The paper's predictor: one small network that predicts for all layers, one output channel at a time."""
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from .._errors import UsageError
+from .._errors import UsageError, require_number, require_whole
 from .._work import GPWork, PredictorSize
 from ._base import GradientPredictor, Needs, Replicas, Score, by_layer, named
 from ._layer import Layer
@@ -111,8 +112,8 @@ class SharedNetwork(GradientPredictor):
         zero_start: bool = True,
         seed: int = 0,
     ) -> None:
-        if lr <= 0:
-            raise UsageError(f"shared-network option lr must be positive, got {lr}")
+        require_number("lr", lr, math.inf, below=True)
+        require_whole("seed", seed, 0, 2**63 - 1)
         self.size, self.lr = PredictorSize(pool=pool, channels=channels), lr
         self.work = GPWork(predictor=self.size)
         self.normalize, self.gate, self.zero_start, self.seed = normalize, gate, zero_start, seed
