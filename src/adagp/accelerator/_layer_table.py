@@ -147,7 +147,7 @@ def passes(table: LayerTable) -> np.ndarray:
 
 
 class PassSizes(NamedTuple):
-    """Sizes of a pass: numbers, or columns with one entry for each pass. """
+    """Sizes of a pass: numbers, or columns with one entry for each pass."""
 
     batch: Any
     groups: Any
