@@ -23,6 +23,7 @@ have room only because a loop of one turn stands innermost.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from itertools import permutations
 from math import ceil, isqrt
 from typing import NamedTuple
@@ -40,6 +41,7 @@ STILL = {"X": "n", "W": "m", "Y": "c"}
 """The loop that each tensor does not depend on."""
 IMPOSSIBLE = np.iinfo(np.int64).max
 _BLOCK = 256  # passes at once: what is computed for so many fits a core's cache
+_CUT = [PassSizes._fields.index(name) for name in ("out_planes", "out_cols", "plane_taps", "row_taps", "col_taps")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +95,12 @@ def search_cut(shapes: np.ndarray, capacity: int, side: int) -> np.ndarray:
     So a larger buffer never moves more words: it holds all tiles that a smaller one holds.
     """
     best = search(shapes, capacity, side)
-    cuts = [_cuts(row, most) for row, most in zip(shapes, best[:, 0].tolist(), strict=True)]
-    owner = np.repeat(np.arange(len(shapes)), [len(cut) for cut, _ in cuts])
+    owner, cut, again = _cuts(shapes, best[:, 0])
     if not len(owner):
         return best
-    found = search(np.concatenate([cut for cut, _ in cuts]), capacity, side)
+    found = search(cut, capacity, side)
     # Parts of a window meet in the same gradient of the input: what was written comes back to be added to.
-    again = np.concatenate([again for _, again in cuts]) & (found[:, 0] != IMPOSSIBLE)
+    again &= found[:, 0] != IMPOSSIBLE
     found[again, 0] += found[again, 1]
     found[again, 1] *= 2
     owners, place = np.unique(owner, return_inverse=True)
@@ -109,42 +110,53 @@ def search_cut(shapes: np.ndarray, capacity: int, side: int) -> np.ndarray:
     return best
 
 
-def _cuts(row: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pass with its columns, planes and window cut, in each way that may move fewer words than ``most``.
+def _cuts(shapes: np.ndarray, most: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each pass with its columns, planes and window cut, in each way that may move fewer words than ``most``.
 
     Args:
-        row: fields of ``PassSizes``.
+        shapes: a pass in a row, with the fields of ``PassSizes``.
+        most: words of each pass.
 
     Returns:
-        Rows of such fields; and of each whether what is written comes again.
+        The number of the pass of each cut, in ascending order; the cut passes, like ``shapes``; and of each whether what is
+        written comes again.
     """
-    p = PassSizes(*row.tolist())
-    numbers = (p.out_planes, p.out_cols, p.plane_taps, p.row_taps, p.col_taps)
-    grids = np.meshgrid(*map(_powers, numbers), indexing="ij")
-    sheets, strips, deep, down, along = (grid.ravel() for grid in grids)
-    planes, rows, cols = -(-p.plane_taps // deep), -(-p.row_taps // down), -(-p.col_taps // along)
-    in_planes, out_planes = _strip(sheets, p.in_planes, p.out_planes, planes, p.plane_step, p.plane_dilation, p.written)
-    in_cols, out_cols = _strip(strips, p.in_cols, p.out_cols, cols, p.col_step, p.col_dilation, p.written)
-    met = (p.out_rows - 1) * p.row_step + (rows - 1) * p.row_dilation + 1
-    in_rows = np.minimum(p.in_rows, np.maximum(met, -(-p.in_rows // down)))  # rows that no tap meets belong to some part
-    cut = p._replace(
-        batch=p.batch * sheets * strips, in_channels=p.in_channels * deep * down * along, plane_taps=planes, row_taps=rows,
-        col_taps=cols, in_planes=in_planes, out_planes=out_planes, in_rows=in_rows, in_cols=in_cols, out_cols=out_cols,
-    )  # fmt: skip
-    shapes = np.stack(np.broadcast_arrays(*cut), -1)
-    again = (deep * down * along > 1) & (p.written == 0)
-    once = _once(Passes.of(shapes))
-    least = sum(once) * p.groups + once[0] * p.groups * again
-    may = (sheets * strips * deep * down * along > 1) & (least < most)
-    return shapes[may], again[may]
+    found = []
+    for start in range(0, len(shapes), _BLOCK):
+        block = shapes[start : start + _BLOCK]
+        grids = [_grid(*extents) for extents in block[:, _CUT].tolist()]
+        owner = np.repeat(np.arange(len(block)), [len(grid) for grid in grids])
+        (sheets, strips, deep, down, along), p = np.concatenate(grids).T, PassSizes(*block[owner].T)
+        planes, rows, cols = -(-p.plane_taps // deep), -(-p.row_taps // down), -(-p.col_taps // along)
+        in_planes, out_planes = _strip(sheets, p.in_planes, p.out_planes, planes, p.plane_step, p.plane_dilation, p.written)
+        in_cols, out_cols = _strip(strips, p.in_cols, p.out_cols, cols, p.col_step, p.col_dilation, p.written)
+        met = (p.out_rows - 1) * p.row_step + (rows - 1) * p.row_dilation + 1
+        in_rows = np.minimum(p.in_rows, np.maximum(met, -(-p.in_rows // down)))  # rows that no tap meets belong to some part
+        cut = p._replace(
+            batch=p.batch * sheets * strips, in_channels=p.in_channels * deep * down * along, plane_taps=planes, row_taps=rows,
+            col_taps=cols, in_planes=in_planes, out_planes=out_planes, in_rows=in_rows, in_cols=in_cols, out_cols=out_cols,
+        )  # fmt: skip
+        once, again = _once(Passes.of(cut)), (deep * down * along > 1) & (p.written == 0)
+        may = p.groups * (sum(once) + once[0] * again) < most[start + owner]
+        found.append((start + owner[may], np.stack([column[may] for column in cut], -1), again[may]))
+    owners, cuts, agains = zip(*found, strict=True)
+    return np.concatenate(owners), np.concatenate(cuts), np.concatenate(agains)
 
 
-def _strip(parts: np.ndarray, into: int, out: int, taps: np.ndarray, step: int, apart: int, written: int) -> tuple:
-    """Return the input and output positions of a strip, in a direction that is cut into so many."""
-    own, reach = -(-out // parts), (taps - 1) * apart + 1
-    if written == 0:  # a strip of the input's gradient takes more of the output's
-        return -(-into // parts), np.minimum(out, own + -(-reach // step) - 1)
-    return np.minimum(into, np.maximum((own - 1) * step + reach, -(-into // parts))), own  # all of the input moves
+@cache
+def _grid(*extents: int) -> np.ndarray:
+    """Return all ways to cut directions into powers of two, but for the one that cuts nothing. Axes: way, direction."""
+    return np.stack([grid.ravel() for grid in np.meshgrid(*map(_powers, extents), indexing="ij")], -1)[1:]
+
+
+def _strip(parts, into, out, taps, step, apart, written) -> tuple[np.ndarray, np.ndarray]:
+    """Return the input and output positions of a strip, in a direction that is cut into so many (columns, one for each cut)."""
+    own, share, reach = -(-out // parts), -(-into // parts), (taps - 1) * apart + 1
+    # A strip of the input's gradient takes more of the output's. All of the input belongs to some strip.
+    return (
+        np.where(written == 0, share, np.minimum(into, np.maximum((own - 1) * step + reach, share))),
+        np.where(written == 0, np.minimum(out, own + -(-reach // step) - 1), own),
+    )
 
 
 def _once(p: "Passes", x_again=0, y_again=0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -203,9 +215,8 @@ class Passes:
     """Tensor that the pass writes: 0 X, 1 W, 2 Y."""
 
     @classmethod
-    def of(cls, rows: np.ndarray) -> "Passes":
-        """Return the passes of an array with one in a row, and the fields of ``PassSizes`` as columns."""
-        p = PassSizes(*rows.T)
+    def of(cls, p: PassSizes) -> "Passes":
+        """Return what the search needs of passes that are columns."""
         reach = (p.row_taps - 1) * p.row_dilation + 1  # rows from the first tap to the last
         return cls(
             batch=p.batch, groups=p.groups, in_channels=p.in_channels, out_channels=p.out_channels, in_rows=p.in_rows,
@@ -334,7 +345,7 @@ def tiling_words(
         covered: for X, W and Y, as in ``LoopNest``.
         tile: filters, channels, images and rows, as for ``traffic``.
     """
-    forward = Passes.of(passes(LayerTable.of([layer]))[:, 0])
+    forward = Passes.of(PassSizes(*passes(LayerTable.of([layer]))[:, 0].T))
     return [int(words[0]) for words in traffic(LoopNest.of(order, covered), forward, *(np.array([size]) for size in tile))]
 
 
@@ -349,7 +360,7 @@ def search(shapes: np.ndarray, capacity: int, side: int) -> np.ndarray:
         side: least number of filters and of window elements of a tile, if there are so many: with fewer, PEs would be idle that
             the cycle model counts as busy.
     """
-    p = Passes.of(shapes)
+    p = Passes.of(PassSizes(*shapes.T))
     least = {
         "n": np.minimum(p.out_channels, side),
         "c": -(-np.minimum(p.in_channels * p.window, side) // p.window),
