@@ -186,6 +186,7 @@ def test_a_strided_input_gradient_multiplies_no_inserted_zeros():
         ({"out_channels": 0}, "layer 'x': out_channels must be a whole number from 1 to .*, got 0"),
         ({"batch": 1.5}, "layer 'x': batch must be a whole number from 1 to .*, got 1.5"),
         ({"kernel": (3, 2.0)}, "layer 'x': each number of kernel must be a whole number from 1 to .*, got 2.0"),
+        ({"kernel": (3, 3, 3)}, r"layer 'x': sizes in space must all have two numbers, or all three, got .*kernel \(3, 3, 3\)"),
         ({"handed_on": -1}, "layer 'x': handed_on must be a whole number from 0 to .*, got -1"),
         ({"kind": "cnv"}, "unknown kind of layer 'x' 'cnv'; choose from: conv, linear, matmul"),
         ({"weight": "mine"}, "unknown weight of layer 'x' 'mine'; choose from: activation, own, shared"),

@@ -90,9 +90,9 @@ class LayerShape:
         for field, valid in (("kind", _KINDS), ("weight", _WEIGHTS)):
             if getattr(self, field) not in valid:
                 raise unknown(f"{field} of layer {short(self.name)}", getattr(self, field), valid)
-        if not {*map(len, self._extents().values())} < {2, 3}:
-            found = ", ".join(f"{field} {len(sizes)}" for field, sizes in self._extents().items())
-            raise UsageError(f"layer {short(self.name)}: sizes in space have {found} numbers; give all two or all three")
+        if not {len(sizes) if isinstance(sizes, tuple | list) else 0 for sizes in self._extents().values()} < {2, 3}:
+            found = ", ".join(f"{field} {short(sizes)}" for field, sizes in self._extents().items())
+            raise UsageError(f"layer {short(self.name)}: sizes in space must all have two numbers, or all three, got {found}")
         if {*map(type, self.sizes), type(self.handed_on)} == {int} and min(self.sizes) > 0 and self.handed_on >= 0:
             return  # what follows takes long
         for field in ("batch", "groups", "in_channels", "out_channels"):
