@@ -28,7 +28,7 @@ def rate_table() -> "HTML | Markdown":
             "features": "–" if row["pool"] != row["pool"] else f"{row['pool'] ** 2:.0f}",
             METRICS["accuracy"]: f"{row['score']:.2f}{spread} (n={row['n']})",
             "cosine": "–" if row["cosine"] != row["cosine"] else f"{row['cosine']:.3f}",
-            "size": "–" if row["size"] != row["size"] else f"{row['size']:.2f}",
+            "size": "–" if row["size"] != row["size"] else f"{row['size']:.2f}" if row["size"] < 1e3 else f"{row['size']:.0e}",
         }
         | {f"minus {LABELS[other]}": cell(row[other]) for other in RATE_REFERENCES}
         for row in table.to_dict("records")
