@@ -183,10 +183,8 @@ class LayerShape:
             fits = self.in_size[way] == taps if whole else self.in_size[way] >= reach[way]
             if taps > 1 and self.out_size[way] == 1 and fits:
                 x = replace(x._put(way, 1), in_channels=x.in_channels * taps)
-        for way in range(len(x.kernel)):
-            if len(x.kernel) == 3 and x.in_size[way] == x.out_size[way] == x.kernel[way] == 1:
-                x = x._put(way)
-        return x
+        single = [way for way, sizes in enumerate(zip(x.in_size, x.out_size, x.kernel, strict=True)) if max(sizes) == 1]
+        return x._put(single[0]) if single and len(x.kernel) == 3 else x
 
     def turned(self) -> "LayerShape":
         """Return the same convolution with rows and columns exchanged."""

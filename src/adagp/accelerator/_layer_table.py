@@ -187,5 +187,5 @@ def _pass(x: LayerShape, kind: str) -> PassSizes:
         x = x.turned()
     written = {"forward": 2, "input gradient": 0, "weight gradient": 1}[kind]  # place of the result among the tensors X, W, Y
     ways = zip(x.in_size, x.out_size, x.kernel, x.stride, x.dilation, strict=True)
-    *plane, row, col = ways
-    return PassSizes(x.batch, x.groups, x.in_channels, x.out_channels, *(plane or [(1,) * 5])[0], *row, *col, written)
+    plane, row, col = [(1, 1, 1, 1, 1), *ways][-3:]  # a map is one plane
+    return PassSizes(x.batch, x.groups, x.in_channels, x.out_channels, *plane, *row, *col, written)
